@@ -1,0 +1,70 @@
+# A newcomer needs Python 3.11 or newer with venv, and make; everything else is set up here.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench system-tools clean
+
+help:
+	@echo "make demo             train two processes that log into one run, then look at what was stored"
+	@echo "make test             everything CI runs: format, lint, types, tests"
+	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
+	@echo "make faults           the long fault runs: kills, power loss, full disks"
+	@echo "make bench            the benchmarks: machine, versions, medians and p99"
+	@echo "make format           format the sources and sort their imports"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (the first time takes a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python examples/digits.py
+
+test: format-check lint types tests
+
+format: $(STAMP)
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy -p neural.tracking
+	$(BIN)/mypy tests/typing/public_api.py
+
+tests: $(STAMP) system-tools
+	$(BIN)/python -m pytest
+
+# pytest exits with 5 when it found no test: no marked test is no failure.
+test-frameworks: $(STAMP)
+	@$(BIN)/python -m pytest -m frameworks || test $$? -eq 5
+
+faults: $(STAMP) system-tools
+	FAULTS=long $(BIN)/python -m pytest --timeout=3600 tests/faults
+
+bench: $(STAMP)
+	@for script in benchmarks/[!_]*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; \
+	done
+
+# strace and iproute2 let the fault tests fail system calls and cut networks. They are
+# installed where that needs no password; elsewhere the tests that use them say so and skip.
+system-tools:
+	@sh tests/faults/install_tools.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

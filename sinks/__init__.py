@@ -1,0 +1,1 @@
+"""The backends that events are delivered to: one file each, behind one protocol."""
