@@ -1,0 +1,59 @@
+"""Experiment tracking that never blocks, loses or scrambles a training run.
+
+The public names are imported at their first use, so that ``import neural.tracking`` costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from neural.tracking.errors import (
+        CollectorUnreachableError,
+        ConfigError,
+        InvalidNameError,
+        PayloadTooLargeError,
+        RunConflictError,
+        TrackingError,
+    )
+    from neural.tracking.manager import ExperimentManager
+    from neural.tracking.tracker import ExperimentTracker
+
+_WHERE = {
+    "ExperimentTracker": "tracker",
+    "ExperimentManager": "manager",
+    "TrackingError": "errors",
+    "ConfigError": "errors",
+    "InvalidNameError": "errors",
+    "PayloadTooLargeError": "errors",
+    "RunConflictError": "errors",
+    "CollectorUnreachableError": "errors",
+}
+
+__all__ = [
+    "CollectorUnreachableError",
+    "ConfigError",
+    "ExperimentManager",
+    "ExperimentTracker",
+    "InvalidNameError",
+    "PayloadTooLargeError",
+    "RunConflictError",
+    "TrackingError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"neural.tracking.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

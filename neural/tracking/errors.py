@@ -1,0 +1,77 @@
+"""Every error this package raises.
+
+TrackingError
+├── ConfigError              a setting is missing, unknown or out of range
+├── InvalidNameError         a run, metric or tag name that cannot be stored safely
+├── PayloadTooLargeError     refused before it was queued; the run goes on without it
+├── FormatError              bytes that do not follow the segment or event format
+│   └── ProtocolError        a message that does not follow the wire protocol
+├── RunConflictError         the folder of this run already belongs to another run
+├── CollectorUnreachableError  no collector answers on this state folder
+└── SinkError                raised by a sink, never seen by the training process
+    ├── RetryLater           the same batch may succeed later
+    └── RefusedForGood       the same batch will fail every time; it is set aside
+"""
+
+from __future__ import annotations
+
+
+class TrackingError(Exception):
+    """Base class: catch this to catch everything from this package."""
+
+
+class ConfigError(TrackingError, ValueError):
+    """A setting is missing, unknown or out of range."""
+
+
+class InvalidNameError(TrackingError, ValueError):
+    """A name cannot be stored safely under the rules of its kind."""
+
+    def __init__(self, what: str, name: str, reason: str) -> None:
+        self.name = name
+        shown = name if len(name) <= 60 else name[:57] + "..."
+        super().__init__(f"{what} {shown!r} {reason}")
+
+
+class PayloadTooLargeError(TrackingError, ValueError):
+    """The payload is larger than one event may be."""
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"{what} is {size_bytes} bytes, over the limit of {limit_bytes} bytes an event; "
+            f"log it in smaller parts"
+        )
+
+
+class FormatError(TrackingError, ValueError):
+    """Bytes do not follow the format they should have."""
+
+
+class ProtocolError(FormatError):
+    """A message does not follow the wire protocol."""
+
+
+class RunConflictError(TrackingError):
+    """The folder of this run already belongs to another run."""
+
+
+class CollectorUnreachableError(TrackingError, ConnectionError):
+    """No collector answers on this state folder."""
+
+
+class SinkError(TrackingError):
+    """A sink could not take a batch."""
+
+
+class RetryLater(SinkError):
+    """The same batch may succeed later."""
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        self.after_s = after_s
+        super().__init__(reason)
+
+
+class RefusedForGood(SinkError):
+    """The same batch will fail every time."""

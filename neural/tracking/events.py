@@ -1,0 +1,363 @@
+"""The event codec: bodies of the records of a session's stream, and their vectorised decoding.
+
+``docs/segment-format.md`` is the normative text. Metric names travel once per distinct tuple of
+names (a *schema*); everything that is not a metrics event is a msgpack map. Decoding never trusts
+its input: only :class:`FormatError` leaves this module.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking import segment
+from neural.tracking.errors import FormatError, PayloadTooLargeError
+
+NO_STEP = -(2**63)
+MAX_EVENT_BYTES = 256 << 10
+MAX_SCHEMAS = 4096
+MAX_SCHEMA_BYTES = 4 << 20
+MAX_METRICS = 10_000
+MAX_NAMES_BYTES = 64 << 10
+MAX_DEPTH = 32
+
+METRICS_HEAD_BYTES = segment.FRAME_BYTES + 24  # frame, seq, time, step; then the values
+_NUMBERED = struct.Struct("<Qqq")
+_GAP = struct.Struct("<QQq")
+_HEAD = struct.Struct("<IHHI")
+_BATCH = struct.Struct("<16sQQQ")
+_MARK = struct.Struct("<16sQQ")
+BATCH_HEAD_BYTES = _BATCH.size
+NOT_ENDED = 2**64 - 1
+
+Schemas = Mapping[int, tuple[str, ...]]
+
+
+class Event(NamedTuple):
+    """A numbered event that is not plain metrics: parameters, text, the end of a session."""
+
+    seq: int
+    time_ns: int
+    step: int | None
+    kind: str
+    data: dict[str, Any]
+
+
+class Gap(NamedTuple):
+    """Numbers ``first..last`` that will not arrive, and why."""
+
+    first: int
+    last: int
+    time_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class MetricBlock:
+    """Metrics events with the same names, in the order they were logged.
+
+    ``seq`` uint64, ``time_ns`` int64, ``step`` int64 of shape ``(n,)``; ``values`` float64 of shape
+    ``(n, len(names))``. The arrays may be read-only views into the decoded payload.
+    """
+
+    names: tuple[str, ...]
+    seq: npt.NDArray[np.uint64]
+    time_ns: npt.NDArray[np.int64]
+    step: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a stretch of a session's stream holds."""
+
+    blocks: list[MetricBlock] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+
+class Batch(NamedTuple):
+    """The body of a BATCH record: consecutive bytes of one session's stream."""
+
+    session: bytes
+    first: int
+    last: int
+    base: int
+    payload: memoryview
+
+
+def pack_event(seq: int, time_ns: int, step: int | None, kind: str, data: Mapping[str, Any]) -> bytes:
+    """Return the body of an EVENT record.
+
+    Raises:
+        PayloadTooLargeError: over 256 KiB once packed.
+        TypeError: ``data`` holds what msgpack cannot carry.
+    """
+    return _NUMBERED.pack(seq, time_ns, NO_STEP if step is None else step) + pack_event_data(kind, data)
+
+
+def pack_event_data(kind: str, data: Mapping[str, Any]) -> bytes:
+    """Return the msgpack part of an EVENT record's body; raises as :func:`pack_event`."""
+    packed: bytes = msgpack.packb({"kind": kind, **data}, use_bin_type=True)
+    if len(packed) > MAX_EVENT_BYTES:
+        raise PayloadTooLargeError(f"{kind} event", len(packed), MAX_EVENT_BYTES)
+    return packed
+
+
+def unpack_map(data: segment.Buffer) -> dict[str, Any]:
+    """Return the msgpack map in ``data``.
+
+    Raises:
+        FormatError: not one map with text keys, nested too deep, or over the size limit.
+    """
+    if len(data) > segment.MAX_BATCH_BYTES:
+        raise FormatError(f"packed map of {len(data)} bytes is over {segment.MAX_BATCH_BYTES} bytes")
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise FormatError(f"cannot unpack: {error}") from error
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise FormatError("packed value is not a map with text keys")
+    if _depth_over(value, MAX_DEPTH):
+        raise FormatError(f"packed map is nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def _depth_over(value: Any, limit: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return limit == 0 or any(_depth_over(child, limit - 1) for child in children)
+
+
+def unpack_event(body: segment.Buffer) -> Event:
+    """Return the event in an EVENT record's body, or raise FormatError."""
+    if len(body) < _NUMBERED.size:
+        raise FormatError("event record is shorter than its head")
+    seq, time_ns, step = _NUMBERED.unpack_from(body)
+    data = unpack_map(memoryview(body)[_NUMBERED.size :])
+    kind = data.pop("kind", None)
+    if not isinstance(kind, str):
+        raise FormatError("event has no kind")
+    return Event(seq, time_ns, None if step == NO_STEP else step, kind, data)
+
+
+def pack_gap(gap: Gap) -> bytes:
+    """Return the body of a GAP record."""
+    return _GAP.pack(gap.first, gap.last, gap.time_ns) + gap.reason.encode()
+
+
+def unpack_gap(body: segment.Buffer) -> Gap:
+    """Return the gap in a GAP record's body, or raise FormatError."""
+    if len(body) < _GAP.size:
+        raise FormatError("gap record is shorter than its head")
+    first, last, time_ns = _GAP.unpack_from(body)
+    if not 1 <= first <= last:
+        raise FormatError(f"gap from {first} to {last} is no interval")
+    try:
+        return Gap(first, last, time_ns, str(memoryview(body)[_GAP.size :], "utf-8"))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"gap reason is not UTF-8: {error}") from error
+
+
+def pack_schema(session: bytes, schema_id: int, names: Sequence[str]) -> bytes:
+    """Return a whole SCHEMA record, padded; valid anywhere among this session's records."""
+    body = "\0".join(names).encode()
+    return segment.frame(
+        segment.SCHEMA, body, record_seed=segment.schema_seed(session, schema_id), record_id=schema_id
+    )
+
+
+def unpack_names(body: segment.Buffer) -> tuple[str, ...]:
+    """Return the metric names in a SCHEMA record's body, or raise FormatError."""
+    try:
+        return tuple(str(body, "utf-8").split("\0"))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"schema is not UTF-8: {error}") from error
+
+
+def unpack_schemas(session: bytes, data: segment.Buffer) -> dict[int, tuple[str, ...]]:
+    """Return id to names of the SCHEMA records in ``data``, or raise FormatError at the first bad one."""
+    found: dict[int, tuple[str, ...]] = {}
+    for item in segment.scan(data, session, base=0):
+        if isinstance(item, segment.Damage) or item.kind != segment.SCHEMA:
+            raise FormatError("schemas hold something that is no schema of this session")
+        found[item.id] = unpack_names(item.body)
+    return found
+
+
+def pack_batch(session: bytes, first: int, last: int, base: int, payload: segment.Buffer) -> bytes:
+    """Return the body of a BATCH record."""
+    return b"".join((_BATCH.pack(session, first, last, base), payload))
+
+
+def unpack_batch(body: memoryview) -> Batch:
+    """Return the batch in a BATCH record's body; the payload is a view, not a copy."""
+    if len(body) < _BATCH.size:
+        raise FormatError("batch record is shorter than its head")
+    session, first, last, base = _BATCH.unpack_from(body)
+    return Batch(session, first, last, base, body[_BATCH.size :])
+
+
+def pack_session(session: bytes, uid: bytes, info: Mapping[str, Any]) -> bytes:
+    """Return the body of a SESSION record."""
+    packed: bytes = msgpack.packb(info, use_bin_type=True)
+    return session + uid + packed
+
+
+def unpack_session(body: segment.Buffer) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Return session, run uid and info of a SESSION record, or raise FormatError."""
+    if len(body) < 32:
+        raise FormatError("session record is shorter than its head")
+    return bytes(body[:16]), bytes(body[16:32]), unpack_map(memoryview(body)[32:])
+
+
+def pack_mark(session: bytes, last: int, ended: int | None) -> bytes:
+    """Return the body of a MARK record; ``ended`` is the session's total once it is known."""
+    return _MARK.pack(session, last, NOT_ENDED if ended is None else ended)
+
+
+def unpack_mark(body: segment.Buffer) -> tuple[bytes, int, int | None]:
+    """Return session, high-water mark and total (None while open) of a MARK record."""
+    if len(body) != _MARK.size:
+        raise FormatError("mark record has the wrong length")
+    session, last, ended = _MARK.unpack(body)
+    return session, last, None if ended == NOT_ENDED else ended
+
+
+def pack_note(session: bytes, kind: str, key: str, time_ns: int, **data: Any) -> bytes:
+    """Return the body of a NOTE record: what no session emitted, kept once per (session, kind, key)."""
+    packed: bytes = msgpack.packb({"kind": kind, "key": key, "time_ns": time_ns, **data}, use_bin_type=True)
+    return session + packed
+
+
+def unpack_note(body: segment.Buffer) -> tuple[bytes, dict[str, Any]]:
+    """Return session and map of a NOTE record, or raise FormatError."""
+    if len(body) < 16:
+        raise FormatError("note record is shorter than its head")
+    note = unpack_map(memoryview(body)[16:])
+    if not isinstance(note.get("kind"), str) or not isinstance(note.get("key"), str):
+        raise FormatError("note has no kind and key")
+    return bytes(body[:16]), note
+
+
+def decode(payload: memoryview, schemas: Schemas) -> Decoded:
+    """Return everything in a stretch of a session's stream whose checksums were already verified.
+
+    Args:
+        payload: whole records; not copied, metric blocks may be views into it.
+        schemas: id to names known before this stretch; schemas inside it are used too.
+
+    Raises:
+        FormatError: a record does not decode, or uses a schema nobody sent.
+    """
+    known = dict(schemas)
+    decoded = Decoded()
+    groups: dict[tuple[int, int], list[npt.NDArray[np.int64]]] = {}
+    for pos, count, length, kind, record_id in _runs(payload):
+        if kind == segment.METRICS:
+            stride = segment.aligned(length)
+            groups.setdefault((record_id, length), []).append(pos + stride * np.arange(count))
+            continue
+        body = payload[pos + segment.FRAME_BYTES : pos + length]
+        if kind == segment.EVENT:
+            event = unpack_event(body)
+            if event.kind == "metrics":
+                decoded.blocks.append(_named_block(event))
+            else:
+                decoded.events.append(event)
+        elif kind == segment.SCHEMA:
+            known[record_id] = unpack_names(body)
+        elif kind == segment.GAP:
+            decoded.gaps.append(unpack_gap(body))
+        else:
+            raise FormatError(f"record of kind {kind} does not belong into a session's stream")
+    for (schema_id, length), positions in groups.items():
+        decoded.blocks.append(_block(payload, schema_id, length, positions, known))
+    return decoded
+
+
+def _runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield (pos, count, length, kind, id): runs of equal metrics records found at once, others singly."""
+    pos, end = 0, len(payload)
+    probe = 64
+    while pos < end:
+        if pos + segment.FRAME_BYTES > end:
+            raise FormatError("payload ends inside a record's head")
+        length, kind, _, record_id = _HEAD.unpack_from(payload, pos + 4)
+        if length < segment.FRAME_BYTES or pos + length > end:
+            raise FormatError(f"record at {pos} has the impossible length {length}")
+        stride = segment.aligned(length)
+        count = 1
+        # After a short run, look singly for a while: probing costs more than a few steps.
+        if kind == segment.METRICS and probe >= 64:
+            room = min((end - pos) // stride, 8192)
+            if room > 1:
+                heads = _heads(payload, pos, stride, room)
+                same = (heads["length"] == length) & (heads["kind"] == kind) & (heads["id"] == record_id)
+                count = room if same.all() else int(same.argmin())
+                probe = 64 if count >= 16 else 0
+        else:
+            probe += 1
+        yield pos, count, length, kind, record_id
+        pos += stride * count
+
+
+def _heads(payload: memoryview, pos: int, stride: int, count: int) -> npt.NDArray[Any]:
+    dtype = np.dtype(
+        {
+            "names": ["length", "kind", "id"],
+            "formats": ["<u4", "<u2", "<u4"],
+            "offsets": [4, 8, 12],
+            "itemsize": stride,
+        }
+    )
+    return np.frombuffer(payload, dtype=dtype, count=count, offset=pos)
+
+
+def _block(
+    payload: memoryview, schema_id: int, length: int, positions: list[npt.NDArray[np.int64]], known: Schemas
+) -> MetricBlock:
+    """Return the metrics records at ``positions`` as columns."""
+    names = known.get(schema_id)
+    if names is None:
+        raise FormatError(f"metrics record uses schema {schema_id}, which was never sent")
+    if length != METRICS_HEAD_BYTES + 8 * len(names):
+        raise FormatError(f"metrics record of {length} bytes does not fit its {len(names)} names")
+    dtype = np.dtype(
+        {
+            "names": ["seq", "time_ns", "step", "values"],
+            "formats": ["<u8", "<i8", "<i8", ("<f8", (len(names),))],
+            "offsets": [16, 24, 32, 40],
+            "itemsize": length,
+        }
+    )
+    if len(positions) == 1:
+        start = int(positions[0][0])
+        rows = np.frombuffer(payload, dtype=dtype, count=len(positions[0]), offset=start)
+    else:
+        every = np.concatenate(positions)
+        raw = np.frombuffer(payload, dtype=np.uint8)
+        rows = raw[every[:, None] + np.arange(length)].view(dtype)[:, 0]
+    return MetricBlock(names, rows["seq"], rows["time_ns"], rows["step"], rows["values"])
+
+
+def _named_block(event: Event) -> MetricBlock:
+    names, values = event.data.get("names"), event.data.get("values")
+    if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values) or not names:
+        raise FormatError("metrics event without as many names as values")
+    if not all(isinstance(name, str) for name in names) or not all(isinstance(v, float) for v in values):
+        raise FormatError("metrics event whose names or values have the wrong type")
+    return MetricBlock(
+        tuple(names),
+        np.array([event.seq], dtype=np.uint64),
+        np.array([event.time_ns], dtype=np.int64),
+        np.array([NO_STEP if event.step is None else event.step], dtype=np.int64),
+        np.array([values], dtype=np.float64),
+    )

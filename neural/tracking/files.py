@@ -1,0 +1,86 @@
+"""Writing files so that a crash leaves the old content or the new, and paths that stay inside their root."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.errors import InvalidNameError
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make renames and unlinks in ``folder`` durable; blocks on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: a reader sees the old content or the new, never a mixture.
+        data: the whole content.
+        durable: False leaves out both syncs, for views that can be made again.
+        mode: permissions of the new file.
+
+    Raises:
+        OSError: nothing was changed; the temporary file is gone.
+
+    Blocks: on the disk when ``durable``.
+    """
+    temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name[-100:]}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(fd, memoryview(data)[written:])
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_dir(path.parent)
+
+
+def write_json(path: Path, value: Any, *, durable: bool = True, mode: int = 0o644) -> None:
+    """Write ``value`` as indented JSON, atomically; NaN must already be text. Raises as atomic_write."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    atomic_write(path, text.encode("utf-8", "backslashreplace"), durable=durable, mode=mode)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON in ``path``, or None when it is not there.
+
+    Raises:
+        ValueError: it is there but no JSON.
+        OSError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return json.loads(data)
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """Return ``root`` joined with ``parts``, resolved and checked to lie inside ``root``.
+
+    Raises:
+        InvalidNameError: the path would leave ``root``, through ``..`` or a symbolic link.
+    """
+    resolved_root = root.resolve()
+    path = resolved_root.joinpath(*parts).resolve()
+    if path == resolved_root or not path.is_relative_to(resolved_root):
+        raise InvalidNameError("path", "/".join(parts), f"leaves its folder {root}")
+    return path

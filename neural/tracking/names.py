@@ -1,0 +1,68 @@
+"""Which names may be used for runs, metrics and tags, checked at the call that brings them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from neural.tracking.errors import InvalidNameError
+
+MAX_RUN_NAME_BYTES = 200
+MAX_METRIC_NAME_BYTES = 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$")
+
+
+def check_run_name(name: str) -> str:
+    """Return ``name`` if it can be the first part of a folder's name, on every file system.
+
+    Raises:
+        TypeError: not text.
+        InvalidNameError: empty, over 200 bytes of UTF-8, has a path separator or a control character,
+            begins or ends with a dot or a space, is a device's name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"experiment name must be text, not {type(name).__name__}")
+    if not name.strip():
+        raise InvalidNameError("experiment name", name, "is empty")
+    _check_text("experiment name", name, MAX_RUN_NAME_BYTES)
+    if bad := re.search(r"[/\\]", unicodedata.normalize("NFKC", name)):
+        raise InvalidNameError("experiment name", name, f"may not hold {bad.group()!r}, in any of its forms")
+    if name[0] in ". " or name[-1] in ". ":
+        raise InvalidNameError("experiment name", name, "may not begin or end with a dot or a space")
+    if _RESERVED.match(name):
+        raise InvalidNameError("experiment name", name, "is reserved for a device")
+    return name
+
+
+def check_metric_name(name: object) -> str:
+    """Return ``name`` if it can name a metric; any text but control characters, up to 256 bytes.
+
+    Raises:
+        TypeError: not text.
+        InvalidNameError: empty, over 256 bytes of UTF-8, or with a control character.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"metric name must be text, not {type(name).__name__}: {name!r}")
+    if not name:
+        raise InvalidNameError("metric name", name, "is empty")
+    _check_text("metric name", name, MAX_METRIC_NAME_BYTES)
+    return name
+
+
+def check_tag(tag: object) -> str:
+    """Return ``tag`` if it is a non-empty text of at most 256 bytes; raises as check_metric_name."""
+    if not isinstance(tag, str):
+        raise TypeError(f"tag must be text, not {type(tag).__name__}: {tag!r}")
+    if not tag.strip():
+        raise InvalidNameError("tag", tag, "is empty")
+    _check_text("tag", tag, MAX_METRIC_NAME_BYTES)
+    return tag
+
+
+def _check_text(what: str, name: str, limit_bytes: int) -> None:
+    if bad := _CONTROL.search(name):
+        raise InvalidNameError(what, name, f"has the control character {bad.group()!r}")
+    size = len(name.encode())
+    if size > limit_bytes:
+        raise InvalidNameError(what, name, f"is {size} bytes long, over the limit of {limit_bytes} bytes")

@@ -1,0 +1,185 @@
+"""The segment format: files of checksummed records, shared by outbox, log and a live run's tail.
+
+``docs/segment-format.md`` is the normative text. Invariants this module keeps:
+
+- A record is valid only at the stream offset it was written for and only in its own stream, since
+  its checksum is seeded with both: an old lap of a recycled file, bytes that moved, or another
+  session's bytes never validate.
+- A reader never trusts a length before its checksum: after damage it tries every 8-byte boundary.
+- Nothing here opens files or blocks; callers hand in bytes-like objects.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from neural.tracking.errors import FormatError
+
+FORMAT_VERSION = 1
+MAGIC = b"NTRKSEG\n"
+HEADER_BYTES = 64
+FRAME_BYTES = 16
+ALIGNMENT = 8
+MAX_RECORD_BYTES = 16 << 20
+MAX_BATCH_BYTES = 1 << 20
+LAP_BYTES = 1 << 32  # a segment never crosses a multiple of this stream offset
+
+ROLE_OUTBOX, ROLE_LOG, ROLE_TAIL = 1, 2, 3
+
+# In a session's stream: the outbox, and verbatim inside BATCH.
+METRICS, EVENT, SCHEMA, GAP = 1, 2, 3, 4
+# In log and tail.
+BATCH, SCHEMAS, SESSION, MARK, NOTE = 16, 17, 18, 19, 20
+KINDS = frozenset((METRICS, EVENT, SCHEMA, GAP, BATCH, SCHEMAS, SESSION, MARK, NOTE))
+
+_HEADER = struct.Struct("<8sHHI16sQq12x")
+_CRC = struct.Struct("<I")
+_FRAME = struct.Struct("<IIHHI")
+_PLAUSIBLE = np.array(sorted(KINDS), dtype="<u2")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Header(NamedTuple):
+    """The first 64 bytes of a segment; ``base`` is the stream offset of its first record."""
+
+    role: int
+    uuid: bytes
+    base: int
+    created_ns: int
+
+    def pack(self) -> bytes:
+        """Return the 64 bytes."""
+        head = _HEADER.pack(MAGIC, FORMAT_VERSION, self.role, 0, self.uuid, self.base, self.created_ns)
+        return head + _CRC.pack(zlib.crc32(head))
+
+
+class Record(NamedTuple):
+    """A valid record; ``body`` is a view into the scanned buffer, ``end`` the next record's position."""
+
+    pos: int
+    kind: int
+    id: int
+    body: memoryview
+    end: int
+
+
+class Damage(NamedTuple):
+    """A stretch of the scanned buffer in which nothing validates."""
+
+    start: int
+    end: int
+
+
+def read_header(data: Buffer) -> Header:
+    """Return the header at the start of ``data``.
+
+    Raises:
+        FormatError: too short, another format, a newer version, or damaged.
+    """
+    if len(data) < HEADER_BYTES:
+        raise FormatError(f"segment of {len(data)} bytes is shorter than its {HEADER_BYTES}-byte header")
+    magic, version, role, _, uuid, base, created_ns = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise FormatError("not a segment: the magic bytes are missing")
+    (crc,) = _CRC.unpack_from(data, HEADER_BYTES - 4)
+    if crc != zlib.crc32(memoryview(data)[: HEADER_BYTES - 4]):
+        raise FormatError("segment header is damaged: its checksum does not match")
+    if version != FORMAT_VERSION:
+        raise FormatError(f"segment has format version {version}, this release reads {FORMAT_VERSION}")
+    return Header(role, uuid, base, created_ns)
+
+
+def aligned(length: int) -> int:
+    """Return ``length`` rounded up to the alignment of records."""
+    return (length + ALIGNMENT - 1) & ~(ALIGNMENT - 1)
+
+
+def lap_seed(stream: bytes, offset: int) -> int:
+    """Return the part of a record's checksum seed that is constant within one lap of the stream."""
+    return zlib.crc32(stream + (offset >> 32).to_bytes(8, "little"))
+
+
+def seed(stream: bytes, offset: int) -> int:
+    """Return the checksum seed of the record at this stream offset."""
+    return lap_seed(stream, offset) ^ (offset & 0xFFFFFFFF)
+
+
+def schema_seed(session: bytes, schema_id: int) -> int:
+    """Return the seed of a SCHEMA record, which is valid wherever the session's records are."""
+    return zlib.crc32(session + b"schema") ^ schema_id
+
+
+def frame(kind: int, body: Buffer, *, record_seed: int, record_id: int = 0) -> bytes:
+    """Return one whole record, padded with zeros to the alignment."""
+    length = FRAME_BYTES + len(body)
+    if length > MAX_RECORD_BYTES:
+        raise FormatError(f"record of {length} bytes is over the limit of {MAX_RECORD_BYTES} bytes")
+    rest = _FRAME.pack(0, length, kind, 0, record_id)[4:] + bytes(body)
+    crc = zlib.crc32(rest, record_seed)
+    return _CRC.pack(crc) + rest + bytes(aligned(length) - length)
+
+
+def scan(
+    data: Buffer, stream: bytes, *, base: int, start: int = 0, end: int | None = None
+) -> Iterator[Record | Damage]:
+    """Yield every valid record of ``data[start:end]`` in order, and each damaged stretch between them.
+
+    Args:
+        data: the bytes; not copied, must stay unchanged while records are in use.
+        stream: 16 bytes that own the stream: the session in an outbox or a batch, else the segment.
+        base: stream offset of ``data[0]`` (for a segment file: ``header.base - HEADER_BYTES``).
+        start: position of the first record, a multiple of 8 from a record boundary.
+        end: where to stop; default the end of ``data``.
+
+    A stretch of zeros up to ``end`` is the unwritten rest of a segment and yields nothing.
+    """
+    view = memoryview(data).cast("B") if not isinstance(data, memoryview) else data
+    stop = len(view) if end is None else min(end, len(view))
+    pos = start
+    while pos < stop:
+        record = record_at(view, pos, stream, base, stop)
+        if record is None:
+            resume = _next_valid(view, pos + ALIGNMENT, stream, base, stop)
+            if resume < stop or np.frombuffer(view[pos:stop], dtype=np.uint8).any():
+                yield Damage(pos, resume)
+            pos = resume
+            continue
+        yield record
+        pos = record.end
+
+
+def record_at(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -> Record | None:
+    """Return the record at ``pos``, or None when nothing there validates before ``stop``."""
+    if pos + FRAME_BYTES > stop:
+        return None
+    crc, length, kind, _, record_id = _FRAME.unpack_from(view, pos)
+    if kind not in KINDS or not FRAME_BYTES <= length <= MAX_RECORD_BYTES or pos + length > stop:
+        return None
+    expected = schema_seed(stream, record_id) if kind == SCHEMA else seed(stream, base + pos)
+    if zlib.crc32(view[pos + 4 : pos + length], expected) != crc:
+        return None
+    return Record(pos, kind, record_id, view[pos + FRAME_BYTES : pos + length], pos + aligned(length))
+
+
+def _next_valid(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -> int:
+    """Return the first position from ``pos`` on at which a record validates, or ``stop``."""
+    words = (stop - pos) // ALIGNMENT
+    if words < FRAME_BYTES // ALIGNMENT:
+        return stop
+    # Only boundaries whose length and kind could be a record's pay for a checksum.
+    grid = np.frombuffer(view, dtype="<u4", count=words * 2, offset=pos)
+    lengths, kinds = grid[1::2][:-1], (grid[2::2] & 0xFFFF)
+    room = stop - (pos + np.arange(words - 1, dtype=np.int64) * ALIGNMENT)
+    plausible = (lengths >= FRAME_BYTES) & (lengths <= np.minimum(room, MAX_RECORD_BYTES))
+    plausible &= np.isin(kinds, _PLAUSIBLE)
+    for word in np.flatnonzero(plausible):
+        candidate = pos + int(word) * ALIGNMENT
+        if record_at(view, candidate, stream, base, stop) is not None:
+            return candidate
+    return stop

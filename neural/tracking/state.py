@@ -1,0 +1,141 @@
+"""Where everything of one ``base_dir`` lies on this host: the state folder and its entries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from neural.tracking import system
+from neural.tracking.errors import ConfigError
+from neural.tracking.files import atomic_write
+
+MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108, libzmq and its temporary names want some
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Paths only; nothing is made or opened before a method says so.
+
+    ``root`` is ``<base_dir>/.ntrack`` on a local file system, else a folder below ``/var/tmp``.
+    """
+
+    base_dir: Path
+    root: Path
+
+    @classmethod
+    def for_base_dir(cls, base_dir: Path | str) -> State:
+        """Return the paths for this ``base_dir``, which need not exist yet; asks the file system its type."""
+        base = Path(os.path.abspath(base_dir))
+        if moved := os.environ.get("NTRACK_STATE_DIR"):
+            return cls(base_dir=base, root=Path(os.path.abspath(moved)) / _digest(base))
+        existing = base
+        while not existing.exists():
+            existing = existing.parent
+        if system.file_system(existing)[1]:
+            return cls(base_dir=base, root=base / ".ntrack")
+        return cls(base_dir=base, root=_private_root("/var/tmp") / _digest(base))
+
+    def make(self) -> None:
+        """Create the state folder, private to its user.
+
+        Raises:
+            OSError: it cannot be made.
+            ConfigError: it is there, but a symbolic link or another user's.
+        """
+        private_folder(self.root)
+        if self.root.parent != self.base_dir:
+            (self.base_dir / ".ntrack").mkdir(exist_ok=True)
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "collector.lock"
+
+    @property
+    def launch_lock(self) -> Path:
+        return self.root / "launch.lock"
+
+    @property
+    def endpoint_file(self) -> Path:
+        return self.root / "endpoint.json"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.root / "collector.log"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def cursors(self) -> Path:
+        return self.root / "cursors"
+
+    @property
+    def outbox(self) -> Path:
+        return self.root / "outbox"
+
+    @property
+    def dead_letters(self) -> Path:
+        return self.root / "dead-letters"
+
+    @property
+    def config_file(self) -> Path:
+        return self.base_dir / ".ntrack" / "config.toml"
+
+    @property
+    def tombstones(self) -> Path:
+        return self.base_dir / ".ntrack" / "tombstones"
+
+    @property
+    def data_socket(self) -> Path:
+        return self._socket("collector.sock")
+
+    @property
+    def control_socket(self) -> Path:
+        return self._socket("control.sock")
+
+    def _socket(self, name: str) -> Path:
+        path = self.root / name
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        return _private_root("/tmp") / _digest(self.root) / name
+
+    def make_socket_folder(self) -> None:
+        """Create the folder of the sockets, private to its user; raises as :meth:`make`."""
+        folder = self.data_socket.parent
+        if folder != self.root:
+            private_folder(folder.parent)
+            private_folder(folder)
+
+    def collector_id(self) -> str:
+        """Return this state folder's 8 hex digits, ``<c>`` in file names; made at the first call."""
+        path = self.root / "id"
+        if not path.exists():
+            atomic_write(path, secrets.token_hex(4).encode())
+        return path.read_text().strip()
+
+
+def private_folder(folder: Path) -> None:
+    """Create ``folder`` with mode 0700, or check that it is the user's own; raises as State.make."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        status = folder.lstat()
+        if folder.is_symlink() or status.st_uid != os.geteuid():
+            raise ConfigError(
+                f"{folder} is a symbolic link or another user's folder; remove it or choose another base_dir"
+            ) from None
+        if not folder.is_dir():
+            raise NotADirectoryError(20, "not a folder", str(folder)) from None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _private_root(parent: str) -> Path:
+    return Path(parent) / f"ntrack-{os.geteuid()}"

@@ -1,0 +1,152 @@
+"""What differs between operating systems, each with its fallback; no other module asks which one it is."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import platform
+import struct
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":  # pragma: no cover
+    raise ImportError("neural.tracking runs on Linux and macOS; on Windows use it inside WSL")
+
+# From statfs(2) and the kernel's magic.h. Anything not listed counts as network: wrong only towards safety.
+_LOCAL_FILE_SYSTEMS = {
+    0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
+    0xF2F52010: "f2fs", 0x2FC12FC1: "zfs", 0x858458F6: "ramfs", 0xCA451A4E: "bcachefs", 0x3153464A: "jfs",
+    0x52654973: "reiserfs", 0x4D44: "vfat", 0x2011BAB0: "exfat", 0x5346544E: "ntfs", 0x24051905: "ubifs",
+    0xF15F: "ecryptfs",
+}  # fmt: skip
+
+
+def preallocate(fd: int, size_bytes: int) -> None:
+    """Reserve ``size_bytes`` of disk for the file, so that a mapped store cannot meet a full disk.
+
+    Raises:
+        OSError: there is no room; the file may have grown and is best removed.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size_bytes)
+        return
+    zeros = bytes(1 << 20)
+    for start in range(0, size_bytes, len(zeros)):
+        os.pwrite(fd, zeros[: size_bytes - start], start)
+
+
+def sync_data(fd: int) -> None:
+    """Make the file's content durable; blocks on the disk. Raises OSError when that failed."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
+
+
+def keep_from_children(mapping: mmap.mmap) -> None:
+    """Leave the mapping out of forked children where the kernel can; elsewhere the fork hook must do."""
+    if hasattr(mmap, "MADV_DONTFORK"):
+        mapping.madvise(mmap.MADV_DONTFORK)
+
+
+def lock_exclusively(fd: int) -> bool:
+    """Take the flock of an open file without waiting; return whether it was free."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def own_record_lock(fd: int) -> bool:
+    """Take the POSIX record lock of an open file without waiting; return whether it was free.
+
+    The lock is the process's, not the descriptor's: a forked child does not hold it, and closing any
+    other descriptor of the same file in this process drops it.
+    """
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def boot_id() -> str:
+    """Return what changes when the host restarts; empty where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def process_start_ticks(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot (with the pid: who it is), or None."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _psutil_start(pid)
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _psutil_start(pid: int) -> int | None:
+    if sys.platform == "linux":
+        return None
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).create_time() * 100)
+    except psutil.Error:
+        return None
+
+
+def file_system(path: Path) -> tuple[str, bool]:
+    """Return the name of the file system under ``path`` and whether it is local."""
+    forced = os.environ.get("NTRACK_FS")
+    if forced in ("network", "local"):
+        return f"{forced} (NTRACK_FS)", forced == "local"
+    if sys.platform != "linux":
+        return platform.system(), True
+    buffer = ctypes.create_string_buffer(512)  # struct statfs is 120 bytes on 64-bit Linux
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+    (magic,) = struct.unpack_from("@l", buffer)
+    name = _LOCAL_FILE_SYSTEMS.get(magic & 0xFFFFFFFF)
+    return name or f"type 0x{magic & 0xFFFFFFFF:x}", name is not None
+
+
+class Wake:
+    """Wakes a thread that polls :attr:`fd`: an eventfd, or a pipe where there is none.
+
+    ``set`` is safe from any thread and from a signal handler and never blocks.
+    """
+
+    def __init__(self) -> None:
+        self._eventfd = hasattr(os, "eventfd")
+        if self._eventfd:
+            self.fd = self._write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self.fd, self._write_fd = os.pipe()
+            os.set_blocking(self.fd, False)
+            os.set_blocking(self._write_fd, False)
+
+    def set(self) -> None:
+        """Make the descriptor readable."""
+        with contextlib.suppress(BlockingIOError):  # already set as often as it can be
+            os.write(self._write_fd, (1).to_bytes(8, sys.byteorder))
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next set."""
+        with contextlib.suppress(BlockingIOError):  # was not set
+            os.read(self.fd, 8 if self._eventfd else 4096)
+
+    def close(self) -> None:
+        """Close the descriptors; the object must not be used after."""
+        os.close(self.fd)
+        if self._write_fd != self.fd:
+            os.close(self._write_fd)

@@ -1,0 +1,212 @@
+"""Messages between a sender and the collector, and their checks.
+
+``docs/wire-protocol.md`` is the normative text. A message is a ZeroMQ multipart: a msgpack map that
+names its type, then the parts of that type. Decoding never trusts its input: whatever a peer sends,
+:func:`decode` returns a message or raises :class:`ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import msgpack
+
+from neural.tracking.errors import FormatError, ProtocolError
+from neural.tracking.events import unpack_map
+
+PROTOCOL = 1
+MAX_HEAD_BYTES = 64 << 10
+MAX_SCHEMAS_BYTES = 5 << 20
+MAX_PAYLOAD_BYTES = 1 << 20
+MAX_PART_BYTES = MAX_SCHEMAS_BYTES  # for ZeroMQ's own limit on both ends
+MAX_NUMBER = 2**63 - 1
+
+M = TypeVar("M", bound="Message")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """Base of all messages: fields travel in the head, except those marked as parts."""
+
+    type: ClassVar[str]
+
+    def encode(self) -> list[bytes]:
+        """Return the parts to hand to ZeroMQ."""
+        head: dict[str, Any] = {"t": self.type}
+        parts: list[bytes] = []
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if item.metadata.get("part"):
+                parts.append(value)
+            else:
+                head[item.name] = value
+        return [msgpack.packb(head, use_bin_type=True), *parts]
+
+
+def _part(limit_bytes: int) -> Any:
+    return field(metadata={"part": limit_bytes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello(Message):
+    """A session asks to be taken; ``info`` is its description."""
+
+    type: ClassVar[str] = "hello"
+    protocol: int
+    version: str
+    session: bytes
+    uid: bytes
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome(Message):
+    """The collector has everything of the session up to ``last`` on disk; send from there."""
+
+    type: ClassVar[str] = "welcome"
+    session: bytes
+    log_id: bytes
+    last: int
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refuse(Message):
+    """The collector does not take this session; ``code`` is for programs, ``reason`` for people."""
+
+    type: ClassVar[str] = "refuse"
+    session: bytes
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Message):
+    """Consecutive bytes of a session's stream, ``first..last``; ``crc`` is the payload's CRC-32."""
+
+    type: ClassVar[str] = "data"
+    session: bytes
+    first: int
+    last: int
+    base: int
+    crc: int
+    schemas: bytes = _part(MAX_SCHEMAS_BYTES)
+    payload: bytes = _part(MAX_PAYLOAD_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ack(Message):
+    """Everything up to ``last`` is on disk, or recorded as a gap there."""
+
+    type: ClassVar[str] = "ack"
+    session: bytes
+    log_id: bytes
+    last: int
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapNotice(Message):
+    """The sender no longer has ``first..last``."""
+
+    type: ClassVar[str] = "gap"
+    session: bytes
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bye(Message):
+    """The session ended with ``n`` events, all acknowledged."""
+
+    type: ClassVar[str] = "bye"
+    session: bytes
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByeAck(Message):
+    """The session's end is on disk."""
+
+    type: ClassVar[str] = "bye_ack"
+    session: bytes
+    log_id: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barrier(Message):
+    """Tell when the run folder holds everything up to ``seq``."""
+
+    type: ClassVar[str] = "barrier"
+    session: bytes
+    seq: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visible(Message):
+    """The run folder holds everything the barrier with this token asked for."""
+
+    type: ClassVar[str] = "visible"
+    session: bytes
+    token: int
+
+
+_TYPES: dict[str, type[Message]] = {
+    kind.type: kind for kind in (Hello, Welcome, Refuse, Data, Ack, GapNotice, Bye, ByeAck, Barrier, Visible)
+}
+_HINTS = {kind: get_type_hints(kind) for kind in _TYPES.values()}
+
+
+def decode(parts: Sequence[bytes]) -> Message:
+    """Return the message in the parts of one multipart message.
+
+    Unknown keys in the head are ignored, so that a newer minor version may add some.
+
+    Raises:
+        ProtocolError: anything else than a well-formed message of a known type.
+    """
+    if not parts or len(parts[0]) > MAX_HEAD_BYTES:
+        raise ProtocolError("message has no head, or one over the limit")
+    try:
+        head = unpack_map(parts[0])
+    except FormatError as error:
+        raise ProtocolError(f"head: {error}") from error
+    tag = head.get("t")
+    kind = _TYPES.get(tag) if isinstance(tag, str) else None
+    if kind is None:
+        raise ProtocolError(f"unknown message type {str(tag)[:40]!r}")
+    bodies = iter(parts[1:])
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):
+        if limit := item.metadata.get("part"):
+            value: Any = next(bodies, None)
+            if value is None or len(value) > limit:
+                raise ProtocolError(f"{kind.type}: {item.name} is missing or over {limit} bytes")
+        else:
+            value = head.get(item.name)
+            _check(kind, item.name, value)
+        values[item.name] = value
+    if next(bodies, None) is not None:
+        raise ProtocolError(f"{kind.type}: more parts than it has")
+    return kind(**values)
+
+
+def _check(kind: type[Message], name: str, value: Any) -> None:
+    """Raise ProtocolError unless a head's value has its type and range."""
+    hint = _HINTS[kind][name]
+    if hint is int:
+        if type(value) is not int or not 0 <= value <= MAX_NUMBER:
+            raise ProtocolError(f"{kind.type}: {name} is no number from 0 to 2**63-1")
+    elif hint is bytes:
+        if not isinstance(value, bytes) or len(value) != 16:
+            raise ProtocolError(f"{kind.type}: {name} is not 16 bytes")
+    elif hint is str:
+        if not isinstance(value, str) or len(value) > 1000:
+            raise ProtocolError(f"{kind.type}: {name} is no text of at most 1000 characters")
+    elif not isinstance(value, dict):
+        raise ProtocolError(f"{kind.type}: {name} is no map")

@@ -1,0 +1,79 @@
+"""Wire messages: what is encoded is decoded; whatever else a peer sends is a ProtocolError."""
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural.tracking import wire
+from neural.tracking.errors import ProtocolError
+
+S, L = bytes(16), bytes(range(16))
+EVERY_MESSAGE = [
+    wire.Hello(protocol=1, version="0.1.0", session=S, uid=L, info={"name": "run", "rank": 0}),
+    wire.Welcome(session=S, log_id=L, last=7, window=8 << 20),
+    wire.Refuse(session=S, code="protocol", reason="too new"),
+    wire.Data(session=S, first=1, last=3, base=0, crc=9, schemas=b"", payload=b"abc"),
+    wire.Ack(session=S, log_id=L, last=3, window=1),
+    wire.GapNotice(session=S, first=1, last=2, reason="log_lost"),
+    wire.Bye(session=S, n=3),
+    wire.ByeAck(session=S, log_id=L),
+    wire.Barrier(session=S, seq=3, token=1),
+    wire.Visible(session=S, token=1),
+]
+
+
+@pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda m: m.type)
+def test_message_survives_the_round_trip(message):
+    assert wire.decode(message.encode()) == message
+
+
+@pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda m: m.type)
+def test_unknown_keys_are_ignored_for_the_sake_of_newer_peers(message):
+    head, *parts = message.encode()
+    head = msgpack.packb({**msgpack.unpackb(head), "colour": "blue"})
+
+    assert wire.decode([head, *parts]) == message
+
+
+@pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda m: m.type)
+@pytest.mark.parametrize("wrong", [None, -1, 2**63, 1.5, True, "x" * 2000, b"short", [1], {1: 2}])
+def test_wrong_value_in_any_field_is_refused_or_harmless(message, wrong):
+    head, *parts = message.encode()
+    fields = msgpack.unpackb(head)
+    for name in fields:
+        bad = msgpack.packb({**fields, name: wrong})
+        try:
+            wire.decode([bad, *parts])
+        except ProtocolError:
+            continue
+        raise AssertionError(f"{message.type}.{name} = {wrong!r} was taken")
+
+
+@pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda m: m.type)
+def test_missing_or_surplus_parts_are_refused(message):
+    parts = message.encode()
+
+    with pytest.raises(ProtocolError):
+        wire.decode([*parts, b""])
+    with pytest.raises(ProtocolError):
+        wire.decode(parts[:-1])
+
+
+def test_payload_over_the_limit_is_refused():
+    data = wire.Data(
+        session=S, first=1, last=1, base=0, crc=0, schemas=b"", payload=bytes(wire.MAX_PAYLOAD_BYTES + 1)
+    )
+
+    with pytest.raises(ProtocolError, match="payload"):
+        wire.decode(data.encode())
+
+
+@settings(max_examples=500)
+@given(st.lists(st.binary(max_size=100), max_size=4))
+def test_random_parts_raise_only_the_documented_error(parts):
+    try:
+        wire.decode(parts)
+    except ProtocolError:
+        return
+    raise AssertionError("random bytes were taken for a message")
