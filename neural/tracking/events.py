@@ -259,11 +259,10 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
     """
     known = dict(schemas)
     decoded = Decoded()
-    groups: dict[tuple[int, int], list[npt.NDArray[np.int64]]] = {}
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for pos, count, length, kind, record_id in _runs(payload):
         if kind == segment.METRICS:
-            stride = segment.aligned(length)
-            groups.setdefault((record_id, length), []).append(pos + stride * np.arange(count))
+            groups.setdefault((record_id, length), []).append((pos, count))
             continue
         body = payload[pos + segment.FRAME_BYTES : pos + length]
         if kind == segment.EVENT:
@@ -278,33 +277,32 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
             decoded.gaps.append(unpack_gap(body))
         else:
             raise FormatError(f"record of kind {kind} does not belong into a session's stream")
-    for (schema_id, length), positions in groups.items():
-        decoded.blocks.append(_block(payload, schema_id, length, positions, known))
+    for (schema_id, length), runs in groups.items():
+        decoded.blocks.append(_block(payload, schema_id, length, runs, known))
     return decoded
 
 
 def _runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (pos, count, length, kind, id): runs of equal metrics records found at once, others singly."""
     pos, end = 0, len(payload)
-    probe = 64
+    singly = 0  # after a short run, so many records are walked one by one: probing costs more than a step
     while pos < end:
         if pos + segment.FRAME_BYTES > end:
             raise FormatError("payload ends inside a record's head")
         length, kind, _, record_id = _HEAD.unpack_from(payload, pos + 4)
         if length < segment.FRAME_BYTES or pos + length > end:
             raise FormatError(f"record at {pos} has the impossible length {length}")
-        stride = segment.aligned(length)
+        stride = (length + 7) & ~7
         count = 1
-        # After a short run, look singly for a while: probing costs more than a few steps.
-        if kind == segment.METRICS and probe >= 64:
+        if singly:
+            singly -= 1
+        elif kind == segment.METRICS:
             room = min((end - pos) // stride, 8192)
             if room > 1:
                 heads = _heads(payload, pos, stride, room)
                 same = (heads["length"] == length) & (heads["kind"] == kind) & (heads["id"] == record_id)
                 count = room if same.all() else int(same.argmin())
-                probe = 64 if count >= 16 else 0
-        else:
-            probe += 1
+                singly = 0 if count >= 16 else 256
         yield pos, count, length, kind, record_id
         pos += stride * count
 
@@ -322,9 +320,9 @@ def _heads(payload: memoryview, pos: int, stride: int, count: int) -> npt.NDArra
 
 
 def _block(
-    payload: memoryview, schema_id: int, length: int, positions: list[npt.NDArray[np.int64]], known: Schemas
+    payload: memoryview, schema_id: int, length: int, runs: list[tuple[int, int]], known: Schemas
 ) -> MetricBlock:
-    """Return the metrics records at ``positions`` as columns."""
+    """Return the metrics records of all ``runs`` (position, count) as columns."""
     names = known.get(schema_id)
     if names is None:
         raise FormatError(f"metrics record uses schema {schema_id}, which was never sent")
@@ -338,13 +336,16 @@ def _block(
             "itemsize": length,
         }
     )
-    if len(positions) == 1:
-        start = int(positions[0][0])
-        rows = np.frombuffer(payload, dtype=dtype, count=len(positions[0]), offset=start)
+    if len(runs) == 1:
+        start, count = runs[0]
+        rows = np.frombuffer(payload, dtype=dtype, count=count, offset=start)
     else:
-        every = np.concatenate(positions)
-        raw = np.frombuffer(payload, dtype=np.uint8)
-        rows = raw[every[:, None] + np.arange(length)].view(dtype)[:, 0]
+        starts, counts = np.array(runs, dtype=np.int64).T
+        nth_in_run = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        positions = np.repeat(starts, counts) + length * nth_in_run
+        # Metrics records are whole multiples of 8 bytes: gather them as words.
+        words = np.frombuffer(payload[: len(payload) // 8 * 8], dtype="<u8")
+        rows = words[(positions // 8)[:, None] + np.arange(length // 8)].view(dtype)[:, 0]
     return MetricBlock(names, rows["seq"], rows["time_ns"], rows["step"], rows["values"])
 
 

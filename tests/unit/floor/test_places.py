@@ -12,8 +12,8 @@ from neural.tracking.names import check_metric_name, check_run_name
 from neural.tracking.state import State
 
 HOSTILE_RUN_NAMES = [
-    "", " ", ".", "..", "../up", "a/b", "a\\b", "/abs", "nul", "NUL.txt", "com1", "lpt¹", "a\0b", "a\nb", "a\x7fb",
-    "a\u2028b", "x" * 201, "ü" * 101, "dot.", "space ", ".hidden", "a\uff0fb", "a\uff3cb", "\ud800",
+    "", " ", ".", "..", "../up", "a/b", "a\\b", "/abs", "nul", "NUL.txt", "com1", "lpt¹", "a\0b", "a\nb",
+    "a\x7fb", "a\u2028b", "x" * 201, "ü" * 101, "dot.", "space ", ".hidden", "a\uff0fb", "a\uff3cb", "\ud800",
 ]  # fmt: skip
 
 
