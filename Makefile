@@ -51,7 +51,9 @@ tests: $(STAMP) system-tools
 
 # pytest exits with 5 when it found no test: no marked test is no failure.
 test-frameworks: $(STAMP)
-	@$(BIN)/python -m pytest -m frameworks || test $$? -eq 5
+	@if grep -rqE 'mark\.frameworks' tests --include='*.py'; \
+	then $(BIN)/python -m pytest -m frameworks || test $$? -eq 5; \
+	else echo "no test is marked frameworks yet"; fi
 
 faults: $(STAMP) system-tools
 	FAULTS=long $(BIN)/python -m pytest --timeout=3600 tests/faults

@@ -1,0 +1,113 @@
+"""What people install: sdist and wheel of the files git knows, tried in an environment of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("agent", "collector", "sinks")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def run(*command, **options):
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    assert result.returncode == 0, f"{command} left with {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what would be committed now: links stay links, and nothing that git ignores comes along."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    target = tmp_path_factory.mktemp("checkout")
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        source = ROOT / name
+        if source.is_symlink() or source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name, follow_symlinks=False)
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    """The wheel made from the sdist, so that a file missing in either is missed."""
+    out = tmp_path_factory.mktemp("dist")
+    make_sdist = f"import setuptools.build_meta as b; b.build_sdist({str(out)!r})"
+    run(sys.executable, "-c", make_sdist, cwd=checkout)
+    (sdist,) = out.glob("*.tar.gz")
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+        "--disable-pip-version-check", "--wheel-dir", str(out), str(sdist),
+    )  # fmt: skip
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The bin folder of an environment that holds the wheel, and sees our dependencies but not our sources."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    run(
+        sys.executable, "-m", "pip", "--quiet", "--python", str(python), "--disable-pip-version-check",
+        "install", "--no-index", "--no-deps", str(wheel),
+    )  # fmt: skip
+    # A path from a .pth file is searched, but the .pth files in it, an editable install's too, are not run.
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+def clean_environment():
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "NTRACK_"))}
+
+
+def test_wheel_holds_every_source_file(checkout, wheel):
+    package = checkout / "neural" / "tracking"
+    own = {p.relative_to(checkout).as_posix() for p in package.rglob("*.py")}
+    linked = {
+        f"neural/tracking/{p.relative_to(checkout).as_posix()}"
+        for part in PARTS
+        for p in (checkout / part).rglob("*.py")
+    }
+
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
+
+    assert held == own | linked
+
+
+def test_wheel_says_that_it_is_typed(wheel):
+    assert "neural/tracking/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_every_module_is_imported_from_the_installed_wheel(installed, tmp_path):
+    program = """
+import importlib, pkgutil, sys
+import neural.tracking
+assert neural.tracking.__file__.startswith(sys.prefix), neural.tracking.__file__
+for module in pkgutil.walk_packages(neural.tracking.__path__, "neural.tracking."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+    names = run(str(installed / "python"), "-c", program, cwd=tmp_path, env=clean_environment()).split()
+
+    assert {f"neural.tracking.{part}" for part in PARTS} <= set(names)
+
+
+def test_console_script_answers(installed, tmp_path):
+    told = run(str(installed / "ntrack"), "--help", cwd=tmp_path, env=clean_environment())
+
+    assert "Usage" in told
