@@ -10,14 +10,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
-import numpy as np
-import numpy.typing as npt
 
 from neural.tracking import segment
 from neural.tracking.errors import FormatError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    # The training process encodes only; it must not pay for NumPy's import at the first tracker.
+    import numpy as np
+    import numpy.typing as npt
 
 NO_STEP = -(2**63)
 MAX_EVENT_BYTES = 256 << 10
@@ -308,6 +311,8 @@ def _runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
 
 
 def _heads(payload: memoryview, pos: int, stride: int, count: int) -> npt.NDArray[Any]:
+    import numpy as np
+
     dtype = np.dtype(
         {
             "names": ["length", "kind", "id"],
@@ -323,6 +328,8 @@ def _block(
     payload: memoryview, schema_id: int, length: int, runs: list[tuple[int, int]], known: Schemas
 ) -> MetricBlock:
     """Return the metrics records of all ``runs`` (position, count) as columns."""
+    import numpy as np
+
     names = known.get(schema_id)
     if names is None:
         raise FormatError(f"metrics record uses schema {schema_id}, which was never sent")
@@ -350,6 +357,8 @@ def _block(
 
 
 def _named_block(event: Event) -> MetricBlock:
+    import numpy as np
+
     names, values = event.data.get("names"), event.data.get("values")
     if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values) or not names:
         raise FormatError("metrics event without as many names as values")

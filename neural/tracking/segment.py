@@ -16,8 +16,6 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from neural.tracking.errors import FormatError
 
 FORMAT_VERSION = 1
@@ -40,7 +38,6 @@ KINDS = frozenset((METRICS, EVENT, SCHEMA, GAP, BATCH, SCHEMAS, SESSION, MARK, N
 _HEADER = struct.Struct("<8sHHI16sQq12x")
 _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<IIHHI")
-_PLAUSIBLE = np.array(sorted(KINDS), dtype="<u2")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -139,14 +136,14 @@ def scan(
 
     A stretch of zeros up to ``end`` is the unwritten rest of a segment and yields nothing.
     """
-    view = memoryview(data).cast("B") if not isinstance(data, memoryview) else data
+    view = memoryview(data)
     stop = len(view) if end is None else min(end, len(view))
     pos = start
     while pos < stop:
         record = record_at(view, pos, stream, base, stop)
         if record is None:
             resume = _next_valid(view, pos + ALIGNMENT, stream, base, stop)
-            if resume < stop or np.frombuffer(view[pos:stop], dtype=np.uint8).any():
+            if resume < stop or view[pos:stop].tobytes().strip(b"\0"):
                 yield Damage(pos, resume)
             pos = resume
             continue
@@ -169,6 +166,8 @@ def record_at(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -
 
 def _next_valid(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -> int:
     """Return the first position from ``pos`` on at which a record validates, or ``stop``."""
+    import numpy as np  # only damage needs it
+
     words = (stop - pos) // ALIGNMENT
     if words < FRAME_BYTES // ALIGNMENT:
         return stop
@@ -177,7 +176,7 @@ def _next_valid(view: memoryview, pos: int, stream: bytes, base: int, stop: int)
     lengths, kinds = grid[1::2][:-1], (grid[2::2] & 0xFFFF)
     room = stop - (pos + np.arange(words - 1, dtype=np.int64) * ALIGNMENT)
     plausible = (lengths >= FRAME_BYTES) & (lengths <= np.minimum(room, MAX_RECORD_BYTES))
-    plausible &= np.isin(kinds, _PLAUSIBLE)
+    plausible &= np.isin(kinds, np.array(sorted(KINDS), dtype="<u2"))
     for word in np.flatnonzero(plausible):
         candidate = pos + int(word) * ALIGNMENT
         if record_at(view, candidate, stream, base, stop) is not None:

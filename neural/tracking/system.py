@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import mmap
 import os
-import platform
-import struct
 import sys
 from pathlib import Path
 
 if sys.platform == "win32":  # pragma: no cover
     raise ImportError("neural.tracking runs on Linux and macOS; on Windows use it inside WSL")
 
-# From statfs(2) and the kernel's magic.h. Anything not listed counts as network: wrong only towards safety.
-_LOCAL_FILE_SYSTEMS = {
-    0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
-    0xF2F52010: "f2fs", 0x2FC12FC1: "zfs", 0x858458F6: "ramfs", 0xCA451A4E: "bcachefs", 0x3153464A: "jfs",
-    0x52654973: "reiserfs", 0x4D44: "vfat", 0x2011BAB0: "exfat", 0x5346544E: "ntfs", 0x24051905: "ubifs",
-    0xF15F: "ecryptfs",
-}  # fmt: skip
+# Anything not listed counts as network: wrong only towards safety.
+_LOCAL_FILE_SYSTEMS = frozenset((
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs", "ramfs", "rootfs", "bcachefs", "jfs",
+    "reiserfs", "vfat", "exfat", "ntfs", "ntfs3", "ubifs", "ecryptfs", "erofs", "squashfs", "iso9660",
+))  # fmt: skip
 
 
 def preallocate(fd: int, size_bytes: int) -> None:
@@ -109,15 +104,17 @@ def file_system(path: Path) -> tuple[str, bool]:
     if forced in ("network", "local"):
         return f"{forced} (NTRACK_FS)", forced == "local"
     if sys.platform != "linux":
-        return platform.system(), True
-    buffer = ctypes.create_string_buffer(512)  # struct statfs is 120 bytes on 64-bit Linux
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(path), buffer) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
-    (magic,) = struct.unpack_from("@l", buffer)
-    name = _LOCAL_FILE_SYSTEMS.get(magic & 0xFFFFFFFF)
-    return name or f"type 0x{magic & 0xFFFFFFFF:x}", name is not None
+        return sys.platform, True
+    # Not statfs(2): from Python it needs ctypes, and its numbers would need this table of names as well.
+    real = os.path.realpath(path)
+    best, name = "", "unknown"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        mount = fields.split()[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
+        # The last mount of a path hides the ones before it.
+        if len(mount) >= len(best) and (real + "/").startswith(mount.rstrip("/") + "/"):
+            best, name = mount, rest.split()[0]
+    return name, name in _LOCAL_FILE_SYSTEMS
 
 
 class Wake:
