@@ -14,8 +14,8 @@ if sys.platform == "win32":  # pragma: no cover
 
 # Anything not listed counts as network: wrong only towards safety.
 _LOCAL_FILE_SYSTEMS = frozenset((
-    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs", "ramfs", "rootfs", "bcachefs", "jfs",
-    "reiserfs", "vfat", "exfat", "ntfs", "ntfs3", "ubifs", "ecryptfs", "erofs", "squashfs", "iso9660",
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs", "ramfs", "rootfs", "bcachefs",
+    "jfs", "reiserfs", "vfat", "exfat", "ntfs", "ntfs3", "ubifs", "ecryptfs", "erofs", "squashfs", "iso9660",
 ))  # fmt: skip
 
 
