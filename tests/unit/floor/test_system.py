@@ -1,0 +1,86 @@
+"""What the operating system lacks is made up for: each fallback does the same work."""
+
+import mmap
+import os
+import select
+import subprocess
+import sys
+
+import pytest
+
+from neural.tracking import system
+
+TAKEN_AWAY = ["posix_fallocate", "fdatasync", "eventfd"]
+
+
+@pytest.fixture(params=["as it is", "taken away"])
+def maybe_bare(request, monkeypatch):
+    if request.param == "taken away":
+        for name in TAKEN_AWAY:
+            monkeypatch.delattr(os, name, raising=False)
+        monkeypatch.delattr(mmap, "MADV_DONTFORK", raising=False)
+
+
+@pytest.mark.usefixtures("maybe_bare")
+def test_preallocated_file_has_its_blocks(tmp_path):
+    with (tmp_path / "f").open("w+b") as file:
+        system.preallocate(file.fileno(), (1 << 20) + 4096)
+
+        status = os.fstat(file.fileno())
+        assert status.st_size == (1 << 20) + 4096
+        assert status.st_blocks * 512 >= status.st_size
+        system.sync_data(file.fileno())
+
+
+@pytest.mark.usefixtures("maybe_bare")
+def test_wake_wakes_a_poll_once():
+    wake = system.Wake()
+    try:
+        assert select.select([wake.fd], [], [], 0)[0] == []
+        wake.set()
+        wake.set()
+        assert select.select([wake.fd], [], [], 0)[0] == [wake.fd]
+        wake.clear()
+        assert select.select([wake.fd], [], [], 0)[0] == []
+    finally:
+        wake.close()
+
+
+@pytest.mark.usefixtures("maybe_bare")
+def test_mapping_stays_usable_in_its_own_process():
+    with mmap.mmap(-1, 4096) as mapping:
+        system.keep_from_children(mapping)
+        mapping[:4] = b"abcd"
+        assert mapping[:4] == b"abcd"
+
+
+def test_second_process_does_not_get_a_held_lock(tmp_path):
+    path = tmp_path / "lock"
+    ask = (
+        "import sys; from neural.tracking import system; f = open(sys.argv[1], 'r+b');"
+        "print(system.lock_exclusively(f.fileno()), system.own_record_lock(f.fileno()))"
+    )
+
+    def other_process_gets():
+        return subprocess.check_output([sys.executable, "-P", "-c", ask, str(path)], text=True).split()
+
+    with path.open("w+b") as file:
+        assert system.lock_exclusively(file.fileno())
+        assert system.own_record_lock(file.fileno())
+        assert other_process_gets() == ["False", "False"]
+    assert other_process_gets() == ["True", "True"]
+
+
+def test_process_is_told_from_its_successor_by_its_start():
+    with subprocess.Popen(["sleep", "60"]) as child:
+        started = system.process_start_ticks(child.pid)
+        assert started is not None
+        assert started == system.process_start_ticks(child.pid)
+        child.kill()
+    assert system.process_start_ticks(child.pid) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads mountinfo")
+def test_file_system_that_is_not_known_to_be_local_counts_as_network(tmp_path):
+    assert system.file_system(tmp_path)[1]
+    assert not system.file_system("/proc")[1]
