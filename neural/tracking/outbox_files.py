@@ -1,0 +1,293 @@
+"""What an outbox looks like on disk, and reading one whose owner is gone.
+
+An outbox is a folder of one session: ``owner.lock``, ``session.json``, ``control`` and segments.
+The owner writes it (``neural.tracking.agent``); a collector that finds it unlocked recovers it with
+this module. Recovery never trusts the head pointer: it scans, and what the control page says beyond
+what validates is a gap. Nothing here writes or deletes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neural.tracking import events, segment, system
+from neural.tracking.errors import FormatError
+
+LOCK_NAME = "owner.lock"
+INFO_NAME = "session.json"
+CONTROL_NAME = "control"
+CONTROL_BYTES = 4096
+NUMBER_AT, HEAD_AT, GAP_AT = 0, 64, 128  # offsets in the control page
+NUMBER = struct.Struct("<Qq")  # a number and its bitwise complement
+TEMPORARY_PREFIX = ".tmp-"
+ADOPTED_SUFFIX = ".adopting"
+
+_SEQ = struct.Struct("<Q")
+_FREE = bytes(len(segment.MAGIC))
+
+
+class SessionInfo(NamedTuple):
+    """Whose outbox it is; ``info`` is what HELLO carries."""
+
+    session: bytes
+    uid: bytes
+    info: dict[str, Any]
+
+
+class Piece(NamedTuple):
+    """Consecutive bytes of the stream: all of ``first..last`` is in them, as events or gaps."""
+
+    first: int
+    last: int
+    base: int
+    payload: bytes
+
+
+class Lost(NamedTuple):
+    """Numbers that were emitted and are not in the outbox."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class _Segment(NamedTuple):
+    base: int  # stream offset of the first byte of the file
+    path: Path
+
+
+def pack_info(session: bytes, uid: bytes, info: dict[str, Any]) -> bytes:
+    """Return the content of ``session.json``."""
+    value: dict[str, Any] = {"session": session.hex(), "uid": uid.hex(), "info": info}
+    return json.dumps({**value, "crc": _info_crc(value)}, indent=1).encode()
+
+
+def read_info(folder: Path) -> SessionInfo:
+    """Return whose outbox ``folder`` is.
+
+    Raises:
+        FormatError: ``session.json`` is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        value = json.loads((folder / INFO_NAME).read_bytes())
+        crc = value.pop("crc")
+        session, uid = bytes.fromhex(value["session"]), bytes.fromhex(value["uid"])
+        info = value["info"]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise FormatError(f"{folder / INFO_NAME} does not describe a session: {error!r}") from error
+    if crc != _info_crc(value) or len(session) != 16 or len(uid) != 16 or not isinstance(info, dict):
+        raise FormatError(f"{folder / INFO_NAME} is damaged: its checksum does not match")
+    return SessionInfo(session, uid, info)
+
+
+def _info_crc(value: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def claim(folder: Path) -> int | None:
+    """Take the owner's lock of an outbox whose owner is gone.
+
+    Returns:
+        The open descriptor that holds the lock (keep it until the folder is deleted), or None when
+        the owner lives, is this process, or the folder was replaced meanwhile.
+    """
+    path = folder / LOCK_NAME
+    try:
+        # Opening and closing a file drops this process's own record locks on it.
+        if read_info(folder).info.get("pid") == os.getpid():
+            return None
+    except (FormatError, OSError):
+        pass
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        if system.own_record_lock(fd):
+            opened, named = os.fstat(fd), os.stat(path)
+            if (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino):
+                return fd
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+    return None
+
+
+def read_number(control: segment.Buffer, at: int) -> int | None:
+    """Return a number of the control page, or None when it is damaged."""
+    if len(control) < at + NUMBER.size:
+        return None
+    number, complement = NUMBER.unpack_from(control, at)
+    return int(number) if number == ~complement & (2**64 - 1) else None
+
+
+class Orphan:
+    """An outbox whose owner is gone; the caller holds its lock.
+
+    Raises:
+        FormatError: ``session.json`` is damaged.
+        OSError: the folder cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.session, self.uid, self.info = read_info(folder)
+        try:
+            control = (folder / CONTROL_NAME).read_bytes()
+        except FileNotFoundError:
+            control = b""
+        self._last = read_number(control, NUMBER_AT) or 0
+        self._unwritten_gap = read_number(control, GAP_AT) or 0
+        self._segments = self._find_segments()
+
+    @property
+    def emitted(self) -> int:
+        """How many events the session emitted, as far as anything here tells; scans the last segments."""
+        seen = 0
+        for item in self._segments[-2:]:
+            for record in self._records(item):
+                if isinstance(record, segment.Record):
+                    seen = max(seen, _last_number(record))
+        return max(self._last, seen)
+
+    def schemas(self) -> bytes:
+        """Return the SCHEMA records in the outbox, each id once, padded."""
+        found: dict[int, bytes] = {}
+        for item in self._segments:
+            for record in self._records(item):
+                if isinstance(record, segment.Record) and record.kind == segment.SCHEMA:
+                    found.setdefault(
+                        record.id,
+                        segment.frame(
+                            segment.SCHEMA,
+                            record.body,
+                            record_seed=segment.schema_seed(self.session, record.id),
+                            record_id=record.id,
+                        ),
+                    )
+        return b"".join(found.values())
+
+    def pieces(self, after: int = 0) -> Iterator[Piece | Lost]:
+        """Yield what was emitted after number ``after``, in order and without a hole, at most 1 MiB at once.
+
+        Blocks: on reading and checking every byte; megabytes a second, not a matter for an event loop.
+        """
+        known = after
+        for item in self._segments:
+            for piece in self._pieces_of(item, known):
+                yield piece
+                known = piece.last
+        if self._last > known:
+            yield from self._tail(known)
+
+    def _tail(self, known: int) -> Iterator[Lost]:
+        """Yield the numbers at the very end of which only the control page knows."""
+        gap = self._unwritten_gap
+        if gap and known < gap <= self._last:
+            if gap > known + 1:
+                yield Lost(known + 1, gap - 1, self._reason())
+            yield Lost(gap, self._last, "outbox_full")
+        else:
+            yield Lost(known + 1, self._last, self._reason())
+
+    def _pieces_of(self, item: _Segment, known: int) -> Iterator[Piece | Lost]:
+        data = memoryview(item.path.read_bytes())
+        start = end = 0  # the piece being gathered is data[start:end], its numbers first..known
+        first = known + 1
+
+        def gathered() -> Iterator[Piece]:
+            if end > start and known >= first:
+                yield Piece(first, known, item.base + start, bytes(data[start:end]))
+
+        for record in segment.scan(data, self.session, base=item.base, start=segment.HEADER_BYTES):
+            if isinstance(record, segment.Damage):
+                continue
+            low, high = _numbers(record)
+            adjoins = record.pos == end and record.end - start <= segment.MAX_BATCH_BYTES
+            follows = high is None or low == known + 1
+            if not (adjoins and follows):
+                yield from gathered()
+                start, first = record.pos, known + 1
+                end = start
+            if low is None or high is None:
+                end = record.end
+                continue
+            if high <= known:
+                start = end = record.end
+                continue
+            if low > known + 1:
+                yield Lost(known + 1, low - 1, self._reason())
+                first = low
+            elif low <= known:  # a gap that is known in part
+                yield Lost(known + 1, high, events.unpack_gap(record.body).reason)
+                known, first = high, high + 1
+                start = end = record.end
+                continue
+            known, end = high, record.end
+        yield from gathered()
+
+    def _reason(self) -> str:
+        then, now = self.info.get("boot_id"), system.boot_id()
+        return "host_lost_power" if then and now and then != now else "damaged"
+
+    def _records(self, item: _Segment) -> Iterator[segment.Record | segment.Damage]:
+        data = memoryview(item.path.read_bytes())
+        return segment.scan(data, self.session, base=item.base, start=segment.HEADER_BYTES)
+
+    def _find_segments(self) -> list[_Segment]:
+        """Return the segments in stream order; one with a damaged header is placed where its bytes validate."""
+        found: list[_Segment] = []
+        damaged: list[Path] = []
+        for path in sorted(self.folder.glob("*.seg")):
+            with path.open("rb") as file:
+                head = file.read(segment.HEADER_BYTES)
+            if head[: len(_FREE)] in (_FREE, b""):
+                continue
+            try:
+                header = segment.read_header(head)
+            except FormatError:
+                damaged.append(path)
+                continue
+            if header.uuid == self.session:
+                found.append(_Segment(header.base - segment.HEADER_BYTES, path))
+        found.sort()
+        for path in damaged:
+            found.extend(self._place(path, found))
+            found.sort()
+        return found
+
+    def _place(self, path: Path, others: list[_Segment]) -> list[_Segment]:
+        """Return the segment at the stream offset its first record validates for, else nothing."""
+        data = memoryview(path.read_bytes())
+        for offset in [0, *(self._end(item) for item in others)]:
+            base = offset - segment.HEADER_BYTES
+            if segment.record_at(data, segment.HEADER_BYTES, self.session, base, len(data)):
+                return [_Segment(base, path)]
+        return []
+
+    def _end(self, item: _Segment) -> int:
+        """Return the stream offset behind the segment's last valid record."""
+        ends = [record.end for record in self._records(item) if isinstance(record, segment.Record)]
+        return item.base + (ends[-1] if ends else segment.HEADER_BYTES)
+
+
+def _numbers(record: segment.Record) -> tuple[int | None, int | None]:
+    """Return the first and last number a record accounts for, or twice None."""
+    if record.kind in (segment.METRICS, segment.EVENT) and len(record.body) >= _SEQ.size:
+        (seq,) = _SEQ.unpack_from(record.body)
+        return seq, seq
+    if record.kind == segment.GAP:
+        gap = events.unpack_gap(record.body)
+        return gap.first, gap.last
+    return None, None
+
+
+def _last_number(record: segment.Record) -> int:
+    return _numbers(record)[1] or 0
