@@ -1,0 +1,46 @@
+"""Fixtures of the fault tests; which of their tools this machine has is told above the results."""
+
+import random
+
+import pytest
+
+from tests.faults.disks import needs_namespaces
+from tests.faults.harness import LONG, Keeper
+from tests.faults.injection import needs_strace
+
+
+def pytest_report_header():
+    tools = {"strace": needs_strace, "namespaces": needs_namespaces}
+    told = [f"{name} {'missing' if mark.args[0] else 'there'}" for name, mark in tools.items()]
+    return f"fault tests: {'long' if LONG else 'short'} form, " + ", ".join(told)
+
+
+def pytest_collection_modifyitems(config, items):
+    if LONG:
+        return
+    long_ones = [item for item in items if item.get_closest_marker("faults_long")]
+    config.hook.pytest_deselected(items=long_ones)
+    items[:] = [item for item in items if item not in long_ones]
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    """Starts trainers, collectors and other commands; all of them end with the test."""
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    keeper = Keeper(folder)
+    yield keeper
+    keeper.end()
+
+
+@pytest.fixture
+def base_dir(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def chance(request):
+    """A source of random moments; pytest-randomly's -p seed brings the same ones again."""
+    seed = random.getrandbits(32)
+    request.node.add_report_section("setup", "chance", f"seed {seed}")
+    return random.Random(seed)

@@ -1,0 +1,102 @@
+"""Small, full and read-only disks, mounted where only the processes of one test see them."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+_UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
+
+
+def _namespaces_work():
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        return False
+    tried = subprocess.run([*_UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    return tried.returncode == 0
+
+
+needs_namespaces = pytest.mark.skipif(
+    not _namespaces_work(), reason="unshare is missing or no user namespaces are allowed here"
+)
+
+
+class Disk:
+    """A mount at ``path``, in a namespace of its own.
+
+    Processes started with ``[*disk.enter, ...]`` see it at ``path``; the test itself sees its files
+    under :meth:`outside`.
+    """
+
+    def __init__(self, path: Path, holder_pid: int) -> None:
+        self.path = path
+        self._pid = holder_pid
+        self.enter = [
+            "nsenter", "--target", str(holder_pid), "--user", "--mount", "--preserve-credentials", "--",
+        ]  # fmt: skip
+
+    def run(self, *command: str) -> str:
+        """Run a command inside; return what it printed."""
+        return subprocess.run([*self.enter, *command], check=True, capture_output=True, text=True).stdout
+
+    def outside(self, path: Path | None = None) -> Path:
+        """Return where this process finds a path of the inside."""
+        return Path(f"/proc/{self._pid}/root{path or self.path}")
+
+    def free_bytes(self) -> int:
+        found = os.statvfs(self.outside())
+        return found.f_bavail * found.f_frsize
+
+    def fill(self, *, leave_bytes: int = 0) -> Path:
+        """Take all space but ``leave_bytes``; return the file to delete, by ``unlink()``, for room again."""
+        ballast = self.outside() / "ballast"
+        with ballast.open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, file.tell() + self.free_bytes() - leave_bytes))
+        return ballast
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Change it between read-only and writable.
+
+        Raises:
+            subprocess.CalledProcessError: a process has a file open for writing; the kernel refuses then.
+        """
+        self.run("mount", "-o", f"remount,bind,{'ro' if read_only else 'rw'}", str(self.path))
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size_bytes: int, *, inodes: int | None = None) -> Iterator[Disk]:
+    """A tmpfs of that size over the folder ``path``, empty at first, gone at the end."""
+    options = f"size={size_bytes},mode=0755" + (f",nr_inodes={inodes}" if inodes else "")
+    with _mounted(path, ["mount", "-t", "tmpfs", "-o", options, "small-disk", str(path)]) as disk:
+        yield disk
+
+
+@contextlib.contextmanager
+def bound_disk(path: Path, *, read_only: bool = True) -> Iterator[Disk]:
+    """The folder ``path`` over itself, read-only or not; the test itself can go on writing to it."""
+    with _mounted(path, ["mount", "--bind", str(path), str(path)]) as disk:
+        if read_only:
+            disk.set_read_only(True)
+        yield disk
+
+
+@contextlib.contextmanager
+def _mounted(path: Path, mount: Sequence[str]) -> Iterator[Disk]:
+    path.mkdir(parents=True, exist_ok=True)
+    # The holder keeps the namespace alive until its standard input closes, also if this process is killed.
+    holder = subprocess.Popen(
+        [*_UNSHARE, "sh", "-c", '"$@" && echo mounted && exec cat >/dev/null', "sh", *mount],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != b"mounted\n":
+            raise OSError(f"cannot mount over {path}: {holder.communicate()[1].decode()}")
+        yield Disk(path, holder.pid)
+    finally:
+        holder.communicate()

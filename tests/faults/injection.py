@@ -1,0 +1,165 @@
+"""Failing or killing a process at its n-th system call: by strace, or by a hook inside Python.
+
+strace does it for any program and for the real system call, but counts each thread's calls apart,
+does it again to every restarted process, and slows every system call some hundred times. The hook sees
+only what goes through ``os``, and has none of these limits.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import wait_until
+
+HOOK = Path(__file__).parent / "hook"
+SYNCS = ("fdatasync", "fsync")
+RENAMES = ("rename", "renameat", "renameat2")
+UNLINKS = ("unlink", "unlinkat")
+DURABLE_STEPS = (*SYNCS, *RENAMES, *UNLINKS)
+
+
+def _strace_works():
+    if shutil.which("strace") is None:
+        return False
+    tried = subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True)
+    return tried.returncode == 0
+
+
+needs_strace = pytest.mark.skipif(not _strace_works(), reason="strace is missing or may not trace here")
+
+
+def under_strace(
+    command: Sequence[str],
+    *,
+    calls: Sequence[str],
+    nth: int = 1,
+    error: str | None = None,
+    signal: str | None = None,
+    every_later: bool = False,
+    log: Path | None = None,
+) -> list[str]:
+    """Return ``command`` wrapped so that the ``nth`` of ``calls`` in any one thread fails or kills.
+
+    Args:
+        calls: names of system calls, counted each apart; unknown ones are left out by strace.
+        error: name of the errno that the call gives, without being done.
+        signal: name of a signal that arrives at the entry of the call; SIGKILL: it is not done.
+        every_later: all later calls too.
+        log: where strace writes the calls it saw.
+
+    The process started is the command itself (strace stands beside it, as its grandchild), so its
+    pid and exit status are the command's. Children are traced too, and count anew.
+    """
+    if (error is None) == (signal is None):
+        raise ValueError("give either error or signal")
+    names = ",".join(f"?{call}" for call in calls)
+    act = f"error={error}" if error else f"signal={signal}"
+    # With --seccomp-bpf strace stops only the chosen calls, but then injects no signals (seen with 6.1).
+    fast = ["--seccomp-bpf"] if error else []
+    return [
+        "strace", "-f", "-D", "-qq", *fast, "-o", str(log or os.devnull), "-e", "signal=none",
+        "-e", f"trace={names}", "-e", f"inject={names}:{act}:when={nth}{'+' if every_later else ''}",
+        *command,
+    ]  # fmt: skip
+
+
+def attach_strace(
+    pid: int, *, calls: Sequence[str], nth: int = 1, error: str | None = None, signal: str | None = None
+) -> subprocess.Popen:
+    """Do the same to a running process from now on; terminate what is returned to let go of it."""
+    wrapped = under_strace([], calls=calls, nth=nth, error=error, signal=signal)
+    command = [word for word in wrapped if word not in ("-D", "--seccomp-bpf")]
+    tracer = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.DEVNULL)
+    wait_until(lambda: _all_threads_traced(pid), what=f"strace has attached to {pid}")
+    return tracer
+
+
+def _all_threads_traced(pid):
+    try:
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return all("TracerPid:\t0\n" not in (thread / "status").read_text() for thread in threads)
+    except FileNotFoundError:
+        return False  # a thread ended while we looked
+
+
+@dataclass(frozen=True)
+class Rule:
+    """At the ``nth`` call of ``calls`` (of all threads together) in a process, do one thing.
+
+    Args:
+        calls: of fdatasync, fsync, rename, unlink, link, mkdir, rmdir, open, write, truncate, fallocate.
+        error: raise OSError with the errno of this name, at ``times`` calls from the nth on (0: all).
+        signal: send this signal to the process, only once, also when the process is started again.
+        when: ``before`` the call (SIGKILL: it is not done) or ``after`` it.
+        only: a part of the process's command line, so that workers and daemon can be told apart.
+    """
+
+    calls: tuple[str, ...]
+    nth: int = 1
+    error: str | None = None
+    signal: str | None = None
+    when: str = "before"
+    times: int = 1
+    only: str = ""
+    id: int = field(default_factory=itertools.count(1).__next__)
+
+    def __post_init__(self):
+        if (self.error is None) == (self.signal is None):
+            raise ValueError("give either error or signal")
+
+
+def kill_at(calls: Sequence[str], nth: int, *, only: str = "", when: str = "before") -> Rule:
+    return Rule(tuple(calls), nth, signal="SIGKILL", only=only, when=when)
+
+
+def fail_at(calls: Sequence[str], nth: int, error: str, *, times: int = 1, only: str = "") -> Rule:
+    return Rule(tuple(calls), nth, error=error, times=times, only=only)
+
+
+class Faults:
+    """A plan in a folder of its own; give :meth:`environment` to the processes that shall suffer it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def environment(
+        self, *rules: Rule, record: str | None = None, recorded_calls: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Write the plan; return the variables that make a Python process, and its children, follow it.
+
+        Args:
+            record: also note the calls of processes with this in their command line, for :meth:`calls`.
+            recorded_calls: which ones; default are those of ``Rule.calls`` that make things durable.
+        """
+        plan = {
+            "folder": str(self._folder),
+            "rules": [asdict(rule) for rule in rules],
+            "record": "\0" if record is None else record,  # NUL is in no command line
+            "recorded_calls": list(recorded_calls or ("fdatasync", "fsync", "rename", "unlink")),
+        }
+        path = self._folder / "plan.json"
+        path.write_text(json.dumps(plan))
+        return {"FAULT_PLAN": str(path), "PYTHONPATH": str(HOOK)}
+
+    def fired(self, rule: Rule) -> list[int]:
+        """Return the pids in which the rule did its thing, in order."""
+        try:
+            return [int(line) for line in (self._folder / f"fired-{rule.id}").read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        """Return what was recorded: pid, call, path; the order is that of the calls."""
+        try:
+            lines = (self._folder / "calls").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [tuple(json.loads(line)) for line in lines]

@@ -1,0 +1,193 @@
+"""A bad network between sender and collector: cut, silent, slow, damaging, or repeating messages."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zmq
+
+Address = Path | tuple[str, int]
+
+
+class ByteProxy:
+    """Passes bytes between a listening address and a target; each a Unix socket's path or (host, port).
+
+    ``paused``: accepts and holds what comes, as a suspended peer does. ``delay_s``: each piece
+    waits so long, in order. ``refusing``: closes new connections at once. ``flip_next()`` damages one
+    bit of the next piece that goes to the target.
+    """
+
+    def __init__(self, listen: Address, target: Address) -> None:
+        self.delay_s = 0.0
+        self.refusing = False
+        self.connections_total = 0
+        self._target = target
+        self._flip = threading.Event()
+        self._flow = threading.Event()
+        self._flow.set()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._listener = _socket_for(listen)
+        self._listener.bind(_bindable(listen))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def pause(self) -> None:
+        self._flow.clear()
+
+    def resume(self) -> None:
+        self._flow.set()
+
+    def flip_next(self) -> None:
+        self._flip.set()
+
+    def cut(self) -> int:
+        """Close all connections now; new ones are let in. Return how many sockets were open."""
+        with self._lock:
+            cut = list(self._sockets)
+        for one in cut:
+            _shut(one)
+        return len(cut)
+
+    def close(self) -> None:
+        self._closed = True
+        self._flow.set()
+        _shut(self._listener)
+        self.cut()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            self.connections_total += 1
+            server = _socket_for(self._target)
+            try:
+                if self.refusing:
+                    raise ConnectionRefusedError
+                server.connect(_bindable(self._target))
+            except OSError:
+                _shut(client)
+                server.close()
+                continue
+            with self._lock:
+                self._sockets |= {client, server}
+            for source, sink, damaging in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pump, args=(source, sink, damaging), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, damaging: bool) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(1 << 16):
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                self._flow.wait()
+                if damaging and self._flip.is_set():
+                    self._flip.clear()
+                    middle = len(piece) // 2
+                    piece = piece[:middle] + bytes([piece[middle] ^ 1]) + piece[middle + 1 :]
+                sink.sendall(piece)
+        for one in (source, sink):
+            _shut(one)
+            with self._lock:
+                self._sockets.discard(one)
+
+
+@contextlib.contextmanager
+def in_front_of(path: Path) -> Iterator[ByteProxy]:
+    """Put a proxy where a Unix socket is; peers that connect from now on go through it.
+
+    The socket file is moved aside and comes back at the end. Connections made before stay direct.
+    """
+    behind = path.with_name(path.name + ".behind")
+    path.rename(behind)
+    proxy = ByteProxy(path, behind)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        with contextlib.suppress(FileNotFoundError):
+            behind.rename(path)
+
+
+Message = list[bytes]
+
+
+class MessageProxy:
+    """Passes whole ZeroMQ messages between DEALERs and a ROUTER, so that they can be repeated or lost.
+
+    Args:
+        listen: endpoint for the DEALERs.
+        target: endpoint of the ROUTER.
+        to_target: gets each message on its way there, returns those to send instead: ``[m, m]``
+            repeats it, ``[]`` loses it; one kept by the function may come later, in another order.
+        to_client: the same for the way back.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        target: str,
+        *,
+        to_target: Callable[[Message], list[Message]] = lambda message: [message],
+        to_client: Callable[[Message], list[Message]] = lambda message: [message],
+    ) -> None:
+        self._target = target
+        self._to_target, self._to_client = to_target, to_client
+        self._stop = threading.Event()
+        self._bound = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(listen,), daemon=True)
+        self._thread.start()
+        if not self._bound.wait(5):
+            raise OSError(f"cannot listen on {listen}")
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self, listen: str) -> None:
+        with zmq.Context() as context:
+            context.linger = 0
+            front = context.socket(zmq.ROUTER)
+            front.bind(listen)
+            self._bound.set()
+            backs: dict[bytes, zmq.Socket[bytes]] = {}
+            poller = zmq.Poller()
+            poller.register(front, zmq.POLLIN)
+            while not self._stop.is_set():
+                for ready, _ in poller.poll(50):
+                    if ready is front:
+                        identity, *message = front.recv_multipart()
+                        if identity not in backs:
+                            backs[identity] = context.socket(zmq.DEALER)
+                            backs[identity].connect(self._target)
+                            poller.register(backs[identity], zmq.POLLIN)
+                        for one in self._to_target(message):
+                            backs[identity].send_multipart(one)
+                    else:
+                        identity = next(name for name, back in backs.items() if back is ready)
+                        for one in self._to_client(ready.recv_multipart()):
+                            front.send_multipart([identity, *one])
+            context.destroy(linger=0)
+
+
+def _socket_for(address: Address) -> socket.socket:
+    return socket.socket(socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET)
+
+
+def _bindable(address: Address) -> str | tuple[str, int]:
+    return str(address) if isinstance(address, Path) else address
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
