@@ -1,0 +1,78 @@
+"""The command tree. Nothing heavier than click is imported before a command is chosen."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from neural.tracking import __version__
+
+# name: (module, one line for the list of commands)
+_COMMANDS = {
+    "status": ("status", "What the collector is doing, and what waits for it."),
+    "runs": ("runs", "List, show, remove and rebuild runs."),
+    "metrics": ("metrics", "Print a run's metrics as a table, JSON or CSV."),
+    "verify": ("verify", "Prove that everything emitted is stored, or name what is not."),
+    "doctor": ("doctor", "Look for what is wrong here, and say what to do."),
+    "collector": ("collector", "Start, stop and look at the collector."),
+}
+_RUNS = {
+    "ls": ("runs:list_runs", "List the runs, newest first."),
+    "show": ("runs:show_run", "Show one run: what it is, its parameters, its metrics."),
+    "rm": ("runs:remove_runs", "Remove runs, with all their files."),
+    "rebuild": ("rebuild:rebuild_runs", "Make every view of a run anew from its truth."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is run, or its own help is asked for."""
+
+    def __init__(self, *args: object, lazy: dict[str, tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._lazy:
+            return None
+        if cmd_name == "runs":
+            return runs
+        module, _, attribute = self._lazy[cmd_name][0].partition(":")
+        loaded = importlib.import_module(f"neural.tracking.cli.{module}")
+        command: click.Command = getattr(loaded, attribute or cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._lazy.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self._lazy, n=1)
+            if near and not args[0].startswith("-"):
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ntrack")
+def main() -> None:
+    """Look at runs, at the collector that stores them, and at whether all of it is there.
+
+    Exit codes: 0 all is well, 1 failed, 2 wrong usage, 3 something is left to do, 4 no collector
+    answers, 6 something that was emitted is missing or doubled.
+    """
+
+
+@click.group(cls=LazyGroup, lazy=_RUNS)
+def runs() -> None:
+    """List, show, remove and rebuild runs."""

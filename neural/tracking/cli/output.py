@@ -1,0 +1,183 @@
+"""What all commands share: options, exit codes, and how things look on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE, EXIT_INTEGRITY = 1, 3, 4, 6
+SPARKS = "▁▂▃▄▅▆▇█"
+
+# A mark and a word for each, so that nobody needs the colour to tell them apart.
+_STATUS = {
+    "created": ("dim", "○"),
+    "running": ("cyan", "◐"),
+    "completed": ("green", "●"),
+    "failed": ("red", "✗"),
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def base_dir_option(command: F) -> F:
+    """Add ``--base-dir``, passed on as ``base_dir: Path``."""
+    return click.option(
+        "--base-dir",
+        "-d",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=lambda: Path(os.environ.get("NTRACK_DIR") or "neural_experiments"),
+        help="Folder that holds the runs.  [default: $NTRACK_DIR or neural_experiments]",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add ``--json``, passed on as ``as_json: bool``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+class Failure(click.ClickException):
+    """Ends the command with a message, what to do about it, and an exit code."""
+
+    def __init__(self, message: str, *, hint: str = "", code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = code
+
+    def show(self, file: Any = None) -> None:
+        """Print the message on standard error."""
+        console = Console(stderr=True, highlight=False)
+        console.print(f"[red]✗[/] {escape(printable(self.message))}", soft_wrap=True)
+        if self.hint:
+            console.print(f"  [dim]→[/] {escape(printable(self.hint))}", soft_wrap=True)
+
+
+def stdout() -> Console:
+    """Return the console for results; plain and unwrapped text where standard output is no terminal."""
+    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 120)
+    return Console(highlight=False, width=wide)
+
+
+def leave(code: int) -> NoReturn:
+    """End the command with this exit code."""
+    click.get_current_context().exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON that every parser takes: NaN and the infinities become text."""
+    click.echo(json.dumps(json_safe(value), indent=2, ensure_ascii=False, default=str))
+
+
+def json_safe(value: Any) -> Any:
+    """Return ``value`` with NaN and infinities as ``"NaN"``, ``"Infinity"``, ``"-Infinity"``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(item) for item in value]
+    return value
+
+
+def table(*columns: str, right: Sequence[str] = (), title: str = "") -> Table:
+    """Return an empty table in the house style; columns named in ``right`` are numbers."""
+    made = Table(
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold",
+        header_style="bold dim", pad_edge=False, padding=(0, 1),
+    )  # fmt: skip
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=name in right)
+    return made
+
+
+def text(value: Any) -> str:
+    """Return user-given text safe to print: no markup is read, no control character reaches the terminal."""
+    return escape(printable(str(value)))
+
+
+def printable(value: str) -> str:
+    """Return ``value`` with control characters made visible; a name must not move the cursor."""
+    if value.isprintable():
+        return value
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
+
+
+def status_cell(status: str) -> str:
+    """Return the status with its mark and colour."""
+    style, mark = _STATUS.get(status, ("yellow", "?"))
+    return f"[{style}]{mark} {text(status)}[/]"
+
+
+def number(value: float | int | None) -> str:
+    """Return a metric's value in at most some ten characters."""
+    if value is None:
+        return "–"
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e7):
+        return f"{int(value)}"
+    return f"{value:.5g}"
+
+
+def count(value: int) -> str:
+    """Return a count with thousands apart."""
+    return f"{value:,}".replace(",", "\u2009")
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes in the unit people read."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size_bytes) < 1024 or unit == "GiB":
+            break
+        size_bytes /= 1024
+    return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 100 else f"{size_bytes:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    if seconds < 0:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def ago(time_ns: int | None) -> str:
+    """Return how long ago a wall time was."""
+    if not time_ns:
+        return "–"
+    seconds = time.time() - time_ns / 1e9
+    return "just now" if seconds < 2 else f"{duration(seconds)} ago"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Return the course of a metric in one line; a gap where a stretch has no finite value."""
+    if not len(values):
+        return ""
+    width = min(width, len(values))
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    means: list[float] = []
+    for start, end in itertools.pairwise(edges):
+        finite = [v for v in values[start : max(end, start + 1)] if math.isfinite(v)]
+        means.append(sum(finite) / len(finite) if finite else math.nan)
+    known = [mean for mean in means if math.isfinite(mean)]
+    if not known:
+        return " " * width
+    low, spread = min(known), (max(known) - min(known)) or 1.0
+    return "".join(
+        SPARKS[min(7, int((mean - low) / spread * 8))] if math.isfinite(mean) else " " for mean in means
+    )

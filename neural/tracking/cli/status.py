@@ -1,0 +1,130 @@
+"""``ntrack status``: what the collector does, what waits for it, whether anything is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from neural.tracking.cli import output
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
+from neural.tracking.state import State
+
+
+@click.command()
+@output.json_option
+@output.base_dir_option
+def status(base_dir: Path, as_json: bool) -> None:
+    """Show the collector, the processes that log, the workers, and what waits.
+
+    Exit code 0: nothing is wrong, also when no collector runs because none is needed. 3: events wait
+    and no collector answers.
+    """
+    state = State.for_base_dir(base_dir)
+    try:
+        found: dict[str, Any] | None = request(state, "status")
+    except CollectorUnreachableError:
+        found = None
+    waiting = [outbox for outbox in list_outboxes(state) if not outbox.live]
+    if as_json:
+        output.print_json(
+            {
+                "base_dir": str(state.base_dir),
+                "state_dir": str(state.root),
+                "collector": found,
+                "suspended": found is None and collector_holds(state),
+                "waiting": [_outbox_json(outbox) for outbox in waiting],
+            }
+        )
+    else:
+        _print_status(state, found, waiting)
+    if found is None and waiting:
+        output.leave(output.EXIT_LEFT)
+
+
+def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequence[Outbox]) -> None:
+    console = output.stdout()
+    console.print(f"[bold]{output.text(state.base_dir)}[/]")
+    if found is not None:
+        for line in collector_lines(found):
+            console.print(line)
+        if sessions := found.get("sessions"):
+            console.print(_sessions_table(sessions))
+        if workers := found.get("workers"):
+            console.print(_workers_table(workers))
+    elif collector_holds(state):
+        console.print("[red]✗[/] a collector owns this folder, but does not answer")
+        console.print("  [dim]→ trainings go on, what they log waits; `ntrack doctor` tells more[/]")
+    else:
+        console.print("[dim]○[/] no collector runs here [dim](trackers start one when they need it)[/]")
+    for outbox in waiting:
+        console.print(
+            f"[yellow]![/] {output.text(outbox.run)}: its process is gone and left up to "
+            f"{output.count(outbox.emitted)} events, {output.size(outbox.size_bytes)} on disk"
+        )
+    if waiting and found is None:
+        console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
+
+
+def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a collector says of itself, a line each."""
+    uptime = output.duration(time.time() - found.get("started_ns", 0) / 1e9)
+    yield (
+        f"[green]●[/] collector {output.text(found.get('version', '?'))}, pid {found.get('pid')}, up {uptime}, "
+        f"{output.count(found.get('events_total', 0))} events stored since"
+    )
+    log = found.get("log", {})
+    yield (
+        f"  [dim]log[/] {output.size(log.get('bytes', 0))} in {log.get('segments', 0)} "
+        f"{'file' if log.get('segments') == 1 else 'files'}, [dim]until every worker is past it[/]"
+    )
+    disk = found.get("disk", {})
+    if disk.get("state", "ok") != "ok":
+        why = disk.get("error") or disk["state"]
+        yield f"[red]✗[/] the disk refuses writes: {output.text(why)}"
+        yield "  [dim]→ nothing is lost yet: it tries again every 5 s, and trainings keep what they log[/]"
+
+
+def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:
+    table = output.table("run", "rank", "process", "events", "state", right=("rank", "events"))
+    for session in sessions:
+        where = f"{session.get('pid', '?')} on {session.get('host', '?')}"
+        table.add_row(
+            output.text(session.get("name", "?")),
+            str(session.get("rank", "–")),
+            output.text(where),
+            output.count(session.get("last", 0)),
+            output.text(session.get("state", "?")),
+        )
+    return table
+
+
+def _workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
+    table = output.table("worker", "state", "behind", "restarts", "last error", right=("behind", "restarts"))
+    for worker in workers:
+        restarts = worker.get("restarts", 0)
+        table.add_row(
+            output.text(worker.get("name", "?")),
+            output.text(worker.get("state", "?")),
+            output.size(worker.get("lag_bytes") or 0),
+            f"[yellow]{restarts}[/]" if restarts else "0",
+            output.text(worker.get("last_error") or ""),
+        )
+    return table
+
+
+def _outbox_json(outbox: Outbox) -> dict[str, Any]:
+    return {
+        "session": outbox.session,
+        "run": outbox.run,
+        "pid": outbox.pid,
+        "events_up_to": outbox.emitted,
+        "size_bytes": outbox.size_bytes,
+        "folder": str(outbox.folder),
+    }

@@ -1,0 +1,118 @@
+"""What a run's metadata says of where it ran: command, folder, host, packages, git state.
+
+Imported and run on a thread of its own only: asking git takes as long as a few hundred training steps.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata as distributions
+from typing import Any
+
+MAX_COMMAND_BYTES = 8 << 10
+GIT_TIMEOUT_S = 5.0
+
+# Those whose version changes results, and those that tell which framework trained.
+PACKAGES_OF_NOTE = (
+    "neural-tracking",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "lightning",
+    "pytorch-lightning",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tensorflow",
+    "keras",
+    "jax",
+    "flax",
+    "xgboost",
+    "lightgbm",
+)
+
+
+def gather_metadata() -> dict[str, Any]:
+    """Return command, folder, host, Python, package versions and git state of this process.
+
+    Blocks: up to some 10 s where git is slow; never call it on the training thread.
+    """
+    cwd = _cwd()
+    return {
+        "command": _command(),
+        "cwd": cwd,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "python_executable": sys.executable,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "packages": _packages(),
+        "git": _git_state(cwd),
+    }
+
+
+def _command() -> str:
+    words = getattr(sys, "orig_argv", None) or sys.argv
+    command = shlex.join(words)
+    if len(command.encode("utf-8", "replace")) <= MAX_COMMAND_BYTES:
+        return command.encode("utf-8", "backslashreplace").decode()
+    return command[: MAX_COMMAND_BYTES // 4] + " [cut]"
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # the folder was removed under the process
+        return None
+
+
+def _packages() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in PACKAGES_OF_NOTE:
+        try:
+            found[name] = distributions.version(name)
+        except distributions.PackageNotFoundError:
+            continue
+        # Each look-up holds the interpreter's lock for about a millisecond; let the trainer in.
+        time.sleep(0)
+    return found
+
+
+def _git_state(cwd: str | None) -> Mapping[str, Any] | None:
+    """Return commit, branch and dirty flag of the checkout around ``cwd``; None where there is none."""
+    if cwd is None:
+        return None
+    deadline = time.monotonic() + GIT_TIMEOUT_S
+    commit = _git(cwd, deadline, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    branch = _git(cwd, deadline, "symbolic-ref", "--quiet", "--short", "HEAD")
+    changes = _git(cwd, deadline, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "branch": branch, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(cwd: str, deadline: float, *arguments: str) -> str | None:
+    # No optional locks: a status that refreshes the index would get in the way of the user's own git.
+    environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", cwd, *arguments],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=max(0.1, deadline - time.monotonic()),
+            env=environ,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None

@@ -1,0 +1,106 @@
+"""Which outboxes lie in a state folder: whose they are, how much they hold, whether anyone still writes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from neural.tracking.errors import FormatError
+from neural.tracking.outbox_files import (
+    ADOPTED_SUFFIX,
+    CONTROL_NAME,
+    NUMBER_AT,
+    TEMPORARY_PREFIX,
+    claim,
+    read_info,
+    read_number,
+)
+from neural.tracking.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox:
+    """One session's events that no collector has acknowledged yet; ``live`` while its process is there."""
+
+    folder: Path
+    session: str
+    run: str
+    pid: int | None
+    live: bool
+    adopted: bool
+    emitted: int
+    size_bytes: int
+    readable: bool = True
+
+
+def list_outboxes(state: State) -> list[Outbox]:
+    """Return the outboxes of this state folder; those that vanish meanwhile are left out."""
+    try:
+        folders = sorted(entry for entry in state.outbox.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+    found = [_look(folder) for folder in folders if not folder.name.startswith(TEMPORARY_PREFIX)]
+    return [outbox for outbox in found if outbox is not None]
+
+
+def has_orphans(state: State) -> bool:
+    """Return whether a process is gone whose events nobody has; touches no lock of this process."""
+    return any(not outbox.live and not outbox.adopted for outbox in list_outboxes(state))
+
+
+def collector_holds(state: State) -> bool:
+    """Return whether a collector, answering or suspended, owns this state folder; leaves nothing behind."""
+    try:
+        fd = os.open(state.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        # Shared: two that only look must not take each other for the collector.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _look(folder: Path) -> Outbox | None:
+    session = folder.name.removesuffix(ADOPTED_SUFFIX)
+    run, pid, readable = "?", None, True
+    try:
+        info = read_info(folder).info
+        run = str(info.get("dir") or info.get("name") or "?")
+        pid = info.get("pid") if isinstance(info.get("pid"), int) else None
+    except FormatError:
+        readable = False
+    except OSError:
+        return None  # shipped and deleted since it was listed
+    try:
+        control = (folder / CONTROL_NAME).read_bytes()
+        size = sum(entry.stat().st_size for entry in folder.iterdir())
+        live = _is_live(folder, pid)
+    except OSError:
+        return None
+    return Outbox(
+        folder=folder,
+        session=session,
+        run=run,
+        pid=pid,
+        live=live,
+        adopted=folder.name.endswith(ADOPTED_SUFFIX),
+        emitted=read_number(control, NUMBER_AT) or 0,
+        size_bytes=size,
+        readable=readable,
+    )
+
+
+def _is_live(folder: Path, pid: int | None) -> bool:
+    if pid == os.getpid():
+        return True  # looking at its lock would drop it
+    fd = claim(folder)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False

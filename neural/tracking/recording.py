@@ -1,0 +1,165 @@
+"""The writing half of a tracker: the session it emits into, opened when the first event needs it.
+
+A new run's session is opened by the constructor, so that the first step of a training costs no more
+than the others. A tracker that only reads a run, was pickled into another process, or is disabled
+has none until something is logged, or never.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from neural.tracking.config import AgentConfig
+from neural.tracking.errors import ConfigError, TrackingError
+
+if TYPE_CHECKING:
+    from neural.tracking.agent import RunIdentity, Session
+
+END_STATUSES = ("completed", "failed")
+MAX_TRACEBACK_BYTES = 64 << 10
+METADATA_WAIT_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opening:
+    """All that opening a session of a run takes; travels with a pickled tracker."""
+
+    base_dir: Path
+    folder: Path
+    identity: RunIdentity
+    config: AgentConfig
+    event: Mapping[str, Any]
+    first_step: int = 0
+
+
+class Recorder:
+    """Emits what one tracker logs into a session of its own."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.session: Session | None = None
+        self.started = False  # something beside the opening itself was logged
+        self.ended: str | None = None
+        self._metadata: threading.Thread | None = None
+
+    def open(self) -> Session:
+        """Return the session, opened now if it was not."""
+        if self.session is None:
+            from neural.tracking.agent import open_session
+
+            opening = self.opening
+            self.session = open_session(
+                opening.identity, opening.base_dir, config=opening.config, open_event=dict(opening.event)
+            )
+            if opening.first_step:
+                self.session.next_step = opening.first_step
+            self._gather_metadata(self.session)
+        return self.session
+
+    def emit(self, kind: str, payload: Mapping[str, Any], *, step: int | None = None) -> bool:
+        """Emit one event; return whether it is in the outbox.
+
+        Raises:
+            TrackingError: the tracker is finished.
+            PayloadTooLargeError: the event is over 256 KiB.
+        """
+        self.refuse_if_ended(kind)
+        kept = self.open().emit(kind, dict(payload), step=step)
+        self.started = True
+        return kept
+
+    def metrics_emitter(self) -> Callable[[Mapping[str, Any], int | None], bool]:
+        """Return what ``log_metrics`` is to call from now on: the session's own function."""
+        self.refuse_if_ended("metrics")
+        return self.open().emit_metrics
+
+    def refuse_if_ended(self, what: str) -> None:
+        """Raise TrackingError once the tracker is finished."""
+        if self.ended is not None:
+            run = self.opening.identity.uid.hex()[:8]
+            raise TrackingError(
+                f"cannot log {what}: this tracker is finished ({self.ended}); "
+                f"ExperimentManager.get_experiment({run!r}) goes on with its run"
+            )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was emitted is stored and visible; return whether it is."""
+        return True if self.session is None else self.session.flush(timeout_s)
+
+    def close(self, status: str, error: str | None, timeout_s: float | None) -> bool:
+        """Emit the end and wait for it to be stored; return whether all is."""
+        if status not in END_STATUSES:
+            raise ConfigError(f"status is {status!r}; a run ends {' or '.join(END_STATUSES)}")
+        if self.ended is not None:
+            return self.flush(0.0 if timeout_s is None else timeout_s)
+        self.ended = status
+        if self.session is None:
+            return True
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._await_metadata(METADATA_WAIT_S if timeout_s is None else min(METADATA_WAIT_S, timeout_s / 2))
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self.session.close(status, error, left)
+
+    def _gather_metadata(self, session: Session) -> None:
+        if self.opening.identity.role == "child":
+            return  # its parent told all of it
+        self._metadata = threading.Thread(
+            target=_emit_metadata, args=(session,), name="ntrack-metadata", daemon=True
+        )
+        self._metadata.start()
+        # Runs before the session's own exit hook, which was registered first and emits the end.
+        atexit.register(self._await_metadata, METADATA_WAIT_S)
+
+    def _await_metadata(self, timeout_s: float) -> None:
+        if self._metadata is not None:
+            self._metadata.join(timeout_s)
+            self._metadata = None
+            atexit.unregister(self._await_metadata)
+
+
+class NoRecorder(Recorder):
+    """Stands in where ``NTRACK_MODE=disabled``: takes everything, keeps nothing, makes no file."""
+
+    def open(self) -> Session:
+        raise TrackingError("tracking is disabled")
+
+    def emit(self, kind: str, payload: Mapping[str, Any], *, step: int | None = None) -> bool:
+        self.refuse_if_ended(kind)
+        self.started = True
+        return True
+
+    def metrics_emitter(self) -> Callable[[Mapping[str, Any], int | None], bool]:
+        self.refuse_if_ended("metrics")
+        return _keep_nothing
+
+
+def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
+    return True
+
+
+def _emit_metadata(session: Session) -> None:
+    from neural.tracking.metadata import gather_metadata
+
+    try:
+        session.emit("metadata", {"values": gather_metadata()})
+    except TrackingError:  # finished while git was still being asked
+        return
+
+
+def traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
+    """Return the traceback as text, its middle cut out where it is over 64 KiB."""
+    import traceback
+
+    text = "".join(traceback.format_exception(kind, error, trace))
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > MAX_TRACEBACK_BYTES:
+        half = MAX_TRACEBACK_BYTES // 2 - 16
+        data = data[:half] + b"\n... [cut] ...\n" + data[-half:]
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,336 @@
+"""One run, as the training sees it: log into it, read it back, end it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from neural.tracking.config import agent_config
+from neural.tracking.names import check_metric_name, check_run_name
+from neural.tracking.opening import folder_name, open_run_folder, resolve_base_dir
+from neural.tracking.params import plain_params
+from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
+from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
+from neural.tracking.view import RunView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT_NAME = "experiment"
+Ranks = Literal["mean", "all", "min", "max"] | int
+
+
+class ExperimentTracker:
+    """Logs one run and reads it back.
+
+    A log call packs one event into memory that outlives the process and returns; a collector of its
+    own stores it. No log call waits for a disk, a network or another process, and none raises for
+    the state of any of these: only for misuse, naming what was wrong.
+
+    Threads may share a tracker. A forked child and a process that unpickles it write to the same run.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str | None = None,
+        base_dir: str | os.PathLike[str] | None = None,
+        auto_visualize: bool = True,
+        backend: str | Iterable[str] | None = None,
+        *,
+        visualize_every: int | None = None,
+        tags: str | Iterable[str] = (),
+        notes: str | None = None,
+        group: str | None = None,
+        mode: str | None = None,
+        when_full: str | None = None,
+    ) -> None:
+        """Open a run: ``base_dir/<experiment_name>_<experiment_id>``, or join the one other ranks opened.
+
+        Args:
+            experiment_name: at most 200 bytes, what a folder may be called; default ``experiment``.
+            base_dir: holds the runs; default ``NTRACK_DIR``, else ``neural_experiments``.
+            auto_visualize: whether plots are drawn while the run goes on.
+            backend: name or names of backends the run is also delivered to.
+            visualize_every: steps between two drawings; default: the drawer decides.
+            tags: short labels to find the run by.
+            notes: free text, at most 64 KiB.
+            group: the name of several runs' common purpose.
+            mode: ``online``, ``offline`` (start no collector) or ``disabled``; default ``NTRACK_MODE``.
+            when_full: ``drop`` or ``block``, once the outbox is at its limit.
+
+        Raises:
+            InvalidNameError, ConfigError, TypeError: an argument cannot be used; says which and why.
+            OSError: ``base_dir`` is no folder, not permitted or read-only.
+            RunConflictError: the folder of this run belongs to another run.
+
+        Blocks: some milliseconds; never for a collector.
+        """
+        name = check_run_name(DEFAULT_NAME if experiment_name is None else experiment_name)
+        base = resolve_base_dir(base_dir)
+        settings = run_settings(auto_visualize, visualize_every, backend)
+        labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
+        config = agent_config(base, mode=mode, when_full=when_full)
+
+        from neural.tracking.agent import choose_run
+
+        identity = choose_run(name, os.environ)
+        folder = base / folder_name(name, identity.uid)
+        if config.mode != "disabled":
+            folder, identity = open_run_folder(base, identity)
+        event = {**labels, "settings": settings}
+        opening = Opening(base_dir=base, folder=folder, identity=identity, config=config, event=event)
+        self._attach(NoRecorder(opening) if config.mode == "disabled" else Recorder(opening))
+        if config.mode != "disabled":
+            self._recorder.open()
+
+    @classmethod
+    def _of(cls, opening: Opening) -> ExperimentTracker:
+        """Return a tracker of an existing run, which opens a session only when something is logged."""
+        tracker = cls.__new__(cls)
+        tracker._attach(NoRecorder(opening) if opening.config.mode == "disabled" else Recorder(opening))
+        return tracker
+
+    def _attach(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._view = RunView(recorder)
+        self._emit_metrics = self._emit_first_metrics
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import dataclasses
+
+        opening = self._recorder.opening
+        child = dataclasses.replace(opening.identity, role="child")
+        return type(self)._of, (dataclasses.replace(opening, identity=child),)
+
+    def __enter__(self) -> ExperimentTracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        clean_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+        if kind is None or error is None or clean_exit:
+            self._end("completed", None, None)
+        else:
+            self._end("failed", traceback_text(kind, error, trace), None)
+
+    def __repr__(self) -> str:
+        return f"<ExperimentTracker {self.experiment_name!r} {self.experiment_id} in {str(self.base_dir)!r}>"
+
+    # Who it is
+
+    @property
+    def experiment_name(self) -> str:
+        """The run's name as it was given."""
+        return self._recorder.opening.identity.name
+
+    @property
+    def experiment_id(self) -> str:
+        """8 hex digits, the beginning of the run's uid."""
+        return self._recorder.opening.identity.uid.hex()[:8]
+
+    @property
+    def experiment_dir(self) -> Path:
+        """The run's folder."""
+        return self._recorder.opening.folder
+
+    @property
+    def base_dir(self) -> Path:
+        """The folder that holds this run and others."""
+        return self._recorder.opening.base_dir
+
+    # Logging
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> bool:
+        """Log the values of some metrics at one step; return at once.
+
+        Args:
+            metrics: name to number: Python's, NumPy's, a 0-d array or tensor. Nested dicts become
+                names joined with ``/``. NaN and infinities are stored as they are.
+            step: may repeat and go back; default: how many non-empty calls came before this one.
+
+        Returns:
+            True if it is in the outbox. False if that was full and the policy is ``drop``; the gap
+            is recorded and told at ``finish()``.
+
+        Raises:
+            TypeError, ValueError: not a number, not a name, more than 10,000 metrics; says which.
+
+        Blocks: never; about a microsecond, see ``docs/guarantees.md``.
+        """
+        return self._emit_metrics(metrics, step)
+
+    def log_hyperparameters(self, hyperparameters: Any) -> bool:
+        """Log parameters; a second call merges, and the history of changes is kept.
+
+        Args:
+            hyperparameters: a (nested) dict, an argparse namespace or a dataclass instance. A value
+                JSON has no type for becomes its ``str()``, marked as such.
+
+        Returns:
+            As ``log_metrics``.
+
+        Raises:
+            TypeError: it is none of these. No type of a value raises.
+            PayloadTooLargeError: over 256 KiB in all.
+        """
+        values, as_text = plain_params(hyperparameters)
+        if not values:
+            return True
+        return self._recorder.emit("params", {"values": values, "as_text": as_text})
+
+    def log_text(self, name: str, text: str, step: int | None = None) -> bool:
+        """Log a text under a name: a sample, a remark; at most 256 KiB. Returns as log_metrics."""
+        check_metric_name(name)
+        if not isinstance(text, str):
+            raise TypeError(f"text {name!r} must be text, not {type(text).__name__}; pass str() of it")
+        whole = text.encode("utf-8", "backslashreplace").decode()
+        return self._recorder.emit("text", {"name": name, "text": whole}, step=step)
+
+    def add_tags(self, *tags: str | Iterable[str]) -> bool:
+        """Add tags to the run, given one by one or as lists. Returns as log_metrics."""
+        flat = [tag for given in tags for tag in ([given] if isinstance(given, str) else given)]
+        checked = check_tags(flat)
+        return self._recorder.emit("tags", {"add": checked}) if checked else True
+
+    # Reading back
+
+    @property
+    def status(self) -> str:
+        """``created``, ``running`` once something was logged, then ``completed`` or ``failed``."""
+        return self._view.status()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Where the run ran: command, folder, host, versions, git state; its tags, notes and group."""
+        return self._view.metadata()
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """All parameters logged so far, by any rank, as one nested dict."""
+        return self._view.params()
+
+    @property
+    def tags(self) -> list[str]:
+        """The run's tags, in the order they were added."""
+        return list(self.metadata.get("tags") or [])
+
+    @property
+    def notes(self) -> str | None:
+        """The run's notes; assign a text to replace them."""
+        found = self.metadata.get("notes")
+        return None if found is None else str(found)
+
+    @notes.setter
+    def notes(self, notes: str) -> None:
+        self._recorder.emit("notes", {"notes": check_notes(notes) or ""})
+
+    @property
+    def group(self) -> str | None:
+        """The group given when the run was opened."""
+        found = self.metadata.get("group")
+        return None if found is None else str(found)
+
+    @property
+    def metrics_history(self) -> list[dict[str, Any]]:
+        """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics."""
+        return self._view.history()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Each metric's last, least and greatest value, with status, times and parameters."""
+        return self._view.summary()
+
+    def get_metrics(
+        self,
+        metric_name: str | None = None,
+        ranks: Ranks = "mean",
+        *,
+        name: str | None = None,
+    ) -> list[Any]:
+        """Return the whole history, or the values of one metric.
+
+        Args:
+            metric_name: None for the whole history, as ``metrics_history``; also spelt ``name``.
+            ranks: where several ranks logged the metric: their ``mean``, ``min`` or ``max`` at each
+                step in step order, ``all`` values in the order logged, or one rank's by its number.
+
+        Blocks: until the store has what this process logged, at most 1 s; see ``docs/guarantees.md``.
+        """
+        chosen = name if metric_name is None else metric_name
+        if chosen is None:
+            return self._view.history()
+        values: list[Any] = self._view.points(chosen, ranks).value.tolist()
+        return values
+
+    def get_best_metric(
+        self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None
+    ) -> tuple[float, int] | tuple[None, None]:
+        """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
+
+        Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
+        """
+        chosen = name if metric_name is None else metric_name
+        if chosen is None:
+            raise TypeError("get_best_metric() needs the metric's name")
+        return self._view.best(chosen, mode)
+
+    def plot_metrics(
+        self,
+        names: str | Sequence[str] | None = None,
+        figsize: tuple[float, float] | None = None,
+        *,
+        metric_names: str | Sequence[str] | None = None,
+    ) -> Figure:
+        """Return a matplotlib figure of some metrics, or of all; train and validation share a panel.
+
+        ``metric_names`` is ``names``.
+
+        Raises:
+            KeyError: nothing was logged under a name that was asked for.
+        """
+        chosen = metric_names if names is None else names
+        return self._view.figure([chosen] if isinstance(chosen, str) else chosen, figsize)
+
+    def save_experiment_summary(self) -> Path:
+        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former."""
+        return self._view.save_summary()
+
+    # Ending
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything this process logged is stored and visible; return whether it is."""
+        return self._recorder.flush(timeout)
+
+    def finish(self, status: str = "completed", timeout: float | None = None) -> bool:
+        """End the run; delivery goes on in the collector.
+
+        Args:
+            status: ``completed`` or ``failed``.
+            timeout: seconds; default 5, and 60 where the collector cannot outlive this process.
+
+        Returns:
+            Whether everything is stored. False says only that it is not yet, or that there are gaps.
+
+        Raises:
+            ConfigError: another status.
+
+        Blocks: at most ``timeout``, whatever is down.
+        """
+        return self._end(status, None, timeout)
+
+    def _end(self, status: str, error: str | None, timeout_s: float | None) -> bool:
+        done = self._recorder.close(status, error, timeout_s)
+        self._emit_metrics = self._emit_first_metrics  # which refuses from now on
+        return done
+
+    def _emit_first_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> bool:
+        """Open the session where that was not done, then step aside: later calls go straight to it."""
+        emit = self._recorder.metrics_emitter()
+        kept = emit(metrics, step)
+        self._recorder.started = self._recorder.started or bool(metrics)
+        self._emit_metrics = emit
+        return kept
