@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python examples/digits.py
+	@$(BIN)/python examples/digits/train.py
 
 test: format-check lint types tests
 

@@ -3,13 +3,10 @@
 import errno
 import os
 import signal
-import socket
-import threading
 import time
 
 import psutil
 import pytest
-import zmq
 
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import Collector, suspended, wait_until
@@ -24,7 +21,6 @@ from tests.faults.injection import (
     needs_strace,
     under_strace,
 )
-from tests.faults.proxy import ByteProxy, MessageProxy, in_front_of
 
 # Five times: sync, rename, unlink; in two threads by turns. Notes what it did, and errors.
 STEPS = """
@@ -311,104 +307,3 @@ returned[0] = subprocess.Popen(command, start_new_session=True).pid
 def test_wait_until_says_what_it_waited_for():
     with pytest.raises(AssertionError, match=r"not within 0\.01 s: the sun rises"):
         wait_until(lambda: False, 0.01, "the sun rises")
-
-
-@pytest.fixture
-def echo(tmp_path):
-    """A Unix socket that sends back what it gets."""
-    path = tmp_path / "s"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen()
-
-    def serve():
-        while True:
-            try:
-                client = listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(client,), daemon=True).start()
-
-    def answer(client):
-        with client:
-            while piece := client.recv(100):
-                client.sendall(piece)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield path
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-
-
-def connected(path):
-    client = socket.socket(socket.AF_UNIX)
-    client.settimeout(5)
-    client.connect(str(path))
-    return client
-
-
-def test_proxy_passes_flips_pauses_and_cuts(echo):
-    with in_front_of(echo) as proxy, connected(echo) as client:
-        client.sendall(b"abc")
-        assert client.recv(100) == b"abc"
-
-        proxy.flip_next()
-        client.sendall(b"abc")
-        assert client.recv(100) == b"acc"
-
-        proxy.pause()
-        client.sendall(b"later")
-        client.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            client.recv(100)
-        proxy.resume()
-        client.settimeout(5)
-        assert client.recv(100) == b"later"
-
-        assert proxy.cut() == 2
-        assert client.recv(100) == b""
-
-        proxy.refusing = True
-        with connected(echo) as refused:
-            assert refused.recv(100) == b""
-
-    with connected(echo) as direct:
-        direct.sendall(b"direct")
-        assert direct.recv(100) == b"direct"
-
-
-def test_proxy_listens_on_tcp_and_delays(echo):
-    proxy = ByteProxy(("127.0.0.1", 0), echo)
-    proxy.delay_s = 0.05
-    with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
-        begun = time.monotonic()
-
-        client.sendall(b"slow")
-
-        assert client.recv(100) == b"slow"
-        assert time.monotonic() - begun >= 0.1  # both ways
-    proxy.close()
-
-
-def test_message_proxy_repeats_and_loses_whole_messages(tmp_path):
-    behind, front = f"ipc://{tmp_path}/b", f"ipc://{tmp_path}/f"
-
-    def unless_lost(message):
-        return [] if message == [b"lost"] else [message, message]
-
-    with zmq.Context() as context:
-        router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-        router.rcvtimeo = dealer.rcvtimeo = 5000
-        router.bind(behind)
-        proxy = MessageProxy(front, behind, to_target=unless_lost)
-        dealer.connect(front)
-
-        for message in (b"one", b"lost", b"two"):
-            dealer.send(message)
-        got = [router.recv_multipart() for _ in range(4)]
-        router.send_multipart([got[0][0], b"back"])
-
-        assert [body for _, body in got] == [b"one", b"one", b"two", b"two"]
-        assert dealer.recv() == b"back"
-        proxy.close()
-        context.destroy(linger=0)

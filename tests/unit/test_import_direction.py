@@ -13,12 +13,14 @@ PACKAGE = ROOT / "neural" / "tracking"
 PARTS = ("agent", "collector", "sinks")
 
 # The public face. Everything else in neural/tracking is the floor that all parts stand on.
-FACE = {"__init__", "tracker", "manager", "experiment_tracker", "comparison_ui", "integrations", "cli"}
+TRACKER = {"tracker", "opening", "recording", "view"}
+MANAGER = {"manager", "catalogue"}
+FACE = {"__init__", "experiment_tracker", *TRACKER, *MANAGER, "comparison_ui", "integrations", "cli"}
 # Also the agent, the collector or the sinks, beside what every module of the face may import.
 FACE_MAY_ALSO = {
     "__init__": {"agent"},
-    "tracker": {"agent"},
-    "manager": {"agent"},  # starts a collector when it finds an outbox that nobody empties
+    **{module: {"agent"} for module in TRACKER},
+    **{module: {"agent"} for module in MANAGER},  # it starts a collector for an outbox that nobody empties
     "integrations": {"agent", "sinks"},
     "cli": {"agent", "collector", "sinks"},
 }
