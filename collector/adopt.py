@@ -1,0 +1,251 @@
+"""Takes over the outboxes of processes that are gone, and tells how their sessions ended.
+
+An orphan is an outbox whose owner's lock is free. It is claimed, renamed, shipped under its own
+session id through the same rules as everything else, closed, and deleted once all of it is on disk.
+A crash in between is harmless: the renamed folder is found again, and what the log has counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from neural.tracking import events, outbox_files, segment
+from neural.tracking.collector.intake import Intake, Refused, Verdict
+from neural.tracking.collector.liveness import Death, Watch, is_alive, is_local
+from neural.tracking.collector.log import Log
+from neural.tracking.collector.sessions import Session, Sessions
+from neural.tracking.errors import FormatError
+from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Lost, Orphan, Piece
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+_LENGTH_AND_KIND = struct.Struct("<IH")
+TEMPORARY_MAX_AGE_S = 600.0
+GRACE_S = 5.0  # before a session without process and outbox is given up
+RETRY_S = 30.0  # before an orphan that could not be taken is tried again
+
+
+class Adopter:
+    """A part of the daemon: looks for orphans every second and at every death it is told of."""
+
+    name = "adopter"
+
+    def __init__(self, state: State, intake: Intake, log: Log, sessions: Sessions) -> None:
+        self.adopted_total = 0
+        self._state = state
+        self._intake = intake
+        self._log = log
+        self._sessions = sessions
+        self._watch = Watch(self._on_exit)
+        self._wake = asyncio.Event()
+        self._adopting: dict[str, asyncio.Task[None]] = {}
+        self._not_before_s: dict[str, float] = {}
+        self._missing_since_s: dict[bytes, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._look_forever(), name="adopter")
+
+    async def drain(self, deadline: float) -> int:
+        """Take no more orphans; those in hand stay on disk for the next collector."""
+        tasks = [task for task in (self._task, *self._adopting.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None
+        self._watch.close()
+        return 0
+
+    def watch(self, session: Session) -> None:
+        """Watch the process of a session that said HELLO."""
+        self._watch.add(session)
+
+    def look_now(self) -> None:
+        """Look for orphans without waiting for the next second."""
+        self._wake.set()
+
+    def anything_there(self) -> bool:
+        """Return whether some outbox is live or waits for adoption. Blocks briefly."""
+        return bool(self._adopting) or any(folder.name not in self._not_before_s for folder in self._outboxes())
+
+    def _on_exit(self, session: bytes) -> None:
+        self._wake.set()
+
+    async def _look_forever(self) -> None:
+        while True:
+            try:
+                self._look()
+            except OSError as error:
+                logger.warning("outboxes could not be looked at: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        self._watch.prune(self._sessions)
+        present: set[str] = set()
+        for folder in self._outboxes():
+            key = folder.name.removesuffix(ADOPTED_SUFFIX)
+            present.add(key)
+            if key in self._adopting or now_s < self._not_before_s.get(folder.name, 0.0):
+                continue  # claiming one's own again would drop its lock
+            if _is_session(key) and self._watch.sees_alive(bytes.fromhex(key)):
+                continue
+            fd = outbox_files.claim(folder)
+            if fd is not None:
+                self._adopting[key] = asyncio.create_task(self._adopt(folder, key, fd), name=f"adopt {key}")
+        self._give_up_missing(present, now_s)
+
+    def _outboxes(self) -> Iterator[Path]:
+        try:
+            entries = list(os.scandir(self._state.outbox))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.name.startswith(TEMPORARY_PREFIX):
+                self._remove_stale(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+    def _remove_stale(self, folder: Path) -> None:
+        """Remove what a process left that died while making its outbox."""
+        try:
+            if time.time() - folder.stat().st_mtime < TEMPORARY_MAX_AGE_S:
+                return
+            fd = outbox_files.claim(folder)
+            if fd is not None or not (folder / outbox_files.LOCK_NAME).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            if fd is not None:
+                os.close(fd)
+        except OSError:
+            return  # it was renamed into place, or is gone
+
+    async def _adopt(self, folder: Path, key: str, fd: int) -> None:
+        try:
+            adopted = folder.with_name(key + ADOPTED_SUFFIX)
+            if folder != adopted:
+                await asyncio.to_thread(folder.rename, adopted)
+                folder = adopted
+            orphan = await asyncio.to_thread(Orphan, folder)
+            if orphan.info.get("host") != platform.node():
+                raise FormatError(f"it is another host's: {orphan.info.get('host')}")
+            session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
+            await self._ship(orphan, session)
+            await asyncio.to_thread(shutil.rmtree, folder)
+            self._watch.forget(session.id)
+            self.adopted_total += 1
+        except Refused as refused:
+            if refused.code == "run_deleted":
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            else:
+                self._postpone(folder, refused)
+        except (OSError, FormatError) as error:
+            self._postpone(folder, error)
+        finally:
+            os.close(fd)
+            del self._adopting[key]
+
+    def _postpone(self, folder: Path, error: Exception) -> None:
+        if folder.name not in self._not_before_s:
+            logger.error("outbox %s could not be adopted and stays: %s", folder, error)
+        self._not_before_s[folder.name] = time.monotonic() + RETRY_S
+
+    async def _ship(self, orphan: Orphan, session: Session) -> None:
+        """Bring the rest of the session into the log, close it there, and wait until that is on disk."""
+        schemas = await asyncio.to_thread(orphan.schemas)
+        newest: Piece | Lost | None = None
+        again = True
+        while again:
+            again = False
+            pieces = orphan.pieces(session.received)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                await self._log.room()
+                if self._take(session, piece, schemas) is Verdict.OUT_OF_ORDER:
+                    again = True  # something of it still came by the socket: cut anew
+                    break
+                newest = piece
+        emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
+        if session.ended is None and not await asyncio.to_thread(_ends, orphan, emitted, newest):
+            self._note_death(session, self._watch.death(session.id))
+        await self._close(session, emitted)
+
+    def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
+        if isinstance(piece, Lost):
+            return self._intake.gap(session, piece.first, piece.last, piece.reason)
+        verdict = self._intake.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
+        if verdict is Verdict.UNFIT and session.ended is None:
+            return self._intake.gap(session, piece.first, piece.last, "damage")
+        return verdict
+
+    async def _close(self, session: Session, n: int) -> None:
+        closed = asyncio.Event()
+        if self._intake.bye(session, n, closed.set) is Verdict.OUT_OF_ORDER:
+            self._intake.gap(session, session.received + 1, n, "damage")
+            self._intake.bye(session, n, closed.set)
+        await closed.wait()
+
+    def _note_death(self, session: Session, death: Death) -> None:
+        more = {} if death.signal is None else {"signal": death.signal}
+        self._intake.note(session, "died", "died", reason=death.reason, **more)
+        logger.info("session %s ended without an end: %s", session.id.hex(), death.reason)
+
+    def _give_up_missing(self, present: set[str], now_s: float) -> None:
+        """Close sessions whose process is gone and whose outbox is not there: nobody will bring more."""
+        for session in self._sessions.open():
+            if session.id.hex() in present or session.deleted or not is_local(session.info):
+                self._missing_since_s.pop(session.id, None)
+                continue
+            if self._watch.sees_alive(session.id) or is_alive(session.info):
+                continue
+            if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
+                del self._missing_since_s[session.id]
+                self._note_death(session, Death("died, and its outbox is gone"))
+                self._intake.bye(session, session.received, lambda: None)
+
+
+def holds_end(payload: bytes) -> bool:
+    """Return whether the last record of a stretch of a session's stream is the end event."""
+    *_, (kind, body) = _walk(payload)
+    try:
+        return kind == segment.EVENT and events.unpack_event(body).kind == "end"
+    except FormatError:
+        return False
+
+
+def _walk(payload: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield kind and body of records whose checksums were verified."""
+    view, pos = memoryview(payload), 0
+    yield 0, view[:0]
+    while pos + segment.FRAME_BYTES <= len(view):
+        length, kind = _LENGTH_AND_KIND.unpack_from(view, pos + 4)
+        if length < segment.FRAME_BYTES:
+            return
+        yield kind, view[pos + segment.FRAME_BYTES : pos + length]
+        pos += segment.aligned(length)
+
+
+def _ends(orphan: Orphan, emitted: int, newest: Piece | Lost | None) -> bool:
+    """Return whether the last number the session emitted is its end event. Blocks on reading."""
+    if newest is None and emitted:  # all of it was acknowledged; its last segment is still there
+        newest = next(orphan.pieces(emitted - 1), None)
+    return isinstance(newest, Piece) and newest.last == emitted and holds_end(newest.payload)
+
+
+def _is_session(name: str) -> bool:
+    return len(name) == 32 and all(digit in "0123456789abcdef" for digit in name)

@@ -1,0 +1,253 @@
+"""The collector put together: which part hangs on which, what ``status`` tells, when it leaves by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from neural.tracking import __version__, files, wire
+from neural.tracking.collector.adopt import Adopter
+from neural.tracking.collector.barriers import Barriers
+from neural.tracking.collector.control import Control
+from neural.tracking.collector.daemon import Daemon
+from neural.tracking.collector.inbox import Inbox
+from neural.tracking.collector.intake import Intake
+from neural.tracking.collector.ledger import Tombstones, remove_run
+from neural.tracking.collector.lock import Lock
+from neural.tracking.collector.log import Log, LogFailed
+from neural.tracking.collector.sessions import Position, Session, Sessions
+from neural.tracking.collector.supervisor import STORE, Supervisor
+from neural.tracking.config import CollectorConfig
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+
+
+class Collector:
+    """All parts of one collector, and the commands that concern more than one of them."""
+
+    def __init__(
+        self, base_dir: Path, lock: Lock, state: State, config: CollectorConfig, *, auto: bool
+    ) -> None:
+        self.started_ns = time.time_ns()
+        self.state, self.lock, self.config, self.auto = state, lock, config, auto
+        self.base_dir = base_dir
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self.sessions = Sessions()
+        self.barriers = Barriers()
+        self.tombstones = Tombstones(state.tombstones)
+        self.log = Log(
+            state.log,
+            self.sessions,
+            segment_bytes=config.segment_bytes,
+            on_recovered=self._on_recovered,
+            on_committed=self._on_committed,
+            on_failed=self._on_failed,
+        )
+        self.intake = Intake(base_dir, self.log, self.sessions, self.tombstones)
+        self.supervisor = Supervisor(
+            state, self.sessions, locate=self.log.ordinal_of, on_applied=self._on_applied
+        )
+        self.inbox = Inbox(self.context, state, self.intake, self.log, self.sessions, self.barriers)
+        self.adopter = Adopter(state, self.intake, self.log, self.sessions)
+        self.inbox.on_greeted = self.adopter.watch  # type: ignore[method-assign]
+        self.intake.on_durable = self.inbox.on_durable
+        self.control = Control(
+            self.context,
+            state,
+            {
+                "ping": self._ping,
+                "status": self._status,
+                "stop": self._stop,
+                "adopt": self._adopt,
+                "sync": self._sync,
+                "delete": self._delete,
+            },
+        )
+        self.keeper = Housekeeper(self)
+        self.daemon = Daemon(
+            [self.keeper, self.control, self.inbox, self.adopter, self.log, self.supervisor],
+            drain_timeout_s=config.drain_timeout_s,
+        )
+
+    def close(self) -> None:
+        """Close the sockets, end the context, and only then let go of the lock."""
+        self.inbox.close()
+        self.context.term()
+        self.lock.release()
+
+    def _on_recovered(self) -> None:
+        self.supervisor.log_known(self.log.durable)
+        self.intake.record_lost(self.log.lost)
+
+    def _on_committed(self, position: Position) -> None:
+        self.supervisor.on_committed(position)
+        self.inbox.on_committed(position)
+
+    def _on_failed(self, error: LogFailed) -> None:
+        self.daemon.fail(error)
+
+    def _on_applied(self, position: Position) -> None:
+        self.barriers.on_applied(position)
+        for session in self.sessions:
+            session.applied(position)
+
+    async def _ping(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"pid": os.getpid(), "version": __version__, "protocol": wire.PROTOCOL}
+
+    async def _stop(self, asked: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.05, self.daemon.request_stop)  # after the answer left
+        return {"pid": os.getpid()}
+
+    async def _adopt(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.adopter.look_now()
+        return {}
+
+    async def _sync(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Wait until everything durable now is applied by the store, at most ``timeout_s``."""
+        goal = self.log.durable
+        deadline = time.monotonic() + min(60.0, float(asked.get("timeout_s", 5.0)))
+        while self.barriers.applied < goal and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        return {"applied": self.barriers.applied >= goal}
+
+    async def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Delete a run: tombstone first, then its senders, the store's hold on it, its folder."""
+        uid = asked.get("uid")
+        if not isinstance(uid, bytes) or len(uid) != 16:
+            raise ValueError("delete wants the run's uid, 16 bytes")
+        await asyncio.to_thread(self.tombstones.add, uid)
+        self.inbox.refuse_run(uid)
+        await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
+        removed = await asyncio.to_thread(remove_run, self.base_dir, uid)
+        return {"removed": removed}
+
+    async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
+        durable = self.log.durable
+        size = await asyncio.to_thread(self.log.stored_bytes)
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "started_ns": self.started_ns,
+            "log_id": self.log.log_id.hex(),
+            "base_dir": str(self.base_dir),
+            "state_dir": str(self.state.root),
+            "auto": self.auto,
+            "sessions": [_told(session) for session in self.sessions],
+            "log": {
+                "segments": len(self.log.segments),
+                "bytes": size,
+                "durable": durable.told(),
+                "held_bytes": self.log.held_bytes,
+            },
+            "workers": self.supervisor.status(),
+            "disk": {"state": "full" if self.log.trouble else "ok", "error": self.log.trouble},
+            "events_total": self.intake.events_total,
+            "repeated_total": self.intake.repeated_total,
+            "refused_total": self.inbox.refused_total,
+            "adopted_total": self.adopter.adopted_total,
+        }
+
+
+class Housekeeper:
+    """A part of the daemon: looks every second whether all is in place, what can go, whether to leave."""
+
+    name = "housekeeper"
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._busy_s = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Tell where the collector is, now that it can be reached."""
+        await asyncio.to_thread(self._write_endpoint)
+        self._task = asyncio.create_task(self._look_forever(), name="housekeeper")
+
+    async def drain(self, deadline: float) -> int:
+        """Stop looking; take back the address."""
+        if self._task is not None:
+            self._collector.state.endpoint_file.unlink(missing_ok=True)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        return 0
+
+    def _write_endpoint(self) -> None:
+        collector, state = self._collector, self._collector.state
+        about = {
+            "data": f"ipc://{state.data_socket}",
+            "control": f"ipc://{state.control_socket}",
+            "pid": os.getpid(),
+            "log_id": collector.log.log_id.hex(),
+            "protocol": wire.PROTOCOL,
+            "version": __version__,
+        }
+        files.write_json(state.endpoint_file, about, durable=False, mode=0o600)
+
+    async def _look_forever(self) -> None:
+        collector = self._collector
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                collector.log.check_place()
+                if not collector.lock.in_place():
+                    raise LogFailed(f"the lock {collector.lock.path} is gone")
+                self._delete_passed()
+            except LogFailed as error:
+                collector.daemon.fail(error)
+                return
+            except OSError as error:
+                logger.warning("passed log segments stay for now: %s", error)
+            if collector.auto and self._may_leave():
+                logger.info("collector leaves after %.0f idle seconds", collector.config.idle_exit_s)
+                collector.daemon.request_stop()
+                return
+
+    def _delete_passed(self) -> None:
+        synced = self._collector.supervisor.synced()
+        self._collector.sessions.forget_passed(synced)
+        self._collector.log.delete_passed(synced)
+
+    def _may_leave(self) -> bool:
+        """Return whether it idled long enough, and nobody came while the door was being closed."""
+        collector = self._collector
+        if self._is_busy():
+            self._busy_s = time.monotonic()
+        if time.monotonic() - self._busy_s < collector.config.idle_exit_s:
+            return False
+        collector.inbox.unbind()
+        if not self._is_busy():
+            return True
+        collector.inbox.rebind()
+        self._busy_s = time.monotonic()
+        return False
+
+    def _is_busy(self) -> bool:
+        collector = self._collector
+        return bool(
+            collector.adopter.anything_there() or collector.supervisor.undelivered() or collector.log.held_bytes
+        )
+
+
+def _told(session: Session) -> dict[str, Any]:
+    ended = "ended" if session.ended is not None else None
+    return {
+        "session": session.id.hex(),
+        "uid": session.uid.hex(),
+        "name": session.info.get("name"),
+        "rank": session.info.get("rank"),
+        "pid": session.info.get("pid"),
+        "host": session.info.get("host"),
+        "last": session.durable,
+        "received": session.received,
+        "state": ended or ("connected" if session.identity is not None else "open"),
+    }

@@ -1,0 +1,151 @@
+"""What ``ntrack collector run|start|stop|status`` does. Imports nothing heavy before the lock is taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.collector import lock as locks
+from neural.tracking.config import collector_config
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.outboxes import collector_holds
+from neural.tracking.state import State
+
+EXIT_OK, EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE = 0, 1, 3, 4
+
+
+def run(
+    base_dir: Path | str, *, auto: bool = False, idle_exit_s: float | None = None, verbose: bool = False
+) -> int:
+    """Be the collector of ``base_dir`` until stopped.
+
+    Args:
+        base_dir: where the run folders are; made if it is not there.
+        auto: leave by itself after the idle time.
+        idle_exit_s: the idle time; default as configured.
+        verbose: say on stderr what goes to ``collector.log``.
+
+    Returns:
+        0, also when another one holds the lock; 1 after a failure; 3 if anything was left.
+
+    Raises:
+        ConfigError: a setting is wrong, or the state folder another user's.
+        OSError: the state folder cannot be made.
+    """
+    state = State.for_base_dir(base_dir)
+    state.base_dir.mkdir(parents=True, exist_ok=True)
+    state.make()
+    state.make_socket_folder()
+    lock = locks.acquire(state.lock)
+    if lock is None:
+        if verbose:
+            sys.stderr.write(f"a collector runs already on {state.base_dir}\n")
+        return EXIT_OK
+    config = collector_config(state.base_dir, idle_exit_s=idle_exit_s or _idle_from_environment())
+
+    from neural.tracking.collector import daemon, daemonlog
+
+    with daemonlog.to_file(state.daemon_log, also_stderr=verbose):
+        return daemon.run(state.base_dir, lock, state, config, auto=auto)
+
+
+def start(base_dir: Path | str, *, timeout_s: float = 10.0) -> int:
+    """Start a detached collector and wait until it answers.
+
+    Returns:
+        0 when one answers, also if it ran before; 4 when it does not within the time, or when the
+        lock is held by one that does not answer: that one is never doubled.
+    """
+    state = State.for_base_dir(base_dir)
+    if not collector_holds(state):
+        spawn(state)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            _ask(state, "ping", timeout_s=1.0)
+        except CollectorUnreachableError:
+            time.sleep(0.05)
+        else:
+            return EXIT_OK
+    return EXIT_UNREACHABLE
+
+
+def spawn(state: State, *arguments: str) -> int:
+    """Spawn a detached collector, its own session, without waiting for it; return its process id."""
+    command = [sys.executable, "-P", "-m", "neural.tracking.collector", "run"]
+    process = subprocess.Popen(
+        [*command, "--base-dir", str(state.base_dir), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    return process.pid
+
+
+def stop(base_dir: Path | str, *, timeout_s: float = 40.0) -> int:
+    """Ask the collector to drain and leave, and wait until it let go of its lock.
+
+    Returns:
+        0 once none runs; 4 if one still holds the lock after the time.
+    """
+    state = State.for_base_dir(base_dir)
+    if not collector_holds(state):
+        return EXIT_OK
+    try:
+        _ask(state, "stop", timeout_s=2.0)
+    except CollectorUnreachableError:
+        _terminate(state)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not collector_holds(state):
+            return EXIT_OK
+        time.sleep(0.05)
+    return EXIT_UNREACHABLE
+
+
+def status(base_dir: Path | str, *, timeout_s: float = 2.0) -> dict[str, Any]:
+    """Return what the collector tells of itself, and ``running``: whether one holds the lock.
+
+    ``{"running": False}`` where none runs; ``{"running": True, "reachable": False, "holder": …}``
+    where one holds the lock and does not answer.
+    """
+    state = State.for_base_dir(base_dir)
+    if not collector_holds(state):
+        return {"running": False}
+    try:
+        return {"running": True, "reachable": True, **_ask(state, "status", timeout_s=timeout_s)}
+    except CollectorUnreachableError as error:
+        about = locks.holder(state.lock)
+        return {"running": True, "reachable": False, "holder": about, "error": str(error)}
+
+
+def _ask(state: State, cmd: str, *, timeout_s: float) -> dict[str, Any]:
+    from neural.tracking.control import request
+
+    return request(state, cmd, timeout_s=timeout_s)
+
+
+def _terminate(state: State) -> None:
+    """Ask by signal one that does not answer; it acts on it when it is continued."""
+    about = locks.holder(state.lock)
+    pid = about.get("pid")
+    if isinstance(pid, int) and pid > 1 and about.get("host") == os.uname().nodename:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def _idle_from_environment() -> float | None:
+    text = os.environ.get("NTRACK_IDLE_EXIT_S", "")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

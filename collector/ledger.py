@@ -1,0 +1,90 @@
+"""What run folders know beyond the log: how far a session was stored, and which runs were deleted. Blocks.
+
+The ledger is the store writer's; the collector only reads it, and does without where there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from neural.tracking.errors import InvalidNameError
+from neural.tracking.files import atomic_write, inside, read_json
+
+logger = logging.getLogger(__name__)
+
+
+class Known(NamedTuple):
+    """The highest number of a session that a run folder holds, and its total once ended."""
+
+    last: int = 0
+    ended: int | None = None
+
+
+def known(base_dir: Path, folder: str, session: bytes) -> Known:
+    """Return what the ledgers in the run folder say of the session."""
+    best = Known()
+    if not folder or "/" in folder or folder in (".", ".."):
+        return best
+    try:
+        paths = list(inside(base_dir, folder).glob("ledger-*.json"))
+    except (OSError, InvalidNameError):
+        return best
+    for path in paths:
+        try:
+            entry = read_json(path)["sessions"][session.hex()]
+            last, ended = entry["last"], entry.get("ended")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # absent, of another form, or without this session: the log alone counts
+        if isinstance(last, int) and last > best.last:
+            best = Known(last, ended if isinstance(ended, int) else None)
+    return best
+
+
+class Tombstones:
+    """Runs that were deleted, for ever: one empty file each, named by the run's uid."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def has(self, uid: bytes) -> bool:
+        """Return whether the run was deleted, by whichever collector."""
+        return (self._folder / uid.hex()).exists()
+
+    def add(self, uid: bytes) -> None:
+        """Delete the run for good; durable when this returns.
+
+        Raises:
+            OSError: it was not recorded.
+        """
+        with contextlib.suppress(FileExistsError):
+            self._folder.mkdir(parents=True)
+        atomic_write(self._folder / uid.hex(), b"")
+
+
+def remove_run(base_dir: Path, uid: bytes) -> bool:
+    """Remove the folder of a run that has a tombstone; return whether it was there.
+
+    Raises:
+        OSError: something of it is left.
+    """
+    for folder in list(base_dir.glob(f"*_{uid.hex()[:8]}")):
+        if folder.is_symlink() or not folder.is_dir() or _uid_of(folder) not in (uid.hex(), None):
+            continue
+        # Under another name first: what is half deleted must not be found as a run.
+        doomed = folder.with_name(f".tmp-deleted-{uid.hex()}")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        return True
+    return False
+
+
+def _uid_of(folder: Path) -> str | None:
+    """Return the uid in ``run.json``, None where it cannot be read."""
+    try:
+        return str(read_json(folder / "run.json")["uid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

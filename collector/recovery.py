@@ -1,0 +1,147 @@
+"""What a start makes of the log it finds: sessions with their marks, and where writing goes on. Blocks.
+
+Only the newest segment has to be read: its head repeats every session that still matters. If its
+head is damaged, all segments are read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from neural.tracking import events, segment
+from neural.tracking.collector import logfile
+from neural.tracking.collector.logfile import Found, SegmentFile
+from neural.tracking.collector.sessions import Position, Session, Sessions
+from neural.tracking.errors import FormatError
+from neural.tracking.segment import Record
+
+logger = logging.getLogger(__name__)
+
+
+class LostStretch(NamedTuple):
+    """Numbers whose bytes in the log are damaged; their sender has let go of them."""
+
+    session: Session
+    first: int
+    last: int
+
+
+@dataclass
+class Recovered:
+    """The log as it was found."""
+
+    segments: list[SegmentFile] = field(default_factory=list)
+    current: SegmentFile | None = None  # not sealed: writing goes on at ``end``
+    end: int = 0
+    group: int = 0  # the last commit group in ``current``
+    durable: Position | None = None
+    lost: list[LostStretch] = field(default_factory=list)
+    damaged_bytes: int = 0
+
+
+def recover(folder: Path, sessions: Sessions) -> Recovered:
+    """Read the log in ``folder``, fill ``sessions``, and make the newest segment safe to go on with.
+
+    Raises:
+        OSError: the disk refused; nothing may be acknowledged.
+    """
+    for left in folder.glob("*tmp*"):
+        left.unlink(missing_ok=True)
+    recovered = Recovered(segments=logfile.list_segments(folder))
+    if not recovered.segments:
+        return recovered
+    newest = recovered.segments[-1]
+    with logfile.opened(newest.path) as view:
+        found = _read(newest, view)
+        if not _head_is_whole(found):
+            for older in recovered.segments[:-1]:
+                with logfile.opened(older.path) as older_view:
+                    _apply_all(_read(older, older_view), older, sessions, recovered)
+        if found is None:  # left as it is, whatever it holds; writing goes on in a new segment
+            recovered.durable = logfile.position(newest, len(view))
+            return recovered
+        if not found.sealed:
+            logfile.copy_valid(newest, view, found)
+            recovered.current, recovered.end = newest, found.end
+            recovered.group = found.records[-1].id if found.records else 0
+        recovered.durable = logfile.position(newest, found.end)
+        _apply_all(found, newest, sessions, recovered)
+    return recovered
+
+
+def _read(file: SegmentFile, view: memoryview) -> Found | None:
+    """Return what the segment holds, None if not even its header can be read."""
+    try:
+        return logfile.read(view, file.uuid)
+    except FormatError as error:
+        logger.error("log segment %s was unreadable and is left as it is: %s", file.path.name, error)
+        return None
+
+
+def _head_is_whole(found: Found | None) -> bool:
+    if found is None:
+        return False
+    head_end = next((record.pos for record in found.records if record.id), found.end)
+    return not any(damage.start < head_end for damage in found.damages)
+
+
+def _apply_all(found: Found | None, file: SegmentFile, sessions: Sessions, recovered: Recovered) -> None:
+    if found is None:
+        return
+    recovered.damaged_bytes += sum(damage.end - damage.start for damage in found.damages)
+    for record in found.records:
+        try:
+            _apply(record, logfile.position(file, record.end), sessions, recovered)
+        except FormatError as error:
+            logger.error("log record at %d of %s was not understood: %s", record.pos, file.path.name, error)
+    for session in sessions:
+        session.received = session.durable
+
+
+def _apply(record: Record, at: Position, sessions: Sessions, recovered: Recovered) -> None:
+    """Let one record of the log change what is known of its session."""
+    if record.kind == segment.SESSION:
+        made, uid, info = events.unpack_session(record.body)
+        if sessions.get(made) is None:
+            sessions.add(Session(made, uid, info))
+        return
+    session = sessions.get(bytes(record.body[:16]))
+    if session is None:
+        return
+    if record.kind == segment.BATCH:
+        batch = events.unpack_batch(record.body)
+        if batch.first > session.durable + 1:
+            recovered.lost.append(LostStretch(session, session.durable + 1, batch.first - 1))
+        session.stored(batch.last, at)
+    elif record.kind == segment.SCHEMAS:
+        for item in segment.scan(record.body[16:], session.id, base=0):
+            if isinstance(item, Record) and item.kind == segment.SCHEMA:
+                add_schema(session, item.id, bytes(record.body[16 + item.pos : 16 + item.end]))
+    elif record.kind == segment.MARK:
+        _, last, session.ended = events.unpack_mark(record.body)
+        session.stored(last, at)
+    elif record.kind == segment.NOTE:
+        _apply_note(events.unpack_note(record.body)[1], session, at)
+
+
+def _apply_note(note: dict[str, object], session: Session, at: Position) -> None:
+    kind, last, n = note["kind"], note.get("last"), note.get("n")
+    if kind == "gap" and isinstance(last, int):
+        session.stored(last, at)
+    elif kind == "bye" and isinstance(n, int):
+        session.ended = n
+        session.stored(session.durable, at)
+
+
+def add_schema(session: Session, schema_id: int, record: bytes) -> bool:
+    """Remember a schema for the heads of segments to come; return whether it was new."""
+    if schema_id in session.schemas:
+        return False
+    session.schemas[schema_id] = record
+    session.schema_bytes += len(record)
+    session.seen_s = time.monotonic()
+    return True

@@ -1,0 +1,115 @@
+"""What the collector knows of each session: high-water marks, schemas, and where its batches lie.
+
+Two marks a session: ``received`` (taken into the log's queue) decides what is stored, ``durable``
+(on disk) is the only one a sender is ever told. Everything here runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+WINDOW_BYTES = 8 << 20
+ALL_WINDOWS_BYTES = 64 << 20
+LEAST_WINDOW_BYTES = 64 << 10
+MAX_OPEN_SESSIONS = 10_000
+_MAX_RECENT = 4096
+
+
+class Position(NamedTuple):
+    """A place in the log, ordered; ``uuid`` is the segment's and travels, ``ordinal`` only orders."""
+
+    ordinal: int
+    offset: int
+    uuid: bytes
+
+    def told(self) -> list[Any]:
+        """Return the form in which positions travel to workers and into cursors."""
+        return [self.uuid.hex(), self.offset]
+
+
+START = Position(0, 0, bytes(16))
+
+
+@dataclass(eq=False)
+class Session:
+    """One process's writing to one run, as the log has it."""
+
+    id: bytes
+    uid: bytes
+    info: dict[str, Any]
+    received: int = 0
+    durable: int = 0
+    ended: int | None = None  # the total, once the end is durable
+    schemas: dict[int, bytes] = field(default_factory=dict)  # whole SCHEMA records by id
+    schema_bytes: int = 0
+    identity: bytes | None = None  # the connection that spoke last
+    greeted: bool = False  # said HELLO to this process of the collector
+    deleted: bool = False  # its run has a tombstone
+    end: Position = START  # after its last durable record
+    recent: deque[tuple[int, Position]] = field(default_factory=deque)
+    seen_s: float = field(default_factory=time.monotonic)
+
+    def stored(self, last: int, position: Position) -> None:
+        """Remember that everything up to ``last`` is durable before ``position``."""
+        self.durable = max(self.durable, last)
+        self.end = max(self.end, position)
+        self.recent.append((last, position))
+        if len(self.recent) > _MAX_RECENT:
+            # Thinned, a number maps to a later position: a barrier then waits longer, never shorter.
+            self.recent = deque(list(self.recent)[1::2])
+
+    def position_of(self, seq: int) -> Position:
+        """Return a position at or after the batch that holds ``seq``, which must be durable."""
+        for last, position in self.recent:
+            if last >= seq:
+                return position
+        return self.end
+
+    def applied(self, position: Position) -> None:
+        """Forget where batches lie that the store has applied."""
+        while self.recent and self.recent[0][1] <= position:
+            self.recent.popleft()
+
+
+class Sessions:
+    """All sessions the log still has to carry, by their id."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[bytes, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, session: bytes) -> Session | None:
+        """Return the session, or None when neither the log nor a HELLO brought it."""
+        return self._by_id.get(session)
+
+    def add(self, session: Session) -> None:
+        """Begin to carry a session."""
+        self._by_id[session.id] = session
+
+    def open(self) -> list[Session]:
+        """Return the sessions whose end is not known."""
+        return [session for session in self._by_id.values() if session.ended is None]
+
+    def any_live(self) -> bool:
+        """Return whether a session that said HELLO to this process has not ended."""
+        return any(s.greeted and s.ended is None and not s.deleted for s in self._by_id.values())
+
+    def window(self) -> int:
+        """Return how many bytes each sender may have unacknowledged now."""
+        sending = sum(1 for s in self._by_id.values() if s.identity is not None and s.ended is None)
+        return max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(1, sending)))
+
+    def forget_passed(self, synced: Position) -> None:
+        """Drop ended sessions that every cursor has passed; the run's own ledger answers latecomers."""
+        passed = [s.id for s in self._by_id.values() if s.ended is not None and s.end <= synced]
+        for session in passed:
+            del self._by_id[session]

@@ -1,0 +1,92 @@
+"""A ROUTER socket on the event loop, without a thread and without a wait.
+
+ZeroMQ's descriptor is edge-triggered: after *any* call on the socket its signal may be used up. So
+whoever sends or receives here looks again before waiting: :meth:`Router.readable` asks the socket's
+own state first, and every send wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+HIGH_WATER_MARK = 128
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
+
+
+class Router:
+    """One bound ROUTER socket; used by the event loop's thread only."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, max_part_bytes: int) -> None:
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
+        self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to nobody is an error, not a silence
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        fd = self._socket.getsockopt(zmq.FD)
+        assert isinstance(fd, int)
+        self._fd = fd
+        self._signal = asyncio.Event()
+        self._address = ""
+
+    def bind(self, path: Path) -> None:
+        """Listen on a socket file, readable by its user alone.
+
+        Raises:
+            zmq.ZMQError: the address cannot be had.
+        """
+        self._address = f"ipc://{path}"
+        before = os.umask(0o077)
+        try:
+            self._socket.bind(self._address)
+        finally:
+            os.umask(before)
+        asyncio.get_running_loop().add_reader(self._fd, self._signal.set)
+
+    def unbind(self) -> None:
+        """Listen no more; those connected stay."""
+        if self._address:
+            self._socket.unbind(self._address)
+            self._address = ""
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        if not self._socket.closed:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            self._socket.close()
+
+    async def readable(self) -> None:
+        """Return once a message may be there."""
+        while not self._has_message():
+            self._signal.clear()
+            if self._has_message():
+                return
+            await self._signal.wait()
+
+    def _has_message(self) -> bool:
+        events = self._socket.getsockopt(zmq.EVENTS)
+        return isinstance(events, int) and bool(events & zmq.POLLIN)
+
+    def receive(self) -> list[bytes] | None:
+        """Return the parts of the next message, the sender's identity first; None when there is none."""
+        try:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def send(self, identity: bytes, parts: Sequence[bytes]) -> bool:
+        """Hand over a message if its receiver is there and not behind; return whether it was taken."""
+        try:
+            self._socket.send_multipart([identity, *parts], zmq.NOBLOCK)
+        except zmq.ZMQError:  # gone, or its queue is full: it asks again when it misses an answer
+            return False
+        finally:
+            self._signal.set()
+        return True

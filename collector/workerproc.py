@@ -1,0 +1,102 @@
+"""One worker process and its pipes: JSON lines in and out, its complaints into the daemon's log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 1 << 20
+MAX_UNREAD_BYTES = 256 << 10  # a hung worker's stdin may hold this much; positions are then left out
+LEAVE_S = 20.0
+
+Heard = Callable[[dict[str, Any] | None], None]
+
+
+class WorkerProcess:
+    """A spawned worker, its own session so that a terminal's Ctrl-C reaches only the daemon."""
+
+    def __init__(self, name: str, process: Process, heard: Heard) -> None:
+        self.name = name
+        self.pid = process.pid
+        self._process = process
+        self._heard = heard
+        self._readers = [
+            asyncio.create_task(self._read_lines(), name=f"{name} stdout"),
+            asyncio.create_task(self._read_complaints(), name=f"{name} stderr"),
+        ]
+
+    @classmethod
+    async def spawn(cls, name: str, command: Sequence[str], heard: Heard) -> WorkerProcess:
+        """Start the process.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=MAX_LINE_BYTES, start_new_session=True
+        )
+        return cls(name, process, heard)
+
+    def alive(self) -> bool:
+        """Return whether the process has not yet been reaped."""
+        return self._process.returncode is None
+
+    def send(self, line: dict[str, Any]) -> None:
+        """Hand over a line, unless the worker does not read: a later position makes up for it."""
+        stdin = self._process.stdin
+        if stdin is None or stdin.is_closing() or stdin.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            return
+        with contextlib.suppress(OSError):
+            stdin.write(json.dumps(line).encode() + b"\n")
+
+    async def leave(self) -> int:
+        """Close its stdin, wait for it to go; kill it if it will not. Return its exit code."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), LEAVE_S)
+        except TimeoutError:
+            logger.error("worker %s did not leave within %.0f s and was killed", self.name, LEAVE_S)
+            self.kill()
+            await self._process.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        return self._process.returncode or 0
+
+    def kill(self) -> None:
+        """End it at once; its cursor tells the next one where to go on."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _read_lines(self) -> None:
+        assert self._process.stdout is not None
+        while True:
+            try:
+                raw = await self._process.stdout.readline()
+            except ValueError:  # a line over the limit: no position is that long
+                logger.error("worker %s wrote a line over %d bytes", self.name, MAX_LINE_BYTES)
+                continue
+            if not raw:
+                break
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                logger.warning("worker %s wrote %r", self.name, raw[:200])
+                continue
+            if isinstance(line, dict):
+                self._heard(line)
+        await self._process.wait()
+        self._heard(None)
+
+    async def _read_complaints(self) -> None:
+        assert self._process.stderr is not None
+        while raw := await self._process.stderr.read(8192):
+            for text in raw.decode("utf-8", "replace").splitlines():
+                logger.warning("worker %s: %s", self.name, text[:2000])
