@@ -25,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", "--", "-.", ":")
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "eval")
 MAX_POINTS = 4000  # a figure is at most some 2,000 pixels wide
-_INK, _PALE = "#24292f", "#d0d7de"
+_INK, _FAINT, _PALE = "#24292f", "#57606a", "#d0d7de"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,6 @@ def plot_curves(
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for panel, (quantity, members) in zip(axes, panels.items(), strict=False):
             _draw_panel(panel, quantity, members)
-        for empty in list(axes)[len(panels) :] if panels else list(figure.axes):
-            empty.set_axis_off()
         for extra in figure.axes[len(panels) :]:
             extra.set_axis_off()
         if not panels:
@@ -112,27 +110,63 @@ def curve_from_points(
 
 
 def _draw_panel(axes: Axes, quantity: str, curves: Sequence[Curve]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    remarks = []
     for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
-        keep = _thin(curve)
-        step, mean = curve.step[keep], curve.mean[keep]
         dash = DASHES[(number // len(COLOURS)) % len(DASHES)]
-        lone = np.isfinite(mean).sum() == 1
-        axes.plot(step, mean, dash, color=colour, label=curve.name, marker="o" if lone else None, zorder=3)
         if curve.low is not None and curve.high is not None:
-            axes.fill_between(step, curve.low[keep], curve.high[keep], color=colour, alpha=0.18, linewidth=0)
+            keep = _thin(curve)
+            axes.fill_between(
+                curve.step[keep], curve.low[keep], curve.high[keep], color=colour, alpha=0.25, linewidth=0
+            )
+            remarks.append("band: least to greatest rank")
+        window = _smoothing_window(curve)
+        bold = curve if window == 1 else Curve(curve.name, curve.step, _moving_mean(curve.mean, window))
+        if window > 1:
+            if curve.low is None:
+                keep = _thin(curve)
+                axes.plot(curve.step[keep], curve.mean[keep], color=colour, alpha=0.3, linewidth=0.7, zorder=2)
+            remarks.append(f"bold: mean of {window} points")
+        keep = _thin(bold)
+        lone = "o" if np.isfinite(bold.mean).sum() == 1 else None
+        axes.plot(bold.step[keep], bold.mean[keep], dash, color=colour, label=curve.name, marker=lone, zorder=3)
     axes.set_title(quantity if len(curves) > 1 else curves[0].name, loc="left")
     axes.set_xlabel("step")
     axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     if _spans_decades(curves):
         axes.set_yscale("log")
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=8, ncols=2 if len(curves) > 4 else 1)
-    if any(curve.low is not None for curve in curves):
-        axes.annotate(
-            "line: mean of ranks, band: least to greatest", (1, 1.02), xycoords="axes fraction",
-            ha="right", fontsize=7, color="#57606a",
-        )  # fmt: skip
+    if remarks:
+        where = {"xy": (1, 1.02), "xycoords": "axes fraction", "ha": "right"}
+        axes.annotate("   ".join(sorted(set(remarks))[:2]), fontsize=7, color=_FAINT, **where)
+
+
+def _smoothing_window(curve: Curve) -> int:
+    """Return over how many points a noisy curve is averaged; 1 where the eye needs no help."""
+    finite = curve.mean[np.isfinite(curve.mean)]
+    if len(finite) < 300 or finite.max() == finite.min():
+        return 1
+    jitter = np.median(np.abs(np.diff(finite))) / (
+        np.percentile(finite, 98) - np.percentile(finite, 2) + 1e-300
+    )
+    return max(5, len(finite) // 60) if jitter > 0.005 else 1
+
+
+def _moving_mean(values: FloatArray, window: int) -> FloatArray:
+    """Return the mean of the finite values around each point, NaN where there are none."""
+    finite = np.isfinite(values)
+    total = np.concatenate(([0.0], np.cumsum(np.where(finite, values, 0.0))))
+    count = np.concatenate(([0], np.cumsum(finite)))
+    places = np.arange(len(values))
+    start, end = np.maximum(places - window // 2, 0), np.minimum(places + window // 2 + 1, len(values))
+    number = count[end] - count[start]
+    smooth = np.where(number > 0, (total[end] - total[start]) / np.maximum(number, 1), np.nan)
+    smooth[~finite] = np.nan  # a hole stays a hole
+    return smooth
 
 
 def _thin(curve: Curve) -> npt.NDArray[Any]:
@@ -149,9 +183,12 @@ def _thin(curve: Curve) -> npt.NDArray[Any]:
 
 
 def _spans_decades(curves: Sequence[Curve]) -> bool:
-    """Whether all values are positive and so far apart that a linear axis would hide most of them."""
+    """Whether all values are positive and most so far apart that a linear axis would hide them."""
     finite = np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in curves])
-    return len(finite) > 4 and finite.min() > 0 and finite.max() / finite.min() > 1000
+    if len(finite) < 5 or finite.min() <= 0:
+        return False
+    low, high = np.percentile(finite, (5, 95))
+    return bool(high > 1000 * low)
 
 
 def _style() -> Mapping[str, Any]:
@@ -171,8 +208,8 @@ def _style() -> Mapping[str, Any]:
         "axes.axisbelow": True,
         "axes.formatter.useoffset": False,
         "grid.color": "#eaeef2",
-        "xtick.color": "#57606a",
-        "ytick.color": "#57606a",
+        "xtick.color": _FAINT,
+        "ytick.color": _FAINT,
         "xtick.labelsize": 8,
         "ytick.labelsize": 8,
         "lines.linewidth": 1.6,
