@@ -5,8 +5,9 @@ import random
 import pytest
 
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import LONG, Keeper
+from tests.faults.harness import LONG
 from tests.faults.injection import needs_strace
+from tests.faults.keeper import Keeper
 
 
 def pytest_report_header():

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import Collector, suspended, wait_until
+from tests.faults.harness import Collector, flip_bit, suspended, wait_until
 from tests.faults.injection import (
     DURABLE_STEPS,
     SYNCS,
@@ -302,6 +302,15 @@ returned[0] = subprocess.Popen(command, start_new_session=True).pid
     keeper.end()
 
     wait_until(lambda: not detached.is_running() or detached.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_flip_bit_changes_that_bit_only(tmp_path):
+    file = tmp_path / "bytes"
+    file.write_bytes(bytes(3))
+
+    flip_bit(file, 10)
+
+    assert file.read_bytes() == b"\0\4\0"
 
 
 def test_wait_until_says_what_it_waited_for():
