@@ -82,6 +82,8 @@ class Collector:
         """Close the sockets, end the context, and only then let go of the lock."""
         self.inbox.close()
         self.context.term()
+        for socket_file in (self.state.data_socket, self.state.control_socket):
+            socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
         self.lock.release()
 
     def _on_recovered(self) -> None:
