@@ -1,0 +1,150 @@
+"""Which run this process writes to, and which rank it is: read from the launcher's environment.
+
+Processes of one job must agree on the run without talking to each other, so its uid is derived from
+what the launcher gave all of them. A rank is only believed together with the key that chose the run:
+a stray ``RANK`` in a shell profile must not make a single process rank 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neural.tracking import system
+
+logger = logging.getLogger("neural.tracking")
+
+UID_BYTES = 16
+_LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What :func:`choose_run` found; ``key`` names the rule that chose the run.
+
+    ``key`` is one of ``"NTRACK_RUN_ID"``, ``"TORCHELASTIC_RUN_ID"``, ``"SLURM"``, ``"PMIX"``,
+    ``"parent"``, ``"random"``. ``role`` is ``"opener"`` for rank 0 and ``"rank"`` for the others;
+    whoever joins a run that is there already says ``"join"``, children say ``"child"``.
+    """
+
+    uid: bytes
+    name: str
+    rank: int
+    world_size: int
+    attempt: int
+    role: str
+    key: str
+
+    @property
+    def experiment_id(self) -> str:
+        """The first 8 hex digits of the uid."""
+        return self.uid.hex()[:8]
+
+    @property
+    def derived(self) -> bool:
+        """Whether other processes of the job derive the same uid."""
+        return self.key != "random"
+
+
+@dataclass(frozen=True)
+class _Job:
+    key: str
+    value: str
+    ranks: tuple[str, ...] = ()  # variables that hold the rank, the first that is set counts
+    sizes: tuple[str, ...] = ()
+    restarts: tuple[str, ...] = ()
+
+
+_ALL_RANKS = ("RANK", "SLURM_PROCID", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+_ALL_SIZES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+
+_ordinals: Counter[tuple[str, str, str]] = Counter()
+_ordinals_lock = threading.Lock()
+
+
+def choose_run(name: str, environ: Mapping[str, str] = os.environ) -> RunIdentity:
+    """Return which run the next tracker of this name in this process writes to.
+
+    Args:
+        name: the experiment's name, already checked.
+        environ: what the launcher set.
+
+    Each call counts: the n-th tracker of a name joins the n-th run of that name of the other ranks.
+    """
+    job = _find_job(environ)
+    world_size = _number(environ, job.sizes, default=1)
+    rank = _number(environ, job.ranks, default=0)
+    attempt = _number(environ, job.restarts, default=0) + 1
+    if job.key == "random":
+        uid = os.urandom(UID_BYTES)
+    else:
+        with _ordinals_lock:
+            ordinal = _ordinals[job.key, job.value, name]
+            _ordinals[job.key, job.value, name] += 1
+        uid = derive_uid(job.key, job.value, name, ordinal)
+    return RunIdentity(
+        uid=uid,
+        name=name,
+        rank=rank,
+        world_size=max(world_size, 1),
+        attempt=attempt,
+        role="opener" if rank == 0 else "rank",
+        key=job.key,
+    )
+
+
+def derive_uid(key: str, value: str, name: str, ordinal: int) -> bytes:
+    """Return the run uid every process of the job derives from the same four things."""
+    text = "\0".join((key, value, name, str(ordinal)))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:UID_BYTES]
+
+
+def _find_job(environ: Mapping[str, str]) -> _Job:
+    """Return what names the job, by the first rule that applies."""
+    if value := environ.get("NTRACK_RUN_ID"):
+        return _Job("NTRACK_RUN_ID", value, _ALL_RANKS, _ALL_SIZES, _RESTARTS)
+    value = environ.get("TORCHELASTIC_RUN_ID", "")
+    if value and value != "none":  # torchrun's default for every job on earth
+        return _Job("TORCHELASTIC_RUN_ID", value, ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
+    if (step := environ.get("SLURM_STEP_ID")) and _number(environ, _ALL_SIZES[1:3], default=1) > 1:
+        value = f"{environ.get('SLURM_JOB_ID', '')}.{step}"
+        return _Job("SLURM", value, ("SLURM_PROCID",), _ALL_SIZES[1:3], _RESTARTS[1:])
+    if value := environ.get("PMIX_NAMESPACE"):
+        return _Job("PMIX", value, _ALL_RANKS[2:], _ALL_SIZES[3:])
+    world_size = _number(environ, ("WORLD_SIZE",), default=1)
+    if world_size > 1 and _on_one_node(environ, world_size):
+        return _Job("parent", _parent(), ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
+    if world_size > 1:
+        logger.warning(
+            "WORLD_SIZE is %d but nothing names the job on all nodes; every process opens a run of its own: "
+            "set NTRACK_RUN_ID to the same value everywhere",
+            world_size,
+        )
+    return _Job("random", "")
+
+
+def _on_one_node(environ: Mapping[str, str], world_size: int) -> bool:
+    if "LOCAL_WORLD_SIZE" in environ:
+        return _number(environ, ("LOCAL_WORLD_SIZE",), default=0) == world_size
+    return environ.get("MASTER_ADDR", "") in _LOOPBACK
+
+
+def _parent() -> str:
+    """Return what identifies the parent process for ever: its pid alone would come again."""
+    parent = os.getppid()
+    return f"{system.boot_id()}.{parent}.{system.process_start_ticks(parent)}"
+
+
+def _number(environ: Mapping[str, str], names: tuple[str, ...], *, default: int) -> int:
+    """Return the first of these variables that holds a number that is not negative."""
+    for name in names:
+        text = environ.get(name, "").strip()
+        if text.isascii() and text.isdigit() and len(text) < 10:
+            return int(text)
+    return default

@@ -1,0 +1,33 @@
+"""Making mapped pages writable ahead of the emitter, without changing a byte and without the GIL.
+
+The first store into a page that is new, or that writeback cleaned since, costs some 10 µs on the
+thread that stores. The sender takes that on itself. It must not do so by storing: the emitter may
+write the same page at the same time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+_MADV_POPULATE_WRITE = 23  # Linux 5.14; anything older or other refuses it, and nothing is touched
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return libc
+
+
+_LIBC = _libc()
+
+
+def populate(mapping: mmap.mmap, start: int, size: int) -> bool:
+    """Prepare the pages under ``mapping[start:start+size]`` for stores; return whether that worked."""
+    start -= start % mmap.PAGESIZE
+    size = min(size, len(mapping) - start)
+    if size <= 0:
+        return False
+    # ctypes lets the GIL go during the call, which mmap.madvise does not.
+    first = ctypes.c_char.from_buffer(mapping, start)
+    return bool(_LIBC.madvise(ctypes.addressof(first), size, _MADV_POPULATE_WRITE) == 0)
