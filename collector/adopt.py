@@ -29,6 +29,7 @@ from neural.tracking.state import State
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+LIVE_LOOK_EVERY_S = 4.0  # at an outbox whose process is seen to live: finish() may have left it
 _LENGTH_AND_KIND = struct.Struct("<IH")
 TEMPORARY_MAX_AGE_S = 600.0
 GRACE_S = 5.0  # before a session without process and outbox is given up
@@ -50,6 +51,7 @@ class Adopter:
         self._wake = asyncio.Event()
         self._adopting: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
+        self._look_again_s: dict[str, float] = {}
         self._missing_since_s: dict[bytes, float] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -103,12 +105,18 @@ class Adopter:
             present.add(key)
             if key in self._adopting or now_s < self._not_before_s.get(folder.name, 0.0):
                 continue  # claiming one's own again would drop its lock
-            if _is_session(key) and self._watch.sees_alive(bytes.fromhex(key)):
+            if now_s < self._look_again_s.get(key, 0.0) and self._sees_alive(key):
                 continue
+            self._look_again_s[key] = now_s + LIVE_LOOK_EVERY_S
             fd = outbox_files.claim(folder)
             if fd is not None:
                 self._adopting[key] = asyncio.create_task(self._adopt(folder, key, fd), name=f"adopt {key}")
+        self._look_again_s = {key: at for key, at in self._look_again_s.items() if key in present}
         self._give_up_missing(present, now_s)
+
+    def _sees_alive(self, key: str) -> bool:
+        """Return whether the process is known to live; it may still have let go of its outbox."""
+        return _is_session(key) and self._watch.sees_alive(bytes.fromhex(key))
 
     def _outboxes(self) -> Iterator[Path]:
         try:

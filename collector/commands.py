@@ -86,6 +86,7 @@ def spawn(state: State, *arguments: str) -> int:
         start_new_session=True,
         cwd="/",
     )
+    process.returncode = 0  # it is nobody's child to wait for: keeps Popen from warning of that
     return process.pid
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from neural.tracking import segment
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.workerproc import WorkerProcess
 from neural.tracking.files import read_json
@@ -74,6 +75,8 @@ class Supervisor:
         self.durable = durable
         for keeper in self._workers:
             cursor = self.read_cursor(keeper.name)
+            if durable.ordinal == 1 and durable.offset == segment.HEADER_BYTES:
+                cursor = durable  # a log in which nothing was ever written needs no reading
             keeper.applied = keeper.synced = cursor if cursor <= self.durable else START
             if keeper.name == STORE:
                 self._on_applied(keeper.applied)

@@ -17,7 +17,6 @@ from neural.tracking import events, segment, system, wire
 from neural.tracking.collector import logfile
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.outboxes import collector_holds
 from neural.tracking.state import State
 
 NAMES = ("loss", "accuracy")
@@ -164,7 +163,6 @@ class CollectorProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
-        wait_until(lambda: not collector_holds(self.state), 5.0)
 
 
 def wait_until(condition, timeout_s=10.0):
