@@ -224,6 +224,8 @@ class Adopter:
             if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
                 del self._missing_since_s[session.id]
                 self._note_death(session, Death("died, and its outbox is gone"))
+                if session.claimed > session.received:
+                    self._intake.gap(session, session.received + 1, session.claimed, "damage")
                 self._intake.bye(session, session.received, lambda: None)
 
 

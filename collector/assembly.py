@@ -51,6 +51,7 @@ class Collector:
             on_recovered=self._on_recovered,
             on_committed=self._on_committed,
             on_failed=self._on_failed,
+            host_went_down=lock.host_went_down(),
         )
         self.intake = Intake(base_dir, self.log, self.sessions, self.tombstones)
         self.supervisor = Supervisor(

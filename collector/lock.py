@@ -23,6 +23,7 @@ class Lock:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
+        self.last_boot_id = str(holder(path).get("boot_id", ""))  # of who held it before
         self._fd = fd
 
     def in_place(self) -> bool:
@@ -32,6 +33,10 @@ class Lock:
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
+    def host_went_down(self) -> bool:
+        """Return whether the host was restarted since the last holder, as far as can be told."""
+        return not self.last_boot_id or self.last_boot_id != system.boot_id()
 
     def release(self) -> None:
         """Let go; safe to call twice. The file stays: removing it would let two hold "the" lock."""

@@ -73,6 +73,7 @@ class Log:
         on_recovered: Callable[[], None],
         on_committed: Callable[[Position], None],
         on_failed: Callable[[LogFailed], None],
+        host_went_down: bool = False,
         retry_s: float = RETRY_S,
     ) -> None:
         self.folder = folder
@@ -88,6 +89,7 @@ class Log:
         self._on_committed = on_committed
         self._on_failed = on_failed
         self._retry_s = retry_s
+        self._host_went_down = host_went_down
         self._queue: deque[Entry] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -102,7 +104,9 @@ class Log:
     async def start(self) -> None:
         """Recover what is there; return once entries can be appended."""
         self.log_id = await asyncio.to_thread(logfile.log_id, self.folder)
-        found = await asyncio.to_thread(recovery.recover, self.folder, self._sessions)
+        found = await asyncio.to_thread(
+            recovery.recover, self.folder, self._sessions, host_went_down=self._host_went_down
+        )
         self.segments, self.lost = found.segments, found.lost
         if found.damaged_bytes:
             logger.error("log held %d damaged bytes; %d gaps follow", found.damaged_bytes, len(found.lost))

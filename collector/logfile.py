@@ -4,8 +4,11 @@ Invariants:
 
 - A file under its final name has a complete, synced head. It is made under a temporary name.
 - The ``id`` of every record the collector writes is the number of its commit group, 0 in the head.
-  Groups are written and synced one after the other, so any byte of group g+1 proves g synced: only
-  the last group of a file that was not sealed may be torn, and nothing of a torn one was told to a sender.
+  Groups are written and synced one after the other, so any byte of group g+1 proves g synced.
+- What a killed process leaves is a prefix of what it wrote: only a record that runs past the end is
+  torn. When the host went down, pages may be missing anywhere in the last group of a file that was not
+  sealed; nobody was told of that group, so it is cut at its first damage. All other damage came later,
+  to what may have been told: it is an exact gap, and what follows it counts.
 - After a start only what was copied to a new file, synced and renamed counts: pages that were dirty
   when a sync failed may look written and not be.
 """
@@ -103,7 +106,7 @@ def seal_body() -> bytes:
     return events.pack_note(NO_SESSION, "sealed", "sealed", time.time_ns())
 
 
-def read(view: memoryview, uuid: bytes) -> Found:
+def read(view: memoryview, uuid: bytes, *, host_went_down: bool = False) -> Found:
     """Return what the bytes of a segment file hold.
 
     Raises:
@@ -116,16 +119,16 @@ def read(view: memoryview, uuid: bytes) -> Found:
     damages: list[Damage] = []
     for item in segment.scan(view, uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
         records.append(item) if isinstance(item, Record) else damages.append(item)
-    sealed = bool(records) and _is_seal(records[-1])
     end = records[-1].end if records else segment.HEADER_BYTES
-    if sealed:
+    if records and _is_seal(records[-1]):
         return Found(records, [d for d in damages if d.start < end], True, end)
-    cut = _cut(records, damages)
+    cut = _first_gone(view, records, damages) if host_went_down else _torn(view, damages)
     if cut is not None:
         records = [record for record in records if record.pos < cut]
         damages = [damage for damage in damages if damage.start < cut]
-        end = records[-1].end if records else segment.HEADER_BYTES
-    return Found(records, damages, False, end)
+    ends = [record.end for record in records[-1:]] + [damage.end for damage in damages[-1:]]
+    last = max(ends, default=segment.HEADER_BYTES)
+    return Found(records, damages, False, last)
 
 
 def _is_seal(record: Record) -> bool:
@@ -134,14 +137,45 @@ def _is_seal(record: Record) -> bool:
     return bool(events.unpack_note(record.body)[1]["kind"] == "sealed")
 
 
-def _cut(records: list[Record], damages: list[Damage]) -> int | None:
-    """Return where a file that was not sealed ends: at the first damage in or after its last group."""
+def _torn(view: memoryview, damages: list[Damage]) -> int | None:
+    """Return where the end begins that a killed process had not written in full."""
+    if not damages or damages[-1].end < len(view) or _claims(view, damages[-1]) is not None:
+        return None
+    return damages[-1].start
+
+
+def _first_gone(view: memoryview, records: list[Record], damages: list[Damage]) -> int | None:
+    """Return the first damage in or after the last group."""
     group_start = segment.HEADER_BYTES
     for record in reversed(records):
         if record.id != records[-1].id:
             break
         group_start = record.pos
-    return min((d.start for d in damages if d.end >= group_start), default=None)
+    for damage in damages:
+        if damage.end == group_start:  # the end of the group before, or the beginning of the last?
+            group = _claims(view, damage)
+            if group is None or group == records[-1].id:
+                return damage.start
+        elif damage.end > group_start:
+            return damage.start
+    return None
+
+
+def _claims(view: memoryview, damage: Damage) -> int | None:
+    """Return the group of the one record a damaged stretch seems to be; None when it is no such thing."""
+    if damage.end - damage.start < segment.FRAME_BYTES:
+        return None
+    length, kind, _, group = _REST.unpack_from(view, damage.start + 4)
+    whole = damage.start + segment.aligned(length) == damage.end
+    return int(group) if whole and kind in segment.KINDS else None
+
+
+def claimed_batch(view: memoryview, damage: Damage) -> events.Batch | None:
+    """Return the batch a damaged stretch seems to have been: a hint, nothing of it is checked."""
+    body = view[damage.start + segment.FRAME_BYTES : damage.end]
+    if _claims(view, damage) is None or len(body) < events.BATCH_HEAD_BYTES:
+        return None
+    return events.unpack_batch(body)
 
 
 @contextlib.contextmanager

@@ -43,8 +43,13 @@ class Recovered:
     damaged_bytes: int = 0
 
 
-def recover(folder: Path, sessions: Sessions) -> Recovered:
+def recover(folder: Path, sessions: Sessions, *, host_went_down: bool = False) -> Recovered:
     """Read the log in ``folder``, fill ``sessions``, and make the newest segment safe to go on with.
+
+    Args:
+        folder: of the log.
+        sessions: to fill.
+        host_went_down: since the log was last written, so that synced is all that counts.
 
     Raises:
         OSError: the disk refused; nothing may be acknowledged.
@@ -56,7 +61,7 @@ def recover(folder: Path, sessions: Sessions) -> Recovered:
         return recovered
     newest = recovered.segments[-1]
     with logfile.opened(newest.path) as view:
-        found = _read(newest, view)
+        found = _read(newest, view, host_went_down)
         if not _head_is_whole(found):
             for older in recovered.segments[:-1]:
                 with logfile.opened(older.path) as older_view:
@@ -70,13 +75,29 @@ def recover(folder: Path, sessions: Sessions) -> Recovered:
             recovered.group = found.records[-1].id if found.records else 0
         recovered.durable = logfile.position(newest, found.end)
         _apply_all(found, newest, sessions, recovered)
+        _note_claims(view, found, sessions)
     return recovered
 
 
-def _read(file: SegmentFile, view: memoryview) -> Found | None:
+def _note_claims(view: memoryview, found: Found, sessions: Sessions) -> None:
+    """Remember numbers that a damaged batch at the end of a session's stream seems to have held.
+
+    A sender that still has them sends them again, or tells the gap. Only if nobody is there to tell,
+    this is how the loss becomes a gap and not a silence.
+    """
+    for damage in found.damages:
+        batch = logfile.claimed_batch(view, damage)
+        session = None if batch is None else sessions.get(batch.session)
+        if batch is None or session is None or not batch.first == session.durable + 1 <= batch.last:
+            continue
+        if batch.last - batch.first <= len(batch.payload) // segment.FRAME_BYTES:
+            session.claimed = batch.last
+
+
+def _read(file: SegmentFile, view: memoryview, host_went_down: bool = False) -> Found | None:
     """Return what the segment holds, None if not even its header can be read."""
     try:
-        return logfile.read(view, file.uuid)
+        return logfile.read(view, file.uuid, host_went_down=host_went_down)
     except FormatError as error:
         logger.error("log segment %s was unreadable and is left as it is: %s", file.path.name, error)
         return None

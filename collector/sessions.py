@@ -43,6 +43,7 @@ class Session:
     info: dict[str, Any]
     received: int = 0
     durable: int = 0
+    claimed: int = 0  # a damaged batch in the log seems to have reached up to here
     ended: int | None = None  # the total, once the end is durable
     schemas: dict[int, bytes] = field(default_factory=dict)  # whole SCHEMA records by id
     schema_bytes: int = 0

@@ -217,7 +217,7 @@ class _Keeper:
                 await self._pause(1.0)
             return await self.process.leave()
         finally:
-            self.process.kill()  # only if it is still there: cancelled at the deadline
+            await self.process.end()  # only if it is still there: cancelled at the deadline
             self.process = None
 
     def _tell(self) -> None:

@@ -64,16 +64,16 @@ class WorkerProcess:
             await asyncio.wait_for(self._process.wait(), LEAVE_S)
         except TimeoutError:
             logger.error("worker %s did not leave within %.0f s and was killed", self.name, LEAVE_S)
-            self.kill()
-            await self._process.wait()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        await self.end()
         return self._process.returncode or 0
 
-    def kill(self) -> None:
-        """End it at once; its cursor tells the next one where to go on."""
+    async def end(self) -> None:
+        """Kill it if it is still there; its cursor tells the next one where to go on. Reap it."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+        await self._process.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
 
     async def _read_lines(self) -> None:
         assert self._process.stdout is not None

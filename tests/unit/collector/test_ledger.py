@@ -1,0 +1,59 @@
+"""What run folders tell the collector, and runs that are gone for good."""
+
+import json
+
+from neural.tracking.collector.ledger import Known, Tombstones, known, remove_run
+
+SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
+
+
+def ledger(folder, name, last, ended=None):
+    folder.mkdir(exist_ok=True)
+    value = {"sessions": {SESSION.hex(): {"last": last, "ended": ended}}}
+    (folder / f"ledger-{name}.json").write_text(json.dumps(value))
+
+
+def test_the_most_of_all_ledgers_counts(tmp_path):
+    ledger(tmp_path / "run_x", "00000001", 5)
+    ledger(tmp_path / "run_x", "00000002", 9, ended=9)
+
+    assert known(tmp_path, "run_x", SESSION) == Known(9, 9)
+
+
+def test_missing_damaged_or_foreign_ledgers_are_as_none(tmp_path):
+    folder = tmp_path / "run_x"
+    folder.mkdir()
+    for number, text in enumerate(["", "{", "[]", '{"sessions": 3}', '{"sessions": {}}', "null"]):
+        (folder / f"ledger-0000000{number}.json").write_text(text)
+
+    assert known(tmp_path, "run_x", SESSION) == Known()
+    assert known(tmp_path, "never", SESSION) == Known()
+
+
+def test_folder_outside_is_not_read(tmp_path):
+    ledger(tmp_path / "outside", "00000001", 5)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "link").symlink_to(tmp_path / "outside")
+
+    for folder in ("../outside", str(tmp_path / "outside"), "..", ".", "", "link"):
+        assert known(base, folder, SESSION) == Known()
+
+
+def test_tombstone_stays(tmp_path):
+    Tombstones(tmp_path / "stones").add(UID)
+
+    assert Tombstones(tmp_path / "stones").has(UID)
+    assert not Tombstones(tmp_path / "stones").has(b"x" * 16)
+
+
+def test_only_the_folder_of_the_very_run_is_removed(tmp_path):
+    same_id = UID[:4] + b"x" * 12
+    for name, uid in (("a", same_id), ("b", UID)):
+        folder = tmp_path / f"{name}_{UID.hex()[:8]}"
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps({"uid": uid.hex()}))
+
+    assert remove_run(tmp_path, UID)
+    assert [path.name for path in tmp_path.iterdir()] == [f"a_{UID.hex()[:8]}"]
+    assert not remove_run(tmp_path, UID)

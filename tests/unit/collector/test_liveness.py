@@ -1,0 +1,82 @@
+"""Watching processes: told at their end, with the signal where the kernel tells."""
+
+import asyncio
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from neural.tracking import system
+from neural.tracking.collector.liveness import UNKNOWN_DEATH, Watch, is_alive
+from neural.tracking.collector.sessions import Session
+
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2]) if sys.platform == "linux" else (0, 0)
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pidfds")
+
+
+def session_of(pid, **changes):
+    info = {
+        "pid": pid,
+        "host": platform.node(),
+        "boot_id": system.boot_id(),
+        "start_time": system.process_start_ticks(pid),
+    }
+    return Session(b"s" * 16, b"u" * 16, {**info, **changes})
+
+
+def watch_the_end_of(how):
+    """Watch a process, end it by ``how(process)``, return how it is said to have ended."""
+
+    async def scenario():
+        gone = asyncio.Event()
+        watch = Watch(lambda session: gone.set())
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            session = session_of(process.pid)
+            watch.add(session)
+            assert watch.sees_alive(session.id)
+            how(process)
+            await asyncio.wait_for(gone.wait(), 10)
+            assert not watch.sees_alive(session.id)
+        death = watch.death(session.id)
+        watch.close()
+        return death
+
+    return asyncio.run(scenario())
+
+
+@linux_only
+def test_kill_is_told_with_its_signal():
+    death = watch_the_end_of(lambda process: process.kill())
+
+    expected = ("killed by SIGKILL", signal.SIGKILL) if KERNEL >= (6, 15) else UNKNOWN_DEATH
+    assert death == expected
+
+
+@linux_only
+def test_exit_code_is_told():
+    def leave(process):
+        process.stdin.close()  # input() raises: exit code 1
+        process.wait()
+
+    death = watch_the_end_of(leave)
+
+    assert death.signal is None
+    assert death.reason == "exited with code 1 without an end" or KERNEL < (6, 15)
+
+
+def test_process_of_another_host_is_not_watched():
+    async def scenario():
+        watch = Watch(lambda session: None)
+        watch.add(session_of(os.getpid(), host="elsewhere"))
+        return watch.sees_alive(b"s" * 16)
+
+    assert asyncio.run(scenario()) is False
+
+
+def test_other_process_under_the_same_number_is_not_the_session():
+    assert is_alive(session_of(os.getpid()).info)
+    assert not is_alive(session_of(os.getpid(), start_time=1).info)
+    assert not is_alive(session_of(os.getpid(), boot_id="another").info)

@@ -1,0 +1,158 @@
+"""Workers as small scripts: fed, restarted, let go, asked to settle."""
+
+import asyncio
+import sys
+import time
+
+from neural.tracking import files
+from neural.tracking.collector.sessions import START, Position, Sessions
+from neural.tracking.collector.supervisor import Supervisor
+from neural.tracking.state import State
+
+SEGMENT = b"l" * 16
+
+OBEDIENT = """
+import json, sys
+print(json.dumps({"pid": 1}), flush=True)
+for line in sys.stdin:
+    told = json.loads(line)
+    if "durable" in told:
+        print(json.dumps({"applied": told["durable"]}), flush=True)
+        print(json.dumps({"synced": told["durable"]}), flush=True)
+    if "sync" in told:
+        print(json.dumps({"token": told["sync"]}), flush=True)
+"""
+DYING = "import sys; sys.stdin.readline(); sys.exit('no use')"
+RUDE = """
+import sys
+print("not json", flush=True)
+print('{"applied": ["zz", 1]}', flush=True)
+print('{"applied": 7}', flush=True)
+print("x" * 3000000, flush=True)
+print('{"error": "backend is down"}', flush=True)
+sys.stdin.read()
+"""
+DEAF = "import time; time.sleep(600)"
+
+
+def at(offset):
+    return Position(1, offset, SEGMENT)
+
+
+class Bench:
+    def __init__(self, folder, script, **more):
+        self.applied = []
+        state = State(base_dir=folder, root=folder)
+        self.supervisor = Supervisor(
+            state,
+            Sessions(),
+            locate=lambda uuid: 1 if uuid == SEGMENT else None,
+            on_applied=self.applied.append,
+            command=lambda name, state: [sys.executable, "-c", script],
+            **more,
+        )
+
+    async def __aenter__(self):
+        await self.supervisor.start()
+        self.supervisor.log_known(at(64))
+        return self
+
+    async def __aexit__(self, *_):
+        await self.supervisor.drain(time.monotonic() + 2)
+
+    def status(self):
+        return self.supervisor.status()[0]
+
+    async def until(self, condition, timeout_s=10.0):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+
+
+def test_worker_is_told_what_is_durable_and_heard_what_it_applied(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, OBEDIENT) as bench:
+            assert bench.status()["pid"] is None
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.applied[-1] == at(200))
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+            assert not bench.supervisor.undelivered()
+
+    asyncio.run(scenario())
+
+
+def test_worker_that_dies_starts_again_and_is_counted(tmp_path, caplog):
+    async def scenario():
+        async with Bench(tmp_path, DYING) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["restarts"] >= 2)
+
+    asyncio.run(scenario())
+    assert "worker store left with code 1" in caplog.text
+    assert "no use" in caplog.text
+
+
+def test_worker_that_talks_nonsense_does_not_matter(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, RUDE) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["last_error"] == "backend is down")
+            assert bench.applied == [at(64)]
+
+    asyncio.run(scenario())
+
+
+def test_worker_that_does_not_leave_is_killed_at_the_deadline(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, DEAF) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["pid"])
+            began = time.monotonic()
+            left = await bench.supervisor.drain(time.monotonic() + 0.5)
+            return left, time.monotonic() - began
+
+    left, took_s = asyncio.run(scenario())
+    assert left == 1
+    assert took_s < 5
+
+
+def test_worker_with_nothing_to_do_is_let_go(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, OBEDIENT, idle_s=0.2) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+            await bench.until(lambda: bench.status()["pid"] is None)
+            assert bench.status()["restarts"] == 0
+
+            bench.supervisor.on_committed(at(300))
+            await bench.until(lambda: bench.supervisor.synced() == at(300))
+
+    asyncio.run(scenario())
+
+
+def test_settle_waits_for_the_token(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, OBEDIENT) as bench:
+            assert await bench.supervisor.settle("store", {"run_gone": "00"}, 0.1)  # none runs
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["pid"])
+            assert await bench.supervisor.settle("store", {"run_gone": "00"}, 10)
+
+    asyncio.run(scenario())
+
+
+def test_cursor_of_an_unknown_log_or_beyond_its_end_is_the_beginning(tmp_path):
+    bench = Bench(tmp_path, OBEDIENT)
+    (tmp_path / "cursors").mkdir()
+    cursor = tmp_path / "cursors" / "store.json"
+    found = []
+    for content in ({"position": ["00" * 16, 100]}, {"position": [SEGMENT.hex(), 900]}, {"position": 3}, []):
+        files.write_json(cursor, content)
+        bench.supervisor.log_known(at(500))
+        found.append(bench.supervisor.synced())
+    files.write_json(cursor, {"position": [SEGMENT.hex(), 400]})
+    bench.supervisor.log_known(at(500))
+
+    assert found == [START] * 4
+    assert bench.supervisor.synced() == at(400)
