@@ -1,1 +1,5 @@
-"""The backends that events are delivered to: one file each, behind one protocol."""
+"""Where a worker delivers to: the contract every sink keeps."""
+
+from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark, SessionNote, Sink
+
+__all__ = ["EventBatch", "Item", "SessionInfo", "SessionMark", "SessionNote", "Sink"]

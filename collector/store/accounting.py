@@ -1,0 +1,76 @@
+"""What the writer must find out when its own notes do not tell: after damage, or beside other collectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from neural.tracking import eventlines, ledgers, parts
+from neural.tracking.eventlines import Line
+from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking.tails import Tail
+from neural.tracking.verify import verify_run
+
+
+def others(folder: Path, collector: str) -> dict[str, int]:
+    """Return up to where other collectors stored each session in this folder."""
+    found: dict[str, int] = {}
+    for owner, ledger in ledgers.read_all(folder, []).items():
+        for session, entry in ledger.sessions.items() if owner != collector else ():
+            found[session] = max(entry.last, found.get(session, 0))
+    return found
+
+
+def lost(folder: Path, durable: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Return (session, first, last) of numbers that were durable and are in no part, tail, line or gap."""
+    return [
+        (state.session, first, min(last, durable[state.session]))
+        for state in verify_run(folder).sessions
+        for first, last in state.missing
+        if first <= durable.get(state.session, 0)
+    ]
+
+
+def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
+    """Return a ledger made from what the files hold, in place of one that cannot be read."""
+    ledger = Ledger(uid=uid.hex())
+    metrics = folder / "metrics"
+    for part in parts.list_parts(metrics, []):
+        for session, (_, last) in part.sessions.items():
+            entry = ledger.sessions.setdefault(session.hex(), SessionEntry(rank=part.ranks.get(session, 0)))
+            entry.last = max(entry.last, last)
+    tail_file = metrics / f"tail-{collector}.seg"
+    if tail_file.exists():
+        tail = Tail(tail_file.read_bytes())
+        for stretch in tail.stretches({}):
+            entry = ledger.sessions.setdefault(stretch.session.hex(), SessionEntry())
+            entry.last = max(entry.last, stretch.last)
+        for session, (_, info) in tail.infos.items():
+            if session.hex() in ledger.sessions and isinstance(info.get("rank"), int):
+                ledger.sessions[session.hex()].rank = info["rank"]
+        ledger.tail_uuid, ledger.tail_bytes = tail.uuid.hex(), tail.end
+    _add_lines(ledger, folder / f"events-{collector}.jsonl")
+    return ledger
+
+
+def _add_lines(ledger: Ledger, path: Path) -> None:
+    if not path.exists():
+        return
+    for line in eventlines.scan(path.read_bytes()):
+        if not isinstance(line, Line):
+            ledger.events_bytes = ledger.events_bytes if line.torn else line.end
+            continue
+        ledger.events_bytes = line.end
+        data = line.data
+        entry = ledger.sessions.setdefault(data["session"], SessionEntry())
+        if "seq" in data:
+            entry.last = max(entry.last, data["seq"])
+            entry.ended = data["seq"] if data["kind"] == "end" else entry.ended
+        elif "gap" in data:
+            entry.last = max(entry.last, data["gap"][1])
+        elif "note" in data:
+            entry.notes.append(f"{data['note']} {data['key']}")
+            if data["note"] == "bye":
+                entry.ended = data["data"].get("n")
+        elif isinstance(data["info"].get("rank"), int):
+            entry.rank = data["info"]["rank"]

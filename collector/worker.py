@@ -1,0 +1,238 @@
+"""A worker: reads the log from its cursor on and hands it to one sink, in a process of its own.
+
+Started by the supervisor as ``python -P -m neural.tracking.collector.worker <name> --base-dir B
+--state S``; talks JSON lines over its pipes. In: ``{"durable": [uuid, offset]}`` how far the log may
+be read, ``{"sync": token}``, ``{"run_gone": uid}``; end of input means leave. Out: ``{"applied": …}``
+once a position is delivered, ``{"synced": …}`` once the cursor is durable, ``{"token": …}``,
+``{"error": …}``.
+
+The lock beside the cursor is taken before the cursor is read and kept to the end: end of input does
+not prove that a predecessor is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import random
+import select
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
+from neural.tracking.errors import RetryLater
+from neural.tracking.files import write_json
+from neural.tracking.sinks.base import Item, Sink
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+FLUSH_AFTER_S = 1.0
+FLUSH_AFTER_BYTES = 16 << 20
+IDLE_FLUSH_S = 5.0
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 60.0
+
+
+class Commands:
+    """What the supervisor says, read without blocking for longer than asked."""
+
+    def __init__(self, fd: int, run_gone: Callable[[str], None]) -> None:
+        self._fd = fd
+        self._run_gone = run_gone
+        self._pending = b""
+        self.durable: Position | None = None
+        self.tokens: list[Any] = []
+        self.ended = False
+
+    def wait(self, timeout_s: float) -> None:
+        """Take in what has been said; wait for the first of it at most ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while not self.ended:
+            ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return
+            data = os.read(self._fd, 1 << 16)
+            self.ended = not data
+            *lines, self._pending = (self._pending + data).split(b"\n")
+            for line in lines:
+                self._heard(line)
+            deadline = 0.0
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            logger.warning("line was not understood: %r", line[:200])
+            return
+        if not isinstance(said, dict):
+            return
+        if (position := parse_position(said.get("durable"))) is not None:
+            self.durable = position
+        if "sync" in said:
+            self.tokens.append(said["sync"])
+        if isinstance(said.get("run_gone"), str):
+            self._run_gone(said["run_gone"])
+
+
+class Worker:
+    """Owns batching, retry and the cursor; the sink only translates."""
+
+    def __init__(self, sink: Sink, state: State, commands: Commands) -> None:
+        self._sink = sink
+        self._commands = commands
+        self._cursor_file = state.cursors / f"{sink.name}.json"
+        self._follower = Follower(state.log, read_cursor(self._cursor_file))
+        self._synced = self._follower.position
+        self._unsynced_bytes = 0
+        self._flushed_at = time.monotonic()
+
+    def run(self) -> None:
+        """Work until the supervisor closes the pipe."""
+        while True:
+            moved = self._step()
+            if self._commands.ended and not moved:
+                break
+            self._commands.wait(0.0 if moved else self._idle_s())
+            if self._commands.ended:
+                break
+        self._flush()
+
+    def _idle_s(self) -> float:
+        due = FLUSH_AFTER_S if self._dirty() else IDLE_FLUSH_S
+        return max(0.0, self._flushed_at + due - time.monotonic())
+
+    def _dirty(self) -> bool:
+        return self._follower.position != self._synced
+
+    def _step(self) -> bool:
+        """Apply the next items, flush where it is due; return whether anything was applied."""
+        moved = False
+        if self._commands.durable is not None:
+            before = self._follower.position
+            items = self._follower.read(self._commands.durable)
+            after = self._follower.position
+            moved = after != before
+            if items:
+                self._deliver(items)
+            if moved and after is not None:
+                self._unsynced_bytes += after.offset - (before.offset if before and items else 0)
+                say({"applied": list(after)})
+        tokens = [] if moved else self._commands.tokens
+        if tokens or self._idle_s() == 0.0 or self._unsynced_bytes >= FLUSH_AFTER_BYTES:
+            self._flush()
+            for token in tokens:
+                say({"token": token})
+            if tokens:
+                self._commands.tokens = []
+        return moved
+
+    def _deliver(self, items: list[Item]) -> None:
+        self._insist(lambda: self._sink.write(items))
+
+    def _flush(self) -> None:
+        """Make everything delivered durable, then the cursor."""
+        self._insist(self._sink.flush)
+        self._flushed_at = time.monotonic()
+        self._unsynced_bytes = 0
+        position = self._follower.position
+        if position is None or position == self._synced:
+            return
+        self._insist(lambda: _write_cursor(self._cursor_file, position))
+        self._synced = position
+        say({"synced": list(position)})
+
+    def _insist(self, action: Callable[[], None]) -> None:
+        """Repeat ``action`` until it succeeds, with growing pauses; give up only when told to leave.
+
+        Raises:
+            SystemExit: the supervisor closed the pipe while the sink could not be reached.
+        """
+        pause_s = FIRST_RETRY_S
+        while True:
+            try:
+                action()
+                return
+            except RetryLater as error:
+                wait_s = max(pause_s, error.after_s or 0.0)
+                logger.error("%s will be tried again in %.1f s: %s", self._sink.name, wait_s, error)
+                say({"error": str(error)})
+            # Jitter, so that workers stopped by the same full disk do not all come back at once.
+            self._pause(wait_s * random.uniform(0.8, 1.2))
+            pause_s = min(LONGEST_RETRY_S, pause_s * 2)
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._commands.wait(left)
+            if self._commands.ended:
+                raise SystemExit(3)
+
+
+def say(line: dict[str, Any]) -> None:
+    """Tell the supervisor; when it is gone, so is the reason to work."""
+    try:
+        os.write(1, json.dumps(line).encode() + b"\n")
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+def _write_cursor(path: Path, position: Position) -> None:
+    try:
+        write_json(path, {"position": list(position)}, mode=0o600)
+    except OSError as error:
+        raise RetryLater(f"cannot write {path.name}: {error}") from error
+
+
+def hold_lock(path: Path) -> int:
+    """Wait until no predecessor works on this cursor; return the descriptor that keeps the lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def make_sink(name: str, state: State) -> Sink:
+    """Return the sink of this name, not yet opened.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name == "store":
+        from neural.tracking.collector.store import StoreSink
+
+        return StoreSink(state)
+    raise ValueError(f"there is no sink named {name!r}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one worker; return its exit code."""
+    parser = argparse.ArgumentParser(prog="worker")
+    parser.add_argument("name")
+    parser.add_argument("--base-dir", type=Path, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    state = State(base_dir=given.base_dir, root=given.state)
+    lock = hold_lock(state.cursors / f"{given.name}.lock")
+    sink = make_sink(given.name, state)
+    gone = getattr(sink, "run_gone", lambda uid: None)
+    commands = Commands(0, gone)
+    try:
+        worker = Worker(sink, state, commands)
+        worker._insist(sink.open)
+        worker.run()
+    finally:
+        sink.close()
+        os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

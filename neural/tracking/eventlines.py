@@ -1,0 +1,162 @@
+"""Lines of ``events-<c>.jsonl``: every event that is no metric, every gap and every note, a checksum a line.
+
+A line is one JSON object that begins ``{"crc":"<8 hex digits>",``; the digits are the CRC-32 of what
+follows the comma, up to the newline. So each line is JSON for any tool, and no flipped bit is believed.
+
+Kinds of lines, told apart by their keys:
+
+- ``seq``: an event ``{session, seq, time_ns, step, kind, data}``
+- ``gap``: numbers that will not arrive ``{session, gap: [first, last], time_ns, reason}``
+- ``note``: what no session emitted ``{session, note, key, time_ns, data}``
+- ``info``: a session as its HELLO described it ``{session, uid, info}``
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from neural.tracking.events import Event, Gap
+
+_START = b'{"crc":"'
+_HEAD_BYTES = len(_START) + 10  # eight digits, quote, comma
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Line(NamedTuple):
+    """A line whose checksum is right; ``end`` is where the next one begins."""
+
+    start: int
+    end: int
+    data: dict[str, Any]
+
+
+class BadLine(NamedTuple):
+    """Bytes that are no valid line; ``torn``: they end the file without a newline."""
+
+    start: int
+    end: int
+    torn: bool
+
+
+def encode(data: Mapping[str, Any]) -> bytes:
+    """Return the line for ``data``, with its newline."""
+    text = json.dumps(_truthful(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    rest = text[1:].encode()
+    return b'%s%08x",%s\n' % (_START, zlib.crc32(rest), rest)
+
+
+def event_line(session: str, event: Event) -> bytes:
+    """Return the line of an event."""
+    return encode({"session": session, **event._asdict()})
+
+
+def gap_line(session: str, gap: Gap) -> bytes:
+    """Return the line of a gap."""
+    return encode(
+        {"session": session, "gap": [gap.first, gap.last], "time_ns": gap.time_ns, "reason": gap.reason}
+    )
+
+
+def note_line(session: str, note: Mapping[str, Any]) -> bytes:
+    """Return the line of a note as it came from the log."""
+    rest = {key: value for key, value in note.items() if key not in ("kind", "key", "time_ns")}
+    return encode(
+        {
+            "session": session,
+            "note": note["kind"],
+            "key": note["key"],
+            "time_ns": int(note.get("time_ns", 0)),
+            "data": rest,
+        }
+    )
+
+
+def info_line(session: str, uid: bytes, info: Mapping[str, Any]) -> bytes:
+    """Return the line that describes a session."""
+    return encode({"session": session, "uid": uid.hex(), "info": info})
+
+
+def scan(data: bytes) -> Iterator[Line | BadLine]:
+    """Yield every valid line in order, and each stretch that is none."""
+    pos = 0
+    while pos < len(data):
+        newline = data.find(b"\n", pos)
+        end = len(data) if newline < 0 else newline + 1
+        found = _decode(data[pos:newline]) if newline >= 0 else None
+        if found is not None:
+            yield Line(pos, end, found)
+        else:
+            # A newline may be what was damaged: the next line then hides behind this one. Quotes
+            # inside JSON text are escaped, so the start of a line never stands inside one.
+            hidden = data.find(_START, pos + 1, end)
+            end = hidden if hidden >= 0 else end
+            yield BadLine(pos, end, torn=newline < 0 and hidden < 0)
+        pos = end
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    if not line.startswith(_START) or line[_HEAD_BYTES - 2 : _HEAD_BYTES] != b'",':
+        return None
+    digits = line[len(_START) : _HEAD_BYTES - 2]
+    try:
+        if int(digits, 16) != zlib.crc32(line[_HEAD_BYTES:]):
+            return None
+        value = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("session"), str):
+        return None
+    return {key: _original(item) for key, item in value.items() if key != "crc"}
+
+
+def _truthful(value: Any) -> Any:
+    """Return ``value`` so that JSON keeps it exactly; what JSON has no word for becomes a marked map."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": not_finite(value)}
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        plain = {str(key): _truthful(item) for key, item in value.items()}
+        return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
+    if isinstance(value, list | tuple):
+        return [_truthful(item) for item in value]
+    return value
+
+
+def _original(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_original(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((key, item),) = value.items()
+        if key == "$float":
+            return _NOT_FINITE[item]
+        if key == "$bytes":
+            return base64.b64decode(item)
+        if key == "$map":
+            return {inner: _original(found) for inner, found in item.items()}
+    return {key: _original(item) for key, item in value.items()}
+
+
+def not_finite(value: float) -> str:
+    """Return the text that stands for NaN or an infinity in JSON."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def json_value(value: Any) -> Any:
+    """Return ``value`` for a JSON view: NaN and infinities as text, bytes as base64."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return not_finite(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value

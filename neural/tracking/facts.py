@@ -1,0 +1,187 @@
+"""What the events lines of a run say: its sessions, status, parameters, tags, notes and gaps.
+
+One fold serves live views, rebuilt views and readers, over all collectors' files, in the order (time,
+session, number); so they cannot tell different stories.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neural.tracking import eventlines
+from neural.tracking.eventlines import BadLine
+from neural.tracking.params import merge_params
+
+LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
+
+
+@dataclass
+class SessionFacts:
+    """One process's writing to the run."""
+
+    session: str
+    rank: int = 0
+    attempt: int = 0
+    role: str = ""
+    opened_ns: int = 0
+    ended_ns: int | None = None
+    status: str | None = None  # None while open
+    error: str | None = None
+    lost_contact: bool = False
+    highest: int = 0  # the highest number among its lines
+    total: int | None = None  # its number of events, once told
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Which session of an attempt decides: the lowest rank's first."""
+        return self.rank, self.opened_ns, self.session
+
+
+@dataclass
+class RunFacts:
+    """The fold of all lines; build it with :func:`read_facts`."""
+
+    uid: str = ""
+    sessions: dict[str, SessionFacts] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    params_history: list[dict[str, Any]] = field(default_factory=list)
+    params_as_text: list[str] = field(default_factory=list)
+    gathered: dict[str, Any] = field(default_factory=dict)  # command, host, git …
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    group: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
+    logged: bool = False
+    damages: list[str] = field(default_factory=list)
+    name: str | None = None
+
+    def decider(self) -> SessionFacts | None:
+        """Return the session whose end is the run's: the newest attempt's lowest rank's first."""
+        own = [s for s in self.sessions.values() if s.role != "child"] or list(self.sessions.values())
+        newest = max((s.attempt for s in own), default=0)
+        return min((s for s in own if s.attempt == newest), key=lambda s: s.order, default=None)
+
+    def status(self, has_points: bool) -> str:
+        """Return ``created``, ``running``, ``completed`` or ``failed``."""
+        decider = self.decider()
+        if decider is not None and decider.status is not None:
+            return decider.status
+        return "running" if self.logged or has_points else "created"
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return the events files of a run folder, one a collector."""
+    return sorted(folder.glob("events-*.jsonl"))
+
+
+def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield every valid line of every collector; what is no line goes to ``damages``."""
+    for path in event_files(folder):
+        for line in eventlines.scan(path.read_bytes()):
+            if not isinstance(line, BadLine):
+                yield line.data
+            elif not line.torn:
+                damages.append(f"{path.name}: bytes {line.start} to {line.end} are no valid line")
+
+
+def read_facts(folder: Path) -> RunFacts:
+    """Return what the lines of a run folder say.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    facts = RunFacts()
+    events: list[dict[str, Any]] = []
+    for line in read_lines(folder, facts.damages):
+        session = facts.sessions.setdefault(line["session"], SessionFacts(line["session"]))
+        if "seq" in line:
+            session.highest = max(session.highest, line["seq"])
+            facts.logged = facts.logged or line["kind"] not in LIFECYCLE
+            if line["kind"] != "text":
+                events.append(line)
+        elif "gap" in line:
+            first, last = line["gap"]
+            facts.gaps.setdefault(line["session"], []).append((first, last, line["reason"]))
+        elif "note" in line:
+            _fold_note(session, line)
+        elif "info" in line:
+            facts.uid = facts.uid or line["uid"]
+            facts.name = facts.name or line["info"].get("name")
+            _describe(session, line["info"], line["info"].get("opened_ns"))
+    events.sort(key=lambda e: (e["time_ns"], e["session"], e["seq"]))
+    for event in events:
+        if event["kind"] == "open":
+            _describe(facts.sessions[event["session"]], event["data"], event["data"].get("started_ns"))
+    best = (-1, 0)
+    for event in events:
+        session = facts.sessions[event["session"]]
+        _fold_event(facts, session, event)
+        if event["kind"] == "metadata" and (session.attempt, -session.rank) >= best:
+            best = (session.attempt, -session.rank)
+            facts.gathered |= event["data"].get("values") or {}
+    return facts
+
+
+def _describe(session: SessionFacts, told: dict[str, Any], opened_ns: Any) -> None:
+    for name in ("rank", "attempt"):
+        if isinstance(told.get(name), int):
+            setattr(session, name, told[name])
+    if isinstance(told.get("role"), str):
+        session.role = told["role"]
+    if isinstance(opened_ns, int):
+        session.opened_ns = opened_ns
+
+
+def _fold_note(session: SessionFacts, line: dict[str, Any]) -> None:
+    data = line["data"]
+    if line["note"] == "died" and session.status is None:
+        session.status, session.ended_ns, session.error = "failed", line["time_ns"], _death(data)
+    elif line["note"] == "bye" and isinstance(data.get("n"), int):
+        session.total = data["n"]
+    elif line["note"] == "lost_contact":
+        session.lost_contact = True
+
+
+def _death(data: dict[str, Any]) -> str:
+    number = data.get("signal")
+    if isinstance(number, int) and number > 0:
+        try:
+            return f"died: {signal.Signals(number).name}"
+        except ValueError:
+            return f"died: signal {number}"
+    return f"died: {data['reason']}" if data.get("reason") else "died"
+
+
+def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -> None:
+    data, kind = event["data"], event["kind"]
+    if kind == "open":
+        _add_tags(facts, data.get("tags"))
+        facts.notes = data.get("notes") if data.get("notes") is not None else facts.notes
+        facts.group = facts.group if facts.group is not None else data.get("group")
+        facts.settings = facts.settings or data.get("settings") or {}
+        facts.name = facts.name or data.get("name")
+    elif kind == "params":
+        values = data.get("values") or {}
+        facts.params = merge_params(facts.params, values)
+        as_text = data.get("as_text") or []
+        facts.params_as_text = sorted({*facts.params_as_text, *as_text})
+        facts.params_history.append(
+            {"time_ns": event["time_ns"], "rank": session.rank, "values": values, "as_text": as_text}
+        )
+    elif kind == "tags":
+        _add_tags(facts, data.get("add"))
+    elif kind == "notes":
+        facts.notes = data.get("notes")
+    elif kind == "end":
+        session.status = str(data.get("status") or "completed")
+        session.error = data.get("error")
+        session.ended_ns, session.total = event["time_ns"], event["seq"]
+
+
+def _add_tags(facts: RunFacts, tags: Any) -> None:
+    facts.tags += [tag for tag in tags or () if tag not in facts.tags]

@@ -1,0 +1,106 @@
+"""What is read across all metrics of a run: the calls in the order logged, the names, the stats."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from neural.tracking import parts
+from neural.tracking import rows as rows_module
+from neural.tracking.parts import Part, PartReader
+from neural.tracking.points import PointFiles
+from neural.tracking.rows import Rows
+from neural.tracking.summary import Stats, metric_stats, step_or_none
+
+MAX_STATS = 10_000
+
+
+def names(files: PointFiles) -> set[str]:
+    """Return the names of all metrics."""
+    found = {name for stretch in files.stretches() for block in stretch.blocks for name in block.names}
+    for part in files.parts:
+        found.update(part_names(part))
+    return found
+
+
+def part_names(part: Part) -> Iterator[str]:
+    """Yield the names of the metrics in a part, some of them more than once."""
+    if part.metric_stats is not None:
+        yield from part.metric_stats
+        return
+    with PartReader(part) as reader:
+        for index, group in enumerate(part.groups):
+            if group.first == group.last:
+                yield group.first
+            else:
+                yield from parts.codes(reader.read([index], ["metric"]).column("metric"))[0]
+
+
+def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return one flat dict a call, in the order (time, session, number); of one session, by number."""
+    rows = rows_module.concatenated([*_part_rows(files.parts), _tail_rows(files)])
+    if not len(rows):
+        return []
+    rank = np.empty(len(rows.sessions), np.int64)
+    rank[sorted(range(len(rank)), key=rows.sessions.__getitem__)] = np.arange(len(rank))
+    session = rank[rows.session]
+    several = (rows.seq, session, rows.time) if len(rows.sessions) > 1 else (rows.seq,)
+    order = np.lexsort(several)  # stable: the metrics of a call stay in the order of their names
+    seq, session = rows.seq[order], session[order]
+    starts = np.flatnonzero(np.r_[True, (seq[1:] != seq[:-1]) | (session[1:] != session[:-1])])
+    bounds = [*starts.tolist(), len(order)] if limit is None else [*starts.tolist(), len(order)][: limit + 1]
+    rows = rows.take(order[: bounds[-1]])
+    firsts = starts[: len(bounds) - 1]
+    stamps = np.datetime_as_string(rows.time[firsts].astype("M8[ns]").astype("M8[us]"), timezone="UTC")
+    steps = rows.step[firsts].tolist()
+    labels = [rows.names[code] for code in rows.metric.tolist()]
+    values = rows.value.tolist()
+    return [
+        {
+            "timestamp": str(stamp),
+            "step": step_or_none(step),
+            **dict(zip(labels[start:end], values[start:end], strict=True)),
+        }
+        for stamp, step, start, end in zip(stamps, steps, bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def stats(files: PointFiles) -> dict[str, Stats]:
+    """Return each metric's stats; of more than 10,000 metrics, those of the first in the order of names."""
+    everything = names(files)
+    wanted = everything if len(everything) <= MAX_STATS else set(heapq.nsmallest(MAX_STATS, everything))
+    total: dict[str, Stats] = {}
+    for name, found in _all_stats(files):
+        if name in wanted:
+            total[name] = total[name].merged(found) if name in total else found
+    return total
+
+
+def _all_stats(files: PointFiles) -> Iterator[tuple[str, Stats]]:
+    """Yield stats of each metric, once for every stretch of points it is in."""
+    for part in files.parts:
+        if part.metric_stats is not None:
+            for name, packed in part.metric_stats.items():
+                yield name, Stats.unpacked(packed)
+        else:
+            for rows in _part_rows([part]):
+                yield from metric_stats(rows)
+    yield from metric_stats(_tail_rows(files))
+
+
+def _part_rows(found: Iterable[Part]) -> Iterator[Rows]:
+    for part in found:
+        with PartReader(part) as reader:
+            for group in range(len(part.groups)):
+                yield rows_module.group_rows(reader, group)
+
+
+def _tail_rows(files: PointFiles) -> Rows:
+    gathering = rows_module.Gathering()
+    for stretch in files.stretches():
+        for block in stretch.blocks:
+            gathering.add(stretch.session.hex(), block)
+    return gathering.sorted()

@@ -1,0 +1,269 @@
+"""Reading ``part-<c>-<n>.parquet``: the compacted points of a run.
+
+Any Parquet reader can read a part. This one also believes nothing: the footer carries a checksum of
+itself and one of every column chunk (page headers included, which Parquet's own page checksums leave
+out), and a chunk is checked before it is decoded. Footers are read without pyarrow.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking.errors import FormatError
+from neural.tracking.events import NO_STEP
+
+FORMAT = 1
+NAME = re.compile(r"part-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
+META_KEY = b"ntrack"
+STATS_KEY = b"ntrack.stats"
+CRC_KEY = b"ntrack.crc"
+COLUMNS = ("metric", "value", "step", "time", "rank", "session", "seq")
+_FOOTER_END = b"PAR1"
+_USUAL_FOOTER_BYTES = 64 << 10
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group: its metrics lie between ``first`` and ``last`` in the order of names."""
+
+    rows: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part's footer says. ``sessions``: numbers this part accounts for, from and to."""
+
+    path: Path
+    collector: str
+    number: int
+    level: int
+    rows: int
+    calls: int
+    sessions: dict[bytes, tuple[int, int]]
+    ranks: dict[bytes, int]
+    replaces: frozenset[int]
+    groups: tuple[Group, ...]
+    crcs: str = field(repr=False)  # eight hex digits a column chunk, row group by row group
+    stats: bytes = field(repr=False)  # JSON, or empty where there were too many metrics
+
+    @functools.cached_property
+    def metric_stats(self) -> dict[str, Any] | None:
+        """What each metric came to in this part; None where it would have been too long to store."""
+        found: dict[str, Any] | None = json.loads(self.stats) if self.stats else None
+        return found
+
+    def holding(self, metric: str) -> list[int]:
+        """Return the row groups that may hold the metric."""
+        return [i for i, group in enumerate(self.groups) if group.first <= metric <= group.last]
+
+
+def list_parts(folder: Path, damages: list[str]) -> list[Part]:
+    """Return the parts of a ``metrics`` folder that count, oldest first; unreadable ones go to ``damages``.
+
+    Raises:
+        FileNotFoundError: a part went while the folder was being read; start over.
+    """
+    found: list[Part] = []
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if NAME.fullmatch(name):
+            try:
+                found.append(read_footer(folder / name))
+            except FormatError as error:
+                damages.append(str(error))
+    replaced = {(part.collector, number) for part in found for number in part.replaces}
+    live = [part for part in found if (part.collector, part.number) not in replaced]
+    return sorted(live, key=lambda part: (part.collector, _order(part)))
+
+
+def _order(part: Part) -> int:
+    """Return the place of a part among its collector's: that of the first part it replaces."""
+    return min(part.replaces, default=part.number)
+
+
+def read_footer(path: Path) -> Part:
+    """Return what the footer says.
+
+    Raises:
+        FormatError: damaged, cut off, or another format.
+        OSError: cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        data = _last_bytes(file.fileno(), size, _USUAL_FOOTER_BYTES)
+        length = int.from_bytes(data[-8:-4], "little")
+        if data[-4:] != _FOOTER_END or length + 12 > size:
+            raise FormatError(f"{path.name}: does not end as a Parquet file does")
+        if length + 8 > len(data):
+            data = _last_bytes(file.fileno(), size, length + 8)
+    footer = data[-8 - length :]
+    start, stop = value_span(footer, CRC_KEY, path.name)
+    digits = footer[start:stop].decode("ascii", "replace")
+    blank = footer[:start] + b"0" * 8 + footer[start + 8 :]
+    if f"{zlib.crc32(blank):08x}" != digits[:8]:
+        raise FormatError(f"{path.name}: the footer is damaged: its checksum does not match")
+    return _part(path, footer, digits[8:])
+
+
+def _last_bytes(fd: int, size: int, count: int) -> bytes:
+    return os.pread(fd, count, max(0, size - count))
+
+
+def value_span(footer: bytes, key: bytes, name: str) -> tuple[int, int]:
+    """Return where the value of a key of the footer's metadata stands.
+
+    Thrift's compact protocol writes a string field as 0x18, the length as a varint, the bytes. The
+    metadata comes last in a footer, and what is JSON in it holds no raw 0x18: the last match is it.
+    """
+    mark = b"\x18" + bytes([len(key)]) + key + b"\x18"
+    at = footer.rfind(mark)
+    if at < 0:
+        raise FormatError(f"{name}: the footer lacks {key.decode()}")
+    pos = at + len(mark)
+    length = shift = 0
+    while True:
+        if pos >= len(footer):
+            raise FormatError(f"{name}: the footer ends inside {key.decode()}")
+        byte = footer[pos]
+        pos += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    if pos + length > len(footer):
+        raise FormatError(f"{name}: the footer ends inside {key.decode()}")
+    return pos, pos + length
+
+
+def _part(path: Path, footer: bytes, crcs: str) -> Part:
+    def value(key: bytes) -> bytes:
+        start, stop = value_span(footer, key, path.name)
+        return footer[start:stop]
+
+    meta = json.loads(value(META_KEY))
+    if meta["format"] != FORMAT:
+        raise FormatError(f"{path.name}: has format {meta['format']}, this release reads {FORMAT}")
+    named = NAME.fullmatch(path.name)
+    if named is None or (named[1], int(named[2])) != (meta["collector"], meta["number"]):
+        raise FormatError(f"{path.name}: holds part {meta['collector']}-{meta['number']}, another one")
+    return Part(
+        path=path,
+        collector=meta["collector"],
+        number=meta["number"],
+        level=meta["level"],
+        rows=meta["rows"],
+        calls=meta["calls"],
+        sessions={bytes.fromhex(key): (span[0], span[1]) for key, span in meta["sessions"].items()},
+        ranks={bytes.fromhex(key): rank for key, rank in meta["ranks"].items()},
+        replaces=frozenset(meta["replaces"]),
+        groups=tuple(Group(*group) for group in meta["groups"]),
+        crcs=crcs,
+        stats=value(STATS_KEY),
+    )
+
+
+class PartReader:
+    """Reads columns of a part's row groups; the file stays open, so it may be removed meanwhile."""
+
+    def __init__(self, part: Part) -> None:
+        import pyarrow.parquet as pq
+
+        self.part = part
+        self._file = part.path.open("rb")
+        try:
+            self._parquet = pq.ParquetFile(
+                part.path, memory_map=True, read_dictionary=["metric", "session"], pre_buffer=False
+            )
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> PartReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._parquet.close()
+        self._file.close()
+
+    def read(self, groups: Sequence[int], columns: Iterable[str]) -> Any:
+        """Return an Arrow table of the row groups' columns, every chunk checked before.
+
+        Raises:
+            FormatError: a chunk is damaged.
+        """
+        wanted = list(columns)
+        for group in groups:
+            self.check(group, wanted)
+        try:
+            return self._parquet.read_row_groups(list(groups), columns=wanted, use_threads=False)
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{self.part.path.name}: cannot be decoded: {error}") from error
+
+    def check(self, group: int, columns: Iterable[str] = COLUMNS) -> None:
+        """Raise FormatError unless the chunks of these columns are as they were written."""
+        row_group = self._parquet.metadata.row_group(group)
+        for column in columns:
+            index = COLUMNS.index(column)
+            start, length = chunk_span(row_group.column(index))
+            place = 8 * (group * len(COLUMNS) + index)
+            crc = zlib.crc32(os.pread(self._file.fileno(), length, start))
+            if f"{crc:08x}" != self.part.crcs[place : place + 8]:
+                raise FormatError(
+                    f"{self.part.path.name}: column {column} of row group {group} is damaged "
+                    f"({self.part.groups[group].rows} points)"
+                )
+
+    def arrays(self, group: int, columns: Sequence[str]) -> dict[str, Array]:
+        """Return columns of one row group as NumPy arrays; metric and session as (names, codes)."""
+        table = self.read([group], columns)
+        found: dict[str, Array] = {}
+        for column in columns:
+            chunk = table.column(column)
+            found[column] = integers(chunk, NO_STEP) if column not in ("metric", "session") else chunk
+        return found
+
+
+def chunk_span(chunk: Any) -> tuple[int, int]:
+    """Return offset and length of a column chunk in the file, from Parquet's own metadata."""
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
+        start = min(start, chunk.dictionary_page_offset)
+    return start, chunk.total_compressed_size
+
+
+def integers(column: Any, missing: int) -> Array:
+    """Return an Arrow column of numbers or times as NumPy, nulls as ``missing``."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    if column.null_count:
+        column = column.fill_null(missing)
+    array: Array = column.to_numpy()
+    return array
+
+
+def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Return the distinct texts of a dictionary column, and for each row which one it is."""
+    column = column.unify_dictionaries()
+    names: list[str] = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+    found = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return names, np.concatenate(found) if found else np.empty(0, np.int32)

@@ -1,0 +1,241 @@
+"""A run's points, united from every collector's parts and tails, as columns.
+
+A tail is opened before the parts are listed: what a compaction moves meanwhile is then seen at least
+once, and numbers the parts account for are skipped in the tail. A file that goes away while it is
+being read (its replacement is in place) means starting over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking import parts
+from neural.tracking.events import NO_STEP, MetricBlock
+from neural.tracking.parts import Part, PartReader
+from neural.tracking.tails import Stretch, Tail
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+_MAX_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Points of one metric, in order: arrays of one length.
+
+    ``step`` int64 (``NO_STEP`` where the call gave none), ``value`` float64, ``time_ns`` int64, ``rank``
+    int32, ``session`` int32 (index into ``sessions``, hex), ``seq`` int64. Where ranks were united,
+    ``rank`` and ``session`` are -1 and ``seq`` is 0.
+    """
+
+    name: str
+    step: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    time_ns: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int32]
+    session: npt.NDArray[np.int32]
+    seq: npt.NDArray[np.int64]
+    sessions: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, which: Array) -> Columns:
+        """Return the points at these positions, in this order."""
+        return Columns(
+            self.name,
+            self.step[which],
+            self.value[which],
+            self.time_ns[which],
+            self.rank[which],
+            self.session[which],
+            self.seq[which],
+            self.sessions,
+        )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Points of one session, in the order of their numbers; what :class:`Columns` are joined from."""
+
+    session: str
+    rank: int
+    value: Array
+    step: Array
+    time_ns: Array
+    seq: Array
+
+
+class PointFiles:
+    """The parts and tails of a ``metrics`` folder as they were at one moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.damages: list[str] = []
+        self._tail_data: list[tuple[Path, bytes]] = []
+        for path in sorted(folder.glob("tail-*.seg")):
+            self._tail_data.append((path, path.read_bytes()))
+        self.parts = parts.list_parts(folder, self.damages)
+        self.stored: dict[bytes, int] = {}
+        self.ranks: dict[bytes, int] = {}
+        for part in self.parts:
+            self.ranks |= part.ranks
+            for session, (_, last) in part.sessions.items():
+                self.stored[session] = max(last, self.stored.get(session, 0))
+        self._tails_read: list[Stretch] | None = None
+
+    def stretches(self) -> list[Stretch]:
+        """Return what the tails hold beyond the parts, decoded once."""
+        if self._tails_read is None:
+            self._tails_read = []
+            for path, data in self._tail_data:
+                tail = Tail(data)
+                self._tails_read += tail.stretches(self.stored)
+                for session, (_, info) in tail.infos.items():
+                    rank = info.get("rank")
+                    self.ranks.setdefault(session, rank if isinstance(rank, int) else 0)
+                for damage in tail.damages:
+                    self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
+        return self._tails_read
+
+    def pieces(self, metric: str) -> Iterator[Piece]:
+        """Yield the metric's points, of each session in order.
+
+        Raises:
+            FormatError: a part is damaged where the metric's points are.
+        """
+        for part in self.parts:
+            yield from _part_pieces(part, metric)
+        for stretch in self.stretches():
+            for block in stretch.blocks:
+                if metric in block.names:
+                    yield _block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, metric)
+
+
+def started_over(read: Callable[[], T]) -> T:
+    """Return what ``read`` returns; repeat it when a file went away under it.
+
+    Raises:
+        FileNotFoundError: files went away every time.
+    """
+    for _ in range(_MAX_TRIES - 1):
+        try:
+            return read()
+        except FileNotFoundError:
+            continue
+    return read()
+
+
+def _part_pieces(part: Part, metric: str) -> Iterator[Piece]:
+    groups = part.holding(metric)
+    if not groups:
+        return
+    only = next(iter(part.sessions)) if len(part.sessions) == 1 else None
+    with PartReader(part) as reader:
+        for group in groups:
+            mixed = part.groups[group].first != part.groups[group].last
+            columns = ["value", "step", "time", "seq"]
+            columns += ["metric"] if mixed else []
+            columns += [] if only else ["session"]
+            table = reader.read([group], columns)
+            if mixed:
+                names, codes = parts.codes(table.column("metric"))
+                if metric not in names:
+                    continue
+                table = table.take(np.flatnonzero(codes == names.index(metric)))
+            value, step, time_ns, seq = (parts.integers(table.column(name), NO_STEP) for name in columns[:4])
+            if only:
+                yield Piece(only.hex(), part.ranks[only], value, step, time_ns, seq)
+                continue
+            names, codes = parts.codes(table.column("session"))
+            for index, name in enumerate(names):
+                span = slice(*np.searchsorted(codes, [index, index + 1])) if _rising(codes) else codes == index
+                if len(value[span]):
+                    rank = part.ranks.get(bytes.fromhex(name), 0)
+                    yield Piece(name, rank, value[span], step[span], time_ns[span], seq[span])
+
+
+def _rising(codes: Array) -> bool:
+    return bool(np.all(codes[1:] >= codes[:-1]))
+
+
+def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> Piece:
+    column = block.names.index(metric)
+    return Piece(
+        session.hex(),
+        rank,
+        block.values[:, column],
+        block.step,
+        block.time_ns,
+        block.seq.astype(np.int64),
+    )
+
+
+def joined(metric: str, pieces: Iterator[Piece]) -> Columns:
+    """Return the pieces as one: a single session in the order of its numbers, several by time."""
+    found = list(pieces)
+    sessions = tuple(sorted({piece.session for piece in found}))
+    code = {session: index for index, session in enumerate(sessions)}
+    # Stable: pieces of one session are in order already, so that only whole sessions change places.
+    found.sort(key=lambda piece: code[piece.session])
+    sizes = [len(piece.seq) for piece in found]
+    columns = Columns(
+        metric,
+        _concatenated([piece.step for piece in found], np.int64),
+        _concatenated([piece.value for piece in found], np.float64),
+        _concatenated([piece.time_ns for piece in found], np.int64),
+        np.repeat(np.array([piece.rank for piece in found], np.int32), sizes),
+        np.repeat(np.array([code[piece.session] for piece in found], np.int32), sizes),
+        _concatenated([piece.seq for piece in found], np.int64),
+        sessions,
+    )
+    session, seq = columns.session, columns.seq
+    if np.any((session[1:] == session[:-1]) & (seq[1:] < seq[:-1])):  # two schemas in one batch
+        columns = columns.take(np.lexsort((seq, session)))
+    if len(sessions) > 1:
+        columns = columns.take(np.argsort(columns.time_ns, kind="stable"))
+    return columns
+
+
+def _concatenated(arrays: list[Array], kind: Any) -> Array:
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.empty(0, kind)
+
+
+def united(columns: Columns, how: str) -> Columns:
+    """Return one point a step over all ranks: their ``mean``, ``min`` or ``max``, in step order.
+
+    A NaN makes the mean of its step NaN; it is never the least or greatest unless alone.
+    """
+    order = np.argsort(columns.step, kind="stable")
+    step = columns.step[order]
+    if not len(step):
+        return columns
+    starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])
+    value = columns.value[order]
+    if how == "mean":
+        with np.errstate(invalid="ignore", over="ignore"):
+            result = np.add.reduceat(value, starts) / np.diff(np.r_[starts, len(step)])
+    elif how == "min":
+        result = np.fmin.reduceat(value, starts)
+    elif how == "max":
+        result = np.fmax.reduceat(value, starts)
+    else:
+        raise ValueError(f"ranks is {how!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
+    count = len(starts)
+    return Columns(
+        columns.name,
+        step[starts],
+        result,
+        np.maximum.reduceat(columns.time_ns[order], starts),
+        np.full(count, -1, np.int32),
+        np.full(count, -1, np.int32),
+        np.zeros(count, np.int64),
+    )

@@ -1,0 +1,305 @@
+"""Reading runs from their folders: the one way for tracker, manager, command line and everything else.
+
+A :class:`Run` is cheap to make and reads at first use; each kind of content is a snapshot from then
+on, so make a new one to see what a live run has added. Nothing damaged is ever served: a damaged part
+raises :class:`~neural.tracking.errors.FormatError`, damaged tail records and lines are left out and
+listed in :attr:`Run.damages`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from neural.tracking import facts, history, ledgers, points
+from neural.tracking.facts import RunFacts
+from neural.tracking.opening import RunFile
+from neural.tracking.points import Columns, PointFiles, started_over
+from neural.tracking.summary import Stats, step_or_none
+
+T = TypeVar("T")
+
+HIDDEN = "."
+
+
+class Run:
+    """One run folder, wherever it lies."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @functools.cached_property
+    def _file(self) -> RunFile | None:
+        return RunFile.read(self.folder)
+
+    @functools.cached_property
+    def facts(self) -> RunFacts:
+        """What the events lines say."""
+        return facts.read_facts(self.folder)
+
+    @functools.cached_property
+    def _points(self) -> PointFiles:
+        return started_over(lambda: PointFiles(self.folder / "metrics"))
+
+    @property
+    def uid(self) -> bytes:
+        """The run's 16-byte identity; empty where nothing in the folder tells it."""
+        return self._file.uid if self._file is not None else bytes.fromhex(self.facts.uid)
+
+    @property
+    def id(self) -> str:
+        """The ``experiment_id``: the first 8 hex digits of the uid."""
+        return self.uid.hex()[:8]
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        if self._file is not None:
+            return self._file.name
+        return self.facts.name or self.folder.name.rpartition("_")[0] or self.folder.name
+
+    @property
+    def status(self) -> str:
+        """``created``, ``running``, ``completed`` or ``failed``."""
+        return self.facts.status(self.has_points)
+
+    @property
+    def has_points(self) -> bool:
+        """Whether any metric was stored."""
+        return bool(self._points.parts) or any(stretch.blocks for stretch in self._points.stretches())
+
+    @property
+    def start_ns(self) -> int:
+        """When the run was opened, nanoseconds since 1970."""
+        if self._file is not None:
+            return self._file.opened_ns
+        return min((s.opened_ns for s in self.facts.sessions.values() if s.opened_ns), default=0)
+
+    @property
+    def end_ns(self) -> int | None:
+        """When it ended, None while it has not."""
+        decider = self.facts.decider()
+        return None if decider is None else decider.ended_ns
+
+    @property
+    def error(self) -> str | None:
+        """The traceback it failed with, or how it died; None otherwise."""
+        decider = self.facts.decider()
+        return None if decider is None else decider.error
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyperparameters, all calls merged."""
+        return self.facts.params
+
+    @property
+    def params_history(self) -> list[dict[str, Any]]:
+        """Each call's ``{time_ns, rank, values, as_text}``, oldest first."""
+        return self.facts.params_history
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags in the order they were added."""
+        return self.facts.tags
+
+    @property
+    def notes(self) -> str | None:
+        """The notes; the last call's count."""
+        return self.facts.notes
+
+    @property
+    def group(self) -> str | None:
+        """The group the run was opened in."""
+        return self.facts.group
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the constructor was given and parts that exist later act on."""
+        return self.facts.settings
+
+    @property
+    def gaps(self) -> dict[str, list[tuple[int, int, str]]]:
+        """Recorded gaps by session: (first, last, reason)."""
+        return self.facts.gaps
+
+    @property
+    def damages(self) -> list[str]:
+        """What was found damaged and left out."""
+        self._points.stretches()
+        return [*self.facts.damages, *self._points.damages]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What ``metadata.json`` says, made from the truth."""
+        found = self.facts
+        return {
+            **found.gathered,
+            "experiment_name": self.name,
+            "experiment_id": self.id,
+            "uid": self.uid.hex(),
+            "status": self.status,
+            "start_time": iso_time(self.start_ns),
+            "end_time": iso_time(self.end_ns),
+            "error": self.error,
+            "tags": found.tags,
+            "notes": found.notes,
+            "group": found.group,
+            "settings": found.settings,
+            "ranks": sorted({session.rank for session in found.sessions.values()}),
+            "attempts": len({session.attempt for session in found.sessions.values()}),
+            "hyperparameters_as_text": found.params_as_text,
+        }
+
+    def texts(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return logged texts ``{name, text, step, time_ns, rank}``, oldest first."""
+        found = []
+        for line in facts.read_lines(self.folder, []):
+            if line.get("kind") == "text" and name in (None, line["data"].get("name")):
+                rank = self.facts.sessions[line["session"]].rank
+                shown = {"name": line["data"].get("name"), "text": line["data"].get("text")}
+                order = (line["time_ns"], line["session"], line["seq"])
+                found.append((order, {**shown, "step": line["step"], "time_ns": order[0], "rank": rank}))
+        return [text for _, text in sorted(found, key=lambda item: item[0])]
+
+    def metric_names(self) -> list[str]:
+        """Return the names of all metrics, sorted."""
+        return sorted(self._again(lambda: history.names(self._points)))
+
+    def metric(self, name: str, ranks: str | int = "mean") -> Columns:
+        """Return a metric's points.
+
+        Args:
+            name: as it was logged; an unknown one gives empty columns.
+            ranks: ``"mean"``, ``"min"`` or ``"max"``: where several ranks logged the metric, one
+                point a step over all of them, in step order; otherwise as logged. ``"all"``: every
+                point in the order (time, session, number). A number: that rank's, in the order logged.
+
+        Raises:
+            FormatError: a part is damaged where the points are.
+            ValueError: ``ranks`` is none of these.
+        """
+        if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
+            raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
+        columns = self._again(lambda: points.joined(name, self._points.pieces(name)))
+        if isinstance(ranks, int):
+            return columns.take(np.flatnonzero(columns.rank == ranks))
+        several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())
+        return points.united(columns, ranks) if several and ranks != "all" else columns
+
+    def metrics_history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return one flat dict a call, ``{"timestamp", "step", **metrics}``, in the order logged.
+
+        Args:
+            limit: only so many, the oldest.
+        """
+        return self._again(lambda: history.calls(self._points, limit))
+
+    def call_count(self) -> int:
+        """Return how many calls logged metrics."""
+        stretches = self._points.stretches()
+        return sum(part.calls for part in self._points.parts) + sum(
+            len(block.seq) for stretch in stretches for block in stretch.blocks
+        )
+
+    def best_metric(self, name: str, mode: str = "max") -> tuple[float, int | None] | tuple[None, None]:
+        """Return the best value over ``metric(name)`` and its step; NaN never wins.
+
+        Raises:
+            ValueError: ``mode`` is neither ``max`` nor ``min``.
+        """
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode is {mode!r}; it must be 'max' or 'min'")
+        columns = self.metric(name)
+        real = np.flatnonzero(~np.isnan(columns.value))
+        if not len(real):
+            return None, None
+        values = columns.value[real]
+        best = real[int(values.argmax() if mode == "max" else values.argmin())]
+        return float(columns.value[best]), step_or_none(int(columns.step[best]))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``summary.json`` says, made from the truth."""
+        end = self.end_ns
+        stats = self.metric_stats()
+        return {
+            "experiment_name": self.name,
+            "experiment_id": self.id,
+            "status": self.status,
+            "start_time": iso_time(self.start_ns),
+            "end_time": iso_time(end),
+            "duration_s": None if end is None else round((end - self.start_ns) / 1e9, 6),
+            "calls": self.call_count(),
+            "metrics": {name: stats[name].plain() for name in sorted(stats)},
+            "metrics_total": len(self.metric_names()) if len(stats) >= history.MAX_STATS else len(stats),
+            "hyperparameters": self.params,
+        }
+
+    def metric_stats(self) -> dict[str, Stats]:
+        """Return count, least, most and last of each metric, of at most 10,000 metrics."""
+        return self._again(lambda: history.stats(self._points))
+
+    def last_seq(self, session: str) -> int:
+        """Return up to which number everything of the session is stored here or a gap; 0 if unknown."""
+        known = [0]
+        for ledger in ledgers.read_all(self.folder, []).values():
+            if session in ledger.sessions:
+                known.append(ledger.sessions[session].last)
+        if session in self.facts.sessions:
+            known.append(self.facts.sessions[session].highest)
+        known += [last for first, last, _ in self.facts.gaps.get(session, ())]
+        known.append(self._points.stored.get(bytes.fromhex(session), 0))
+        known += [s.last for s in self._points.stretches() if s.session.hex() == session]
+        return max(known)
+
+    def _again(self, read: Callable[[], T]) -> T:
+        """Return what ``read`` returns; look at the files anew when one went away under it."""
+
+        def attempt() -> T:
+            try:
+                return read()
+            except FileNotFoundError:
+                self.__dict__.pop("_points", None)
+                raise
+
+        return started_over(attempt)
+
+
+def list_runs(base_dir: Path | str) -> list[Run]:
+    """Return the runs in ``base_dir``, newest first."""
+    root = Path(base_dir)
+    if not root.is_dir():
+        return []
+    found = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if not entry.name.startswith(HIDDEN) and entry.is_dir() and is_run_folder(Path(entry.path)):
+                found.append(Run(entry.path))
+    return sorted(found, key=lambda run: (run.start_ns, run.folder.name), reverse=True)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether the folder is a run's: has a ``run.json`` or events lines."""
+    return (folder / "run.json").exists() or any(folder.glob("events-*.jsonl"))
+
+
+def find_run(base_dir: Path | str, experiment_id: str) -> Run | None:
+    """Return the run whose id this is, None where there is none."""
+    return next((run for run in list_runs(base_dir) if run.id == experiment_id), None)
+
+
+def iso_time(time_ns: int | None) -> str | None:
+    """Return a time as people and programs read it: ISO 8601, UTC, microseconds."""
+    if not time_ns:
+        return None
+    seconds, rest = divmod(time_ns, 10**9)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,144 @@
+"""Points of many metrics as columns: gathered from batches or parts, sorted by metric, session, number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking import parts
+from neural.tracking.events import NO_STEP, MetricBlock
+from neural.tracking.parts import PartReader
+
+_MAX_PIECES = 4096
+_COLUMNS = ("metric", "session", "value", "step", "time", "seq")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of one length; ``metric`` and ``session`` are indexes into ``names`` and ``sessions``.
+
+    ``step`` and ``time`` (nanoseconds) int64, ``value`` float64, ``seq`` int64.
+    """
+
+    names: Sequence[str]
+    sessions: Sequence[str]
+    metric: Array
+    session: Array
+    value: Array
+    step: Array
+    time: Array
+    seq: Array
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    def take(self, which: Array | slice) -> Rows:
+        """Return the rows at these positions."""
+        return Rows(self.names, self.sessions, *(getattr(self, column)[which] for column in _COLUMNS))
+
+
+class Gathering:
+    """Collects metric blocks; :meth:`sorted` hands out all of them and starts again."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._sessions: dict[str, int] = {}
+        self._pieces: list[tuple[Array, ...]] = []
+        self.rows = 0
+
+    def add(self, session: str, block: MetricBlock) -> None:
+        """Take the points of a block; nothing of it is kept by reference."""
+        count, width = block.values.shape
+        names = self._names
+        ids = np.array([names.setdefault(name, len(names)) for name in block.names], np.int32)
+        code = self._sessions.setdefault(session, len(self._sessions))
+        self._pieces.append(
+            (
+                np.repeat(ids, count),
+                np.full(count * width, code, np.int32),
+                block.values.T.ravel(),
+                np.tile(block.step, width),
+                np.tile(block.time_ns, width),
+                np.tile(block.seq.astype(np.int64), width),
+            )
+        )
+        self.rows += count * width
+        if len(self._pieces) >= _MAX_PIECES:  # many small arrays would weigh more than their content
+            self._pieces = [tuple(map(np.concatenate, zip(*self._pieces, strict=True)))]
+
+    def sorted(self) -> Rows:
+        """Return everything in the order of a part."""
+        pieces, self._pieces = self._pieces, []
+        columns = [np.concatenate(column) for column in zip(*pieces, strict=True)] if pieces else _nothing()
+        names, sessions = list(self._names), list(self._sessions)
+        self.__init__()  # type: ignore[misc]
+        return sort(Rows(names, sessions, *columns))
+
+
+def _nothing() -> list[Array]:
+    kinds = (np.int32, np.int32, np.float64, np.int64, np.int64, np.int64)
+    return [np.empty(0, kind) for kind in kinds]
+
+
+def concatenated(pieces: Sequence[Rows]) -> Rows:
+    """Return the rows of all pieces, one after the other, under common names and sessions."""
+    names: dict[str, int] = {}
+    sessions: dict[str, int] = {}
+    columns: list[tuple[Array, ...]] = []
+    for piece in pieces:
+        name_ids = np.array([names.setdefault(n, len(names)) for n in piece.names], np.int32)
+        session_ids = np.array([sessions.setdefault(s, len(sessions)) for s in piece.sessions], np.int32)
+        rest = (piece.value, piece.step, piece.time, piece.seq)
+        columns.append((name_ids[piece.metric], session_ids[piece.session], *rest))
+    joined = [np.concatenate(column) for column in zip(*columns, strict=True)] if columns else _nothing()
+    return Rows(list(names), list(sessions), *joined)
+
+
+def sort(rows: Rows) -> Rows:
+    """Return the rows sorted by metric, session, number, with names and sessions in order, too."""
+    names, metric = _in_order(rows.names, rows.metric)
+    sessions, session = _in_order(rows.sessions, rows.session)
+    key = metric.astype(np.int64) * max(1, len(sessions)) + session
+    # Stable, so that rows which came in the order of their numbers stay so: nearly always enough.
+    order: Array = np.argsort(key, kind="stable")
+    key, seq = key[order], rows.seq[order]
+    if bool(np.any((key[1:] == key[:-1]) & (seq[1:] < seq[:-1]))):
+        order = np.lexsort((rows.seq, session, metric))
+        seq = rows.seq[order]
+    return Rows(
+        names,
+        sessions,
+        metric[order],
+        session[order],
+        rows.value[order],
+        rows.step[order],
+        rows.time[order],
+        seq,
+    )
+
+
+def _in_order(texts: Sequence[str], codes: Array) -> tuple[list[str], Array]:
+    """Return the texts sorted, and the codes that name the same texts in that order."""
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    rank = np.empty(len(texts), np.int32)
+    rank[order] = np.arange(len(texts), dtype=np.int32)
+    return [texts[index] for index in order], rank[codes]
+
+
+def group_rows(reader: PartReader, group: int) -> Rows:
+    """Return all of a part's row group.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    table = reader.read([group], ("metric", "value", "step", "time", "session", "seq"))
+    names, metric = parts.codes(table.column("metric"))
+    sessions, session = parts.codes(table.column("session"))
+    numbers = (parts.integers(table.column(name), NO_STEP) for name in ("value", "step", "time", "seq"))
+    return Rows(names, sessions, metric, session, *numbers)

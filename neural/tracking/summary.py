@@ -1,0 +1,146 @@
+"""What a metric came to: count, smallest, largest and last value, foldable in any grouping.
+
+The same folding serves parts, the live tail and rebuilt views, so their summaries cannot differ:
+``last`` is the last in the order (time, session, number), NaN never is least or most, and of equal
+values the first in that order counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neural.tracking.eventlines import json_value
+from neural.tracking.events import NO_STEP
+from neural.tracking.rows import Array, Rows
+
+_FAR = np.iinfo(np.int64).max
+
+_NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+class Extreme(NamedTuple):
+    """A point that stands for its metric."""
+
+    value: float
+    time_ns: int
+    session: str
+    seq: int
+    step: int
+
+    @property
+    def place(self) -> tuple[int, str, int]:
+        """Where the point stands in the order across sessions."""
+        return self.time_ns, self.session, self.seq
+
+
+class Stats(NamedTuple):
+    """``least`` and ``most`` are None where every value is NaN; ``last`` may be NaN."""
+
+    points: int
+    least: Extreme | None
+    most: Extreme | None
+    last: Extreme | None
+
+    def merged(self, other: Stats) -> Stats:
+        """Return the stats of both sets of points together."""
+        return Stats(
+            self.points + other.points,
+            _better(self.least, other.least, lambda new, old: new < old),
+            _better(self.most, other.most, lambda new, old: new > old),
+            max((e for e in (self.last, other.last) if e is not None), key=_place, default=None),
+        )
+
+    def packed(self) -> list[Any]:
+        """Return the form for JSON; floats that JSON cannot hold become text."""
+        return [self.points, *(json_value(e) if e is not None else None for e in self[1:])]
+
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> Stats:
+        """Return what :meth:`packed` made."""
+        count, *extremes = packed
+        return cls(count, *(None if e is None else Extreme(_number(e[0]), *e[1:]) for e in extremes))
+
+    def plain(self) -> dict[str, Any]:
+        """Return what people read: values with their steps."""
+        shown: dict[str, Any] = {"count": self.points}
+        for name, extreme in (("last", self.last), ("min", self.least), ("max", self.most)):
+            shown[name] = None if extreme is None else extreme.value
+            if name != "last":
+                shown[f"{name}_step"] = None if extreme is None else step_or_none(extreme.step)
+            else:
+                shown["last_step"] = None if extreme is None else step_or_none(extreme.step)
+        return shown
+
+
+def step_or_none(step: int) -> int | None:
+    """Return the step as people see it."""
+    return None if step == NO_STEP else step
+
+
+def _place(extreme: Extreme) -> tuple[int, str, int]:
+    return extreme.place
+
+
+def _better(one: Extreme | None, other: Extreme | None, wins: Any) -> Extreme | None:
+    if one is None or other is None:
+        return one if other is None else other
+    if one.value == other.value:
+        return min(one, other, key=_place)
+    return other if wins(other.value, one.value) else one
+
+
+def _number(value: float | str) -> float:
+    return _NAMES[value] if isinstance(value, str) else float(value)
+
+
+def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:
+    """Yield each metric's stats; ``rows`` are sorted as in a part."""
+    if not len(rows):
+        return
+    starts = np.flatnonzero(np.r_[True, rows.metric[1:] != rows.metric[:-1]])
+    ends = np.r_[starts[1:], len(rows)]
+    lowest = _extremes(rows, starts, np.fmin.reduceat(rows.value, starts))
+    highest = _extremes(rows, starts, np.fmax.reduceat(rows.value, starts))
+    latest = _latest(rows, starts)
+    for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        yield (
+            rows.names[rows.metric[start]],
+            Stats(end - start, _at(rows, lowest[i]), _at(rows, highest[i]), _at(rows, latest[i])),
+        )
+
+
+def _extremes(rows: Rows, starts: Array, value: Array) -> Array:
+    """Return the row of the earliest point with ``value``, metric by metric; -1 where all are NaN."""
+    spread = np.repeat(value, np.diff(np.r_[starts, len(rows)]))
+    return _earliest(rows, starts, rows.value == spread)
+
+
+def _earliest(rows: Rows, starts: Array, among: Array) -> Array:
+    time = np.minimum.reduceat(np.where(among, rows.time, _FAR), starts)
+    spread = np.repeat(time, np.diff(np.r_[starts, len(rows)]))
+    # Rows are sorted by session and number, so of equal times the first row is the first point.
+    places = np.where(among & (rows.time == spread), np.arange(len(rows)), _FAR)
+    found: Array = np.minimum.reduceat(places, starts)
+    return np.where(found == _FAR, -1, found)
+
+
+def _latest(rows: Rows, starts: Array) -> Array:
+    time = np.maximum.reduceat(rows.time, starts)
+    spread = np.repeat(time, np.diff(np.r_[starts, len(rows)]))
+    found: Array = np.maximum.reduceat(np.where(rows.time == spread, np.arange(len(rows)), -1), starts)
+    return found
+
+
+def _at(rows: Rows, place: int) -> Extreme | None:
+    if place < 0:
+        return None
+    return Extreme(
+        float(rows.value[place]),
+        int(rows.time[place]),
+        rows.sessions[rows.session[place]],
+        int(rows.seq[place]),
+        int(rows.step[place]),
+    )

@@ -1,0 +1,338 @@
+"""Proves conservation on the user's own disk: of every session, ``{1..n}`` = stored ⊎ gaps.
+
+Footers and ledgers are claims; here points, lines and gaps are counted against them. ``n`` is the
+highest of end event, orderly end, ledger, part footers and numbers seen (for a whole ``base_dir`` also
+of outboxes and log). Nothing is written, and a live run may be verified: files are read against the
+direction in which events move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking import facts, ledgers, parts
+from neural.tracking.errors import FormatError
+from neural.tracking.parts import Part, PartReader
+from neural.tracking.points import started_over
+from neural.tracking.reader import list_runs
+from neural.tracking.tails import Tail
+
+Spans = list[tuple[int, int]]
+
+EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
+
+
+class Numbers:
+    """A set of event numbers, a byte each: 10 million events are 10 MB."""
+
+    def __init__(self) -> None:
+        self._flags: npt.NDArray[np.bool_] = np.zeros(1024, bool)
+
+    def add(self, seq: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Take numbers in; return those that were there already."""
+        if not len(seq):
+            return seq
+        self._reach(int(seq.max()))
+        known: npt.NDArray[Any] = seq[self._flags[seq]]
+        self._flags[seq] = True
+        return known
+
+    def add_span(self, first: int, last: int) -> None:
+        """Take in ``first..last``."""
+        self._reach(last)
+        self._flags[first : last + 1] = True
+
+    def discard(self, seq: npt.NDArray[Any]) -> None:
+        """Take numbers out."""
+        if len(seq):
+            self._reach(int(seq.max()))
+            self._flags[seq] = False
+
+    def count(self, upto: int) -> int:
+        """Return how many of ``1..upto`` are in."""
+        return int(np.count_nonzero(self._flags[1 : upto + 1]))
+
+    def highest(self) -> int:
+        """Return the highest number in, 0 if none."""
+        found = np.flatnonzero(self._flags)
+        return int(found[-1]) if len(found) else 0
+
+    def spans(self) -> Spans:
+        """Return the numbers as intervals."""
+        padded = np.r_[False, self._flags, False]
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+    def without(self, *others: Numbers) -> Numbers:
+        """Return those that are in none of the others."""
+        result = Numbers()
+        result._flags = self._flags.copy()
+        for other in others:
+            size = min(len(result._flags), len(other._flags))
+            result._flags[:size] &= ~other._flags[:size]
+        return result
+
+    def _reach(self, number: int) -> None:
+        if number >= len(self._flags):
+            grown = np.zeros(max(number + 1, 2 * len(self._flags)), bool)
+            grown[: len(self._flags)] = self._flags
+            self._flags = grown
+
+
+@dataclass
+class SessionReport:
+    """One session's account. ``missing`` is where nothing explains an absence."""
+
+    session: str
+    rank: int = 0
+    n: int = 0
+    stored: int = 0
+    gaps: list[tuple[int, int, str]] = field(default_factory=list)
+    missing: Spans = field(default_factory=list)
+    doubled: Spans = field(default_factory=list)
+    pending: Spans = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass
+class RunReport:
+    """One run's account: of each session, and what is damaged or contradicts itself."""
+
+    folder: Path
+    sessions: list[SessionReport] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all is stored or a gap; 3: some is still on its way; 6: something is missing or damaged."""
+        if self.damages or any(s.missing or s.doubled for s in self.sessions):
+            return EXIT_INTEGRITY
+        return EXIT_PENDING if any(s.pending for s in self.sessions) else EXIT_OK
+
+
+@dataclass
+class Report:
+    """The accounts of all runs looked at."""
+
+    runs: list[RunReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the runs' exit codes."""
+        return max((run.exit_code for run in self.runs), default=EXIT_OK)
+
+
+@dataclass
+class Count:
+    """What is known of one session while its run is being counted."""
+
+    stored: Numbers = field(default_factory=Numbers)
+    bad: Numbers = field(default_factory=Numbers)
+    doubled: Numbers = field(default_factory=Numbers)
+    gaps: list[tuple[int, int, str]] = field(default_factory=list)
+    pending: Numbers = field(default_factory=Numbers)
+    claimed: int = 0
+    rank: int = 0
+    ended: bool = False
+
+    def store(self, seq: npt.NDArray[Any]) -> None:
+        """Count numbers as stored; those counted before are doubled."""
+        self.doubled.add(self.stored.add(seq))
+
+    def claim(self, number: int | None) -> None:
+        """Raise ``n`` to at least this."""
+        self.claimed = max(self.claimed, number or 0)
+
+
+Counts = dict[str, Count]
+
+
+def verify_run(folder: Path | str) -> RunReport:
+    """Return the account of one run folder, wherever it lies.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return account(Path(folder), {})
+
+
+def account(folder: Path, before: Counts) -> RunReport:
+    """Return a run's account; ``before`` is what outboxes and log hold of its sessions."""
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "no such run folder", str(folder))
+
+    def attempt() -> tuple[Counts, list[str]]:
+        damages: list[str] = []
+        counts: Counts = {}
+        _count_points(folder / "metrics", counts, damages)
+        _count_lines(folder, counts, damages)
+        return counts, damages
+
+    # Ledgers first: what they vouch for must then be found in the files that are read after them.
+    damages: list[str] = []
+    claims = ledgers.read_all(folder, damages)
+    counts, found = started_over(attempt)
+    for ledger in claims.values():
+        for session, entry in ledger.sessions.items():
+            count = counts.setdefault(session, Count())
+            count.claim(max(entry.last, entry.ended or 0))
+    for session, waiting in before.items():
+        count = counts.setdefault(session, Count())
+        count.pending = waiting.pending
+        count.claim(waiting.claimed)
+    sessions = [_session_report(session, counts[session]) for session in sorted(counts)]
+    return RunReport(folder, sessions, damages + found)
+
+
+def _session_report(session: str, count: Count) -> SessionReport:
+    stored = count.stored.without(count.bad)
+    gaps = Numbers()
+    for first, last, _ in count.gaps:
+        gaps.add_span(first, last)
+    highest = (count.claimed, stored.highest(), gaps.highest(), count.pending.highest())
+    n = max(highest)
+    every = Numbers()
+    if n:
+        every.add_span(1, n)
+    return SessionReport(
+        session=session,
+        rank=count.rank,
+        n=n,
+        stored=stored.count(n),
+        gaps=merged_gaps(count.gaps, stored),
+        missing=every.without(stored, gaps, count.pending).spans(),
+        doubled=count.doubled.spans(),
+        pending=count.pending.without(stored, gaps).spans(),
+        ended=count.ended,
+    )
+
+
+def merged_gaps(gaps: list[tuple[int, int, str]], stored: Numbers) -> list[tuple[int, int, str]]:
+    """Return the union of gaps less what is stored, each interval with the reasons recorded for it."""
+    left, by_reason = Numbers(), dict[str, Numbers]()
+    for first, last, reason in gaps:
+        by_reason.setdefault(reason, Numbers()).add_span(first, last)
+    found = []
+    for reason, numbers in sorted(by_reason.items()):
+        found += [(first, last, reason) for first, last in numbers.without(stored, left).spans()]
+        for first, last in numbers.spans():
+            left.add_span(first, last)
+    return sorted(found)
+
+
+def _count_points(folder: Path, counts: Counts, damages: list[str]) -> None:
+    tails = [(path, path.read_bytes()) for path in sorted(folder.glob("tail-*.seg"))]
+    stored: dict[bytes, int] = {}
+    for part in parts.list_parts(folder, damages):
+        _count_part(part, counts, damages)
+        for session, (_, last) in part.sessions.items():
+            stored[session] = max(last, stored.get(session, 0))
+            counts.setdefault(session.hex(), Count()).claim(last)
+    for path, data in tails:
+        tail = Tail(data)
+        for stretch in tail.stretches(stored):
+            count = counts.setdefault(stretch.session.hex(), Count())
+            for block in stretch.blocks:
+                count.store(block.seq.astype(np.int64))
+            count.claim(stretch.last)
+        damages += [f"{path.name}: bytes {start} to {end} are damaged" for start, end in tail.damages]
+
+
+def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
+    """Count the numbers of a part's points and check every byte of it."""
+    found: dict[str, Numbers] = {}
+    rows = 0
+    previous: tuple[str, str, int] = ("", "", 0)
+    with PartReader(part) as reader:
+        for group in range(len(part.groups)):
+            whole = _check_group(reader, group, damages)
+            try:
+                table = reader.read([group], ("metric", "session", "seq"))
+            except FormatError:
+                continue  # told already; what it held is missing, unless another group has the numbers
+            metrics, metric = parts.codes(table.column("metric"))
+            sessions, session = parts.codes(table.column("session"))
+            seq = parts.integers(table.column("seq"), 0)
+            rows += len(seq)
+            repeated = _repeated(metric, session, seq)
+            first = (metrics[metric[0]], sessions[session[0]], int(seq[0]))
+            for index, name in enumerate(sessions):
+                own = session == index
+                if whole:
+                    found.setdefault(name, Numbers()).add(seq[own])
+                else:
+                    counts.setdefault(name, Count()).bad.add(seq[own])
+                counts.setdefault(name, Count()).doubled.add(seq[own & repeated])
+            if first == previous:
+                counts[first[1]].doubled.add(seq[:1])
+            previous = (metrics[metric[-1]], sessions[session[-1]], int(seq[-1]))
+    if rows != part.rows and not damages:
+        damages.append(f"{part.path.name}: holds {rows} points, its footer says {part.rows}")
+    for name, numbers in found.items():
+        count = counts.setdefault(name, Count())
+        for first_seq, last_seq in numbers.spans():
+            count.store(np.arange(first_seq, last_seq + 1))
+
+
+def _check_group(reader: PartReader, group: int, damages: list[str]) -> bool:
+    """Check all columns of a row group; return whether they are whole."""
+    whole = True
+    for column in parts.COLUMNS:
+        try:
+            reader.check(group, [column])
+        except FormatError as error:
+            damages.append(str(error))
+            whole = False
+    return whole
+
+
+def _repeated(metric: Any, session: Any, seq: Any) -> npt.NDArray[np.bool_]:
+    """Return where a point has the metric, session and number of the one before it."""
+    repeated = np.zeros(len(seq), bool)
+    repeated[1:] = (metric[1:] == metric[:-1]) & (session[1:] == session[:-1]) & (seq[1:] == seq[:-1])
+    return repeated
+
+
+def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
+    for line in facts.read_lines(folder, damages):
+        count = counts.setdefault(line["session"], Count())
+        if "seq" in line:
+            count.store(np.array([line["seq"]]))
+            if line["kind"] == "end":
+                count.claim(line["seq"])
+                count.ended = True
+        elif "gap" in line:
+            first, last = line["gap"]
+            count.gaps.append((first, last, line["reason"]))
+        elif "note" in line:
+            count.claim(line["data"].get("n") if line["note"] == "bye" else 0)
+            count.ended = count.ended or line["note"] in ("bye", "died")
+        elif isinstance(line["info"].get("rank"), int):
+            count.rank = line["info"]["rank"]
+
+
+def verify_base(base_dir: Path | str) -> Report:
+    """Return the account of every run in ``base_dir``, with what its log and outboxes still hold.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    from neural.tracking.pending import find_pending
+
+    base = Path(base_dir)
+    waiting = find_pending(base)
+    report = Report(notes=waiting.notes)
+    for run in list_runs(base):
+        report.runs.append(account(run.folder, waiting.runs.pop(run.uid, {})))
+    for uid, counts in waiting.runs.items():  # their folders are not made yet
+        folder = base / waiting.folders.get(uid, uid.hex())
+        report.runs.append(
+            RunReport(folder, [_session_report(session, counts[session]) for session in sorted(counts)])
+        )
+    return report

@@ -1,0 +1,84 @@
+"""The JSON files of a run folder: made from the truth, for people and scripts; none of them is read back.
+
+Written so that a reader sees the old file or the new. Two writers do no harm: both write the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.eventlines import json_value
+from neural.tracking.files import atomic_write
+from neural.tracking.reader import Run
+
+NAMES = ("metadata", "hyperparameters", "artifacts", "summary", "metrics")
+MAX_ENTRIES = 200_000
+
+
+def write_views(folder: Path, names: Collection[str] = NAMES) -> None:
+    """Make the named views of a run folder anew.
+
+    Raises:
+        FormatError: a part is damaged; views that need it stay as they were.
+        OSError: they cannot be written.
+    """
+    run = Run(folder)
+    for name in NAMES:
+        if name in names:
+            _replace(folder / f"{name}.json", _MAKERS[name](run))
+    # Scripts expect all of them to be there, whatever the run has had so far.
+    for name in ("hyperparameters", "artifacts"):
+        if not (folder / f"{name}.json").exists():
+            _replace(folder / f"{name}.json", _MAKERS[name](run))
+
+
+def view_text(run: Run, name: str) -> bytes:
+    """Return what a view of the run should hold."""
+    return _MAKERS[name](run)
+
+
+def write_summary(folder: Path) -> Path:
+    """Make ``summary.json`` and ``metrics.json`` anew; return the summary's path. Raises as write_views."""
+    write_views(folder, ("summary", "metrics"))
+    return folder / "summary.json"
+
+
+def _metrics(run: Run) -> bytes:
+    count = run.call_count()
+    if count > MAX_ENTRIES:
+        return _text(
+            {
+                "entries": count,
+                "where": "metrics/part-*.parquet",
+                "note": f"more than {MAX_ENTRIES} calls; read the Parquet files, or export the run",
+            }
+        )
+    entries = (json.dumps(json_value(entry), ensure_ascii=False) for entry in run.metrics_history())
+    # One call a line: half the size of indented JSON, and it can be read and compared by line.
+    text = ",\n".join(entries)
+    return f"[\n{text}\n]\n".encode() if text else b"[]\n"
+
+
+def _text(value: Any) -> bytes:
+    return (json.dumps(json_value(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    try:
+        if path.read_bytes() == content:
+            return
+    except FileNotFoundError:
+        pass
+    atomic_write(path, content, durable=False)
+
+
+_MAKERS = {
+    "metadata": lambda run: _text(run.metadata),
+    "hyperparameters": lambda run: _text(run.params),
+    "artifacts": lambda run: _text({}),
+    "summary": lambda run: _text(run.summary()),
+    "metrics": _metrics,
+}

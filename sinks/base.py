@@ -1,0 +1,105 @@
+"""The contract between a worker and every sink.
+
+A sink runs in a worker process of its own and is called by one thread. The worker owns reading the
+log, retry, backoff and the cursor; a sink only translates and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from neural.tracking import events
+from neural.tracking.events import Decoded
+
+
+@dataclass(eq=False)
+class SessionInfo:
+    """A session as the log describes it; ``schemas`` grows as the log brings more.
+
+    ``info`` is what the session's HELLO said: name, dir, rank, world_size, attempt, role and more.
+    """
+
+    session: bytes
+    uid: bytes
+    info: Mapping[str, Any]
+    schemas: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    schema_records: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """The session's rank, 0 where it did not say."""
+        rank = self.info.get("rank")
+        return rank if isinstance(rank, int) else 0
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """Consecutive events ``first..last`` of one session; ``payload`` is valid during ``write`` only."""
+
+    session: SessionInfo
+    first: int
+    last: int
+    base: int
+    payload: memoryview
+
+    def decode(self) -> Decoded:
+        """Return the events and gaps in the batch.
+
+        Raises:
+            FormatError: a schema it uses was lost to damage in the log.
+        """
+        return events.decode(self.payload, self.session.schemas)
+
+
+@dataclass(frozen=True)
+class SessionNote:
+    """What no session emitted: a gap, the orderly end, a death; kept once per (session, kind, key)."""
+
+    session: SessionInfo
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SessionMark:
+    """The log has seen everything of the session up to ``last``; ``ended`` is its total once known."""
+
+    session: SessionInfo
+    last: int
+    ended: int | None
+
+
+Item = EventBatch | SessionNote | SessionMark
+
+
+class Sink(Protocol):
+    """Calls arrive in this order: ``open``, then ``write`` and ``flush`` many times, ``close``."""
+
+    name: str
+
+    def open(self) -> None:
+        """Connect. May block. Must be safe to call again after a failed call."""
+
+    def write(self, batch: Sequence[Item]) -> None:
+        """Hand the whole batch to the backend or raise.
+
+        After a crash the same items come again, with the same ``(session, seq)``, so writing them
+        twice must leave the backend as if they came once.
+
+        Raises:
+            RetryLater: the worker waits and calls again with the same batch. Every trouble of the
+                world: full disk, dead server, timeout.
+            RefusedForGood: the worker sets the batch aside, counts it and goes on. Only what the
+                events themselves cause.
+        """
+
+    def flush(self) -> None:
+        """Return once all that was written is durable in the backend; the cursor moves after it.
+
+        Called about every second while there was something to write, and now and then when idle.
+        Raises RetryLater as ``write``.
+        """
+
+    def close(self) -> None:
+        """Let go. Called once, also when ``open`` never succeeded."""
