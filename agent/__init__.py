@@ -1,1 +1,11 @@
-"""Runs inside the training process: packs events, keeps them in the outbox and ships them to the collector."""
+"""Runs inside the training process: packs events, keeps them in the outbox and ships them to the collector.
+
+The low-level door, for code that emits events without a tracker: :func:`choose_run`, then
+:func:`open_session`.
+"""
+
+from neural.tracking.agent.identity import RunIdentity, choose_run
+from neural.tracking.agent.launch import launch_collector
+from neural.tracking.agent.session import Session, open_session
+
+__all__ = ["RunIdentity", "Session", "choose_run", "launch_collector", "open_session"]

@@ -176,6 +176,17 @@ class Emitter(StreamWriter):
             self._numbers = memoryview(outbox.control)[:16].cast("q")
             self._segment = outbox.first
 
+    def detach(self) -> None:
+        """Touch the outbox no more, so that it can be closed."""
+        with self._lock:
+            self.closed = True
+            self._limit = CLOSED
+            self._segment = self.outbox = None
+            self._buffer = b""
+            self._control = bytearray(256)
+            self._numbers.release()
+            self._numbers = memoryview(bytearray(16)).cast("q")
+
     def write_gap(self) -> None:
         """Write the gap of dropped events into the stream, if the reserve has room for it."""
         with self._lock:

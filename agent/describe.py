@@ -1,0 +1,50 @@
+"""How a session introduces itself: to the collector, in its outbox, and in its first event."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from neural.tracking import __version__, system, wire
+from neural.tracking.agent.identity import RunIdentity
+
+
+def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[str, Any]:
+    """Return the description of this process's session that HELLO and ``session.json`` carry."""
+    return {
+        "name": run.name,
+        "dir": f"{run.name}_{run.experiment_id}",
+        "base_dir": str(base_dir),
+        "rank": run.rank,
+        "world_size": run.world_size,
+        "attempt": run.attempt,
+        "role": run.role,
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "boot_id": system.boot_id(),
+        "start_time": system.process_start_ticks(os.getpid()) or 0,
+        "opened_ns": opened_ns,
+        "key": run.key,
+        "mode": mode,
+    }
+
+
+def hello(run: RunIdentity, session: bytes, session_info: dict[str, Any]) -> wire.Hello:
+    """Return the HELLO of a session."""
+    return wire.Hello(
+        protocol=wire.PROTOCOL, version=__version__, session=session, uid=run.uid, info=session_info
+    )
+
+
+def open_event(run: RunIdentity, opened_ns: int) -> dict[str, Any]:
+    """Return what every session's first event says of the run."""
+    return {
+        "name": run.name,
+        "role": run.role,
+        "rank": run.rank,
+        "attempt": run.attempt,
+        "world_size": run.world_size,
+        "started_ns": opened_ns,
+    }

@@ -1,0 +1,70 @@
+"""The ZeroMQ socket of one sender; imported and used by the sender's thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import zmq
+
+from neural.tracking import wire
+from neural.tracking.errors import ProtocolError
+
+HIGH_WATER_MARK = 64
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
+
+
+class Link:
+    """A DEALER connected to one endpoint, with a context of its own."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.invalid_total = 0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),  # nothing is queued for a peer that is not there
+            (zmq.SNDHWM, HIGH_WATER_MARK),
+            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.MAXMSGSIZE, wire.MAX_PART_BYTES),
+            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+            (zmq.RECONNECT_IVL, RECONNECT_MS),
+            (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
+        ):
+            self._socket.setsockopt(option, value)
+        self._socket.connect(endpoint)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+
+    def wait(self, fd: int, timeout_s: float, *, for_room: bool) -> bool:
+        """Wait for a message, for ``fd``, or for room to send; return whether ``fd`` was readable."""
+        self._poller.register(fd, zmq.POLLIN)
+        self._poller.modify(self._socket, zmq.POLLIN | (zmq.POLLOUT if for_room else 0))
+        return any(which == fd for which, _ in self._poller.poll(max(0, round(timeout_s * 1000))))
+
+    def send(self, message: wire.Message) -> bool:
+        """Hand a message to ZeroMQ, copied; return False where it takes none now."""
+        try:
+            self._socket.send_multipart(message.encode(), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> Iterator[wire.Message]:
+        """Yield the messages that are there; what is not valid is counted and passed over."""
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                yield wire.decode(parts)
+            except ProtocolError:
+                self.invalid_total += 1
+
+    def close(self) -> None:
+        """Close socket and context; what ZeroMQ still holds is dropped, the outbox has it."""
+        self._socket.close(0)
+        self._context.term()

@@ -1,0 +1,202 @@
+"""The sender: one thread a session that ships the outbox to the collector and frees what is on disk.
+
+It looks on a tick, since waking it from a log call would cost that call 10 µs and more: every 50 ms
+under load, 100 ms below 1,000 events a second, 200 ms when idle; at once when a segment is full or
+somebody flushes. What it must never do is die or disturb: whatever goes wrong is one warning and
+another try, and the data waits in the outbox meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from neural.tracking import system
+from neural.tracking.agent.conversation import Conversation, Request
+from neural.tracking.agent.emitter import Emitter
+from neural.tracking.agent.launch import Launcher, collector_runs
+from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.upkeep import Upkeep
+from neural.tracking.files import read_json
+from neural.tracking.state import State
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.link import Link
+
+logger = logging.getLogger("neural.tracking")
+
+BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
+CALM_EVENTS_PER_S = 1000
+RECONNECT_S = 0.5
+STARTING_S = 0.05  # between looks for a collector that was just started
+FAILED_S = 1.0
+MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
+
+
+class Sender:
+    """Ships one session. :meth:`request`, :meth:`say_bye` and :meth:`stop` may come from any thread.
+
+    Args:
+        talk: what is said; its stream is set here once there is an outbox.
+        make_outbox: tries to make an outbox where there was no room for one; None: still no room.
+        launches: whether to start a collector when none runs.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        emitter: Emitter,
+        talk: Conversation,
+        make_outbox: Callable[[], Outbox | None],
+        *,
+        launches: bool,
+    ) -> None:
+        self.talk = talk
+        self.wake = system.Wake()
+        self._state, self._emitter = state, emitter
+        self._upkeep = Upkeep(emitter, make_outbox)
+        self._launcher = Launcher(state) if launches else None
+        self._link: Link | None = None
+        self._endpoint: object = None
+        self._token = 0
+        self._stopping = False
+        self._warned = False
+        self._next_look = self._connect_at = self._launch_at = 0.0
+        self._launch_wait_s = MIN_LAUNCH_S
+        self._seen, self._seen_at = 0, time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the interpreter is shutting down.
+        """
+        self._thread.start()
+
+    def request(self, seq: int) -> Request:
+        """Ask to be told when the run folder holds everything up to ``seq``."""
+        self._token += 1
+        request = Request(seq, self._token)
+        self.talk.requests[request.token] = request
+        self.wake.set()
+        return request
+
+    def say_bye(self, n: int) -> None:
+        """Have the session closed at the collector once all ``n`` numbers are acknowledged."""
+        self.talk.bye = n
+        self.wake.set()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread; return whether it ended in time. What was not shipped stays in the outbox."""
+        self._stopping = True
+        self.wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        ended = not self._thread.is_alive()
+        if ended:
+            self.wake.close()
+        return ended
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception as error:  # the one border: the training must not suffer from what is here
+                if not self._warned:
+                    logger.warning("sender failed and goes on every second: %r", error, exc_info=True)
+                    self._warned = True
+                self._disconnect(FAILED_S)
+                self._next_look = time.monotonic() + FAILED_S
+        self._disconnect(0.0)
+        if self._launcher is not None:
+            self._launcher.close()
+
+    def _turn(self) -> None:
+        """Wait for news, for a wish or for the next look, and deal with it."""
+        woken = self._wait(max(0.0, self._next_look - time.monotonic()))
+        now = time.monotonic()
+        if self._link is not None:
+            for message in self._link.receive():
+                self.talk.hear(message, now)
+        look = woken or now >= self._next_look
+        if look:
+            self.talk.stream = self._upkeep.look(self.talk.stream, now)
+            self._next_look = now + self._tick(now)
+        if self._link is None and now >= max(self._connect_at, self.talk.quiet_until):
+            self._connect(now)
+        if self._link is not None:
+            if look or not self.talk.welcomed or self.talk.stuck:
+                self.talk.say(now)
+            if self.talk.is_useless(now) or (look and self._collector_changed()):
+                self._disconnect(RECONNECT_S)
+
+    def _wait(self, timeout_s: float) -> bool:
+        if self._link is not None:
+            woken = self._link.wait(self.wake.fd, timeout_s, for_room=self.talk.wants_room(time.monotonic()))
+        else:
+            import select
+
+            until = max(0.0, self._connect_at - time.monotonic())
+            woken = bool(select.select([self.wake.fd], [], [], min(timeout_s, until) or timeout_s)[0])
+        if woken:
+            self.wake.clear()
+        return woken
+
+    def _tick(self, now: float) -> float:
+        """Return how long to wait for the next look, by how much came since the last."""
+        emitted = self._emitter.head[1]
+        fresh, passed = emitted - self._seen, now - self._seen_at
+        self._seen, self._seen_at = emitted, now
+        if fresh == 0:
+            return IDLE_S
+        return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
+
+    def _connect(self, now: float) -> None:
+        """Connect to the collector there is; start one where there is none and data waits."""
+        if self._launcher is not None:
+            self._launcher.settle()
+        endpoint = self._read_endpoint()
+        address = endpoint.get("data") if isinstance(endpoint, dict) else None
+        if isinstance(address, str) and collector_runs(self._state):
+            from neural.tracking.agent.link import Link
+
+            self._endpoint = endpoint
+            self._link = Link(address)
+            self._launch_wait_s = MIN_LAUNCH_S
+            self.talk.start(self._link, now)
+            return
+        self._connect_at = now + RECONNECT_S
+        if self._launcher is None or self.talk.deleted or not self._data_waits():
+            return
+        if not self._launcher.starting and now >= self._launch_at:
+            self._launch_at = now + self._launch_wait_s * random.uniform(0.75, 1.25)
+            self._launch_wait_s = min(2 * self._launch_wait_s, MAX_LAUNCH_S)
+            self._launcher.launch()
+        if self._launcher.starting:
+            self._connect_at = now + STARTING_S
+
+    def _data_waits(self) -> bool:
+        stream = self.talk.stream
+        return self._emitter.emitted > (stream.acknowledged if stream is not None else 0)
+
+    def _read_endpoint(self) -> object:
+        try:
+            return read_json(self._state.endpoint_file)
+        except (OSError, ValueError):
+            return None
+
+    def _collector_changed(self) -> bool:
+        """Return whether another collector has taken the place of a silent one."""
+        return not self.talk.welcomed and self._read_endpoint() != self._endpoint
+
+    def _disconnect(self, wait_s: float) -> None:
+        self._connect_at = time.monotonic() + wait_s * random.uniform(0.75, 1.25)
+        self.talk.stop()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()

@@ -1,0 +1,353 @@
+"""One process's writing to one run: the low-level door to emit events without a tracker.
+
+    from neural.tracking.agent import choose_run, open_session
+
+    session = open_session(choose_run("probe"), "neural_experiments")
+    session.emit_metrics({"loss": 0.5}, step=1)
+    session.close("completed", timeout_s=5)
+
+A session belongs to the process that opened it. A forked child that emits, and a process that
+unpickles one, write to the same run through a session of their own; what they inherited of the
+parent's (lock, socket, mappings, thread) is never used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from neural.tracking import events, wire
+from neural.tracking.agent import describe, hooks
+from neural.tracking.agent.conversation import Conversation
+from neural.tracking.agent.emitter import Emitter
+from neural.tracking.agent.identity import RunIdentity
+from neural.tracking.agent.launch import collector_runs, launch_collector
+from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.sender import Sender
+from neural.tracking.config import AgentConfig
+from neural.tracking.state import State
+
+logger = logging.getLogger("neural.tracking")
+
+BYE_S = 0.5  # of a close's time, kept for telling the collector
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+
+
+def open_session(
+    run: RunIdentity,
+    base_dir: Path | str,
+    *,
+    config: AgentConfig | None = None,
+    open_event: Mapping[str, Any] | None = None,
+    first_step: int = 0,
+) -> Session:
+    """Open a session of ``run`` and start shipping; return without waiting for a collector.
+
+    Args:
+        run: what :func:`choose_run` found, perhaps changed by whoever made the run's folder.
+        base_dir: holds the runs.
+        config: mode, limits, what to do when the outbox is full.
+        open_event: tags, notes, group, settings; kept in the session's first event.
+        first_step: the step of the first metrics call that brings none.
+
+    Raises:
+        OSError: the outbox cannot be made. No space is no reason: one warning, then what is emitted
+            is counted as a gap, and every 5 s it is tried again.
+
+    Blocks: some milliseconds, on making a small file.
+    """
+    return Session(run, base_dir, config or AgentConfig(), open_event or {}, first_step)
+
+
+class Session:
+    """Emits into one run; safe for any number of threads. Made by :func:`open_session`.
+
+    ``emit_metrics`` is the emitter's own method, so that nothing stands between a call and the hot
+    path; it stays valid for the life of the object, also in a forked child.
+    """
+
+    def __init__(
+        self,
+        run: RunIdentity,
+        base_dir: Path | str,
+        config: AgentConfig,
+        open_event: Mapping[str, Any],
+        first_step: int = 0,
+        *,
+        lazily: bool = False,
+    ) -> None:
+        self.run = run
+        self.base_dir = Path(os.path.abspath(base_dir))
+        self.config = config
+        self.state_folder = State.for_base_dir(self.base_dir)
+        self._open_event = dict(open_event)
+        self._emitter = Emitter(os.urandom(16))
+        self.emit_metrics = self._emitter.emit_metrics
+        self._be_new(first_step)
+        if not lazily:
+            self._open(may_raise=True)
+
+    def _be_new(self, first_step: int) -> None:
+        """Become a session that nothing was emitted to yet: at first, and in a forked child."""
+        self.id = os.urandom(16)
+        self._pid = os.getpid()
+        self._opened_ns = time.time_ns()
+        self._opening = threading.RLock()
+        self._opened = self._closed = self._warned_closed = False
+        self._outbox: Outbox | None = None
+        self._sender: Sender | None = None
+        self._emitter.__init__(  # type: ignore[misc]  # in place: callers hold its bound method
+            self.id,
+            first_step,
+            when_full=self.config.when_full,
+            block_timeout_s=self.config.block_timeout_s,
+        )
+        self._emitter.on_homeless = self._open_late
+
+    # What the tracker and the curious read.
+
+    @property
+    def uid(self) -> bytes:
+        """The run's uid."""
+        return self.run.uid
+
+    @property
+    def rank(self) -> int:
+        """This process's rank; children share their parent's."""
+        return self.run.rank
+
+    @property
+    def emitted(self) -> int:
+        """The number of the last event, kept or dropped."""
+        return self._emitter.emitted
+
+    @property
+    def acknowledged(self) -> int:
+        """Up to which number the collector has everything on its disk."""
+        stream = self._sender.talk.stream if self._sender else None
+        return stream.acknowledged if stream is not None else 0
+
+    @property
+    def gaps(self) -> list[tuple[int, int, str]]:
+        """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
+        return [*self._emitter.gaps, *(self._sender.talk.lost if self._sender else ())]
+
+    @property
+    def next_step(self) -> int:
+        """The step of the next metrics call that brings none."""
+        return self._emitter.next_step
+
+    @next_step.setter
+    def next_step(self, step: int) -> None:
+        self._emitter.next_step = step
+
+    @property
+    def state(self) -> str:
+        """How delivery stands, for people: connected, connecting, refused and why, closed."""
+        if self._closed:
+            return "closed"
+        return self._sender.talk.status if self._sender else "not started"
+
+    def unacknowledged(self) -> Iterator[events.Decoded]:
+        """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
+        stream = self._sender.talk.stream if self._sender else None
+        if stream is None:
+            return
+        for piece in stream.copies():
+            records = b"".join(list(self._emitter.schemas.records))
+            yield events.decode(memoryview(piece), events.unpack_schemas(self.id, records))
+
+    # Emitting. emit_metrics is set by the constructor.
+
+    def emit(self, kind: str, data: Mapping[str, Any], *, step: int | None = None) -> bool:
+        """Emit an event that is not metrics; return whether it is in the outbox.
+
+        Raises:
+            PayloadTooLargeError: over 256 KiB once packed.
+            TypeError: ``data`` holds what msgpack cannot carry.
+        """
+        return self._emitter.emit(kind, data, step)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until all this session emitted is on disk and visible in the run folder; return whether it is.
+
+        Blocks: at most ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._emitter.settle()
+        self._emitter.write_gap()
+        if self._sender is None or not self._opened or self._pid != os.getpid():
+            return self.emitted == 0
+        if self._closed:
+            return self._sender.talk.closed.is_set()
+        request = self._sender.request(self.emitted)
+        try:
+            return request.done.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            self._sender.talk.requests.pop(request.token, None)
+
+    def close(
+        self, status: str = "completed", error: str | None = None, timeout_s: float | None = None
+    ) -> bool:
+        """Emit the end, wait for delivery, and let go; return whether everything is stored.
+
+        What is not delivered by then stays in the outbox, and a collector takes it from there.
+
+        Args:
+            status: ``"completed"`` or ``"failed"``.
+            error: a traceback.
+            timeout_s: default 5 s, 60 s where a collector cannot outlive this process.
+
+        Blocks: at most ``timeout_s``, and some milliseconds to stop the sender.
+        """
+        deadline = time.monotonic() + (hooks.default_timeout_s() if timeout_s is None else timeout_s)
+        with self._opening:
+            if self._closed or not self._opened or self._pid != os.getpid():
+                self._closed = self._emitter.closed = True
+                return self.flush(0.0)
+            if not self._emitter.end("end", {"status": status, "error": error}):
+                return False  # inside a log call, in a signal handler: that call must end first
+            self._closed = True
+        self._emitter.on_homeless = self._warn_closed
+        assert self._sender is not None
+        stored = self._deliver(self._sender, deadline)
+        self._let_go(self._sender, deadline)
+        self._summarise()
+        return stored
+
+    def _deliver(self, sender: Sender, deadline: float) -> bool:
+        """Wait for everything to be visible, then tell the collector that this was all."""
+        emitted = self.emitted
+        request = sender.request(emitted)
+        left = max(0.0, deadline - time.monotonic())
+        visible = request.done.wait(max(left - BYE_S, left / 2))
+        sender.say_bye(emitted)
+        told = sender.talk.closed.wait(max(0.0, deadline - time.monotonic()))
+        return visible and told
+
+    def _let_go(self, sender: Sender, deadline: float) -> None:
+        """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector."""
+        hooks.forget(self)
+        self._emitter.on_roll = hooks.nothing
+        ended = sender.stop(max(1.0, deadline - time.monotonic()))
+        delivered = sender.talk.closed.is_set() or sender.talk.deleted
+        if ended and self._outbox is not None:
+            stream = sender.talk.stream
+            self._emitter.detach()
+            self._outbox.close(stream.segments if stream else [self._outbox.first], delete=delivered)
+        if not delivered and self.config.mode == "online":
+            self._see_that_someone_delivers()
+
+    def _see_that_someone_delivers(self) -> None:
+        if collector_runs(self.state_folder):
+            return
+        try:
+            launch_collector(self.state_folder)
+        except OSError as error:
+            logger.warning(
+                "no collector could be started, events wait in %s: %s", self.state_folder.outbox, error
+            )
+
+    def _summarise(self) -> None:
+        """Tell what was lost, at the end, once."""
+        gaps = self.gaps
+        if gaps:
+            total = sum(last - first + 1 for first, last, _ in gaps)
+            reasons = ", ".join(sorted({reason for _, _, reason in gaps}))
+            logger.warning(
+                "%d of %d events of run %s were not kept: %s", total, self.emitted, self.run.name, reasons
+            )
+
+    # Opening, here and in other processes.
+
+    def _open(self, *, may_raise: bool) -> None:
+        if self.config.mode == "disabled":
+            self._opened = self._emitter.closed = True
+            return
+        self._opened = True
+        hooks.remember(self)
+        try:
+            self.state_folder.make()
+            self._make_outbox()
+        except OSError as error:
+            if may_raise and error.errno not in NO_ROOM:
+                self._closed = True
+                hooks.forget(self)
+                raise
+            logger.warning(
+                "no outbox for run %s, what it emits is counted as a gap until there is one: %s",
+                self.run.name,
+                error,
+            )
+        else:
+            self._emit_open()
+        talk = Conversation(self.id, self._hello, self._emitter.schemas.records)
+        launches = self.config.mode == "online"
+        self._sender = Sender(self.state_folder, self._emitter, talk, self._make_late, launches=launches)
+        self._emitter.on_roll = self._sender.wake.set
+        try:
+            self._sender.start()
+        except RuntimeError:  # the interpreter is shutting down: the exit hook sees to delivery
+            logger.debug("sender not started, the interpreter is shutting down")
+
+    def _open_late(self) -> None:
+        """Open at the first event: in a child, or where this was unpickled. Never raises for the disk."""
+        with self._opening:
+            if not self._opened and not self._closed:
+                self._open(may_raise=False)
+
+    def _make_outbox(self) -> None:
+        limit = self.config.outbox_limit_bytes if self.config.mode == "online" else None
+        self._outbox = Outbox.create(self.state_folder.outbox, self.id, self.uid, self._info(), limit)
+        self._emitter.attach(self._outbox)
+
+    def _make_late(self) -> Outbox | None:
+        """Try again to make the outbox there was no room for; called by the sender."""
+        try:
+            self.state_folder.make()
+            self._make_outbox()
+        except OSError:
+            return None
+        self._emit_open()
+        return self._outbox
+
+    def _emit_open(self) -> None:
+        described = describe.open_event(self.run, self._opened_ns)
+        self._emitter.emit("open", {**self._open_event, **described})
+
+    def _info(self) -> dict[str, Any]:
+        return describe.info(self.run, self.base_dir, self.config.mode, self._opened_ns)
+
+    def _hello(self) -> wire.Hello:
+        return describe.hello(self.run, self.id, self._info())
+
+    def _warn_closed(self) -> None:
+        if not self._warned_closed:
+            self._warned_closed = True
+            logger.warning("run %s is closed: what is emitted now is not kept", self.run.name)
+
+    def _become_child(self) -> None:
+        """In a forked child: drop what was inherited; the first event opens a session of its own."""
+        outbox, sender, closed = self._outbox, self._sender, self._closed
+        self.run = dataclasses.replace(self.run, role="child")
+        self._be_new(0)
+        if outbox is not None:
+            stream = sender.talk.stream if sender else None
+            hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
+        self._closed = self._emitter.closed = closed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        run = dataclasses.replace(self.run, role="child")
+        return _elsewhere, (run, self.base_dir, self.config, self._open_event)
+
+
+def _elsewhere(run: RunIdentity, base_dir: Path, config: AgentConfig, open_event: dict[str, Any]) -> Session:
+    """Return a session of the same run for the process that unpickles one; its first event opens it."""
+    return Session(run, base_dir, config, open_event, lazily=True)

@@ -1,0 +1,65 @@
+"""What the sender does for the emitter at each look, so that log calls make no system call.
+
+Spare segments are made and their pages prepared, pages ahead of the head are made writable again
+(writeback cleans them), full segments that wait are unmapped, and an outbox that found no room on
+the disk is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from neural.tracking import segment
+from neural.tracking.agent.emitter import Emitter
+from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.stream import Stream
+from neural.tracking.agent.touch import populate
+
+logger = logging.getLogger("neural.tracking")
+
+RETRY_OUTBOX_S = 5.0
+MIN_AHEAD_BYTES, MAX_AHEAD_BYTES = 32 << 10, 1 << 20
+
+
+class Upkeep:
+    """The chores of one session's outbox."""
+
+    def __init__(self, emitter: Emitter, make_outbox: Callable[[], Outbox | None]) -> None:
+        self._emitter = emitter
+        self._make_outbox = make_outbox
+        self._retry_at = time.monotonic() + RETRY_OUTBOX_S
+        self._head = 0
+        self._synced = False
+
+    def look(self, stream: Stream | None, now: float) -> Stream | None:
+        """Do what is due; return the stream once there is an outbox."""
+        self._emitter.settle()
+        outbox = self._emitter.outbox
+        if outbox is None:
+            if now < self._retry_at:
+                return None
+            self._retry_at = now + RETRY_OUTBOX_S
+            outbox = self._make_outbox()
+            if outbox is None:
+                return None
+        if stream is None:
+            stream = Stream(self._emitter, outbox)
+        self._prepare(outbox)
+        stream.keep_few_mapped()
+        if not self._synced:
+            self._synced = True
+            outbox.sync_info()
+        return stream
+
+    def _prepare(self, outbox: Outbox) -> None:
+        head, _ = self._emitter.head
+        current = self._emitter.segment
+        if current is None or current.map is None or head < current.base:
+            return
+        if head - current.base > current.size // 2:
+            outbox.make_spare()
+        ahead = min(max(2 * (head - self._head), MIN_AHEAD_BYTES), MAX_AHEAD_BYTES)
+        self._head = head
+        populate(current.map, head - current.base + segment.HEADER_BYTES, ahead)
