@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import eventlines, events, ledgers, segment
-from neural.tracking.collector.store import accounting
+from neural.tracking.collector.store.accounting import lost, others, recovered
 from neural.tracking.collector.store.appendfile import (
     TailFile,
     create_tail,
@@ -51,7 +51,7 @@ class RunWriter:
         known = self._read_ledger()
         self.fresh = known is None  # nothing of this collector's was here
         self._ledger = known or Ledger(uid=uid.hex())
-        self._others = accounting.others(folder, collector)
+        self._others = others(folder, collector)
         self._events = open_events(events_file, self._ledger.events_bytes)
         self._tail_last = self.parts.highest()
         self._tail, whole = self._open_tail()
@@ -60,7 +60,7 @@ class RunWriter:
         self.changed: set[str] = set()  # which views no longer show what is stored
         self.has_points = bool(self.parts.parts) or not self._tail.empty
         if not whole or self._events.size < self._ledger.events_bytes:
-            self._compact_and_check(lost=True)
+            self._compact_and_check(damaged=True)
 
     @property
     def open_sessions(self) -> bool:
@@ -131,7 +131,7 @@ class RunWriter:
         """
         if self._tail.empty:
             return
-        self._compact_and_check(lost=False)
+        self._compact_and_check(damaged=False)
 
     def close(self) -> None:
         """Let go of the files; what was not flushed comes again from the log."""
@@ -144,7 +144,7 @@ class RunWriter:
             return ledgers.read(self._ledger_file)
         except FormatError as error:
             logger.error("%s: %s; it was made again from what is stored", self.folder.name, error)
-            return accounting.recovered(self.folder, self._collector, self.uid)
+            return recovered(self.folder, self._collector, self.uid)
 
     def _open_tail(self) -> tuple[TailFile, bool]:
         """Return the tail cut to its durable size, and whether all that was durable is there."""
@@ -162,14 +162,14 @@ class RunWriter:
             return create_tail(self._tail_file), False
         return TailFile(self._tail_file, bytes.fromhex(ledger.tail_uuid), ledger.tail_bytes), False
 
-    def _compact_and_check(self, *, lost: bool) -> None:
-        """Turn the tail into a part; where something durable is damaged or ``lost``, record it as gaps."""
+    def _compact_and_check(self, *, damaged: bool) -> None:
+        """Turn the tail into a part; record what was durable and is lost, if anything looks ``damaged``."""
         tail = Tail(self._tail.read(), self._tail.uuid)
         self.parts.add(tail, self._ranks())
-        if lost or tail.damages or tail.torn is not None:
+        if damaged or tail.damages or tail.torn is not None:
             logger.error("%s: what was stored is damaged", self.folder.name)
             durable = {session: entry.last for session, entry in self._ledger.sessions.items()}
-            for session, first, last in accounting.lost(self.folder, durable):
+            for session, first, last in lost(self.folder, durable):
                 gap = Gap(first, last, time.time_ns(), "store_damaged")
                 self._append_lines([eventlines.gap_line(session, gap)])
             # The part holds what was in the tail, so the ledger may vouch for all of it.
