@@ -7,7 +7,7 @@ line also has its own dash pattern once a panel holds more than the palette, and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +141,8 @@ def _draw_panel(axes: Axes, quantity: str, curves: Sequence[Curve]) -> None:
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=8, ncols=2 if len(curves) > 4 else 1)
     if remarks:
-        where = {"xy": (1, 1.02), "xycoords": "axes fraction", "ha": "right"}
-        axes.annotate("   ".join(sorted(set(remarks))[:2]), fontsize=7, color=_FAINT, **where)
+        told = "   ".join(sorted(set(remarks))[:2])
+        axes.annotate(told, (1, 1.02), xycoords="axes fraction", ha="right", fontsize=7, color=_FAINT)
 
 
 def _smoothing_window(curve: Curve) -> int:
@@ -179,7 +179,8 @@ def _thin(curve: Curve) -> npt.NDArray[Any]:
     if len(finite) <= MAX_POINTS:
         return finite
     picked = MinMaxLTTBDownsampler().downsample(np.ascontiguousarray(curve.mean[finite]), n_out=MAX_POINTS)
-    return finite[picked.astype(np.int64)]
+    kept: npt.NDArray[Any] = finite[picked.astype(np.int64)]
+    return kept
 
 
 def _spans_decades(curves: Sequence[Curve]) -> bool:
@@ -191,7 +192,7 @@ def _spans_decades(curves: Sequence[Curve]) -> bool:
     return bool(high > 1000 * low)
 
 
-def _style() -> Mapping[str, Any]:
+def _style() -> dict[Any, Any]:
     from cycler import cycler
 
     return {

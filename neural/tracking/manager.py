@@ -56,7 +56,7 @@ class ExperimentManager:
         """
         from neural.tracking.catalogue import opening_of_existing
 
-        if not isinstance(experiment_id, str) or not _ID.fullmatch(experiment_id.lower()):
+        if not _ID.fullmatch(str(experiment_id).lower()):
             return None
         opening = opening_of_existing(self._base_dir, experiment_id.lower())
         return None if opening is None else ExperimentTracker._of(opening)
@@ -81,6 +81,6 @@ class ExperimentManager:
         """
         from neural.tracking.catalogue import delete_run
 
-        if not isinstance(experiment_id, str) or not _ID.fullmatch(experiment_id.lower()):
+        if not _ID.fullmatch(str(experiment_id).lower()):
             return False
         return delete_run(self._base_dir, experiment_id.lower())

@@ -36,7 +36,7 @@ class Opening:
     identity: RunIdentity
     config: AgentConfig
     event: Mapping[str, Any]
-    first_step: int = 0
+    resumes: bool = False  # an existing run: its first log call begins a new attempt
 
 
 class Recorder:
@@ -54,12 +54,17 @@ class Recorder:
         if self.session is None:
             from neural.tracking.agent import open_session
 
+            first_step = 0
+            if self.opening.resumes:
+                first_step = self._begin_attempt()
             opening = self.opening
             self.session = open_session(
-                opening.identity, opening.base_dir, config=opening.config, open_event=dict(opening.event)
+                opening.identity,
+                opening.base_dir,
+                config=opening.config,
+                open_event=opening.event,
+                first_step=first_step,
             )
-            if opening.first_step:
-                self.session.next_step = opening.first_step
             self._gather_metadata(self.session)
         return self.session
 
@@ -79,6 +84,11 @@ class Recorder:
         """Return what ``log_metrics`` is to call from now on: the session's own function."""
         self.refuse_if_ended("metrics")
         return self.open().emit_metrics
+
+    @property
+    def decides(self) -> bool:
+        """Whether the end of this session is its attempt's, as far as this process can know."""
+        return self.opening.identity.rank == 0 and self.opening.identity.role != "child"
 
     def refuse_if_ended(self, what: str) -> None:
         """Raise TrackingError once the tracker is finished."""
@@ -106,6 +116,16 @@ class Recorder:
         self._await_metadata(METADATA_WAIT_S if timeout_s is None else min(METADATA_WAIT_S, timeout_s / 2))
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return self.session.close(status, error, left)
+
+    def _begin_attempt(self) -> int:
+        """Become the run's next attempt; return the step its default steps go on from."""
+        from neural.tracking.reader import Run
+
+        run = Run(self.opening.folder)
+        attempts = [session.attempt for session in run.facts.sessions.values()]
+        identity = dataclasses.replace(self.opening.identity, attempt=max(attempts, default=0) + 1)
+        self.opening = dataclasses.replace(self.opening, identity=identity, resumes=False)
+        return run.call_count()
 
     def _gather_metadata(self, session: Session) -> None:
         if self.opening.identity.role == "child":

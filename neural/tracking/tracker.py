@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from neural.tracking.config import agent_config
+from neural.tracking.joining import open_run_folder
 from neural.tracking.names import check_metric_name, check_run_name
-from neural.tracking.opening import folder_name, open_run_folder, resolve_base_dir
+from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
 from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
@@ -96,7 +97,7 @@ class ExperimentTracker:
     def _attach(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._view = RunView(recorder)
-        self._emit_metrics = self._emit_first_metrics
+        self._emit_metrics: Callable[..., bool] = self._emit_first_metrics
 
     def __reduce__(self) -> tuple[Any, ...]:
         import dataclasses
@@ -206,23 +207,22 @@ class ExperimentTracker:
     @property
     def metadata(self) -> dict[str, Any]:
         """Where the run ran: command, folder, host, versions, git state; its tags, notes and group."""
-        return self._view.metadata()
+        return self._view.run().metadata
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """All parameters logged so far, by any rank, as one nested dict."""
-        return self._view.params()
+        return self._view.run().params
 
     @property
     def tags(self) -> list[str]:
         """The run's tags, in the order they were added."""
-        return list(self.metadata.get("tags") or [])
+        return self._view.run().tags
 
     @property
     def notes(self) -> str | None:
         """The run's notes; assign a text to replace them."""
-        found = self.metadata.get("notes")
-        return None if found is None else str(found)
+        return self._view.run().notes
 
     @notes.setter
     def notes(self, notes: str) -> None:
@@ -231,18 +231,17 @@ class ExperimentTracker:
     @property
     def group(self) -> str | None:
         """The group given when the run was opened."""
-        found = self.metadata.get("group")
-        return None if found is None else str(found)
+        return self._view.run().group
 
     @property
     def metrics_history(self) -> list[dict[str, Any]]:
         """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics."""
-        return self._view.history()
+        return self._view.run().metrics_history()
 
     @property
     def summary(self) -> dict[str, Any]:
         """Each metric's last, least and greatest value, with status, times and parameters."""
-        return self._view.summary()
+        return self._view.run().summary()
 
     def get_metrics(
         self,
@@ -262,13 +261,13 @@ class ExperimentTracker:
         """
         chosen = name if metric_name is None else metric_name
         if chosen is None:
-            return self._view.history()
-        values: list[Any] = self._view.points(chosen, ranks).value.tolist()
+            return self._view.run().metrics_history()
+        values: list[Any] = self._view.run().metric(chosen, ranks).value.tolist()
         return values
 
     def get_best_metric(
         self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None
-    ) -> tuple[float, int] | tuple[None, None]:
+    ) -> tuple[float, int | None] | tuple[None, None]:
         """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
 
         Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
@@ -276,7 +275,7 @@ class ExperimentTracker:
         chosen = name if metric_name is None else metric_name
         if chosen is None:
             raise TypeError("get_best_metric() needs the metric's name")
-        return self._view.best(chosen, mode)
+        return self._view.run().best_metric(chosen, mode)
 
     def plot_metrics(
         self,

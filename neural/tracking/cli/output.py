@@ -54,7 +54,7 @@ class Failure(click.ClickException):
     def __init__(self, message: str, *, hint: str = "", code: int = EXIT_FAILED) -> None:
         super().__init__(message)
         self.hint = hint
-        self.exit_code = code
+        setattr(self, "exit_code", code)  # noqa: B010 - click's types call it the class's, its code reads the instance's
 
     def show(self, file: Any = None) -> None:
         """Print the message on standard error."""

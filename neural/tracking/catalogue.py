@@ -1,0 +1,138 @@
+"""The runs of a ``base_dir`` as a manager sees them: what there is, finding one, removing one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural.tracking import system
+from neural.tracking.config import agent_config
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.files import atomic_write, inside, read_json
+from neural.tracking.outboxes import collector_holds, has_orphans
+from neural.tracking.reader import Run, find_run, list_runs
+from neural.tracking.recording import Opening
+from neural.tracking.state import State
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.identity import RunIdentity
+
+DELETE_TIMEOUT_S = 15.0
+
+
+def rescue_orphans(base_dir: Path) -> bool:
+    """Start a collector where a process is gone whose events nobody has; return whether one was started.
+
+    Never in ``offline`` or ``disabled`` mode: there the user decides when.
+    """
+    state = State.for_base_dir(base_dir)
+    if not state.outbox.is_dir() or agent_config(base_dir).mode != "online":
+        return False
+    if collector_holds(state) or not has_orphans(state):
+        return False
+    from neural.tracking.agent import launch_collector
+
+    launch_collector(state, base_dir)
+    return True
+
+
+def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
+    """Return what a tracker of this run needs, or None where there is none."""
+    run = find_run(base_dir, experiment_id)
+    if run is None:
+        return None
+    settings = run.settings
+    labels: dict[str, Any] = {"tags": [], "notes": None, "group": None}
+    return Opening(
+        base_dir=base_dir,
+        folder=run.folder,
+        identity=_identity(run),
+        config=agent_config(base_dir),
+        event={**labels, "settings": settings},
+        resumes=True,
+    )
+
+
+def _identity(run: Run) -> RunIdentity:
+    from neural.tracking.agent.identity import RunIdentity
+
+    return RunIdentity(
+        uid=run.uid, name=run.name, rank=0, world_size=1, attempt=1, role="join", key="get_experiment"
+    )
+
+
+def list_entries(base_dir: Path) -> list[dict[str, Any]]:
+    """Return what ``list_experiments`` gives, newest first."""
+    return [run_entry(run) for run in list_runs(base_dir)]
+
+
+def run_entry(run: Run) -> dict[str, Any]:
+    """Return what a list says of a run: from its views where they are current, else from its truth."""
+    metadata, summary = _current_views(run.folder) or (run.metadata, run.summary())
+    wanted = ("status", "start_time", "end_time", "tags", "notes", "group")
+    return {
+        "experiment_name": run.name,
+        "experiment_id": run.id,
+        **{name: metadata.get(name) for name in wanted},
+        "experiment_dir": str(run.folder),
+        "hyperparameters": summary.get("hyperparameters") or {},
+        "summary": summary,
+    }
+
+
+def _current_views(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return metadata and summary of an ended run whose views were made after its last event."""
+    with contextlib.suppress(OSError, ValueError):
+        made_ns = min((folder / name).stat().st_mtime_ns for name in ("metadata.json", "summary.json"))
+        logged_ns = max(path.stat().st_mtime_ns for path in folder.glob("events-*.jsonl"))
+        metadata, summary = read_json(folder / "metadata.json"), read_json(folder / "summary.json")
+        if made_ns > logged_ns and metadata["status"] in ("completed", "failed") and "metrics" in summary:
+            return metadata, summary
+    return None
+
+
+def delete_run(base_dir: Path, experiment_id: str) -> bool:
+    """Remove a run; return whether there was one.
+
+    Raises:
+        CollectorUnreachableError: a collector holds the folder but does not answer.
+        OSError: the folder cannot be removed.
+    """
+    run = find_run(base_dir, experiment_id)
+    if run is None:
+        return False
+    state = State.for_base_dir(base_dir)
+    with contextlib.suppress(CollectorUnreachableError):
+        answer = request(state, "delete", timeout_s=DELETE_TIMEOUT_S, uid=run.uid, dir=run.folder.name)
+        if answer.get("ok"):
+            return True
+        raise OSError(f"the collector could not delete {run.folder}: {answer.get('error')}")
+    if not _delete_alone(state, run):
+        raise CollectorUnreachableError(
+            f"a collector holds {state.root} and does not answer, so {run.folder.name} was not deleted; "
+            f"`ntrack doctor` tells what to do"
+        )
+    return True
+
+
+def _delete_alone(state: State, run: Run) -> bool:
+    """Delete a run while holding the collector's lock, so that none starts meanwhile; False: it is held."""
+    state.make()
+    fd = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if not system.lock_exclusively(fd):
+            return False
+        # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
+        state.tombstones.mkdir(parents=True, exist_ok=True)
+        atomic_write(state.tombstones / run.uid.hex(), b"")
+        folder = inside(state.base_dir, run.folder.name)
+        going = folder.with_name(f".deleted-{run.uid.hex()}")
+        os.rename(folder, going)  # at once, and not half of it should this be interrupted
+        shutil.rmtree(going)
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,61 @@
+"""Finds the run a user names on the command line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from neural.tracking.cli.output import Failure, ago
+from neural.tracking.reader import Run, is_run_folder, list_runs
+
+
+def one_run(base_dir: Path, wanted: str | None) -> Run:
+    """Return the run named by id, the beginning of one, name or folder; None means the newest.
+
+    A name several runs share means the newest of them; the beginning of an id must be unique. A path
+    may lead anywhere: a run that was moved reads as before.
+    """
+    if wanted is not None and (os.sep in wanted or wanted in (".", "..")):
+        if not is_run_folder(Path(wanted)):
+            raise Failure(f"{wanted} is no run folder", hint="one holds a run.json")
+        return Run(Path(os.path.abspath(wanted)))
+    runs = list_runs(base_dir)
+    if not runs:
+        raise no_runs(base_dir)
+    if wanted is None:
+        return runs[0]
+    found = _matching(runs, wanted)
+    if not found:
+        near = difflib.get_close_matches(wanted, [text for run in runs for text in (run.name, run.id)], n=1)
+        hint = f"did you mean {near[0]}?" if near else "`ntrack runs ls` lists them"
+        raise Failure(f"no run {wanted!r} in {base_dir}", hint=hint)
+    if len(found) > 1 and wanted not in (found[0].name, found[0].folder.name):
+        listed = ", ".join(f"{run.id} ({ago(run.start_ns)})" for run in found[:4])
+        raise Failure(f"{wanted!r} is the beginning of {len(found)} runs: {listed}", hint="give more of the id")
+    return found[0]
+
+
+def some_runs(base_dir: Path, wanted: Sequence[str]) -> list[Run]:
+    """Return the runs named, each once, or all where none is."""
+    if not wanted:
+        return list_runs(base_dir)
+    chosen = [one_run(base_dir, name) for name in wanted]
+    return list({run.folder: run for run in chosen}.values())
+
+
+def no_runs(base_dir: Path) -> Failure:
+    """Return what to say where there is nothing."""
+    hint = "give another folder with --base-dir or NTRACK_DIR, or log something first"
+    return Failure(f"no runs in {base_dir}", hint=hint)
+
+
+def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
+    """Return the runs a word may mean, by the first rule that finds any."""
+    low = wanted.lower()
+    return (
+        [run for run in runs if run.id == low]
+        or [run for run in runs if wanted in (run.name, run.folder.name)]
+        or [run for run in runs if len(low) >= 2 and run.id.startswith(low)]
+    )

@@ -1,0 +1,78 @@
+"""A run as a process sees it that no collector answers: the folder, and its own outbox on top.
+
+Only numbers above those the folder has of the session are added, so that each event is seen once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from neural.tracking.events import Decoded, Event, MetricBlock
+from neural.tracking.facts import RunFacts
+from neural.tracking.params import merge_params
+from neural.tracking.points import PointFiles
+from neural.tracking.reader import Run
+from neural.tracking.tails import Stretch
+
+
+class UnstoredRun(Run):
+    """A run folder, and on top of it what one session's outbox holds beyond it."""
+
+    def __init__(self, folder: Path, session: bytes, rank: int, outbox: Sequence[Decoded]) -> None:
+        super().__init__(folder)
+        self._session = session
+        self._rank = rank
+        self._outbox = outbox
+
+    @functools.cached_property
+    def _points(self) -> PointFiles:
+        files: PointFiles = super()._points
+        stretches = files.stretches()
+        mine = [stretch.last for stretch in stretches if stretch.session == self._session]
+        last = max([files.stored.get(self._session, 0), *mine])
+        files.ranks.setdefault(self._session, self._rank)
+        for decoded in self._outbox:
+            fresh = [_above(block, last) for block in decoded.blocks]
+            if blocks := [block for block in fresh if len(block.seq)]:
+                first = min(int(block.seq[0]) for block in blocks)
+                stretches.append(Stretch(self._session, first, last, blocks))
+        return files
+
+    @functools.cached_property
+    def facts(self) -> RunFacts:
+        """What the events lines say, and the events in the outbox after them."""
+        found: RunFacts = super().facts
+        session = found.sessions.get(self._session.hex())
+        highest = 0 if session is None else session.highest
+        for decoded in self._outbox:
+            for event in decoded.events:
+                if event.seq > highest:
+                    _fold(found, event)
+        return found
+
+
+def _above(block: MetricBlock, last: int) -> MetricBlock:
+    which = block.seq > last
+    rows = (block.seq[which], block.time_ns[which], block.step[which], block.values[which])
+    return MetricBlock(block.names, *rows)
+
+
+def _fold(facts: RunFacts, event: Event) -> None:
+    """Add to ``facts`` what an event says that a live tracker may be asked for."""
+    data = event.data
+    if event.kind == "params":
+        facts.params = merge_params(facts.params, data["values"])
+        facts.params_as_text = sorted({*facts.params_as_text, *data["as_text"]})
+    elif event.kind == "metadata":
+        facts.gathered |= data["values"]
+    elif event.kind == "notes":
+        facts.notes = data["notes"]
+    elif event.kind == "open":
+        facts.settings = facts.settings or data["settings"]
+        facts.group = data["group"] if facts.group is None else facts.group
+        facts.notes = data["notes"] if facts.notes is None else facts.notes
+    for tag in data.get("add" if event.kind == "tags" else "tags") or ():
+        if event.kind in ("tags", "open") and tag not in facts.tags:
+            facts.tags.append(tag)

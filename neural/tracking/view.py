@@ -1,0 +1,81 @@
+"""The reading half of a tracker: the run as it is stored, united with what this process logged since.
+
+A read waits until the run folder has what this process emitted, for at most a second, and not at all
+when no collector answers; then what is still in the outbox is added from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from neural.tracking.reader import Run
+    from neural.tracking.recording import Recorder
+
+BARRIER_S = 1.0
+MAX_PANELS = 48
+
+
+class RunView:
+    """Answers what a tracker is asked about its run."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._visible = 0  # up to this number, the folder has this session's events
+
+    def status(self) -> str:
+        """Return the run's status; what this process knows of it needs no look at the disk."""
+        recorder = self._recorder
+        if recorder.ended is not None and recorder.decides:
+            return recorder.ended
+        if recorder.started and recorder.ended is None:
+            return "running"
+        return self.run().status
+
+    def run(self) -> Run:
+        """Return the run as of now."""
+        from neural.tracking.reader import Run
+
+        session = self._recorder.session
+        folder = self._recorder.opening.folder
+        if session is None:
+            return Run(folder)
+        emitted = session.emitted
+        if emitted > self._visible and session.state == "connected" and session.flush(BARRIER_S):
+            self._visible = emitted
+        if emitted <= self._visible:
+            return Run(folder)
+        from neural.tracking.unstored import UnstoredRun
+
+        return UnstoredRun(folder, session.id, session.rank, list(session.unacknowledged()))
+
+    def save_summary(self) -> Path:
+        """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""
+        from neural.tracking import files, views
+
+        run = self.run()
+        for name in ("metrics", "summary"):
+            files.atomic_write(run.folder / f"{name}.json", views.view_text(run, name), durable=False)
+        return run.folder / "summary.json"
+
+    def figure(self, names: Sequence[str] | None, figsize: tuple[float, float] | None) -> Figure:
+        """Return a figure of the named metrics, or of all; of very many, of the first 48."""
+        from neural.tracking.figures import curve_from_points, plot_curves
+
+        run = self.run()
+        known = run.metric_names()
+        if missing := [name for name in names or () if name not in known]:
+            raise KeyError(f"no metric {missing[0]!r} was logged; there are {', '.join(known[:12]) or 'none'}")
+        chosen = known[:MAX_PANELS] if names is None else list(dict.fromkeys(names))
+        curves = []
+        for name in chosen:
+            points = run.metric(name, ranks="all")
+            curves.append(curve_from_points(name, points.step, points.value, points.rank))
+        title = f"{run.name} · {run.id}"
+        if names is None and len(known) > MAX_PANELS:
+            title += f" · {MAX_PANELS} of {len(known)} metrics"
+        return plot_curves(curves, title=title, figsize=figsize)
