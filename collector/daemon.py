@@ -22,6 +22,7 @@ from neural.tracking.state import State
 logger = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_FAILED, EXIT_LEFT = 0, 1, 3
+FAILED_DRAIN_S = 2.0  # after a failure there is little worth waiting for, and a successor may be
 
 
 class Part(Protocol):
@@ -77,7 +78,8 @@ class Daemon:
         self._stop.set()
 
     async def _drain(self, parts: Sequence[Part]) -> bool:
-        deadline = time.monotonic() + self._drain_timeout_s
+        patience_s = self._drain_timeout_s if self.failure is None else FAILED_DRAIN_S
+        deadline = time.monotonic() + patience_s
         clean = True
         for part in parts:
             try:
