@@ -6,16 +6,14 @@ connects hands in a link to talk over, and takes it away.
 
 from __future__ import annotations
 
-import logging
-import threading
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 from neural.tracking import wire
-from neural.tracking.agent.stream import Shipment, Stream
-
-logger = logging.getLogger("neural.tracking")
+from neural.tracking.agent.notice import warn
+from neural.tracking.agent.stream import Shipment
+from neural.tracking.agent.wishes import Wishes
 
 SILENCE_S = 2.0  # without an answer that is due: say HELLO again
 GIVE_UP_S = 10.0  # then the link is of no use
@@ -29,35 +27,22 @@ class Talks(Protocol):
     def send(self, message: wire.Message) -> bool: ...
 
 
-class Request:
-    """Somebody waits until the run folder holds everything up to ``seq``."""
-
-    def __init__(self, seq: int, token: int) -> None:
-        self.seq = seq
-        self.token = token
-        self.sent = False
-        self.done = threading.Event()
-
-
 class Conversation:
     """The state of one session's talk with whichever collector is there.
 
     Args:
+        wishes: what callers ask for, and where they read how it stands.
         session: 16 bytes.
         hello: makes the HELLO of this session.
         records: the session's SCHEMA records so far; only grows.
     """
 
-    def __init__(self, session: bytes, hello: Callable[[], wire.Hello], records: list[bytes]) -> None:
-        self.stream: Stream | None = None
-        self.status = "connecting"
+    def __init__(
+        self, wishes: Wishes, session: bytes, hello: Callable[[], wire.Hello], records: list[bytes]
+    ) -> None:
         self.welcomed = False
-        self.deleted = False  # the run was deleted: nothing is to be sent any more
         self.quiet_until = 0.0  # refused: no use to say HELLO before
-        self.lost: list[tuple[int, int, str]] = []  # told as gaps
-        self.closed = threading.Event()  # the collector has the session's end on disk
-        self.requests: dict[int, Request] = {}
-        self.bye: int | None = None
+        self._wishes = wishes
         self._session, self._hello, self._records = session, hello, records
         self._link: Talks | None = None
         self._log_id = b""
@@ -80,7 +65,7 @@ class Conversation:
         """The link is gone."""
         self._link = None
         self.welcomed = False
-        self.status = "connecting"
+        self._wishes.status = "connecting"
 
     def wants_room(self, now: float) -> bool:
         """Return whether a HELLO waits for the link to take it."""
@@ -89,51 +74,55 @@ class Conversation:
     @property
     def stuck(self) -> bool:
         """Whether more could be sent now than at the last look, because of what was acknowledged."""
-        stream = self.stream
+        stream = self._wishes.stream
         return stream is not None and self._window > 0 and 2 * stream.in_flight_bytes < self._window
 
     def say(self, now: float) -> None:
         """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
-        if self._link is None or self.stream is None or self.deleted:
+        if self._link is None or self._wishes.stream is None or self._wishes.deleted:
             return
         if self.wants_room(now):
             self._hello_sent = self._send(self._hello(), now)
         if not self.welcomed or not self._tell_gap(now):
             return
         self._ship(now)
-        for request in list(self.requests.values()):
-            if not request.sent and request.seq <= self.stream.sent:
+        for request in list(self._wishes.requests.values()):
+            if not request.sent and request.seq <= self._wishes.stream.sent:
                 barrier = wire.Barrier(session=self._session, seq=request.seq, token=request.token)
                 request.sent = self._send(barrier, now)
-        if self.bye is not None and not self._bye_sent and self.stream.acknowledged >= self.bye:
-            self._bye_sent = self._send(wire.Bye(session=self._session, n=self.bye), now)
+        if (
+            self._wishes.bye is not None
+            and not self._bye_sent
+            and self._wishes.stream.acknowledged >= self._wishes.bye
+        ):
+            self._bye_sent = self._send(wire.Bye(session=self._session, n=self._wishes.bye), now)
 
     def hear(self, message: wire.Message, now: float) -> None:
         """Take one message of the collector; one that is for another session is ignored."""
-        if getattr(message, "session", None) != self._session or self.stream is None:
+        if getattr(message, "session", None) != self._session or self._wishes.stream is None:
             return
         self._silent_since = now
         if isinstance(message, wire.Ack):
             if message.log_id == self._log_id and self.welcomed:
                 self._window = message.window
-                self.stream.acknowledge(message.last)
+                self._wishes.stream.acknowledge(message.last)
         elif isinstance(message, wire.Welcome):
             self._on_welcome(message, now)
         elif isinstance(message, wire.Visible):
-            request = self.requests.pop(message.token, None)
+            request = self._wishes.requests.pop(message.token, None)
             if request is not None:
                 request.done.set()
         elif isinstance(message, wire.ByeAck):
-            self.closed.set()
+            self._wishes.closed.set()
         elif isinstance(message, wire.Refuse):
             self._on_refuse(message, now)
-        due = self.stream.in_flight or (self._bye_sent and not self.closed.is_set())
+        due = self._wishes.stream.in_flight or (self._bye_sent and not self._wishes.closed.is_set())
         self._due_since = now if due or (self._hello_sent and not self.welcomed) else None
 
     def is_useless(self, now: float) -> bool:
         """Say HELLO again after silence; return True once the link is better given up."""
         due = self._due_since
-        waiting = any(request.sent for request in self.requests.values())
+        waiting = any(request.sent for request in self._wishes.requests.values())
         if due is None and waiting and now - self._silent_since > 2 * SILENCE_S:
             due = self._silent_since
         if due is not None and now - due > SILENCE_S:
@@ -154,36 +143,34 @@ class Conversation:
         return sent
 
     def _on_welcome(self, message: wire.Welcome, now: float) -> None:
-        assert self.stream is not None
+        assert self._wishes.stream is not None
         asked = not self.welcomed
         if not asked:
-            if message.log_id != self._log_id or message.last > self.stream.sent:
+            if message.log_id != self._log_id or message.last > self._wishes.stream.sent:
                 return
             # Each batch that came too early is answered by a WELCOME: going back once is enough.
             if message.last == self._rewound_to and now - self._rewound_at < REPEATED_WELCOME_S:
                 return
-        self.welcomed, self.status = True, "connected"
+        self.welcomed, self._wishes.status = True, "connected"
         self._log_id, self._window = message.log_id, message.window
         self._rewound_to, self._rewound_at = message.last, now
         self._schemas_sent = 0
         self._bye_sent = False
-        for request in self.requests.values():
+        for request in self._wishes.requests.values():
             request.sent = False
-        self._gap = self.stream.rewind(message.last)
+        self._gap = self._wishes.stream.rewind(message.last)
 
     def _on_refuse(self, message: wire.Refuse, now: float) -> None:
         self._again()
         if message.code == "unknown_session":
             return
         if message.code == "run_deleted":
-            self.deleted = True
-        self.status = f"refused: {message.reason}"
+            self._wishes.deleted = True
+        self._wishes.status = f"refused: {message.reason}"
         self.quiet_until = now + REFUSED_S
         if message.code not in self._said:
             self._said.add(message.code)
-            logger.warning(
-                "the collector refused this session: %s; the data stays in its outbox", message.reason
-            )
+            warn("the collector refused this session: %s; the data stays in its outbox", message.reason)
 
     def _tell_gap(self, now: float) -> bool:
         """Tell of what the outbox no longer has; return whether all such is told."""
@@ -194,14 +181,14 @@ class Conversation:
         told = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
         if not self._send(told, now):
             return False
-        assert self.stream is not None
-        self.stream.shipped(gap)
-        self.lost.append((gap.first, gap.last, reason))
+        assert self._wishes.stream is not None
+        self._wishes.stream.shipped(gap)
+        self._wishes.lost.append((gap.first, gap.last, reason))
         self._gap = None
         return True
 
     def _ship(self, now: float) -> None:
-        stream = self.stream
+        stream = self._wishes.stream
         assert stream is not None
         while stream.in_flight_bytes < self._window or not stream.in_flight:
             found = stream.cut(max(self._window - stream.in_flight_bytes, 0))

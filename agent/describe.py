@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from neural.tracking import __version__, system, wire
-from neural.tracking.agent.identity import RunIdentity
+from neural.tracking import __version__, system
+
+if TYPE_CHECKING:
+    from neural.tracking import wire
+    from neural.tracking.agent.identity import RunIdentity
 
 
 def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[st
         "attempt": run.attempt,
         "role": run.role,
         "pid": os.getpid(),
-        "host": platform.node(),
+        "host": os.uname().nodename,
         "boot_id": system.boot_id(),
         "start_time": system.process_start_ticks(os.getpid()) or 0,
         "opened_ns": opened_ns,
@@ -32,7 +34,9 @@ def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[st
 
 
 def hello(run: RunIdentity, session: bytes, session_info: dict[str, Any]) -> wire.Hello:
-    """Return the HELLO of a session."""
+    """Return the HELLO of a session; for the sender's thread."""
+    from neural.tracking import wire
+
     return wire.Hello(
         protocol=wire.PROTOCOL, version=__version__, session=session, uid=run.uid, info=session_info
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import time
 import weakref
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from neural.tracking.agent.notice import warn
 
 if TYPE_CHECKING:
     from neural.tracking.agent.outbox import Outbox, OutboxSegment
     from neural.tracking.agent.session import Session
-
-logger = logging.getLogger("neural.tracking")
 
 TIMEOUT_S, LAST_TIMEOUT_S = 5.0, 60.0
 MAX_TRACEBACK_BYTES = 64 << 10
@@ -65,7 +63,7 @@ def default_timeout_s() -> float:
 
 
 def _in_container() -> bool:
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
         return True
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 
@@ -118,11 +116,12 @@ def _at_exit() -> None:
     status = "completed" if _failure is None else "failed"
     for session in list(_sessions):
         if timeout_s > TIMEOUT_S and session.acknowledged < session.emitted:
-            logger.warning(
+            warn(
                 "waiting at most %d s for the run to be stored: the collector may end with this process",
                 timeout_s,
             )
         try:
             session.close(status, _failure, max(0.1, deadline - time.monotonic()))
-        except Exception:  # one session's trouble must not keep the others from their end
-            logger.exception("run %s was not closed; a collector will take its outbox", session.run.name)
+        except Exception:  # noqa: BLE001 - one session's trouble must not keep the others from their end
+            name = session.run.name
+            warn("run %s was not closed, a collector will take its outbox", name, with_traceback=True)

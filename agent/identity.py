@@ -8,7 +8,6 @@ a stray ``RANK`` in a shell profile must not make a single process rank 3.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import threading
 from collections import Counter
@@ -16,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from neural.tracking import system
-
-logger = logging.getLogger("neural.tracking")
+from neural.tracking.agent.notice import warn
 
 UID_BYTES = 16
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
@@ -121,7 +119,7 @@ def _find_job(environ: Mapping[str, str]) -> _Job:
     if world_size > 1 and _on_one_node(environ, world_size):
         return _Job("parent", _parent(), ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
     if world_size > 1:
-        logger.warning(
+        warn(
             "WORLD_SIZE is %d but nothing names the job on all nodes; every process opens a run of its own: "
             "set NTRACK_RUN_ID to the same value everywhere",
             world_size,

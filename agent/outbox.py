@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
 import time
 from collections import deque
 from pathlib import Path
@@ -147,7 +146,7 @@ class Outbox:
                 control.close()
             if lock_fd >= 0:
                 os.close(lock_fd)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             raise
 
     def _moved(self, folder: Path) -> None:
@@ -202,7 +201,7 @@ class Outbox:
             item.unmap()
         self.control.close()
         if delete:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
         os.close(self._lock_fd)
 
     def abandon(self, segments: list[OutboxSegment]) -> None:
@@ -232,6 +231,12 @@ class Outbox:
         made = OutboxSegment(path, size, _make_mapping(path, size))
         self.size_bytes += size
         return made
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _segment_bytes(limit_bytes: int | None) -> int:

@@ -8,7 +8,6 @@ another try, and the data waits in the outbox meanwhile.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -16,18 +15,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neural.tracking import system
-from neural.tracking.agent.conversation import Conversation, Request
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.launch import Launcher, collector_runs
+from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.upkeep import Upkeep
+from neural.tracking.agent.wishes import Wishes
 from neural.tracking.files import read_json
 from neural.tracking.state import State
 
 if TYPE_CHECKING:
+    from neural.tracking.agent.conversation import Conversation
     from neural.tracking.agent.link import Link
-
-logger = logging.getLogger("neural.tracking")
 
 BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
 CALM_EVENTS_PER_S = 1000
@@ -38,10 +37,11 @@ MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
 
 
 class Sender:
-    """Ships one session. :meth:`request`, :meth:`say_bye` and :meth:`stop` may come from any thread.
+    """Ships one session, in a thread of its own; to be woken through ``wake``.
 
     Args:
-        talk: what is said; its stream is set here once there is an outbox.
+        wishes: what callers ask for.
+        talk: makes the conversation, in the thread, which imports what it takes.
         make_outbox: tries to make an outbox where there was no room for one; None: still no room.
         launches: whether to start a collector when none runs.
     """
@@ -50,19 +50,20 @@ class Sender:
         self,
         state: State,
         emitter: Emitter,
-        talk: Conversation,
+        wishes: Wishes,
+        talk: Callable[[], Conversation],
         make_outbox: Callable[[], Outbox | None],
         *,
         launches: bool,
     ) -> None:
-        self.talk = talk
         self.wake = system.Wake()
-        self._state, self._emitter = state, emitter
+        self._state, self._emitter, self._wishes = state, emitter, wishes
+        self._make_talk = talk
+        self._talk: Conversation | None = None
         self._upkeep = Upkeep(emitter, make_outbox)
         self._launcher = Launcher(state) if launches else None
         self._link: Link | None = None
         self._endpoint: object = None
-        self._token = 0
         self._stopping = False
         self._warned = False
         self._next_look = self._connect_at = self._launch_at = 0.0
@@ -77,19 +78,6 @@ class Sender:
             RuntimeError: the interpreter is shutting down.
         """
         self._thread.start()
-
-    def request(self, seq: int) -> Request:
-        """Ask to be told when the run folder holds everything up to ``seq``."""
-        self._token += 1
-        request = Request(seq, self._token)
-        self.talk.requests[request.token] = request
-        self.wake.set()
-        return request
-
-    def say_bye(self, n: int) -> None:
-        """Have the session closed at the collector once all ``n`` numbers are acknowledged."""
-        self.talk.bye = n
-        self.wake.set()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread; return whether it ended in time. What was not shipped stays in the outbox."""
@@ -106,9 +94,9 @@ class Sender:
         while not self._stopping:
             try:
                 self._turn()
-            except Exception as error:  # the one border: the training must not suffer from what is here
+            except Exception as error:  # noqa: BLE001 - a border: the training must not suffer for it
                 if not self._warned:
-                    logger.warning("sender failed and goes on every second: %r", error, exc_info=True)
+                    warn("sender failed and goes on every second: %r", error, with_traceback=True)
                     self._warned = True
                 self._disconnect(FAILED_S)
                 self._next_look = time.monotonic() + FAILED_S
@@ -118,26 +106,30 @@ class Sender:
 
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
-        woken = self._wait(max(0.0, self._next_look - time.monotonic()))
+        if self._talk is None:
+            self._talk = self._make_talk()
+        talk = self._talk
+        woken = self._wait(talk, max(0.0, self._next_look - time.monotonic()))
         now = time.monotonic()
         if self._link is not None:
             for message in self._link.receive():
-                self.talk.hear(message, now)
+                talk.hear(message, now)
         look = woken or now >= self._next_look
         if look:
-            self.talk.stream = self._upkeep.look(self.talk.stream, now)
+            self._wishes.stream = self._upkeep.look(self._wishes.stream, now)
             self._next_look = now + self._tick(now)
-        if self._link is None and now >= max(self._connect_at, self.talk.quiet_until):
-            self._connect(now)
+        if self._link is None and now >= max(self._connect_at, talk.quiet_until):
+            self._connect(talk, now)
         if self._link is not None:
-            if look or not self.talk.welcomed or self.talk.stuck:
-                self.talk.say(now)
-            if self.talk.is_useless(now) or (look and self._collector_changed()):
+            if look or not talk.welcomed or talk.stuck:
+                talk.say(now)
+            if talk.is_useless(now) or (look and not talk.welcomed and self._read_endpoint() != self._endpoint):
                 self._disconnect(RECONNECT_S)
 
-    def _wait(self, timeout_s: float) -> bool:
+    def _wait(self, talk: Conversation, timeout_s: float) -> bool:
         if self._link is not None:
-            woken = self._link.wait(self.wake.fd, timeout_s, for_room=self.talk.wants_room(time.monotonic()))
+            for_room = talk.wants_room(time.monotonic())
+            woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
         else:
             import select
 
@@ -156,7 +148,7 @@ class Sender:
             return IDLE_S
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 
-    def _connect(self, now: float) -> None:
+    def _connect(self, talk: Conversation, now: float) -> None:
         """Connect to the collector there is; start one where there is none and data waits."""
         if self._launcher is not None:
             self._launcher.settle()
@@ -168,10 +160,10 @@ class Sender:
             self._endpoint = endpoint
             self._link = Link(address)
             self._launch_wait_s = MIN_LAUNCH_S
-            self.talk.start(self._link, now)
+            talk.start(self._link, now)
             return
         self._connect_at = now + RECONNECT_S
-        if self._launcher is None or self.talk.deleted or not self._data_waits():
+        if self._launcher is None or self._wishes.deleted or not self._data_waits():
             return
         if not self._launcher.starting and now >= self._launch_at:
             self._launch_at = now + self._launch_wait_s * random.uniform(0.75, 1.25)
@@ -181,7 +173,7 @@ class Sender:
             self._connect_at = now + STARTING_S
 
     def _data_waits(self) -> bool:
-        stream = self.talk.stream
+        stream = self._wishes.stream
         return self._emitter.emitted > (stream.acknowledged if stream is not None else 0)
 
     def _read_endpoint(self) -> object:
@@ -190,13 +182,10 @@ class Sender:
         except (OSError, ValueError):
             return None
 
-    def _collector_changed(self) -> bool:
-        """Return whether another collector has taken the place of a silent one."""
-        return not self.talk.welcomed and self._read_endpoint() != self._endpoint
-
     def _disconnect(self, wait_s: float) -> None:
         self._connect_at = time.monotonic() + wait_s * random.uniform(0.75, 1.25)
-        self.talk.stop()
+        if self._talk is not None:
+            self._talk.stop()
         link, self._link = self._link, None
         if link is not None:
             link.close()

@@ -15,26 +15,28 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import logging
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from neural.tracking import events, wire
+from neural.tracking import events
 from neural.tracking.agent import describe, hooks
-from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.identity import RunIdentity
 from neural.tracking.agent.launch import collector_runs, launch_collector
+from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.sender import Sender
+from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.state import State
 
-logger = logging.getLogger("neural.tracking")
+if TYPE_CHECKING:
+    from neural.tracking import wire
+    from neural.tracking.agent.conversation import Conversation
 
 BYE_S = 0.5  # of a close's time, kept for telling the collector
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
@@ -103,6 +105,7 @@ class Session:
         self._opened = self._closed = self._warned_closed = False
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
+        self._wishes = Wishes()
         self._emitter.__init__(  # type: ignore[misc]  # in place: callers hold its bound method
             self.id,
             first_step,
@@ -131,13 +134,13 @@ class Session:
     @property
     def acknowledged(self) -> int:
         """Up to which number the collector has everything on its disk."""
-        stream = self._sender.talk.stream if self._sender else None
+        stream = self._wishes.stream
         return stream.acknowledged if stream is not None else 0
 
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
         """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
-        return [*self._emitter.gaps, *(self._sender.talk.lost if self._sender else ())]
+        return [*self._emitter.gaps, *self._wishes.lost]
 
     @property
     def next_step(self) -> int:
@@ -153,11 +156,11 @@ class Session:
         """How delivery stands, for people: connected, connecting, refused and why, closed."""
         if self._closed:
             return "closed"
-        return self._sender.talk.status if self._sender else "not started"
+        return self._wishes.status
 
     def unacknowledged(self) -> Iterator[events.Decoded]:
         """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
-        stream = self._sender.talk.stream if self._sender else None
+        stream = self._wishes.stream
         if stream is None:
             return
         for piece in stream.copies():
@@ -186,12 +189,13 @@ class Session:
         if self._sender is None or not self._opened or self._pid != os.getpid():
             return self.emitted == 0
         if self._closed:
-            return self._sender.talk.closed.is_set()
-        request = self._sender.request(self.emitted)
+            return self._wishes.closed.is_set()
+        request = self._wishes.ask(self.emitted)
+        self._sender.wake.set()
         try:
             return request.done.wait(max(0.0, deadline - time.monotonic()))
         finally:
-            self._sender.talk.requests.pop(request.token, None)
+            self._wishes.forget(request)
 
     def close(
         self, status: str = "completed", error: str | None = None, timeout_s: float | None = None
@@ -225,11 +229,13 @@ class Session:
     def _deliver(self, sender: Sender, deadline: float) -> bool:
         """Wait for everything to be visible, then tell the collector that this was all."""
         emitted = self.emitted
-        request = sender.request(emitted)
+        request = self._wishes.ask(emitted)
+        sender.wake.set()
         left = max(0.0, deadline - time.monotonic())
         visible = request.done.wait(max(left - BYE_S, left / 2))
-        sender.say_bye(emitted)
-        told = sender.talk.closed.wait(max(0.0, deadline - time.monotonic()))
+        self._wishes.bye = emitted
+        sender.wake.set()
+        told = self._wishes.closed.wait(max(0.0, deadline - time.monotonic()))
         return visible and told
 
     def _let_go(self, sender: Sender, deadline: float) -> None:
@@ -237,9 +243,9 @@ class Session:
         hooks.forget(self)
         self._emitter.on_roll = hooks.nothing
         ended = sender.stop(max(1.0, deadline - time.monotonic()))
-        delivered = sender.talk.closed.is_set() or sender.talk.deleted
+        delivered = self._wishes.closed.is_set() or self._wishes.deleted
         if ended and self._outbox is not None:
-            stream = sender.talk.stream
+            stream = self._wishes.stream
             self._emitter.detach()
             self._outbox.close(stream.segments if stream else [self._outbox.first], delete=delivered)
         if not delivered and self.config.mode == "online":
@@ -251,9 +257,7 @@ class Session:
         try:
             launch_collector(self.state_folder)
         except OSError as error:
-            logger.warning(
-                "no collector could be started, events wait in %s: %s", self.state_folder.outbox, error
-            )
+            warn("no collector could be started, events wait in %s: %s", self.state_folder.outbox, error)
 
     def _summarise(self) -> None:
         """Tell what was lost, at the end, once."""
@@ -261,9 +265,7 @@ class Session:
         if gaps:
             total = sum(last - first + 1 for first, last, _ in gaps)
             reasons = ", ".join(sorted({reason for _, _, reason in gaps}))
-            logger.warning(
-                "%d of %d events of run %s were not kept: %s", total, self.emitted, self.run.name, reasons
-            )
+            warn("%d of %d events of run %s were not kept: %s", total, self.emitted, self.run.name, reasons)
 
     # Opening, here and in other processes.
 
@@ -281,21 +283,26 @@ class Session:
                 self._closed = True
                 hooks.forget(self)
                 raise
-            logger.warning(
+            warn(
                 "no outbox for run %s, what it emits is counted as a gap until there is one: %s",
                 self.run.name,
                 error,
             )
         else:
             self._emit_open()
-        talk = Conversation(self.id, self._hello, self._emitter.schemas.records)
-        launches = self.config.mode == "online"
-        self._sender = Sender(self.state_folder, self._emitter, talk, self._make_late, launches=launches)
+        self._sender = Sender(
+            self.state_folder,
+            self._emitter,
+            self._wishes,
+            self._talk,
+            self._make_late,
+            launches=self.config.mode == "online",
+        )
         self._emitter.on_roll = self._sender.wake.set
         try:
             self._sender.start()
         except RuntimeError:  # the interpreter is shutting down: the exit hook sees to delivery
-            logger.debug("sender not started, the interpreter is shutting down")
+            pass
 
     def _open_late(self) -> None:
         """Open at the first event: in a child, or where this was unpickled. Never raises for the disk."""
@@ -328,18 +335,22 @@ class Session:
     def _hello(self) -> wire.Hello:
         return describe.hello(self.run, self.id, self._info())
 
+    def _talk(self) -> Conversation:
+        from neural.tracking.agent.conversation import Conversation
+
+        return Conversation(self._wishes, self.id, self._hello, self._emitter.schemas.records)
+
     def _warn_closed(self) -> None:
         if not self._warned_closed:
             self._warned_closed = True
-            logger.warning("run %s is closed: what is emitted now is not kept", self.run.name)
+            warn("run %s is closed: what is emitted now is not kept", self.run.name)
 
     def _become_child(self) -> None:
         """In a forked child: drop what was inherited; the first event opens a session of its own."""
-        outbox, sender, closed = self._outbox, self._sender, self._closed
+        outbox, stream, closed = self._outbox, self._wishes.stream, self._closed
         self.run = dataclasses.replace(self.run, role="child")
         self._be_new(0)
         if outbox is not None:
-            stream = sender.talk.stream if sender else None
             hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
         self._closed = self._emitter.closed = closed
 

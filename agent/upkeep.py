@@ -7,7 +7,6 @@ the disk is tried again.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -16,8 +15,6 @@ from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.touch import populate
-
-logger = logging.getLogger("neural.tracking")
 
 RETRY_OUTBOX_S = 5.0
 MIN_AHEAD_BYTES, MAX_AHEAD_BYTES = 32 << 10, 1 << 20
