@@ -1,0 +1,181 @@
+"""``ntrack metrics``: a run's values, for eyes, for scripts and for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from neural.tracking.cli import output
+from neural.tracking.cli.select import one_run
+
+if TYPE_CHECKING:
+    from neural.tracking.points import Columns
+    from neural.tracking.reader import Run
+
+MAX_COLUMNS = 8
+RANKS_HELP = (
+    "Of several ranks: their mean at each step (the default), their min or max, all points, or one rank's."
+)
+# What a spreadsheet takes for a formula when it begins a cell.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class RanksType(click.ParamType):
+    """``mean``, ``min``, ``max``, ``all``, or a rank's number."""
+
+    name = "ranks"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        if value in ("mean", "min", "max", "all"):
+            return str(value)
+        if str(value).isdecimal():
+            return int(value)
+        self.fail(f"{value!r} is none of mean, min, max, all, or a rank's number", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "[mean|min|max|all|RANK]"
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.argument("name", nargs=-1)
+@click.option("--ranks", type=RanksType(), default="mean", help=RANKS_HELP)
+@click.option("--last", "-n", type=click.IntRange(min=1), help="Only the last so many; the table shows 20.")
+@click.option("--all", "everything", is_flag=True, help="Show the whole table.")
+@output.json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, safe to open in a spreadsheet.")
+@output.base_dir_option
+def metrics(
+    run: str | None,
+    name: tuple[str, ...],
+    ranks: str | int,
+    last: int | None,
+    everything: bool,
+    as_json: bool,
+    as_csv: bool,
+    base_dir: Path,
+) -> None:
+    """Print a run's metrics as a table, JSON or CSV.
+
+    RUN is an id, its beginning, a name, or a path to a run folder; without it, the newest run. NAME:
+    only these metrics. JSON maps each metric to its points; CSV has one point a line.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    found = one_run(base_dir, run)
+    names = _chosen(found, name)
+    columns = _read(found, names, ranks)
+    if last is not None:
+        columns = [points.take(slice(-last, None)) for points in columns]
+    if as_json:
+        output.print_json({points.name: list(_points(points)) for points in columns})
+    elif as_csv:
+        _print_csv(columns)
+    else:
+        _print_table(found, columns, None if everything else last or 20)
+
+
+def _chosen(run: Run, wanted: Sequence[str]) -> list[str]:
+    known = run.metric_names()
+    for name in wanted:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:8]) or 'none'}"
+            raise output.Failure(f"run {run.id} has no metric {name!r}", hint=hint)
+    return list(wanted) or known
+
+
+def _read(run: Run, names: Sequence[str], ranks: str | int) -> list[Columns]:
+    from neural.tracking.errors import FormatError
+
+    columns = (
+        TextColumn("reading"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+    )
+    found = []
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=len(names) < 20) as progress:
+        task = progress.add_task("", total=len(names))
+        for name in names:
+            progress.update(task, description=output.text(name[:40]))
+            try:
+                found.append(run.metric(name, ranks=ranks))
+            except FormatError as error:
+                hint = f"`ntrack verify {run.id}` names all damage"
+                raise output.Failure(str(error), hint=hint, code=output.EXIT_INTEGRITY) from error
+            progress.advance(task)
+    return found
+
+
+def _points(points: Columns) -> Iterator[dict[str, Any]]:
+    from neural.tracking.reader import iso_time
+    from neural.tracking.summary import step_or_none
+
+    rows = zip(
+        points.step.tolist(), points.value.tolist(), points.time_ns.tolist(), points.rank.tolist(), strict=True
+    )
+    for step, value, time_ns, rank in rows:
+        yield {
+            "step": step_or_none(step),
+            "value": value,
+            "timestamp": iso_time(time_ns),
+            "rank": None if rank < 0 else rank,
+        }
+
+
+def _print_csv(columns: Sequence[Columns]) -> None:
+    """Print one point a line; text that a spreadsheet would run as a formula is quoted with ``'``."""
+    held = io.StringIO()
+    writer = csv.writer(held, lineterminator="\n")
+    writer.writerow(["metric", "step", "value", "timestamp", "rank"])
+    for points in columns:
+        name = formula_safe(points.name)
+        for point in _points(points):
+            rest = ("" if point[key] is None else point[key] for key in ("step", "value", "timestamp", "rank"))
+            writer.writerow([name, *rest])
+        click.echo(held.getvalue(), nl=False)
+        held.seek(0)
+        held.truncate()
+    click.echo(held.getvalue(), nl=False)
+
+
+def formula_safe(text: str) -> str:
+    """Return ``text`` so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) or text.startswith(_FORMULA) else text
+
+
+def _print_table(run: Run, columns: Sequence[Columns], limit: int | None) -> None:
+    """Print a step a line and a metric a column; a metric that skips steps leaves cells empty."""
+    console = output.stdout()
+    shown = columns[:MAX_COLUMNS]
+    rows: dict[int, dict[str, float]] = {}
+    repeated = False
+    for points in shown:
+        # A step that comes again is a line of its own only in --json and --csv: here the last one counts.
+        repeated = repeated or len(set(points.step.tolist())) < len(points)
+        for step, value in zip(points.step.tolist(), points.value.tolist(), strict=True):
+            rows.setdefault(step, {})[points.name] = value
+    names = [points.name for points in shown]
+    headers = [output.text(name) for name in names]
+    table = output.table("step", *headers, right=("step", *headers), title=f"{output.text(run.name)} {run.id}")
+    steps = sorted(rows)
+    for step in steps if limit is None else steps[-limit:]:
+        cells = [output.number(rows[step][name]) if name in rows[step] else "" for name in names]
+        table.add_row(f"[dim]{step}[/]", *cells)
+    console.print(table)
+    if limit is not None and len(steps) > limit:
+        console.print(f"[dim]the last {limit} of {output.count(len(steps))} steps; --all shows every one[/]")
+    if len(columns) > MAX_COLUMNS:
+        console.print(f"[dim]{MAX_COLUMNS} of {len(columns)} metrics; name those you want, or use --json[/]")
+    if repeated:
+        console.print("[dim]some steps were logged more than once: their last value is shown; --csv has all[/]")

@@ -1,0 +1,253 @@
+"""``ntrack runs``: what there is, one run in full, and taking runs away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+
+from neural.tracking.cli import output
+from neural.tracking.cli.select import no_runs, one_run
+
+if TYPE_CHECKING:
+    from neural.tracking.reader import Run
+
+MAX_SHOWN = 40
+SPARK_POINTS = 200_000
+
+
+@click.command(name="ls")
+@click.option("--status", help="Only runs of this status.")
+@click.option("--tag", help="Only runs with this tag.")
+@click.option("--group", help="Only runs of this group.")
+@click.option("--name", help="Only runs of this name.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="Only so many, the newest.")
+@output.json_option
+@output.base_dir_option
+def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
+    """List the runs, newest first."""
+    from neural.tracking.catalogue import rescue_orphans, run_entry
+    from neural.tracking.reader import list_runs as runs_of
+
+    rescue_orphans(base_dir)
+    entries: list[dict[str, Any]] = []
+    for run in runs_of(base_dir):
+        if limit is not None and len(entries) >= limit:
+            break
+        entry = run_entry(run)
+        if _is_wanted(entry, wanted):
+            entries.append(entry)
+    if as_json:
+        output.print_json(entries)
+        return
+    if not entries:
+        if any(wanted.values()):
+            output.stdout().print("no such runs")
+            return
+        raise no_runs(base_dir)
+    output.stdout().print(_runs_table(entries))
+
+
+def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
+    if wanted["tag"] is not None and wanted["tag"] not in (entry["tags"] or ()):
+        return False
+    fields = {"status": "status", "group": "group", "name": "experiment_name"}
+    return all(wanted[key] is None or wanted[key] == entry[field] for key, field in fields.items())
+
+
+def _runs_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    table = output.table("id", "name", "status", "started", "took", "calls", "last values", "tags",
+                         right=("took", "calls"))  # fmt: skip
+    for entry in entries:
+        summary = entry["summary"]
+        took = summary.get("duration_s")
+        table.add_row(
+            f"[bold]{entry['experiment_id']}[/]",
+            output.text(entry["experiment_name"]),
+            output.status_cell(entry["status"]),
+            output.ago(_nanoseconds(entry["start_time"])),
+            "–" if took is None else output.duration(took),
+            output.count(summary.get("calls", 0)),
+            "  ".join(_last_values(summary.get("metrics") or {})),
+            f"[dim]{output.text(' '.join(entry['tags'] or ()))}[/]",
+        )
+    return table
+
+
+def _last_values(metrics: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
+    """Yield the metrics most worth a glance: those of validation and test, then losses, then the rest."""
+
+    def worth(name: str) -> tuple[int, str]:
+        low = name.lower()
+        kept_apart = any(word in low for word in ("val", "test", "eval"))
+        telling = any(word in low for word in ("acc", "loss", "f1", "auc", "reward"))
+        return (0 if kept_apart and telling else 1 if telling else 2), name
+
+    for name in sorted(metrics, key=worth)[:shown]:
+        yield f"[dim]{output.text(name)}[/] {output.number(_float(metrics[name].get('last')))}"
+
+
+@click.command(name="show")
+@click.argument("run", required=False)
+@output.json_option
+@output.base_dir_option
+def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
+    """Show one run: what it is, its parameters, its metrics.
+
+    RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
+    without it, the newest run.
+    """
+    found = one_run(base_dir, run)
+    if as_json:
+        output.print_json({"metadata": found.metadata, "summary": found.summary(), "path": str(found.folder)})
+        return
+    console = output.stdout()
+    metadata = found.metadata
+    console.print(Panel(_facts(found, metadata), title=_title(found), title_align="left", border_style="dim"))
+    if error := metadata.get("error"):
+        console.print(
+            Panel(output.text(error), title="[red]failed with", title_align="left", border_style="red")
+        )
+    _print_params(console, found)
+    _print_metrics(console, found)
+
+
+def _title(run: Run) -> str:
+    return f"[bold]{output.text(run.name)}[/] {run.id}  {output.status_cell(run.status)}"
+
+
+def _facts(run: Run, metadata: Mapping[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    took = "" if run.end_ns is None else f", took {output.duration((run.end_ns - run.start_ns) / 1e9)}"
+    began = datetime.fromtimestamp(run.start_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    grid.add_row("started", f"{began} ({output.ago(run.start_ns)}){took}")
+    grid.add_row("folder", output.text(run.folder))
+    for name in ("command", "cwd", "host", "python"):
+        if metadata.get(name):
+            grid.add_row(name, output.text(metadata[name]))
+    if git := metadata.get("git"):
+        dirty = " [yellow]with uncommitted changes[/]" if git.get("dirty") else ""
+        grid.add_row(
+            "git",
+            f"{output.text((git.get('commit') or '?')[:10])} {output.text(git.get('branch') or '')}{dirty}",
+        )
+    if packages := metadata.get("packages"):
+        grid.add_row(
+            "packages", output.text(", ".join(f"{name} {version}" for name, version in packages.items()))
+        )
+    if len(metadata.get("ranks") or ()) > 1:
+        grid.add_row("ranks", str(len(metadata["ranks"])))
+    if metadata.get("attempts", 1) > 1:
+        grid.add_row("attempts", str(metadata["attempts"]))
+    for name in ("tags", "group", "notes"):
+        if value := metadata.get(name):
+            grid.add_row(name, output.text(" ".join(value) if isinstance(value, list) else value))
+    lost = [
+        f"{last - first + 1} events: {reason}" for gaps in run.gaps.values() for first, last, reason in gaps
+    ]
+    if lost:
+        grid.add_row("gaps", f"[yellow]{output.text('; '.join(lost[:5]))}[/] [dim](see `ntrack verify`)[/]")
+    for damage in run.damages[:5]:
+        grid.add_row("damaged", f"[red]{output.text(damage)}[/]")
+    return grid
+
+
+def _print_params(console: Console, run: Run) -> None:
+    from neural.tracking.params import flat_params
+
+    params = flat_params(run.params)
+    if not params:
+        return
+    table = output.table("parameter", "value")
+    as_text = set(run.metadata.get("hyperparameters_as_text") or ())
+    for name, value in list(params.items())[:MAX_SHOWN]:
+        mark = " [dim](as text)[/]" if name in as_text else ""
+        table.add_row(output.text(name), output.text(value) + mark)
+    console.print(table)
+    if len(params) > MAX_SHOWN:
+        console.print(f"[dim]and {len(params) - MAX_SHOWN} more in hyperparameters.json[/]")
+
+
+def _print_metrics(console: Console, run: Run) -> None:
+    from neural.tracking.errors import FormatError
+
+    stats = run.metric_stats()
+    if not stats:
+        console.print("[dim]no metrics[/]")
+        return
+    table = output.table("metric", "last", "min", "at step", "max", "at step ", "points", "course",
+                         right=("last", "min", "at step", "max", "at step ", "points"))  # fmt: skip
+    for name in sorted(stats)[:MAX_SHOWN]:
+        plain = stats[name].plain()
+        try:
+            course = output.sparkline(run.metric(name).value) if plain["count"] <= SPARK_POINTS else ""
+        except FormatError:
+            course = "[red]damaged[/]"
+        table.add_row(
+            output.text(name),
+            f"[bold]{output.number(plain['last'])}[/]",
+            output.number(plain["min"]),
+            f"[dim]{_step(plain['min_step'])}[/]",
+            output.number(plain["max"]),
+            f"[dim]{_step(plain['max_step'])}[/]",
+            output.count(plain["count"]),
+            f"[cyan]{course}[/]",
+        )
+    console.print(Group(table))
+    if len(stats) > MAX_SHOWN:
+        console.print(f"[dim]and {len(stats) - MAX_SHOWN} more; `ntrack metrics {run.id} --json` has all[/]")
+
+
+def _step(step: int | None) -> str:
+    return "–" if step is None else str(step)
+
+
+@click.command(name="rm")
+@click.argument("run", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.base_dir_option
+def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
+    """Remove runs, with all their files.
+
+    Asks first. A name several runs share means only the newest of them. What a process still logs to
+    a removed run becomes a gap.
+    """
+    from neural.tracking.catalogue import delete_run
+    from neural.tracking.errors import CollectorUnreachableError
+
+    chosen = {found.id: found for found in (one_run(base_dir, name) for name in run)}
+    console = output.stdout()
+    for found in chosen.values():
+        if found.folder.parent.resolve() != base_dir.resolve():
+            raise output.Failure(f"{found.folder} is not in {base_dir}", hint="give its folder with --base-dir")
+        calls = output.count(found.call_count())
+        console.print(f"{_title(found)}  [dim]{output.ago(found.start_ns)}, {calls} calls[/]")
+    if not yes:
+        click.confirm(
+            f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good?", abort=True
+        )
+    for found in chosen.values():
+        try:
+            delete_run(base_dir, found.id)
+        except (OSError, CollectorUnreachableError) as error:
+            unreachable = isinstance(error, CollectorUnreachableError)
+            code = output.EXIT_UNREACHABLE if unreachable else output.EXIT_FAILED
+            raise output.Failure(str(error), code=code) from error
+        console.print(f"removed {output.text(found.folder.name)}")
+
+
+def _nanoseconds(time: str | None) -> int | None:
+    return None if time is None else int(datetime.fromisoformat(time).timestamp() * 1e9)
+
+
+def _float(value: Any) -> float | None:
+    """Return a number as views write it: NaN and infinities are text there."""
+    return None if value is None else float(value)

@@ -1,0 +1,160 @@
+"""``ntrack verify``: counts what is stored against what was emitted, and says what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from neural.tracking.cli import output
+from neural.tracking.cli.select import no_runs, some_runs
+
+if TYPE_CHECKING:
+    from neural.tracking.verify import Report, RunReport, SessionReport, Spans
+
+_VERDICTS = {
+    0: "[green]✓ all is there[/]",
+    3: "[yellow]… on its way[/]",
+    6: "[red]✗ not all is there[/]",
+}
+
+
+@click.command()
+@click.argument("run", nargs=-1)
+@output.json_option
+@output.base_dir_option
+def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
+    """Prove that everything emitted is stored, or name what is not.
+
+    Without RUN: every run, with what the log and the outboxes still hold. RUN is an id, its
+    beginning, a name, or a path to a run folder, also one that was moved.
+
+    Each session's events are numbered 1, 2, 3 …; every number has to be stored exactly once, or be
+    in a recorded gap that says why. Exit code 0: so it is. 3: some are still on their way. 6: some
+    are missing or doubled, or bytes are damaged.
+    """
+    report = _examine(base_dir, run, quiet=as_json)
+    if as_json:
+        output.print_json({"exit_code": report.exit_code, **_plain(asdict(report))})
+    else:
+        _print_report(report)
+    if report.exit_code:
+        output.leave(report.exit_code)
+
+
+def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
+    from neural.tracking.errors import FormatError
+    from neural.tracking.pending import find_pending
+    from neural.tracking.verify import Report, RunReport, account
+
+    runs = some_runs(base_dir, wanted)
+    waiting = find_pending(base_dir)
+    report = Report(notes=list(waiting.notes))
+    columns = (
+        TextColumn("verifying"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=len(runs))
+        for run in runs:
+            progress.update(task, description=output.text(run.folder.name))
+            try:
+                report.runs.append(account(run.folder, waiting.runs.pop(run.uid, {})))
+            except (OSError, FormatError) as error:
+                report.runs.append(RunReport(run.folder, damages=[f"cannot be read: {error}"]))
+            progress.advance(task)
+    if not wanted:
+        # Runs whose folders are not made yet: all they have is in the log or in outboxes.
+        for uid, counts in waiting.runs.items():
+            folder = Path(base_dir) / waiting.folders.get(uid, uid.hex())
+            report.runs.append(account(folder, counts))
+        if not report.runs:
+            raise no_runs(base_dir)
+    return report
+
+
+def _print_report(report: Report) -> None:
+    console = output.stdout()
+    table = output.table("run", "events", "stored", "gaps", "on its way", "missing", "verdict",
+                         right=("events", "stored", "gaps", "on its way", "missing"))  # fmt: skip
+    for run in report.runs:
+        sessions = run.sessions
+        counts = [
+            sum(session.n for session in sessions),
+            sum(session.stored for session in sessions),
+            sum(last - first + 1 for session in sessions for first, last, _ in session.gaps),
+            sum(_length(session.pending) for session in sessions),
+            sum(_length(session.missing) for session in sessions),
+        ]
+        shown = [
+            output.count(counts[0]),
+            output.count(counts[1]),
+            *(output.count(n) if n else "–" for n in counts[2:]),
+        ]
+        table.add_row(output.text(run.folder.name), *shown, _VERDICTS[run.exit_code])
+    console.print(table)
+    for run in report.runs:
+        for line in _details(run):
+            console.print(f"  [bold]{output.text(run.folder.name)}[/] {line}", soft_wrap=True)
+    for note in report.notes:
+        console.print(f"  [dim]{output.text(note)}[/]", soft_wrap=True)
+    console.print(_verdict(report))
+
+
+def _details(run: RunReport) -> Iterator[str]:
+    """Yield a line for everything about a run that is not simply stored."""
+    for session in run.sessions:
+        who = f"rank {session.rank}, session {session.session[:8]}"
+        for first, last, reason in session.gaps:
+            yield f"[yellow]gap[/] {_span(first, last)}: {output.text(reason)} [dim]({who})[/]"
+        for first, last in session.missing:
+            yield f"[red]missing[/] {_span(first, last)}, and nothing says why [dim]({who})[/]"
+        for first, last in session.doubled:
+            yield f"[red]stored more than once[/] {_span(first, last)} [dim]({who})[/]"
+        if session.pending:
+            yield f"[yellow]on its way[/] {_where(session)} [dim]({who})[/]"
+    for damage in run.damages:
+        yield f"[red]damaged[/] {output.text(damage)}"
+
+
+def _where(session: SessionReport) -> str:
+    spans = [_span(first, last) for first, last in session.pending[:3]]
+    return ", ".join(spans) + (" …" if len(session.pending) > 3 else "")
+
+
+def _verdict(report: Report) -> str:
+    number = len(report.runs)
+    runs = "1 run" if number == 1 else f"{number} runs"
+    if report.exit_code == 0:
+        gaps = any(session.gaps for run in report.runs for session in run.sessions)
+        every = "every event is stored exactly once" + (", or in a gap that says why" if gaps else "")
+        return f"[green]✓[/] {runs}: {every}"
+    if report.exit_code == 3:
+        return (
+            f"[yellow]…[/] {runs}: some events are still on their way; nothing is missing [dim](exit code 3)[/]"
+        )
+    wrong = sum(run.exit_code == 6 for run in report.runs)
+    return f"[red]✗[/] {wrong} of {runs} not as emitted [dim](exit code 6)[/]"
+
+
+def _span(first: int, last: int) -> str:
+    return f"event {first}" if first == last else f"events {first}–{last}"
+
+
+def _length(spans: Spans) -> int:
+    return sum(last - first + 1 for first, last in spans)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
