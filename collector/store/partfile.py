@@ -134,9 +134,11 @@ class PartWriter:
 
 def _texts(texts: Any, codes: Any) -> Any:
     """Return a dictionary column with only the texts it uses: each row group stores its dictionary."""
-    used, compact = np.unique(codes, return_inverse=True)
-    dictionary = pa.array([texts[int(code)] for code in used], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(compact.astype(np.int32)), dictionary)
+    used = np.flatnonzero(np.bincount(codes, minlength=len(texts)))
+    compact = np.zeros(len(texts), np.int32)
+    compact[used] = np.arange(len(used), dtype=np.int32)
+    dictionary = pa.array([texts[code] for code in used.tolist()], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(compact[codes]), dictionary)
 
 
 def _group_spans(rows: Rows) -> Iterator[tuple[int, int]]:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MERGE_COUNT = 8
 MAX_MERGED_ROWS = 16 << 20
-WINDOW_ROWS = 1 << 20
+WINDOW_ROWS = 512 << 10
 KEEP_REPLACED_S = 60.0
 
 
@@ -171,12 +171,12 @@ class PartSet:
 
 
 def _merged(chosen: Sequence[Part]) -> Iterator[Rows]:
-    """Yield the rows of all parts in order, about a million at a time."""
+    """Yield the rows of all parts in order, about half a million at a time."""
     readers = [PartReader(part) for part in chosen]
     try:
         for window in _windows(chosen):
             count = sum(part.groups[group].rows for part in chosen for group in window.groups(part))
-            if window.metric is not None and count > 2 * WINDOW_ROWS:
+            if window.metric is not None and count > WINDOW_ROWS:
                 yield from _large_metric(readers, window)
             else:
                 yield sort(concatenated([rows for reader in readers for rows in _read(reader, window)]))
@@ -249,7 +249,7 @@ def _large_metric(readers: Sequence[PartReader], window: _Window) -> Iterator[Ro
 
 
 def _session_batches(readers: Sequence[PartReader], window: _Window) -> list[set[str]]:
-    """Return all sessions in order, cut so that each batch has about a million rows or one session."""
+    """Return all sessions in order, cut so that each batch has about half a million rows or one session."""
     counts: dict[str, int] = {}
     for reader in readers:
         for group in window.groups(reader.part):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,9 +206,3 @@ def _run_json(session: SessionInfo) -> dict[str, object]:
         "host": str(info.get("host", "")),
         "pid": info["pid"] if isinstance(info.get("pid"), int) else 0,
     }
-
-
-def give_back_memory() -> None:
-    """Hand free memory back to the system, where the C library can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)

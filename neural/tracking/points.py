@@ -104,18 +104,24 @@ class PointFiles:
                     self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
         return self._tails_read
 
-    def pieces(self, metric: str) -> Iterator[Piece]:
-        """Yield the metric's points, of each session in order.
+    def metric(self, name: str) -> Columns:
+        """Return the metric's points: a single session in the order of its numbers, several by time.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
         """
+        stretches = self.stretches()
+        room = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
+        room += sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
+        join = _Join(room)
         for part in self.parts:
-            yield from _part_pieces(part, metric)
-        for stretch in self.stretches():
+            for piece in _part_pieces(part, name):
+                join.add(piece)
+        for stretch in stretches:
             for block in stretch.blocks:
-                if metric in block.names:
-                    yield _block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, metric)
+                if name in block.names:
+                    join.add(_block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, name))
+        return join.columns(name)
 
 
 def started_over(read: Callable[[], T]) -> T:
@@ -177,36 +183,51 @@ def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> 
     )
 
 
-def joined(metric: str, pieces: Iterator[Piece]) -> Columns:
-    """Return the pieces as one: a single session in the order of its numbers, several by time."""
-    found = list(pieces)
-    sessions = tuple(sorted({piece.session for piece in found}))
-    code = {session: index for index, session in enumerate(sessions)}
-    # Stable: pieces of one session are in order already, so that only whole sessions change places.
-    found.sort(key=lambda piece: code[piece.session])
-    sizes = [len(piece.seq) for piece in found]
-    columns = Columns(
-        metric,
-        _concatenated([piece.step for piece in found], np.int64),
-        _concatenated([piece.value for piece in found], np.float64),
-        _concatenated([piece.time_ns for piece in found], np.int64),
-        np.repeat(np.array([piece.rank for piece in found], np.int32), sizes),
-        np.repeat(np.array([code[piece.session] for piece in found], np.int32), sizes),
-        _concatenated([piece.seq for piece in found], np.int64),
-        sessions,
-    )
-    session, seq = columns.session, columns.seq
-    if np.any((session[1:] == session[:-1]) & (seq[1:] < seq[:-1])):  # two schemas in one batch
-        columns = columns.take(np.lexsort((seq, session)))
-    if len(sessions) > 1:
-        columns = columns.take(np.argsort(columns.time_ns, kind="stable"))
-    return columns
+class _Join:
+    """Fills columns piece by piece, into room for the most there can be: untouched pages cost nothing."""
 
+    def __init__(self, room: int) -> None:
+        self._columns = (
+            np.empty(room, np.int64),
+            np.empty(room),
+            np.empty(room, np.int64),
+            np.empty(room, np.int64),
+        )
+        self._sessions: dict[str, int] = {}
+        self._runs: list[tuple[int, int, int]] = []  # session, rank, length
+        self._end = 0
 
-def _concatenated(arrays: list[Array], kind: Any) -> Array:
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate(arrays) if arrays else np.empty(0, kind)
+    def add(self, piece: Piece) -> None:
+        start, self._end = self._end, self._end + len(piece.seq)
+        for column, part in zip(
+            self._columns, (piece.step, piece.value, piece.time_ns, piece.seq), strict=True
+        ):
+            column[start : self._end] = part
+        code = self._sessions.setdefault(piece.session, len(self._sessions))
+        self._runs.append((code, piece.rank, len(piece.seq)))
+
+    def columns(self, metric: str) -> Columns:
+        """Return what was added: a single session in the order of its numbers, several by time."""
+        step, value, time_ns, seq = (column[: self._end] for column in self._columns)
+        sessions = tuple(sorted(self._sessions))
+        place = [sessions.index(session) for session in self._sessions]
+        if len(sessions) <= 1:
+            rank = np.broadcast_to(np.int32(self._runs[0][1] if self._runs else 0), self._end)
+            session = np.broadcast_to(np.int32(0), self._end)
+        else:
+            sizes = [size for _, _, size in self._runs]
+            rank = np.repeat(np.array([rank for _, rank, _ in self._runs], np.int32), sizes)
+            session = np.repeat(np.array([place[code] for code, _, _ in self._runs], np.int32), sizes)
+        columns = Columns(metric, step, value, time_ns, rank, session, seq, sessions)
+        if len(sessions) > 1:
+            # By session first, stable: then equal times stand in the order of session and number.
+            columns = columns.take(np.argsort(session, kind="stable"))
+        session, seq = columns.session, columns.seq
+        if np.any((session[1:] == session[:-1]) & (seq[1:] < seq[:-1])):  # two schemas in one batch
+            columns = columns.take(np.lexsort((seq, session)))
+        if len(sessions) > 1:
+            columns = columns.take(np.argsort(columns.time_ns, kind="stable"))
+        return columns
 
 
 def united(columns: Columns, how: str) -> Columns:

@@ -189,7 +189,7 @@ class Run:
         """
         if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
             raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
-        columns = self._again(lambda: points.joined(name, self._points.pieces(name)))
+        columns = self._again(lambda: self._points.metric(name))
         if isinstance(ranks, int):
             return columns.take(np.flatnonzero(columns.rank == ranks))
         several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())

@@ -49,41 +49,47 @@ class Gathering:
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
-        self._pieces: list[tuple[Array, ...]] = []
+        self._pieces: dict[str, list[Array]] = {column: [] for column in _COLUMNS}
         self.rows = 0
 
     def add(self, session: str, block: MetricBlock) -> None:
         """Take the points of a block; nothing of it is kept by reference."""
         count, width = block.values.shape
-        names = self._names
+        names, pieces = self._names, self._pieces
         ids = np.array([names.setdefault(name, len(names)) for name in block.names], np.int32)
         code = self._sessions.setdefault(session, len(self._sessions))
-        self._pieces.append(
-            (
-                np.repeat(ids, count),
-                np.full(count * width, code, np.int32),
-                block.values.T.ravel(),
-                np.tile(block.step, width),
-                np.tile(block.time_ns, width),
-                np.tile(block.seq.astype(np.int64), width),
-            )
-        )
+        pieces["metric"].append(np.repeat(ids, count))
+        pieces["session"].append(np.full(count * width, code, np.int32))
+        pieces["value"].append(block.values.T.ravel())
+        pieces["step"].append(np.tile(block.step, width))
+        pieces["time"].append(np.tile(block.time_ns, width))
+        pieces["seq"].append(np.tile(block.seq.astype(np.int64), width))
         self.rows += count * width
-        if len(self._pieces) >= _MAX_PIECES:  # many small arrays would weigh more than their content
-            self._pieces = [tuple(map(np.concatenate, zip(*self._pieces, strict=True)))]
+        if len(pieces["seq"]) >= _MAX_PIECES:  # many small arrays would weigh more than their content
+            self._pieces = {column: [np.concatenate(arrays)] for column, arrays in pieces.items()}
 
     def sorted(self) -> Rows:
         """Return everything in the order of a part."""
-        pieces, self._pieces = self._pieces, []
-        columns = [np.concatenate(column) for column in zip(*pieces, strict=True)] if pieces else _nothing()
-        names, sessions = list(self._names), list(self._sessions)
+        if not self.rows:
+            return nothing()
+        # One column after the other, each let go of before the next is copied: this bounds the
+        # store writer's memory.
+        pieces, taken = self._pieces, list[Array]()
+        names, metric = _in_order(list(self._names), np.concatenate(pieces.pop("metric")))
+        sessions, session = _in_order(list(self._sessions), np.concatenate(pieces.pop("session")))
+        seq = np.concatenate(pieces.pop("seq"))
+        order = _order(metric, session, seq, len(sessions))
+        metric, session, seq = metric[order], session[order], seq[order]
+        for column in ("value", "step", "time"):
+            taken.append(np.concatenate(pieces.pop(column))[order])
         self.__init__()  # type: ignore[misc]
-        return sort(Rows(names, sessions, *columns))
+        return Rows(names, sessions, metric, session, *taken, seq)
 
 
-def _nothing() -> list[Array]:
+def nothing() -> Rows:
+    """Return no rows."""
     kinds = (np.int32, np.int32, np.float64, np.int64, np.int64, np.int64)
-    return [np.empty(0, kind) for kind in kinds]
+    return Rows([], [], *(np.empty(0, kind) for kind in kinds))
 
 
 def concatenated(pieces: Sequence[Rows]) -> Rows:
@@ -96,31 +102,28 @@ def concatenated(pieces: Sequence[Rows]) -> Rows:
         session_ids = np.array([sessions.setdefault(s, len(sessions)) for s in piece.sessions], np.int32)
         rest = (piece.value, piece.step, piece.time, piece.seq)
         columns.append((name_ids[piece.metric], session_ids[piece.session], *rest))
-    joined = [np.concatenate(column) for column in zip(*columns, strict=True)] if columns else _nothing()
-    return Rows(list(names), list(sessions), *joined)
+    if not columns:
+        return nothing()
+    return Rows(list(names), list(sessions), *(np.concatenate(c) for c in zip(*columns, strict=True)))
 
 
 def sort(rows: Rows) -> Rows:
     """Return the rows sorted by metric, session, number, with names and sessions in order, too."""
     names, metric = _in_order(rows.names, rows.metric)
     sessions, session = _in_order(rows.sessions, rows.session)
-    key = metric.astype(np.int64) * max(1, len(sessions)) + session
+    order = _order(metric, session, rows.seq, len(sessions))
+    rest = (column[order] for column in (rows.value, rows.step, rows.time, rows.seq))
+    return Rows(names, sessions, metric[order], session[order], *rest)
+
+
+def _order(metric: Array, session: Array, seq: Array, sessions: int) -> Array:
+    key = metric.astype(np.int64) * max(1, sessions) + session
     # Stable, so that rows which came in the order of their numbers stay so: nearly always enough.
     order: Array = np.argsort(key, kind="stable")
-    key, seq = key[order], rows.seq[order]
+    key, seq = key[order], seq[order]
     if bool(np.any((key[1:] == key[:-1]) & (seq[1:] < seq[:-1]))):
-        order = np.lexsort((rows.seq, session, metric))
-        seq = rows.seq[order]
-    return Rows(
-        names,
-        sessions,
-        metric[order],
-        session[order],
-        rows.value[order],
-        rows.step[order],
-        rows.time[order],
-        seq,
-    )
+        order = order[np.lexsort((seq, key))]
+    return order
 
 
 def _in_order(texts: Sequence[str], codes: Array) -> tuple[list[str], Array]:
