@@ -43,7 +43,8 @@ def examine(base_dir: Path) -> Iterator[Finding]:
     yield _folder(base_dir)
     state = State.for_base_dir(base_dir)
     yield _file_system(state)
-    for place in dict.fromkeys((_existing(base_dir), _existing(state.root))):
+    places = {place.stat().st_dev: place for place in (_existing(state.root), _existing(base_dir))}
+    for place in places.values():
         yield from _space(place)
     yield _privacy(state)
     yield _sockets(state)

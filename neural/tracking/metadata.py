@@ -62,7 +62,9 @@ def gather_metadata() -> dict[str, Any]:
 
 
 def _command() -> str:
-    words = getattr(sys, "orig_argv", None) or sys.argv
+    words = sys.orig_argv
+    if "--multiprocessing-fork" in words:  # a spawned child: tell what the user typed, not how it was spawned
+        words = [sys.executable, *sys.argv]
     command = shlex.join(words)
     if len(command.encode("utf-8", "replace")) <= MAX_COMMAND_BYTES:
         return command.encode("utf-8", "backslashreplace").decode()

@@ -27,7 +27,7 @@ RANKS_HELP = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class RanksType(click.ParamType):
+class RanksType(click.ParamType[str | int]):
     """``mean``, ``min``, ``max``, ``all``, or a rank's number."""
 
     name = "ranks"
@@ -73,7 +73,9 @@ def metrics(
     names = _chosen(found, name)
     columns = _read(found, names, ranks)
     if last is not None:
-        columns = [points.take(slice(-last, None)) for points in columns]
+        import numpy as np
+
+        columns = [points.take(np.arange(max(0, len(points) - last), len(points))) for points in columns]
     if as_json:
         output.print_json({points.name: list(_points(points)) for points in columns})
     elif as_csv:

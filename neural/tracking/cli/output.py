@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -164,9 +164,10 @@ def ago(time_ns: int | None) -> str:
     return "just now" if seconds < 2 else f"{duration(seconds)} ago"
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def sparkline(values: Iterable[float], width: int = 24) -> str:
     """Return the course of a metric in one line; a gap where a stretch has no finite value."""
-    if not len(values):
+    values = list(values)
+    if not values:
         return ""
     width = min(width, len(values))
     edges = [round(i * len(values) / width) for i in range(width + 1)]

@@ -27,7 +27,8 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path) -> None:
     runs = some_runs(base_dir, run)
     if not runs:
         raise no_runs(base_dir)
-    changed, failed = [], []
+    changed: list[tuple[Path, str]] = []
+    failed: list[tuple[Path, str]] = []
     columns = (
         TextColumn("rebuilding"),
         BarColumn(bar_width=30),
@@ -41,13 +42,13 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path) -> None:
             try:
                 changed += [(found.folder, path.name) for path in rebuild_run(found.folder)]
             except (OSError, FormatError) as error:
-                failed.append((found.folder, error))
+                failed.append((found.folder, str(error)))
             progress.advance(task)
     console = output.stdout()
     for folder, name in changed:
         console.print(f"[cyan]made anew[/] {output.text(folder.name)}/{name}", soft_wrap=True)
-    for folder, error in failed:
-        console.print(f"[red]✗[/] {output.text(folder.name)}: {output.text(error)}", soft_wrap=True)
+    for folder, why in failed:
+        console.print(f"[red]✗[/] {output.text(folder.name)}: {output.text(why)}", soft_wrap=True)
     same = "all views were right already" if not changed else f"{len(changed)} views made anew"
     console.print(f"{len(runs) - len(failed)} of {len(runs)} runs rebuilt, {same}")
     if failed:

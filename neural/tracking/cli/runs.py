@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, Group
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
@@ -188,7 +188,7 @@ def _print_metrics(console: Console, run: Run) -> None:
     for name in sorted(stats)[:MAX_SHOWN]:
         plain = stats[name].plain()
         try:
-            course = output.sparkline(run.metric(name).value) if plain["count"] <= SPARK_POINTS else ""
+            course = output.sparkline(run.metric(name).value.tolist()) if plain["count"] <= SPARK_POINTS else ""
         except FormatError:
             course = "[red]damaged[/]"
         table.add_row(
@@ -201,7 +201,9 @@ def _print_metrics(console: Console, run: Run) -> None:
             output.count(plain["count"]),
             f"[cyan]{course}[/]",
         )
-    console.print(Group(table))
+    console.print(table)
+    if len(run.metadata["ranks"]) > 1:
+        console.print("[dim]values are over all ranks, the course is their mean[/]")
     if len(stats) > MAX_SHOWN:
         console.print(f"[dim]and {len(stats) - MAX_SHOWN} more; `ntrack metrics {run.id} --json` has all[/]")
 

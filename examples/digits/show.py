@@ -1,0 +1,87 @@
+"""What the demo prints: progress while the ranks train, then the run as it was stored."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from neural.tracking import ExperimentManager
+
+console = Console()
+
+
+def follow(receivers: Sequence[Connection], epochs: int) -> str | None:
+    """Show one bar for each rank until all are done; return the run's id, None if they disagree."""
+    runs: dict[int, str] = {}
+    columns = (
+        TextColumn("[bold]rank {task.fields[rank]}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("epochs   test loss {task.fields[loss]:.4f}   accuracy {task.fields[accuracy]:.2%}"),
+        TimeElapsedColumn(),
+    )
+    console.print(f"[bold]training[/] on {len(receivers)} processes, logging every step of each into one run")
+    with Progress(*columns, console=console) as progress:
+        bars = {
+            rank: progress.add_task("", total=epochs, rank=rank, loss=float("nan"), accuracy=0.0)
+            for rank in range(len(receivers))
+        }
+        open_pipes = list(receivers)
+        while open_pipes:
+            for pipe in wait(open_pipes):
+                assert isinstance(pipe, Connection)
+                try:
+                    kind, rank, *news = pipe.recv()
+                except EOFError:
+                    open_pipes.remove(pipe)
+                    continue
+                if kind == "run":
+                    runs[rank] = news[0]
+                elif kind == "epoch":
+                    epoch, loss, accuracy = news
+                    progress.update(bars[rank], completed=epoch, loss=loss, accuracy=accuracy)
+    return runs[0] if len(runs) == len(receivers) and len(set(runs.values())) == 1 else None
+
+
+def show_run(base_dir: str, experiment_id: str) -> int:
+    """Print the stored run's summary, where its files are, and what ``ntrack verify`` says of it."""
+    tracker = ExperimentManager(base_dir).get_experiment(experiment_id)
+    if tracker is None:
+        console.print(f"[red]run {experiment_id} is not in {base_dir}")
+        return 1
+    _await_end(tracker)
+    best, step = tracker.get_best_metric("test/accuracy")
+    folder = Path(tracker.experiment_dir)
+    picture = folder / "plots" / "digits.png"
+    picture.parent.mkdir(exist_ok=True)
+    names = ["train/loss", "test/loss", "train/accuracy", "test/accuracy"]
+    tracker.plot_metrics(names).savefig(picture)
+
+    ntrack = [sys.executable, "-m", "neural.tracking.cli"]
+    where = ["--base-dir", base_dir]
+    console.print()
+    subprocess.run([*ntrack, "runs", "show", experiment_id, *where], check=False)
+    if best is not None:
+        console.print(f"\n[bold green]best test accuracy {best:.2%}[/] at step {step} (mean of all ranks)\n")
+    files = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    files.add_row("[bold]run folder", str(folder))
+    files.add_row("[bold]points", str(folder / "metrics") + "/*.parquet")
+    files.add_row("[bold]picture", str(picture))
+    console.print(files)
+    console.print("\n[bold]$ ntrack verify[/]", experiment_id, highlight=False)
+    return subprocess.run([*ntrack, "verify", experiment_id, *where], check=False).returncode
+
+
+def _await_end(tracker: object, timeout_s: float = 10.0) -> None:
+    """Wait until the collector has stored both ranks' ends."""
+    deadline = time.monotonic() + timeout_s
+    while getattr(tracker, "status", None) == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)

@@ -1,0 +1,116 @@
+"""Trains a digit classifier as two data-parallel processes that log into one run.
+
+    python examples/digits/train.py [--epochs N] [--ranks N]
+
+Each process works on its half of every batch, the gradients are averaged, and every process logs
+what it saw with the same code: there is no ``if rank == 0``. The collector starts by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from model import Perceptron, Settings
+from parallel import Ring
+from show import follow, show_run
+
+from neural.tracking import ExperimentTracker
+
+HELD_OUT = 360
+
+
+def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connection) -> None:
+    """Train one rank's share; the same code runs in every process."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(ring.ranks))  # as torchrun sets them
+    images, labels, test_images, test_labels = load_data(settings.seed)
+    model = Perceptron(images.shape[1], settings.hidden, 10, np.random.default_rng(settings.seed))
+    shuffle = np.random.default_rng(settings.seed)  # the same order in every rank
+    noise = np.random.default_rng([settings.seed, rank])
+    velocity = np.zeros_like(model.weights)
+    mine = slice(rank, None, ring.ranks)
+
+    with ExperimentTracker("digits", base_dir=base_dir, tags=["demo"]) as tracker:
+        tracker.log_hyperparameters(settings)
+        news.send(("run", rank, tracker.experiment_id))
+        step = 0
+        for epoch in range(settings.epochs):
+            rate = settings.learning_rate * (1 + np.cos(np.pi * epoch / settings.epochs)) / 2
+            order = shuffle.permutation(len(images))
+            for batch in np.array_split(order, len(order) // settings.batch_size):
+                share = images[batch[mine]]
+                blurred = share + settings.noise * noise.standard_normal(share.shape)
+                loss, accuracy, gradient = model.loss_and_gradient(blurred, labels[batch[mine]])
+                gradient = ring.average(rank, gradient) + settings.weight_decay * model.weights
+                velocity = settings.momentum * velocity - rate * gradient
+                model.weights += velocity
+                tracker.log_metrics(
+                    {"train/loss": loss, "train/accuracy": accuracy, "learning_rate": rate}, step=step
+                )
+                step += 1
+            test_loss, test_accuracy = model.loss_and_accuracy(test_images[mine], test_labels[mine])
+            tracker.log_metrics({"test/loss": test_loss, "test/accuracy": test_accuracy}, step=step)
+            news.send(("epoch", rank, epoch + 1, test_loss, test_accuracy))
+    news.send(("done", rank))
+
+
+def load_data(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return training images and labels, then those kept for the test."""
+    digits = load_digits()
+    order = np.random.default_rng(seed).permutation(len(digits.data))
+    images, labels = digits.data[order] / 16 - 0.5, digits.target[order]
+    return images[HELD_OUT:], labels[HELD_OUT:], images[:HELD_OUT], labels[:HELD_OUT]
+
+
+def run_rank(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connection) -> None:
+    """Train, and let the other ranks go should this one fail."""
+    try:
+        train(rank, settings, base_dir, ring, news)
+    except BaseException:
+        ring.abort()
+        raise
+
+
+def main() -> int:
+    """Start the ranks, show how they do, then show what was stored."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=Settings.epochs)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--base-dir", default=os.environ.get("NTRACK_DIR") or "neural_experiments")
+    given = parser.parse_args()
+    settings = Settings(epochs=given.epochs)
+
+    # One thread of linear algebra for each process: matrices this small only lose by more.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    context = multiprocessing.get_context("spawn")
+    width = Perceptron(64, settings.hidden, 10, np.random.default_rng(0)).weights.size
+    ring = Ring(context, given.ranks, width)
+    receivers, processes = [], []
+    for rank in range(given.ranks):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=run_rank, args=(rank, settings, given.base_dir, ring, sender))
+        process.start()
+        sender.close()  # or the end of the child would not be seen here
+        receivers.append(receiver)
+        processes.append(process)
+    experiment_id = follow(receivers, settings.epochs)
+    for process in processes:
+        process.join()
+    if experiment_id is None or any(process.exitcode for process in processes):
+        print("a training process failed; its traceback is above", file=sys.stderr)
+        return 1
+    return show_run(given.base_dir, experiment_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
