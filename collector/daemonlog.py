@@ -32,7 +32,8 @@ def to_file(path: Path, *, also_stderr: bool = False) -> Iterator[None]:
         root.level = before
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # what it still held had no room
+                handler.close()
 
 
 def _file_handler(path: Path) -> logging.Handler:

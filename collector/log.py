@@ -59,6 +59,10 @@ class LogFailed(Exception):
     """The log can no longer promise anything; nothing more may be acknowledged."""
 
 
+class _GaveUp(Exception):  # noqa: N818 - says what happened
+    """Asked to leave while there was no room; the outboxes have what was not acknowledged."""
+
+
 class Log:
     """A part of the daemon: the append-only segments and the queue in front of them."""
 
@@ -205,6 +209,8 @@ class Log:
                     self._idle.set()
                     continue
                 await self._commit(group)
+        except _GaveUp as error:
+            logger.error("log stopped with %d bytes held: %s", self.held_bytes, error)
         except LogFailed as error:
             self._on_failed(error)
 
@@ -316,5 +322,5 @@ class Log:
                 logger.warning("log segment %s was not cut: %s", self._current.path.name, refused)
         await self._close()
         if self._leaving.is_set():
-            raise LogFailed(f"no room on the disk while leaving: {error}")
+            raise _GaveUp(f"no room on the disk while leaving: {error}")
         await asyncio.sleep(self._retry_s)
