@@ -183,16 +183,14 @@ class StoreSink:
 
 def _folder_names(session: SessionInfo) -> list[str]:
     """Return the names the run's folder may have, the one its session asks for first."""
-    told = session.info.get("dir")
-    name = session.info.get("name")
+    told, name = session.info.get("dir"), session.info.get("name")
     names = [told] if isinstance(told, str) else []
-    for text in (name, "run"):
-        try:
-            names.append(folder_name(check_run_name(text), session.uid))  # type: ignore[arg-type]
-        except (TypeError, InvalidNameError):
-            continue
+    try:
+        names.append(folder_name(check_run_name(name), session.uid))  # type: ignore[arg-type]
+    except (TypeError, InvalidNameError):
+        names.append(folder_name("run", session.uid))
     names.append(f"run_{session.uid.hex()}")
-    return [name for name in names if "/" not in name and not name.startswith(".") and "\0" not in name]
+    return [name for name in names if not set(name) & {"/", "\0"} and not name.startswith(".")]
 
 
 def _run_json(session: SessionInfo) -> dict[str, object]:

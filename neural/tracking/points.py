@@ -47,7 +47,7 @@ class Columns:
     def __len__(self) -> int:
         return len(self.value)
 
-    def take(self, which: Array) -> Columns:
+    def take(self, which: Array | slice) -> Columns:
         """Return the points at these positions, in this order."""
         return Columns(
             self.name,
@@ -187,7 +187,7 @@ class _Join:
     """Fills columns piece by piece, into room for the most there can be: untouched pages cost nothing."""
 
     def __init__(self, room: int) -> None:
-        self._columns = (
+        self._columns: tuple[Array, ...] = (
             np.empty(room, np.int64),
             np.empty(room),
             np.empty(room, np.int64),

@@ -74,16 +74,15 @@ class Gathering:
             return nothing()
         # One column after the other, each let go of before the next is copied: this bounds the
         # store writer's memory.
-        pieces, taken = self._pieces, list[Array]()
+        pieces = self._pieces
         names, metric = _in_order(list(self._names), np.concatenate(pieces.pop("metric")))
         sessions, session = _in_order(list(self._sessions), np.concatenate(pieces.pop("session")))
         seq = np.concatenate(pieces.pop("seq"))
         order = _order(metric, session, seq, len(sessions))
         metric, session, seq = metric[order], session[order], seq[order]
-        for column in ("value", "step", "time"):
-            taken.append(np.concatenate(pieces.pop(column))[order])
+        value, step, time = (np.concatenate(pieces.pop(c))[order] for c in ("value", "step", "time"))
         self.__init__()  # type: ignore[misc]
-        return Rows(names, sessions, metric, session, *taken, seq)
+        return Rows(names, sessions, metric, session, value, step, time, seq)
 
 
 def nothing() -> Rows:
