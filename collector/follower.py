@@ -83,7 +83,7 @@ class Follower:
             return None
         assert self._current is not None
         if self._current.uuid.hex() == durable.uuid:
-            if self._offset > durable.offset:  # the log is an older copy of itself
+            if self._offset > max(durable.offset, segment.HEADER_BYTES):  # the log is an older copy of itself
                 logger.error("position %d was beyond the log's end at %d", self._offset, durable.offset)
                 self._restart()
                 return self._limit(durable)

@@ -1,0 +1,167 @@
+"""One flipped bit anywhere in a run folder: an exact gap or a clear refusal, never a wrong value."""
+
+import random
+
+import pytest
+
+from neural.tracking.collector.store import run as run_module
+from neural.tracking.errors import FormatError
+from neural.tracking.reader import Run
+from neural.tracking.verify import verify_run
+from tests.faults.harness import rounds
+from tests.made_runs import Emitter, applied, folder_of, values
+
+COUNT = 40
+TEXTS = ["first text", "second text"]
+
+
+def made(log, *, compacted):
+    emitter = Emitter().open(tags=["t"]).event("params", values={"lr": 0.25}, as_text=[])
+    log.add(emitter)
+    for i in range(COUNT):
+        emitter.metrics({"loss": float(i), "acc": -float(i)})
+        if i % 10 == 0:
+            log.add(emitter)
+    emitter.event("text", name="n", text=TEXTS[0]).gap(2).event("text", name="n", text=TEXTS[1])
+    log.add(emitter)
+    if compacted:
+        log.add(emitter.end()).bye(emitter)
+    applied(log).close()
+    return folder_of(log, emitter)
+
+
+def positions(size):
+    """Return bit positions to flip: all of them in the long form."""
+    bits = range(8 * size)
+    return bits if rounds(0, 1) else sorted(random.sample(bits, min(len(bits), 200)))
+
+
+def served(folder):
+    """Return everything a reader is told, or the refusal."""
+    run = Run(folder)
+    try:
+        return {
+            "loss": values(run.metric("loss")),
+            "acc": values(run.metric("acc")),
+            "history": run.metrics_history(),
+            "stats": run.metric_stats(),
+            "texts": [text["text"] for text in run.texts()],
+            "params": run.params,
+            "tags": run.tags,
+        }
+    except FormatError:
+        return None
+
+
+def is_part_of(found, whole):
+    """Return whether ``found`` is ``whole`` with some left out."""
+    if isinstance(whole, list):
+        rest = iter(whole)
+        return all(any(item == other for other in rest) for item in found)
+    if isinstance(whole, dict):
+        return all(key in whole and value == whole[key] for key, value in found.items())
+    return found == whole
+
+
+def check_flips(path, folder, *, told):
+    """Flip bits of ``path`` one after the other; ``told``: every flip must be noticed by verify."""
+    whole = served(folder)
+    original = path.read_bytes()
+    assert verify_run(folder).exit_code == 0
+    for bit in positions(len(original)):
+        data = bytearray(original)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        found, report = served(folder), verify_run(folder)
+        where = f"bit {bit % 8} of byte {bit // 8} in {path.name}"
+        if found is not None and found != whole:
+            lists = ("loss", "acc", "history", "texts", "params", "tags")
+            assert all(is_part_of(found[key], whole[key]) for key in lists), where
+            assert report.exit_code == 6, where
+        elif found is None or told(bit // 8):
+            assert report.exit_code == 6, where
+    path.write_bytes(original)
+    assert verify_run(folder).exit_code == 0
+
+
+@pytest.mark.timeout(1800)
+def test_flip_in_the_tail(log):
+    folder = made(log, compacted=False)
+    (path,) = (folder / "metrics").glob("tail-*.seg")
+
+    check_flips(path, folder, told=lambda byte: byte < 64)
+
+
+@pytest.mark.timeout(1800)
+def test_flip_in_a_part(log):
+    folder = made(log, compacted=True)
+    (path,) = (folder / "metrics").glob("part-*.parquet")
+
+    check_flips(path, folder, told=lambda byte: byte >= 4)
+
+
+@pytest.mark.timeout(1800)
+def test_flip_in_the_events_lines(log):
+    folder = made(log, compacted=True)
+    (path,) = folder.glob("events-*.jsonl")
+
+    check_flips(path, folder, told=lambda byte: False)
+
+
+@pytest.mark.timeout(1800)
+def test_flip_in_the_ledger_is_refused(log):
+    folder = made(log, compacted=True)
+    (path,) = folder.glob("ledger-*.json")
+
+    check_flips(path, folder, told=lambda byte: False)
+
+
+def test_damage_in_the_tail_becomes_an_exact_gap_when_the_writer_meets_it(log, monkeypatch):
+    emitter = Emitter().open()
+    sink = applied(log.add(emitter))
+    for i in range(5):
+        log.add(emitter.metrics({"loss": float(i)}))
+    applied(log, sink, sink.position).close()
+    (path,) = (folder_of(log, emitter) / "metrics").glob("tail-*.seg")
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr(run_module, "TAIL_BYTES", 100)
+
+    applied(log.add(emitter.metrics({"loss": 9.0})), start=sink.position).close()
+
+    run = Run(folder_of(log, emitter))
+    assert values(run.metric("loss")) == [0.0, 1.0, 2.0, 3.0, 9.0]
+    assert run.gaps == {emitter.session.hex(): [(6, 6, "store_damaged")]}
+    assert verify_run(run.folder).exit_code == 0
+
+
+def test_tail_with_a_damaged_header_loses_nothing_to_the_writer(log):
+    emitter = Emitter().open().metrics({"loss": 1.0})
+    sink = applied(log.add(emitter))
+    sink.close()
+    (path,) = (folder_of(log, emitter) / "metrics").glob("tail-*.seg")
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+
+    applied(log.add(emitter.metrics({"loss": 2.0})), start=sink.position).close()
+
+    run = Run(folder_of(log, emitter))
+    assert values(run.metric("loss")) == [1.0, 2.0]
+    assert verify_run(run.folder).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["ledger-*.json", "events-*.jsonl", "metrics/tail-*.seg"])
+def test_file_that_vanished_between_two_workers_is_accounted_for(log, name):
+    emitter = Emitter().open().metrics({"loss": 1.0})
+    sink = applied(log.add(emitter))
+    sink.close()
+    (path,) = folder_of(log, emitter).glob(name)
+    path.unlink()
+
+    applied(log.add(emitter.metrics({"loss": 2.0})), start=sink.position).close()
+
+    report = verify_run(folder_of(log, emitter))
+    assert report.exit_code == 0, report
+    assert values(Run(folder_of(log, emitter)).metric("loss"))[-1] == 2.0

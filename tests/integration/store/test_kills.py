@@ -1,0 +1,141 @@
+"""The store writer killed at every step of applying, compacting and merging: nothing lost, nothing doubled."""
+
+import multiprocessing
+import random
+import shutil
+import signal
+
+import pytest
+
+from neural.tracking import segment, views
+from neural.tracking.collector.follower import Follower, Position, read_cursor
+from neural.tracking.collector.store import StoreSink, run
+from neural.tracking.files import write_json
+from neural.tracking.reader import Run
+from neural.tracking.verify import verify_run
+from tests.faults.harness import rounds
+from tests.faults.injection import attach_strace, needs_strace
+from tests.made_runs import Emitter, applied, folder_of, values
+
+STEPS = (
+    "fsync",
+    "fdatasync",
+    "rename",
+    "unlink",
+    "ftruncate",
+    "pwritev",
+    "pwritev2",
+    "pwrite64",
+    "write",
+    "openat",
+)
+BATCHES = 30
+
+# Preloaded, so that a trial costs milliseconds; a fresh interpreter under strace takes seconds.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pyarrow.parquet", "tests.integration.store.test_kills"])
+
+
+def prepared(log):
+    """Return a log with all that a run goes through, so small tails that it compacts and merges."""
+    emitter = Emitter().open(tags=["t"])
+    log.add(emitter)
+    for i in range(BATCHES):
+        emitter.metrics({"loss": float(i), "acc": -float(i)})
+        if i % 5 == 0:
+            emitter.event("text", name="n", text=str(i)).gap(2)
+        log.add(emitter)
+    log.add(emitter.event("params", values={"lr": 0.1}, as_text=[]).end()).bye(emitter)
+    return emitter
+
+
+def work(log, go):
+    """Apply the log as a worker does, batch by batch, with a durable cursor after each flush."""
+    run.TAIL_BYTES = 600
+    go.recv()
+    cursor = log.state.cursors / "store.json"
+    cursor.parent.mkdir(exist_ok=True)
+    sink = StoreSink(log.state)
+    sink.open()
+    follower = Follower(log.state.log, read_cursor(cursor))
+    for step, offset in enumerate(boundaries(log)):
+        if follower.position is not None and offset < follower.position.offset:
+            continue
+        while items := follower.read(Position(log.durable.uuid, offset)):
+            sink.write(items)
+        if step % 5 == 0 or offset == log.durable.offset:
+            sink.flush()
+            if follower.position is not None:
+                write_json(cursor, {"position": list(follower.position)})
+    sink.close()
+
+
+def boundaries(log):
+    """Return where records end, as a collector would tell durable positions."""
+    found = segment.scan(log.path.read_bytes(), log.uuid, base=-64, start=64)
+    return [record.end for record in found]
+
+
+def killed_at(log, call, nth):
+    """Run :func:`work` and kill it at its nth ``call``; return whether it came so far."""
+    here, there = SERVER.Pipe()
+    process = SERVER.Process(target=work, args=(log, there))
+    process.start()
+    tracer = attach_strace(process.pid, calls=[call], nth=nth, signal="SIGKILL")
+    here.send("go")
+    process.join(30)
+    tracer.terminate()
+    tracer.wait()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def check(log, emitter):
+    """Let a second worker finish, then compare every value with what was emitted."""
+    sink = applied(log, start=read_cursor(log.state.cursors / "store.json"))
+    sink.flush()
+    sink.close()
+    stored = Run(folder_of(log, emitter))
+    report = verify_run(stored.folder)
+    assert report.exit_code == 0, report
+    assert [gap[2] for gap in report.sessions[0].gaps] == ["outbox_full"] * (BATCHES // 5)
+    assert values(stored.metric("loss")) == [float(i) for i in range(BATCHES)]
+    assert values(stored.metric("acc")) == [-float(i) for i in range(BATCHES)]
+    assert [text["text"] for text in stored.texts()] == [str(i) for i in range(0, BATCHES, 5)]
+    for name in views.NAMES:
+        assert (stored.folder / f"{name}.json").read_bytes() == views.view_text(stored, name)
+    left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name]
+    assert [name for name in left if not name.startswith(".tmp-")] == []
+
+
+@needs_strace
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("call", STEPS)
+def test_kill_at_any_step_loses_and_doubles_nothing(log, tmp_path, call):
+    emitter = prepared(log)
+    before = tmp_path / "before"
+    shutil.copytree(log.state.base_dir, before, ignore=shutil.ignore_patterns("before"))
+    count = rounds(4, 10_000)
+    tries = range(1, count) if count > 1000 else sorted(random.sample(range(1, 40), count))
+
+    for nth in tries:
+        shutil.rmtree(folder_of(log, emitter), ignore_errors=True)
+        shutil.rmtree(log.state.root)
+        shutil.copytree(before / ".ntrack", log.state.root)
+        reached = killed_at(log, call, nth)
+        check(log, emitter)
+        if not reached:
+            break
+
+
+def test_worker_that_is_not_killed_passes_the_same_check(log):
+    emitter = prepared(log)
+    here, there = SERVER.Pipe()
+    process = SERVER.Process(target=work, args=(log, there))
+    process.start()
+    here.send("go")
+    process.join(30)
+
+    assert process.exitcode == 0
+    assert list(folder_of(log, emitter).glob("metrics/part-*.parquet"))
+    check(log, emitter)
