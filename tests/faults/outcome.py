@@ -1,0 +1,88 @@
+"""What became of runs: waits until all is delivered, reads the values back, lets ``ntrack verify`` prove it."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neural.tracking.errors import TrackingError
+from neural.tracking.outbox_files import TEMPORARY_PREFIX
+from neural.tracking.reader import Run, list_runs
+from neural.tracking.state import State
+from neural.tracking.verify import SessionReport, verify_base
+from tests.faults.disks import Disk
+from tests.faults.harness import wait_until
+
+OUTBOX_FULL, LOG_LOST = "outbox_full", "log_lost"
+
+
+@dataclass
+class Points:
+    """One session's points of one metric, in the order of their numbers."""
+
+    seq: np.ndarray
+    step: np.ndarray
+    value: np.ndarray
+
+
+def only_run(base_dir: Path) -> Run:
+    """Return the one run there is."""
+    (run,) = list_runs(base_dir)
+    return run
+
+
+def wait_settled(base_dir: Path, timeout_s: float = 20.0) -> list[SessionReport]:
+    """Wait until every session has ended and nothing is on its way; return the account of all sessions."""
+    outboxes = State.for_base_dir(base_dir).outbox
+    seen: list[SessionReport] = []
+
+    def waiting() -> list[str]:
+        """Name the outboxes; those of trainers that died while they made them hold nothing."""
+        names = [path.name for path in outboxes.iterdir()] if outboxes.is_dir() else []
+        return [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
+
+    def settled() -> bool:
+        if waiting():
+            return False  # counting is dear; this is not
+        with contextlib.suppress(OSError, TrackingError):  # looked at in the middle of a change
+            seen[:] = [session for run in verify_base(base_dir).runs for session in run.sessions]
+        return bool(seen) and all(s.ended and not s.pending for s in seen)
+
+    try:
+        wait_until(settled, timeout_s, f"all sessions under {base_dir} have ended and are stored")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\noutboxes: {waiting()}\nsessions: {seen}") from None
+    return seen
+
+
+def verify(base_dir: Path, disk: Disk | None = None) -> int:
+    """Return the exit code of ``ntrack verify``; pytest shows what it said where an assert fails."""
+    command = [sys.executable, "-P", "-m", "neural.tracking.cli", "verify", "--base-dir", str(base_dir)]
+    done = subprocess.run(
+        [*(disk.enter if disk else ()), *command, "--json"], capture_output=True, text=True, check=False
+    )
+    print(done.stdout[-4000:], done.stderr[-4000:])
+    assert done.stdout, done.stderr
+    assert json.loads(done.stdout)["exit_code"] == done.returncode
+    return done.returncode
+
+
+def points(run: Run, metric: str) -> dict[str, Points]:
+    """Return the points of a metric by session."""
+    columns = run.metric(metric, ranks="all")
+    found = {}
+    for index, session in enumerate(columns.sessions):
+        own = np.flatnonzero(columns.session == index)
+        own = own[np.argsort(columns.seq[own], kind="stable")]
+        found[session] = Points(columns.seq[own], columns.step[own], columns.value[own])
+    return found
+
+
+def points_of(run: Run, metric: str) -> Points:
+    """Return the points of a metric that only one session logged."""
+    (found,) = points(run, metric).values()
+    return found
