@@ -228,6 +228,8 @@ class Session:
 
     def _deliver(self, sender: Sender, deadline: float) -> bool:
         """Wait for everything to be visible, then tell the collector that this was all."""
+        if self.config.mode == "offline" and not collector_runs(self.state_folder):
+            return False  # nobody will come, and nobody is asked to
         emitted = self.emitted
         request = self._wishes.ask(emitted)
         sender.wake.set()

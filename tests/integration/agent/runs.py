@@ -1,0 +1,61 @@
+"""Sessions in processes of their own, and what they left behind."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from neural.tracking import outbox_files
+from neural.tracking.config import AgentConfig
+from neural.tracking.state import State
+from tests.unit.agent.made import recover
+
+ROOT = Path(__file__).parents[3]
+OFFLINE = AgentConfig(mode="offline")
+
+# How every script begins: a session that starts no collector, so that its outbox stays to be read.
+PROLOGUE = """
+import os, sys, time
+from neural.tracking.agent import choose_run, open_session
+from neural.tracking.config import AgentConfig
+base = sys.argv[1]
+session = open_session(choose_run("probe", {}), base, config=AgentConfig(mode="offline"))
+"""
+
+
+def run_script(script, *arguments, check=True, prologue=PROLOGUE):
+    """Run ``script`` in a fresh interpreter, as a training would be; return the finished process."""
+    done = subprocess.run(
+        [sys.executable, "-c", prologue + script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=50,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def outboxes(base_dir):
+    """Return role to (events, losses) of every outbox that was left; roles are unique or it fails."""
+    found = {}
+    for folder in State.for_base_dir(base_dir).outbox.iterdir():
+        role = outbox_files.read_info(folder).info["role"]
+        assert role not in found
+        found[role] = recover(folder)
+    return found
+
+
+def values(events, name):
+    """Return the values of one metric in the order of their numbers."""
+    return [content[name] for _, _, content in events if name in content]
+
+
+def wait_until(condition, timeout_s=20.0):
+    """Return the first true value of ``condition``."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,313 @@
+"""The sender against a collector that only speaks: what is shipped, freed, and said again."""
+
+import logging
+import os
+import time
+
+import pytest
+
+from neural.tracking import wire
+from neural.tracking.agent import conversation as conversation_module
+from neural.tracking.agent.conversation import Conversation
+from neural.tracking.agent.link import Link
+from neural.tracking.agent.stream import Stream
+from neural.tracking.agent.wishes import Wishes
+from tests.unit.agent.made import UID, FakeCollector, make_emitter
+
+
+@pytest.fixture
+def collector(tmp_path):
+    fake = FakeCollector(tmp_path)
+    yield fake
+    fake.close()
+
+
+class Ship:
+    """A conversation without its thread: the test says when it speaks and when time passes."""
+
+    def __init__(self, folder, collector, **options):
+        self.emitter = make_emitter(folder, **options)
+        self.session = self.emitter._session
+        self.wishes = Wishes()
+        self.wishes.stream = Stream(self.emitter, self.emitter.outbox)
+        self.collector = collector
+        self.talk = Conversation(self.wishes, self.session, self.hello, self.emitter.schemas.records)
+        self.now = 100.0
+        self.link = None
+        self.pipe = self.nobody_wakes, _ = os.pipe()
+        self.connect()
+
+    def hello(self):
+        return wire.Hello(protocol=1, version="0", session=self.session, uid=UID, info={})
+
+    def connect(self):
+        self.talk.stop()
+        if self.link is not None:
+            self.link.close()
+        self.link = Link(self.collector.address)
+        self.talk.start(self.link, self.now)
+
+    def turn(self, until=lambda: False, timeout_s=10.0):
+        """Speak and listen on both sides until something holds, else until all is quiet."""
+        deadline = time.monotonic() + timeout_s
+        quiet = 0
+        while not until() and quiet < 4:
+            assert time.monotonic() < deadline
+            self.talk.say(self.now)
+            served = self.collector.serve(0.02)
+            self.link.wait(self.nobody_wakes, 0.01, for_room=False)
+            heard = list(self.link.receive())
+            for message in heard:
+                self.talk.hear(message, self.now)
+            quiet = 0 if served or heard else quiet + 1
+
+    def close(self):
+        self.link.close()
+        for fd in self.pipe:
+            os.close(fd)
+
+
+@pytest.fixture
+def ship(tmp_path, collector):
+    made = Ship(tmp_path / "outbox", collector)
+    yield made
+    made.close()
+
+
+def emit(ship, count, width=3):
+    for _ in range(count):
+        ship.emitter.emit_metrics({f"m{i}": float(i) for i in range(width)})
+
+
+def stored(collector):
+    return [seq for seq, _, _ in collector.events()]
+
+
+def test_all_is_shipped_and_acknowledged(ship, collector):
+    emit(ship, 500)
+    ship.turn()
+    emit(ship, 500)
+    ship.turn()
+
+    assert stored(collector) == list(range(1, 1001))
+    assert ship.wishes.stream.acknowledged == 1000
+    assert ship.wishes.stream.in_flight_bytes == 0
+
+
+def test_what_is_acknowledged_is_freed(ship, collector):
+    emit(ship, 30_000, width=100)
+    ship.turn()
+
+    files = list(ship.emitter.outbox.folder.glob("*.seg"))
+    assert stored(collector) == list(range(1, 30_001))
+    assert len(ship.wishes.stream.live) == 1
+    assert len(files) <= 3
+
+
+def test_no_more_than_the_window_is_on_the_way(ship, collector):
+    collector.window = 100_000
+    emit(ship, 10_000)
+    ship.turn(until=lambda: ship.talk.welcomed)
+    collector.mute = True
+    ship.talk.say(ship.now)
+
+    assert 0 < ship.wishes.stream.in_flight_bytes <= 100_000
+    collector.mute = False
+    ship.now += 3
+    assert not ship.talk.is_useless(ship.now)
+    ship.turn()
+    assert stored(collector) == list(range(1, 10_001))
+
+
+def test_silence_makes_it_say_hello_and_send_again(ship, collector):
+    emit(ship, 100)
+    ship.turn()
+    collector.mute = True
+    emit(ship, 100)
+    ship.turn()
+    collector.mute = False
+    ship.now += conversation_module.SILENCE_S + 1
+
+    assert not ship.talk.is_useless(ship.now)
+    ship.turn()
+
+    assert stored(collector) == list(range(1, 201))
+    assert sum(isinstance(message, wire.Hello) for message in collector.heard) == 2
+
+
+def test_silence_without_anything_due_is_no_reason_for_anything(ship, collector):
+    emit(ship, 100)
+    ship.turn()
+    ship.now += 1000
+
+    assert not ship.talk.is_useless(ship.now)
+    assert ship.talk.welcomed
+
+
+def test_link_on_which_nobody_ever_answers_is_given_up(ship, collector):
+    collector.mute = True
+    ship.turn()
+
+    ship.now += conversation_module.GIVE_UP_S + 1
+
+    assert ship.talk.is_useless(ship.now)
+
+
+def test_collector_that_forgot_the_session_is_greeted_again_at_once(ship, collector):
+    emit(ship, 100)
+    ship.turn()
+    collector.greeted.clear()
+    emit(ship, 100)
+    ship.turn()
+
+    assert stored(collector) == list(range(1, 201))
+
+
+def test_collector_with_a_new_empty_log_gets_what_is_left_and_the_gap_of_what_is_not(ship, collector):
+    emit(ship, 30_000, width=100)
+    ship.turn()
+    freed = ship.wishes.stream._freed
+    collector.log_id, collector.last, collector.payloads = os.urandom(16), {}, []
+    collector.greeted.clear()
+    emit(ship, 10, width=100)
+    ship.turn()
+
+    assert collector.gaps == [(1, freed, "log_lost")]
+    assert ship.wishes.lost == [(1, freed, "log_lost")]
+    assert stored(collector) == list(range(freed + 1, 30_011))
+
+
+def test_log_restored_from_an_older_copy_gets_the_rest_again(ship, collector):
+    emit(ship, 1000)
+    ship.turn()
+    collector.last[ship.session] = 777
+    collector.payloads = []
+    collector.greeted.clear()
+    emit(ship, 1)
+    ship.turn()
+
+    assert stored(collector) == list(range(778, 1002))
+
+
+def test_schemas_are_sent_again_after_a_welcome(ship, collector):
+    emit(ship, 10)
+    ship.turn()
+    collector.schemas, collector.payloads = {}, []
+    collector.greeted.clear()
+    emit(ship, 10)
+    ship.turn()
+
+    assert stored(collector) == list(range(11, 21))
+
+
+def test_acknowledgement_of_another_log_or_of_what_was_never_sent_frees_nothing(ship, collector):
+    emit(ship, 100)
+    ship.turn(until=lambda: ship.talk.welcomed)
+    known = {"session": ship.session, "window": 1 << 20}
+
+    ship.talk.hear(wire.Ack(log_id=os.urandom(16), last=100, **known), ship.now)
+    ship.talk.hear(wire.Ack(log_id=collector.log_id, last=10**9, **known), ship.now)
+    ship.talk.hear(wire.Ack(log_id=collector.log_id, last=100, session=os.urandom(16), window=9), ship.now)
+
+    assert ship.wishes.stream.acknowledged == 0
+
+
+def test_many_welcomes_for_one_hole_go_back_only_once(ship, collector):
+    emit(ship, 20_000)
+    ship.turn(until=lambda: ship.talk.welcomed)
+    ship.talk.say(ship.now)
+    on_the_way = list(ship.wishes.stream.in_flight)
+    welcome = collector.welcome(ship.session)
+
+    ship.talk.hear(welcome, ship.now)
+    ship.talk.say(ship.now)
+    for _ in range(5):
+        ship.talk.hear(welcome, ship.now)
+
+    assert list(ship.wishes.stream.in_flight) == on_the_way
+
+
+def test_flush_is_answered_once_its_number_was_shipped(ship, collector):
+    emit(ship, 100)
+    request = ship.wishes.ask(100)
+
+    ship.turn()
+
+    assert request.done.is_set()
+    order = [type(message) for message in collector.heard]
+    assert order.index(wire.Data) < order.index(wire.Barrier)
+
+
+def test_flush_survives_a_collector_that_was_restarted(ship, collector):
+    emit(ship, 10)
+    ship.turn()
+    collector.mute = True
+    request = ship.wishes.ask(10)
+    ship.turn()
+    collector.mute = False
+    collector.greeted.clear()
+    ship.now += 60
+
+    ship.talk.is_useless(ship.now)
+    ship.turn()
+
+    assert request.done.is_set()
+
+
+def test_bye_comes_only_after_everything_is_acknowledged(ship, collector):
+    emit(ship, 5000)
+    ship.wishes.bye = 5000
+
+    ship.turn()
+
+    assert ship.wishes.closed.is_set()
+    assert isinstance(collector.heard[-1], wire.Bye)
+    assert collector.ended == {ship.session: 5000}
+
+
+def test_refusal_is_told_once_and_tried_again_a_minute_later(ship, collector, caplog):
+    refusal = wire.Refuse(session=ship.session, code="protocol", reason="speak version 9")
+    emit(ship, 1)
+    with caplog.at_level(logging.WARNING):
+        ship.talk.hear(refusal, ship.now)
+        ship.talk.hear(refusal, ship.now)
+
+    ship.turn()
+    assert collector.heard == []
+    assert caplog.text.count("speak version 9") == 1
+    ship.now += conversation_module.REFUSED_S + 1
+    ship.turn()
+    assert stored(collector) == [1]
+
+
+def test_deleted_run_is_not_sent_any_more(ship, collector):
+    ship.talk.hear(wire.Refuse(session=ship.session, code="run_deleted", reason="gone"), ship.now)
+    emit(ship, 5)
+
+    ship.now += 1000
+    ship.turn()
+
+    assert ship.wishes.deleted
+    assert collector.heard == []
+
+
+def test_dropped_events_travel_as_a_gap_inside_a_batch(tmp_path, collector):
+    ship = Ship(tmp_path / "outbox", collector, limit_bytes=4 << 20)
+    emit(ship, 10_000, width=100)
+    ship.emitter.write_gap()
+
+    ship.turn()
+
+    assert collector.last[ship.session] == 10_000
+    assert ship.wishes.stream.acknowledged == 10_000
+    assert 0 < len(stored(collector)) < 10_000
+    ship.close()
+
+
+def test_unacknowledged_bytes_can_be_read_by_another_thread_without_harm(ship, collector):
+    emit(ship, 30_000)
+
+    data = b"".join(ship.wishes.stream.copies())
+    ship.turn()
+
+    assert len(data) >= sum(map(len, collector.payloads)) - 4096
