@@ -26,6 +26,7 @@ class RunView:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._visible = 0  # up to this number, the folder has this session's events
+        self._first_read = True
 
     def status(self) -> str:
         """Return the run's status; what this process knows of it needs no look at the disk."""
@@ -45,13 +46,19 @@ class RunView:
         if session is None:
             return Run(folder)
         emitted = session.emitted
-        if emitted > self._visible and session.state == "connected" and session.flush(BARRIER_S):
+        if emitted > self._visible and self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
             self._visible = emitted
         if emitted <= self._visible:
             return Run(folder)
         from neural.tracking.unstored import UnstoredRun
 
         return UnstoredRun(folder, session.id, session.rank, list(session.unacknowledged()))
+
+    def _is_worth_a_wait(self, state: str) -> bool:
+        """Whether a collector answers, or may be just about to: the first read comes while one starts."""
+        first, self._first_read = self._first_read, False
+        starting = first and self._recorder.opening.config.mode == "online"
+        return state == "connected" or starting
 
     def save_summary(self) -> Path:
         """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""

@@ -1,0 +1,74 @@
+"""Folders of runs whose collectors are gone when the tests are."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from neural.tracking.collector import commands
+
+ROOT = Path(__file__).parents[3]
+LAUNCHER_VARIABLES = (
+    "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_STEP_ID",
+    "PMIX_NAMESPACE", "NTRACK_RUN_ID", "NTRACK_MODE", "NTRACK_DIR", "NTRACK_STATE_DIR", "NTRACK_FS",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """Whatever started the tests must not choose their runs."""
+    for name in LAUNCHER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A folder of runs of this test's own."""
+    folder = tmp_path / "runs"
+    yield folder
+    if folder.is_dir():
+        commands.stop(folder, timeout_s=15)
+
+
+@pytest.fixture(scope="module")
+def shared_base(tmp_path_factory):
+    """A folder of runs, and a collector, that the module's tests share."""
+    folder = tmp_path_factory.mktemp("shared") / "runs"
+    yield folder
+    if folder.is_dir():
+        commands.stop(folder, timeout_s=15)
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run Python source as a training script of its own; returns the finished process."""
+
+    def run(source, *, check=True, timeout=40, **environ):
+        script = tmp_path / f"script_{len(list(tmp_path.glob('script_*')))}.py"
+        script.write_text(source)
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, **{key: str(value) for key, value in environ.items()}},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def wait_until(condition, timeout_s=10.0, what="the condition"):
+    """Return what ``condition`` returns as soon as it is true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true within {timeout_s} s")
