@@ -23,7 +23,7 @@ class Optimizer(enum.Enum):
     ADAM = 1
 
 
-class Schedule(str, enum.Enum):
+class Schedule(enum.StrEnum):
     COSINE = "cosine"
 
 

@@ -1,0 +1,266 @@
+"""What ntrack prints, and the exit codes scripts rely on."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from neural.tracking import ExperimentManager, ExperimentTracker
+from neural.tracking.cli import main
+from neural.tracking.collector import commands
+from tests.integration.face.conftest import wait_until
+
+FORMULA = "=HYPERLINK(evil)"
+MARKUP = "[red]not markup[/]"
+
+
+def ntrack(*arguments, base=None, code=0, **more):
+    """Run a command, check its exit code and return what it printed."""
+    words = [str(word) for word in arguments] + ([] if base is None else ["-d", str(base)])
+    result = CliRunner().invoke(main, words, **more)
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def stored(shared_base):
+    """Two finished runs; the newer one has odd names and values."""
+    with ExperimentTracker("older", shared_base, tags=["old"], group="g") as tracker:
+        tracker.log_metrics({"loss": 1.0})
+    with ExperimentTracker("newer", shared_base, tags=["new"], notes="a note") as tracker:
+        tracker.log_hyperparameters({"optimizer": {"name": "adam"}, "device": object, MARKUP: MARKUP})
+        for step in range(30):
+            tracker.log_metrics({"val/loss": 1 / (step + 1), FORMULA: step, MARKUP: 1.0}, step=step)
+        tracker.log_metrics({"nan": float("nan"), "inf": float("inf")}, step=30)
+    return tracker
+
+
+@pytest.fixture
+def copied(stored, tmp_path):
+    """A copy of the newer run in a folder without a collector."""
+    folder = tmp_path / "copied" / stored.experiment_dir.name
+    shutil.copytree(stored.experiment_dir, folder)
+    return folder
+
+
+def test_runs_are_listed_newest_first(stored, shared_base):
+    lines = [line for line in ntrack("runs", "ls", base=shared_base).splitlines() if "completed" in line]
+
+    assert "newer" in lines[0]
+    assert "older" in lines[1]
+
+
+def test_list_as_json_is_what_the_manager_says(stored, shared_base):
+    found = json.loads(ntrack("runs", "ls", "--json", base=shared_base))
+
+    assert [run["experiment_name"] for run in found] == ["newer", "older"]
+    assert found[1]["summary"] == ExperimentManager(shared_base).list_experiments()[1]["summary"]
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        (["--tag", "old"], ["older"]),
+        (["--group", "g"], ["older"]),
+        (["--name", "newer"], ["newer"]),
+        (["--status", "failed"], []),
+        (["-n", "1"], ["newer"]),
+    ],
+    ids=str,
+)
+def test_list_shows_only_what_was_asked_for(stored, shared_base, option, names):
+    found = json.loads(ntrack("runs", "ls", "--json", *option, base=shared_base))
+
+    assert [run["experiment_name"] for run in found] == names
+
+
+def test_run_is_shown_in_full(stored, shared_base):
+    shown = ntrack("runs", "show", "newer", base=shared_base)
+
+    for part in (
+        stored.experiment_id,
+        "completed",
+        "optimizer.name",
+        "adam",
+        "(as text)",
+        "val/loss",
+        "a note",
+    ):
+        assert part in shown
+
+
+def test_text_of_users_is_never_taken_for_markup(stored, shared_base):
+    assert MARKUP in ntrack("runs", "show", "newer", base=shared_base)
+    assert MARKUP in ntrack("metrics", "newer", MARKUP, base=shared_base)
+
+
+def test_run_is_found_by_id_its_beginning_name_folder_and_not_at_all(stored, shared_base):
+    run_id = stored.experiment_id
+    for word in (run_id, run_id[:6], "newer", stored.experiment_dir.name, stored.experiment_dir, None):
+        given = [] if word is None else [word]
+        shown = json.loads(ntrack("runs", "show", *given, "--json", base=shared_base))
+        assert shown["metadata"]["experiment_id"] == run_id
+
+
+def test_run_that_is_not_there_brings_the_nearest_name(stored, shared_base):
+    assert "did you mean newer" in ntrack("runs", "show", "newr", base=shared_base, code=1)
+
+
+def test_folder_without_runs_says_so(tmp_path):
+    assert "no runs in" in ntrack("runs", "ls", base=tmp_path, code=1)
+
+
+def test_metrics_table_has_the_last_steps(stored, shared_base):
+    shown = ntrack("metrics", "newer", "val/loss", base=shared_base)
+
+    assert "the last 20 of 30 steps" in shown
+    assert "0.033333" in shown
+
+
+def test_metrics_as_json_keep_every_value_and_no_bare_nan(stored, shared_base):
+    found = json.loads(ntrack("metrics", "newer", "--json", base=shared_base), parse_constant=pytest.fail)
+
+    assert [point["value"] for point in found["val/loss"]] == [1 / (step + 1) for step in range(30)]
+    assert found["nan"][0]["value"] == "NaN"
+    assert found["inf"][0].keys() == {"step", "value", "timestamp", "rank"}
+
+
+def test_metrics_as_csv_have_a_point_a_line_and_no_formula(stored, shared_base):
+    rows = list(csv.DictReader(io.StringIO(ntrack("metrics", "newer", "--csv", base=shared_base))))
+
+    assert [float(row["value"]) for row in rows if row["metric"] == "val/loss"][:2] == [1.0, 0.5]
+    assert {row["metric"] for row in rows} >= {"'" + FORMULA}
+    assert not any(row["metric"].startswith(("=", "+", "-", "@")) for row in rows)
+
+
+def test_only_the_last_points_when_asked(stored, shared_base):
+    found = json.loads(ntrack("metrics", "newer", "val/loss", "--json", "-n", "2", base=shared_base))
+
+    assert [point["step"] for point in found["val/loss"]] == [28, 29]
+
+
+def test_metric_that_is_not_there_brings_the_nearest_name(stored, shared_base):
+    assert "did you mean 'val/loss'" in ntrack("metrics", "newer", "val_loss", base=shared_base, code=1)
+
+
+def test_json_and_csv_at_once_is_wrong_usage(stored, shared_base):
+    ntrack("metrics", "newer", "--json", "--csv", base=shared_base, code=2)
+
+
+def test_unknown_choice_of_ranks_is_wrong_usage(stored, shared_base):
+    assert "median" in ntrack("metrics", "newer", "--ranks", "median", base=shared_base, code=2)
+
+
+def test_verify_proves_finished_runs(stored, shared_base):
+    assert "exactly once" in ntrack("verify", base=shared_base)
+    found = json.loads(ntrack("verify", "newer", "--json", base=shared_base))
+    assert (found["exit_code"], len(found["runs"])) == (0, 1)
+
+
+def test_verify_proves_a_moved_run(copied):
+    assert "exactly once" in ntrack("verify", str(copied), base=copied.parent)
+
+
+def test_verify_names_damage_and_exits_6(copied):
+    (part,) = [*copied.glob("metrics/*.parquet"), *copied.glob("metrics/*.seg")][:1]
+    data = bytearray(part.read_bytes())
+    data[len(data) // 3] ^= 1
+    part.write_bytes(data)
+
+    shown = ntrack("verify", str(copied), base=copied.parent, code=6)
+
+    assert "damaged" in shown
+    assert part.name in shown
+
+
+def test_rebuild_makes_views_as_they_were(copied):
+    views = sorted(copied.glob("*.json"))
+    views = [path for path in views if path.stem in ("metadata", "hyperparameters", "metrics", "summary")]
+    before = {path.name: path.read_bytes() for path in views}
+    for path in views:
+        path.unlink()
+
+    shown = ntrack("runs", "rebuild", base=copied.parent)
+
+    assert {path.name: path.read_bytes() for path in views} == before
+    assert "made anew" in shown
+
+
+def test_run_is_removed_once_confirmed(base):
+    run = ExperimentTracker("gone", base)
+    run.log_metrics({"loss": 1.0})
+    run.finish(timeout=15)
+
+    ntrack("runs", "rm", "gone", base=base, code=1, input="n\n")
+    assert run.experiment_dir.exists()
+    ntrack("runs", "rm", "gone", base=base, input="y\n")
+    assert not run.experiment_dir.exists()
+
+
+def test_status_shows_collector_sessions_and_workers(base):
+    with ExperimentTracker("live", base) as run:
+        run.log_metrics({"loss": 1.0})
+        run.flush(15)
+
+        shown = ntrack("status", base=base)
+        found = json.loads(ntrack("status", "--json", base=base))
+
+    assert "live" in shown
+    assert "store" in shown
+    assert found["collector"]["sessions"][0]["last"] >= 2
+    assert found["waiting"] == []
+
+
+def test_collector_starts_once_tells_its_status_and_stops(base):
+    ntrack("collector", "status", base=base, code=4)
+    assert "started" in ntrack("collector", "start", base=base)
+    pid = commands.status(base)["pid"]
+    assert f"already runs here, pid {pid}" in ntrack("collector", "start", base=base)
+    assert f"pid {pid}" in ntrack("collector", "status", base=base)
+    assert "stopped" in ntrack("collector", "stop", base=base)
+    assert "no collector runs here" in ntrack("collector", "stop", base=base)
+
+
+def test_events_that_wait_for_nobody_are_told_with_exit_code_3(base, run_script):
+    run_script(
+        "from neural.tracking import ExperimentTracker\n"
+        f"ExperimentTracker('left', {str(base)!r}, mode='offline').log_metrics({{'loss': 1.0}})"
+    )
+
+    shown = ntrack("status", base=base, code=3)
+
+    assert "left_" in shown
+    assert "ntrack collector start" in shown
+    assert "being stored" not in ntrack("doctor", base=base, code=1)
+    assert ntrack("verify", base=base, code=3)
+    ntrack("collector", "start", base=base)
+    wait_until(lambda: CliRunner().invoke(main, ["verify", "-d", str(base)]).exit_code == 0, 15)
+
+
+def test_suspended_collector_is_told_apart_from_none(base):
+    ntrack("collector", "start", base=base)
+    pid = commands.status(base)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert "does not answer" in ntrack("status", base=base)
+        assert "it is suspended" in ntrack("doctor", base=base, code=1)
+        ntrack("collector", "status", base=base, code=4)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(base):
+    ExperimentTracker("fine", base).finish(timeout=15)
+
+    assert "nothing is wrong" in ntrack("doctor", base=base)
+    levels = {finding["level"] for finding in json.loads(ntrack("doctor", "--json", base=base))}
+    assert levels == {"ok"}
+
+
+def test_unknown_command_brings_the_nearest(tmp_path):
+    assert "Did you mean 'doctor'" in ntrack("doktor", code=2)
