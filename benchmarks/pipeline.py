@@ -1,0 +1,268 @@
+"""The whole pipeline: events a second to the acknowledgement and into run folders, memory, flush, idle cost.
+
+Run as ``python benchmarks/pipeline.py [--events N] [--only PART]``; needs a quiet machine. Every part
+asserts that nothing was dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from neural.tracking import __version__
+from neural.tracking.agent import choose_run, launch_collector, open_session
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.state import State
+from neural.tracking.verify import verify_base
+
+VALUES = {"loss": 0.25, "accuracy": 0.5, "learning_rate": 0.001}
+MIB = 1 << 20
+
+
+class Watch:
+    """Samples memory and CPU of the collector and its workers while a part runs."""
+
+    def __init__(self, base_dir: Path) -> None:
+        self._state = State.for_base_dir(base_dir)
+        self.peaks: dict[str, int] = {}
+        self.series: dict[str, list[int]] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.1):
+            for name, process in processes(self._state).items():
+                try:
+                    rss = process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+                self.peaks[name] = max(rss, self.peaks.get(name, 0))
+                self.series.setdefault(name, []).append(rss)
+
+    def told(self) -> str:
+        return ", ".join(f"{name} at most {rss / MIB:.0f} MB" for name, rss in sorted(self.peaks.items()))
+
+
+def processes(state: State) -> dict[str, psutil.Process]:
+    """Return the collector and its workers by name; empty while none runs."""
+    try:
+        collector = psutil.Process(json.loads(state.lock.read_bytes())["pid"])
+        found = {"collector": collector}
+        for child in collector.children():
+            words = child.cmdline()
+            if "neural.tracking.collector.worker" in words:
+                found[words[words.index("neural.tracking.collector.worker") + 1]] = child
+        return found
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return {}
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.005)
+
+
+def start_collector(base_dir: Path) -> None:
+    state = State.for_base_dir(base_dir)
+    state.make()
+    launch_collector(state, base_dir)
+
+    def answers() -> bool:
+        try:
+            return bool(request(state, "ping", timeout_s=0.5)["ok"])
+        except CollectorUnreachableError:
+            return False
+
+    wait_until(answers, 20, "a collector answers")
+
+
+def stop_collector(base_dir: Path) -> None:
+    state = State.for_base_dir(base_dir)
+    running = list(processes(state).values())
+    if running:
+        request(state, "stop", timeout_s=30)
+        psutil.wait_procs(running, timeout=30)
+
+
+def sustained(base_dir: Path, events: int) -> None:
+    """One process emits as fast as it can; until acknowledged, and until in the run folder."""
+    start_collector(base_dir)
+    session = open_session(choose_run("sustained", {}), base_dir)
+    wait_until(lambda: session.flush(1), 20, "the session is connected")
+    emit, values = session.emit_metrics, VALUES
+    with Watch(base_dir) as watch:
+        began = time.perf_counter()
+        for _ in range(events):
+            emit(values)
+        emitted_s = time.perf_counter() - began
+        wait_until(lambda: session.acknowledged >= events, 600, "all is acknowledged")
+        acknowledged_s = time.perf_counter() - began
+        if not session.flush(600):
+            raise SystemExit("the store did not take everything")
+        stored_s = time.perf_counter() - began
+        assert session.gaps == []
+        session.close("completed", timeout_s=60)
+    print(f"{events:,} events of 3 metrics, emitted by one process in {emitted_s:.1f} s")
+    print(f"  acknowledged after the disk sync: {events / acknowledged_s:,.0f} events/s")
+    print(f"  into the run folder:              {events / stored_s:,.0f} events/s")
+    print(f"  memory: {watch.told()}")
+    store = watch.series.get("store", [0])
+    thirds = [max(store[i * len(store) // 3 : (i + 1) * len(store) // 3 or 1]) / MIB for i in range(3)]
+    print("  store, peak in each third: " + ", ".join(f"{peak:.0f} MB" for peak in thirds))
+    check(base_dir)
+
+
+def check(base_dir: Path) -> None:
+    report = verify_base(base_dir)
+    gaps = sum(len(s.gaps) for run in report.runs for s in run.sessions)
+    stored = sum(s.stored for run in report.runs for s in run.sessions)
+    print(f"  verify: exit code {report.exit_code}, {stored:,} events stored, {gaps} gaps")
+    if report.exit_code or gaps:
+        raise SystemExit("events are missing")
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from neural.tracking.agent import choose_run, open_session
+base_dir, sessions, events = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+opened = [open_session(choose_run("outage", {}), base_dir) for _ in range(sessions)]
+values = {"loss": 0.25, "accuracy": 0.5, "learning_rate": 0.001}
+for i in range(events):
+    for session in opened:
+        session.emit_metrics(values)
+print("emitted", flush=True)
+sys.stdin.readline()
+for session in opened:
+    assert session.flush(300), session.state
+    assert session.gaps == []
+    session.close("completed", timeout_s=30)
+"""
+
+
+def outage(base_dir: Path, sessions: int, events: int) -> None:
+    """Sessions that emitted while the collector was stopped all come back at once."""
+    start_collector(base_dir)
+    collector = processes(State.for_base_dir(base_dir))["collector"]
+    collector.send_signal(signal.SIGSTOP)
+    children = []
+    try:
+        for _ in range(8):
+            command = [sys.executable, "-c", CHILD, str(base_dir), str(sessions // 8), str(events)]
+            children.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "emitted\n"
+    finally:
+        collector.send_signal(signal.SIGCONT)
+    with Watch(base_dir) as watch:
+        began = time.perf_counter()
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        codes = [child.wait(300) for child in children]
+        took = time.perf_counter() - began
+    total = sessions * events
+    print(f"{sessions} sessions with {events:,} events each, after an outage: all stored in {took:.1f} s")
+    print(f"  {total / took:,.0f} events/s; memory: {watch.told()}")
+    if any(codes):
+        raise SystemExit("a session was not delivered")
+    check(base_dir)
+
+
+def flush_latency(base_dir: Path, count: int) -> None:
+    """One event and a flush, with a pause between: how long until it is in the run folder."""
+    start_collector(base_dir)
+    session = open_session(choose_run("flush", {}), base_dir)
+    session.flush(20)
+    times = []
+    for _ in range(count):
+        time.sleep(0.1)
+        session.emit_metrics(VALUES)
+        began = time.perf_counter()
+        assert session.flush(5)
+        times.append((time.perf_counter() - began) * 1e3)
+    session.close("completed", timeout_s=30)
+    times.sort()
+    print(
+        f"flush of one event, idle: p50 {statistics.median(times):.1f} ms, "
+        f"p99 {times[int(len(times) * 0.99)]:.1f} ms ({count} times)"
+    )
+
+
+def idle(base_dir: Path, seconds: float) -> None:
+    """What collector and workers cost while a session is open and nothing happens."""
+    start_collector(base_dir)
+    session = open_session(choose_run("idle", {}), base_dir)
+    session.emit_metrics(VALUES)
+    session.flush(20)
+    time.sleep(7)  # past the store's own housekeeping
+    found = processes(State.for_base_dir(base_dir))
+    before = {name: sum(process.cpu_times()[:2]) for name, process in found.items()}
+    time.sleep(seconds)
+    used = {name: sum(process.cpu_times()[:2]) - before[name] for name, process in found.items()}
+    rss = {name: process.memory_info().rss / MIB for name, process in found.items()}
+    session.close("completed", timeout_s=30)
+    cpu = 100 * sum(used.values()) / seconds
+    each = ", ".join(f"{name} {rss[name]:.0f} MB" for name in sorted(rss))
+    print(f"idle for {seconds:g} s: {cpu:.2f} % of a core, {sum(rss.values()):.0f} MB ({each})")
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "sustained": lambda folder, given: sustained(folder, given.events),
+    "outage": lambda folder, given: outage(folder, 64, given.events // 200),
+    "flush": lambda folder, given: flush_latency(folder, 50),
+    "idle": lambda folder, given: idle(folder, 20.0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--only", choices=PARTS, help="run one part")
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where run folders are made")
+    given = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, neural-tracking {__version__}"
+    )
+    for name, part in PARTS.items():
+        if given.only in (None, name):
+            folder = Path(tempfile.mkdtemp(prefix="bench-", dir=given.folder))
+            try:
+                part(folder, given)
+            finally:
+                stop_collector(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
