@@ -57,9 +57,16 @@ class Collector:
         self.supervisor = Supervisor(
             state, self.sessions, locate=self.log.ordinal_of, on_applied=self._on_applied
         )
-        self.inbox = Inbox(self.context, state, self.intake, self.log, self.sessions, self.barriers)
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
-        self.inbox.on_greeted = self.adopter.watch  # type: ignore[method-assign]
+        self.inbox = Inbox(
+            self.context,
+            state,
+            self.intake,
+            self.log,
+            self.sessions,
+            self.barriers,
+            on_greeted=self.adopter.watch,
+        )
         self.intake.on_durable = self.inbox.on_durable
         self.control = Control(
             self.context,

@@ -27,7 +27,7 @@ def run(
     Args:
         base_dir: where the run folders are; made if it is not there.
         auto: leave by itself after the idle time.
-        idle_exit_s: the idle time; default as configured.
+        idle_exit_s: the idle time; default ``NTRACK_IDLE_EXIT_S``, else as configured.
         verbose: say on stderr what goes to ``collector.log``.
 
     Returns:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 import zlib
+from collections.abc import Callable
 
 import zmq
 
@@ -44,6 +45,7 @@ class Inbox:
         log: Log,
         sessions: Sessions,
         barriers: Barriers,
+        on_greeted: Callable[[Session], None],
     ) -> None:
         self.refused_total = 0
         self._context = context
@@ -52,6 +54,7 @@ class Inbox:
         self._log = log
         self._sessions = sessions
         self._barriers = barriers
+        self._on_greeted = on_greeted
         self._router: Router | None = None
         self._dirty: set[Session] = set()  # to be acknowledged after the group in hand
         self._greeting: dict[bytes, asyncio.Task[None]] = {}
@@ -169,11 +172,8 @@ class Inbox:
             return
         session.identity = identity
         session.greeted = True
-        self.on_greeted(session)
+        self._on_greeted(session)
         self._welcome(session)
-
-    def on_greeted(self, session: Session) -> None:
-        """A session said HELLO; the daemon hangs the watch over its process in here."""
 
     def _on_data(self, session: Session, data: wire.Data) -> None:
         if zlib.crc32(data.payload) != data.crc:

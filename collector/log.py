@@ -59,7 +59,7 @@ class LogFailed(Exception):
     """The log can no longer promise anything; nothing more may be acknowledged."""
 
 
-class _GaveUp(Exception):  # noqa: N818 - says what happened
+class _GaveUp(Exception):
     """Asked to leave while there was no room; the outboxes have what was not acknowledged."""
 
 

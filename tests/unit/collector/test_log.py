@@ -126,6 +126,20 @@ def test_new_segment_repeats_open_sessions_at_its_head(tmp_path):
     assert sessions.get(SESSION).durable == 3
 
 
+def test_new_segment_repeats_the_schemas_of_open_sessions(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path / "log", segment_bytes=300) as bench:
+            bench.open_session().schemas[1] = events.pack_schema(SESSION, 1, ("loss",))
+            for n in range(1, 5):
+                bench.append_batch(n)
+                await bench.settled()
+
+    asyncio.run(scenario())
+    bodies = [record.body for record in records(tmp_path / "log", segment.SCHEMAS)]
+    assert len(bodies) == len(logfile.list_segments(tmp_path / "log")) - 1
+    assert all(events.unpack_schemas(SESSION, body[16:]) == {1: ("loss",)} for body in bodies)
+
+
 def test_torn_end_is_cut_and_writing_goes_on(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1, 2], [3], seal=False))
