@@ -15,6 +15,7 @@ from neural.tracking.agent.notice import warn
 from neural.tracking.agent.stream import Shipment
 from neural.tracking.agent.wishes import Wishes
 
+LATE_S = 0.3
 SILENCE_S = 2.0  # without an answer that is due: say HELLO again
 GIVE_UP_S = 10.0  # then the link is of no use
 REFUSED_S = 60.0
@@ -42,6 +43,7 @@ class Conversation:
     ) -> None:
         self.welcomed = False
         self.quiet_until = 0.0  # refused: no use to say HELLO before
+        self._blocked = False  # the link took nothing at the last try
         self._wishes = wishes
         self._session, self._hello, self._records = session, hello, records
         self._link: Talks | None = None
@@ -58,6 +60,7 @@ class Conversation:
     def start(self, link: Talks, now: float) -> None:
         """Begin over a fresh link."""
         self._link = link
+        self._blocked = False
         self._silent_since = now
         self._again()
 
@@ -119,6 +122,11 @@ class Conversation:
         due = self._wishes.stream.in_flight or (self._bye_sent and not self._wishes.closed.is_set())
         self._due_since = now if due or (self._hello_sent and not self.welcomed) else None
 
+    def is_stalled(self, now: float) -> bool:
+        """Return whether there may be nobody at the other end: no answer, or the link takes nothing."""
+        late = self._due_since is not None and now - self._due_since > LATE_S
+        return late or self._blocked or not self.welcomed
+
     def is_useless(self, now: float) -> bool:
         """Say HELLO again after silence; return True once the link is better given up."""
         due = self._due_since
@@ -138,6 +146,7 @@ class Conversation:
 
     def _send(self, message: wire.Message, now: float) -> bool:
         sent = self._link is not None and self._link.send(message)
+        self._blocked = not sent
         if sent and self._due_since is None and not isinstance(message, wire.Barrier):
             self._due_since = now
         return sent

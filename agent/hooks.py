@@ -115,7 +115,8 @@ def _at_exit() -> None:
     deadline = time.monotonic() + timeout_s
     status = "completed" if _failure is None else "failed"
     for session in list(_sessions):
-        if timeout_s > TIMEOUT_S and session.acknowledged < session.emitted:
+        online = session.config.mode == "online"
+        if online and timeout_s > TIMEOUT_S and session.acknowledged < session.emitted:
             warn(
                 "waiting at most %d s for the run to be stored: the collector may end with this process",
                 timeout_s,

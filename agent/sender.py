@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neural.tracking import system
+from neural.tracking.agent import forks
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.launch import Launcher, collector_runs
 from neural.tracking.agent.notice import warn
-from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.upkeep import Upkeep
 from neural.tracking.agent.wishes import Wishes
 from neural.tracking.files import read_json
@@ -42,7 +42,7 @@ class Sender:
     Args:
         wishes: what callers ask for.
         talk: makes the conversation, in the thread, which imports what it takes.
-        make_outbox: tries to make an outbox where there was no room for one; None: still no room.
+        make_outbox: tries again to make the outbox for which there was no room.
         launches: whether to start a collector when none runs.
     """
 
@@ -52,7 +52,7 @@ class Sender:
         emitter: Emitter,
         wishes: Wishes,
         talk: Callable[[], Conversation],
-        make_outbox: Callable[[], Outbox | None],
+        make_outbox: Callable[[], None],
         *,
         launches: bool,
     ) -> None:
@@ -104,10 +104,19 @@ class Sender:
         if self._launcher is not None:
             self._launcher.close()
 
+    def _begin(self) -> Conversation:
+        """Make the conversation, and import what this thread comes to need, so that no fork cuts it in two."""
+        with forks.imports:
+            import ctypes  # noqa: F401
+            import logging  # noqa: F401
+            import select  # noqa: F401
+
+            return self._make_talk()
+
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
         if self._talk is None:
-            self._talk = self._make_talk()
+            self._talk = self._begin()
         talk = self._talk
         woken = self._wait(talk, max(0.0, self._next_look - time.monotonic()))
         now = time.monotonic()
@@ -116,14 +125,16 @@ class Sender:
                 talk.hear(message, now)
         look = woken or now >= self._next_look
         if look:
-            self._wishes.stream = self._upkeep.look(self._wishes.stream, now)
+            self._upkeep.look(self._wishes.stream, now)
             self._next_look = now + self._tick(now)
         if self._link is None and now >= max(self._connect_at, talk.quiet_until):
             self._connect(talk, now)
         if self._link is not None:
             if look or not talk.welcomed or talk.stuck:
                 talk.say(now)
-            if talk.is_useless(now) or (look and not talk.welcomed and self._read_endpoint() != self._endpoint):
+            if look and talk.is_stalled(now) and self._is_gone():
+                self._disconnect(0.0)
+            elif talk.is_useless(now):
                 self._disconnect(RECONNECT_S)
 
     def _wait(self, talk: Conversation, timeout_s: float) -> bool:
@@ -155,10 +166,11 @@ class Sender:
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
         if isinstance(address, str) and collector_runs(self._state):
-            from neural.tracking.agent.link import Link
+            with forks.imports:
+                from neural.tracking.agent.link import Link
 
+                self._link = Link(address)
             self._endpoint = endpoint
-            self._link = Link(address)
             self._launch_wait_s = MIN_LAUNCH_S
             talk.start(self._link, now)
             return
@@ -168,7 +180,8 @@ class Sender:
         if not self._launcher.starting and now >= self._launch_at:
             self._launch_at = now + self._launch_wait_s * random.uniform(0.75, 1.25)
             self._launch_wait_s = min(2 * self._launch_wait_s, MAX_LAUNCH_S)
-            self._launcher.launch()
+            with forks.imports:
+                self._launcher.launch()
         if self._launcher.starting:
             self._connect_at = now + STARTING_S
 
@@ -181,6 +194,10 @@ class Sender:
             return read_json(self._state.endpoint_file)
         except (OSError, ValueError):
             return None
+
+    def _is_gone(self) -> bool:
+        """Return whether the collector connected to has left, or another has taken its place."""
+        return self._read_endpoint() != self._endpoint or not collector_runs(self._state)
 
     def _disconnect(self, wait_s: float) -> None:
         self._connect_at = time.monotonic() + wait_s * random.uniform(0.75, 1.25)

@@ -30,6 +30,7 @@ from neural.tracking.agent.launch import collector_runs, launch_collector
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.sender import Sender
+from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.state import State
@@ -213,14 +214,13 @@ class Session:
         """
         deadline = time.monotonic() + (hooks.default_timeout_s() if timeout_s is None else timeout_s)
         with self._opening:
-            if self._closed or not self._opened or self._pid != os.getpid():
+            if self._closed or self._sender is None or self._pid != os.getpid():
                 self._closed = self._emitter.closed = True
                 return self.flush(0.0)
             if not self._emitter.end("end", {"status": status, "error": error}):
                 return False  # inside a log call, in a signal handler: that call must end first
             self._closed = True
         self._emitter.on_homeless = self._warn_closed
-        assert self._sender is not None
         stored = self._deliver(self._sender, deadline)
         self._let_go(self._sender, deadline)
         self._summarise()
@@ -316,16 +316,16 @@ class Session:
         limit = self.config.outbox_limit_bytes if self.config.mode == "online" else None
         self._outbox = Outbox.create(self.state_folder.outbox, self.id, self.uid, self._info(), limit)
         self._emitter.attach(self._outbox)
+        self._wishes.stream = Stream(self._emitter, self._outbox)
 
-    def _make_late(self) -> Outbox | None:
+    def _make_late(self) -> None:
         """Try again to make the outbox there was no room for; called by the sender."""
         try:
             self.state_folder.make()
             self._make_outbox()
         except OSError:
-            return None
+            return
         self._emit_open()
-        return self._outbox
 
     def _emit_open(self) -> None:
         described = describe.open_event(self.run, self._opened_ns)

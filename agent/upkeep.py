@@ -23,32 +23,27 @@ MIN_AHEAD_BYTES, MAX_AHEAD_BYTES = 32 << 10, 1 << 20
 class Upkeep:
     """The chores of one session's outbox."""
 
-    def __init__(self, emitter: Emitter, make_outbox: Callable[[], Outbox | None]) -> None:
+    def __init__(self, emitter: Emitter, make_outbox: Callable[[], None]) -> None:
         self._emitter = emitter
         self._make_outbox = make_outbox
         self._retry_at = time.monotonic() + RETRY_OUTBOX_S
         self._head = 0
         self._synced = False
 
-    def look(self, stream: Stream | None, now: float) -> Stream | None:
-        """Do what is due; return the stream once there is an outbox."""
+    def look(self, stream: Stream | None, now: float) -> None:
+        """Do what is due."""
         self._emitter.settle()
         outbox = self._emitter.outbox
-        if outbox is None:
-            if now < self._retry_at:
-                return None
-            self._retry_at = now + RETRY_OUTBOX_S
-            outbox = self._make_outbox()
-            if outbox is None:
-                return None
-        if stream is None:
-            stream = Stream(self._emitter, outbox)
+        if outbox is None or stream is None:
+            if now >= self._retry_at:
+                self._retry_at = now + RETRY_OUTBOX_S
+                self._make_outbox()
+            return
         self._prepare(outbox)
         stream.keep_few_mapped()
         if not self._synced:
             self._synced = True
             outbox.sync_info()
-        return stream
 
     def _prepare(self, outbox: Outbox) -> None:
         head, _ = self._emitter.head
