@@ -42,7 +42,9 @@ def emit(session, count):
 
 
 def in_log(base):
-    return LogContent(State.for_base_dir(base).log)
+    log = State.for_base_dir(base).log
+    log.mkdir(parents=True, exist_ok=True)  # the collector may not have come that far
+    return LogContent(log)
 
 
 def test_first_session_starts_a_collector_and_delivers(session, base):
@@ -85,8 +87,10 @@ def test_collector_killed_again_and_again_loses_and_doubles_nothing(session, bas
     for _ in range(4):
         emit(session, 5000)
         sent += 5000
-        collector.wait_running()
-        time.sleep(0.05)
+        before = session.acknowledged
+        wait_until(lambda before=before: session.acknowledged > before)
+        emit(session, 5000)
+        sent += 5000
         collector.kill()
     emit(session, 5000)
 
