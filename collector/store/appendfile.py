@@ -23,7 +23,7 @@ class AppendFile:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
         self.size = size
-        self._dirty = False
+        self.dirty = False
         if os.fstat(self._fd).st_size > size:
             # Beyond this nothing was ever told to be durable: it comes again from the log.
             os.ftruncate(self._fd, size)
@@ -45,7 +45,7 @@ class AppendFile:
             os.ftruncate(self._fd, self.size)
             raise RetryLater(f"cannot append to {self.path}: {error}") from error
         self.size += total
-        self._dirty = True
+        self.dirty = True
 
     def sync(self) -> None:
         """Make what was appended durable.
@@ -54,9 +54,9 @@ class AppendFile:
             OSError: what was appended since the last sync may be lost although it can still be
                 read; only a new start, which reads it from the log again, makes it sure.
         """
-        if self._dirty:
+        if self.dirty:
             sync_data(self._fd)
-            self._dirty = False
+            self.dirty = False
 
     def gone(self) -> bool:
         """Return whether somebody removed the file."""
@@ -108,7 +108,10 @@ class TailFile(AppendFile):
 
 
 def create_tail(path: Path) -> TailFile:
-    """Put a new, empty tail in the place of whatever is there; durable when this returns.
+    """Put a new, empty tail in the place of whatever is there.
+
+    Its header becomes durable with the first sync, before a ledger vouches for it; should it be lost
+    before, everything that was durable is in the parts.
 
     Raises:
         RetryLater: the old one is untouched.
@@ -118,13 +121,13 @@ def create_tail(path: Path) -> TailFile:
     try:
         with temporary.open("wb") as file:
             file.write(segment.Header(segment.ROLE_TAIL, uuid, 0, time.time_ns()).pack())
-            file.flush()
-            os.fsync(file.fileno())
         os.rename(temporary, path)
         fsync_dir(path.parent)
     except OSError as error:
         raise RetryLater(f"cannot make {path}: {error}") from error
-    return TailFile(path, uuid, segment.HEADER_BYTES)
+    tail = TailFile(path, uuid, segment.HEADER_BYTES)
+    tail.dirty = True
+    return tail
 
 
 def tail_identity(path: Path) -> bytes | None:

@@ -56,7 +56,7 @@ class RunWriter:
         self._tail_last = self.parts.highest()
         self._tail, whole = self._open_tail()
         self._identity = _identity(folder)
-        self._unsaved = False
+        self.unsaved = False
         self.changed: set[str] = set()  # which views no longer show what is stored
         self.has_points = bool(self.parts.parts) or not self._tail.empty
         if not whole or self._events.size < self._ledger.events_bytes:
@@ -110,7 +110,7 @@ class RunWriter:
             RetryLater: the ledger could not be written; nothing is lost.
             OSError: a sync failed; only reading the log again from the cursor makes it sure.
         """
-        if not self._unsaved:
+        if not self.unsaved:
             return
         self._tail.sync()
         self._events.sync()
@@ -177,7 +177,7 @@ class RunWriter:
             self._save_ledger()
         old, self._tail = self._tail, create_tail(self._tail_file)
         old.close()
-        self._unsaved = True
+        self.unsaved = True
 
     def _ranks(self) -> dict[str, int]:
         return {session: entry.rank for session, entry in self._ledger.sessions.items()}
@@ -227,7 +227,7 @@ class RunWriter:
             self.has_points = True
             self.changed.add("metadata")
         entry.last = batch.last
-        self._unsaved = True
+        self.unsaved = True
 
     def _note_event(self, event: events.Event, entry: SessionEntry) -> None:
         if event.kind == "end":
@@ -261,7 +261,7 @@ class RunWriter:
 
     def _append_lines(self, lines: list[bytes]) -> None:
         self._events.append(lines)
-        self._unsaved = True
+        self.unsaved = True
 
     def _apply_note(self, item: SessionNote) -> None:
         note, entry = item.note, self._entry(item.session)
@@ -278,15 +278,13 @@ class RunWriter:
             return
         self._append_lines([eventlines.note_line(item.session.session.hex(), note)])
         entry.notes.append(key)
-        self.changed.add("metadata")
+        # After an end event the goodbye changes nothing that is shown.
+        self.changed |= {"metadata"} if entry.ended is not None else {"metadata", "end"}
         if note["kind"] == "bye":
             n = note.get("n")
             if isinstance(n, int):
                 self._close_hole(item.session, entry, n)
                 entry.ended = n
-            self.changed.add("end")
-        elif note["kind"] == "died":
-            self.changed.add("end")
 
     def _save_ledger(self) -> None:
         ledger = self._ledger
@@ -296,7 +294,7 @@ class RunWriter:
             atomic_write(self._ledger_file, ledger.encode())
         except OSError as error:
             raise RetryLater(f"cannot write {self._ledger_file}: {error}") from error
-        self._unsaved = False
+        self.unsaved = False
         self.fresh = False
 
 

@@ -17,6 +17,8 @@ from neural.tracking.reader import Run
 NAMES = ("metadata", "hyperparameters", "artifacts", "summary", "metrics")
 MAX_ENTRIES = 200_000
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
 
 def write_views(folder: Path, names: Collection[str] = NAMES) -> None:
     """Make the named views of a run folder anew.
@@ -56,10 +58,16 @@ def _metrics(run: Run) -> bytes:
                 "note": f"more than {MAX_ENTRIES} calls; read the Parquet files, or export the run",
             }
         )
-    entries = (json.dumps(json_value(entry), ensure_ascii=False) for entry in run.metrics_history())
     # One call a line: half the size of indented JSON, and it can be read and compared by line.
-    text = ",\n".join(entries)
+    text = ",\n".join(map(_entry, run.metrics_history()))
     return f"[\n{text}\n]\n".encode() if text else b"[]\n"
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    try:
+        return _encode(entry)
+    except ValueError:  # looking for NaN in every entry would cost three times the writing
+        return _encode(json_value(entry))
 
 
 def _text(value: Any) -> bytes:
