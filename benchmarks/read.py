@@ -1,0 +1,135 @@
+"""Reading back: how long one metric takes, warm and in a new process, and the bytes a point costs on disk.
+
+Run as ``python benchmarks/read.py [--points N]``. The runs are written by the store itself, from batches
+as a collector hands them over, with its compaction and merging.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from neural.tracking import __version__, events, segment
+from neural.tracking.collector.store import StoreSink
+from neural.tracking.reader import Run
+from neural.tracking.sinks import EventBatch, SessionInfo
+from neural.tracking.state import State
+
+STARTED_NS = 1_700_000_000_000_000_000
+STEP_NS = 1_000_000  # one call a millisecond, jittered by a tenth
+
+
+def noise(random: np.random.Generator, first: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return float64 noise: nothing in it can be compressed."""
+    return random.standard_normal(shape)
+
+
+def losses(random: np.random.Generator, first: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return what a training in float32 logs: falling, noisy, rounded."""
+    falling = np.exp(-(first + np.arange(shape[0])) / 200_000)[:, None]
+    return (falling + 0.01 * random.standard_normal(shape)).astype("f4").astype("f8")
+
+
+def batches(info: SessionInfo, names: tuple[str, ...], calls: int, make: object) -> Iterator[EventBatch]:
+    """Yield the calls of one session in batches of about a megabyte, as the log would."""
+    random = np.random.default_rng(7)
+    head = [("crc", "<u4"), ("length", "<u4"), ("kind", "<u2"), ("flags", "<u2"), ("id", "<u4")]
+    numbers = [("seq", "<u8"), ("time", "<i8"), ("step", "<i8"), ("values", "<f8", (len(names),))]
+    record = np.dtype([*head, *numbers])
+    size = segment.MAX_BATCH_BYTES // record.itemsize
+    for start in range(0, calls, size):
+        rows = np.zeros(min(size, calls - start), record)
+        number = np.arange(start + 1, start + len(rows) + 1)
+        rows["length"], rows["kind"], rows["id"] = record.itemsize, segment.METRICS, 1
+        rows["seq"], rows["step"] = number, number - 1
+        rows["time"] = STARTED_NS + number * STEP_NS + random.integers(0, STEP_NS // 10, len(rows))
+        rows["values"] = make(random, start, (len(rows), len(names)))  # type: ignore[operator]
+        base = start * record.itemsize
+        yield EventBatch(info, start + 1, start + len(rows), base, memoryview(rows.tobytes()))
+
+
+def store(base_dir: Path, name: str, metrics: int, calls: int, make: object) -> Path:
+    """Write a run and return its folder, all of it compacted."""
+    names = tuple(f"metric_{i}" for i in range(metrics))
+    session, uid = secrets.token_bytes(16), secrets.token_bytes(16)
+    folder = f"{name}_{uid.hex()[:8]}"
+    info = SessionInfo(session, uid, {"name": name, "dir": folder, "rank": 0}, {1: names})
+    info.schema_records[1] = events.pack_schema(session, 1, names)
+    state = State(base_dir=base_dir, root=base_dir / ".ntrack")
+    state.make()
+    sink = StoreSink(state)
+    sink.open()
+    for count, batch in enumerate(batches(info, names, calls, make)):
+        sink.write([batch])
+        if count % 16 == 15:
+            sink.flush()
+    for run in sink._runs.values():
+        run.writer.compact()
+    sink.flush()
+    sink.close()
+    return base_dir / folder
+
+
+def told(folder: Path, metrics: int, calls: int, what: str) -> None:
+    """Print size and times of a run."""
+    parts = list((folder / "metrics").glob("part-*.parquet"))
+    size = sum(path.stat().st_size for path in parts)
+    print(f"{calls:,} points of each of {metrics} metrics, {what}: {size / calls / metrics:.2f} bytes a point")
+    Run(folder).metric("metric_0")
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        columns = Run(folder).metric("metric_0")
+        times.append(time.perf_counter() - began)
+        assert len(columns) == calls
+        assert columns.step[-1] == calls - 1
+    print(f"  one metric read: median {statistics.median(times):.4f} s, slowest {max(times):.4f} s")
+    code = (
+        "import sys, time; import pyarrow.parquet; from neural.tracking.reader import Run; "
+        "began = time.perf_counter(); Run(sys.argv[1]).metric('metric_0'); print(time.perf_counter() - began)"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    print(f"  in a new process, after the imports: {float(fresh.stdout):.4f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--points", type=int, default=1_000_000, help="points of a metric; also ten times as many"
+    )
+    given = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, pyarrow {pa.__version__}, neural-tracking {__version__}"
+    )
+    base_dir = Path(tempfile.mkdtemp(prefix="bench-", dir="/var/tmp"))
+    try:
+        for metrics, calls, make, what in (
+            (10, given.points, noise, "float64 noise and jittered times"),
+            (10, given.points, losses, "float32 losses and jittered times"),
+            (1, 10 * given.points, noise, "float64 noise and jittered times"),
+        ):
+            folder = store(base_dir, "read", metrics, calls, make)
+            told(folder, metrics, calls, what)
+            shutil.rmtree(folder)
+    finally:
+        shutil.rmtree(base_dir, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
