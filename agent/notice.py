@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from neural.tracking.agent import forks
+
 
 def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
     """Log a warning as ``neural.tracking``."""
-    import logging
+    with forks.imports:
+        import logging
 
     logging.getLogger("neural.tracking").warning(text, *values, exc_info=with_traceback)

@@ -108,7 +108,6 @@ class Sender:
         """Make the conversation, and import what this thread comes to need, so that no fork cuts it in two."""
         with forks.imports:
             import ctypes  # noqa: F401
-            import logging  # noqa: F401
             import select  # noqa: F401
 
             return self._make_talk()
