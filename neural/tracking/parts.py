@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.errors import FormatError
-from neural.tracking.events import NO_STEP
 
 FORMAT = 1
 NAME = re.compile(r"part-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
@@ -231,15 +230,6 @@ class PartReader:
                     f"({self.part.groups[group].rows} points)"
                 )
 
-    def arrays(self, group: int, columns: Sequence[str]) -> dict[str, Array]:
-        """Return columns of one row group as NumPy arrays; metric and session as (names, codes)."""
-        table = self.read([group], columns)
-        found: dict[str, Array] = {}
-        for column in columns:
-            chunk = table.column(column)
-            found[column] = integers(chunk, NO_STEP) if column not in ("metric", "session") else chunk
-        return found
-
 
 def chunk_span(chunk: Any) -> tuple[int, int]:
     """Return offset and length of a column chunk in the file, from Parquet's own metadata."""
@@ -253,12 +243,13 @@ def integers(column: Any, missing: int) -> Array:
     """Return an Arrow column of numbers or times as NumPy, nulls as ``missing``."""
     import pyarrow as pa
 
+    chunks = column.chunks
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
+        chunks = [chunk.view(pa.int64()) for chunk in chunks]  # not cast: it loads pyarrow.compute, 60 ms
     if column.null_count:
-        column = column.fill_null(missing)
-    array: Array = column.to_numpy()
-    return array
+        chunks = [chunk.fill_null(missing) for chunk in chunks]
+    arrays: list[Array] = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.empty(0, np.int64)])
 
 
 def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -1,0 +1,64 @@
+"""A run folder written by the first release is read by this one, value by value."""
+
+import json
+import math
+import shutil
+
+from neural.tracking import views
+from neural.tracking.reader import Run
+from neural.tracking.rebuild import rebuild_run
+from neural.tracking.verify import verify_run
+from tests.golden.make_run import FOLDER
+
+
+def test_values_are_what_was_logged():
+    run = Run(FOLDER)
+
+    assert run.uid == bytes(range(16))
+    assert run.metric("loss", ranks=0).value[:20].tolist() == [1 / (i + 1) for i in range(20)]
+    assert run.metric("loss", ranks=1).value.tolist() == [2 / (i + 1) for i in range(20)]
+    assert run.metric("train/acc").step.tolist() == list(range(20))
+    assert math.isnan(run.metric("loss", ranks=0).value[20])
+    assert run.metric("inf").value.tolist() == [-math.inf]
+    assert run.metric("loss", ranks=0).value[21] == 0.5
+    assert run.params == {"lr": 0.1, "limit": math.inf, "net": {"depth": 2}}
+    assert run.tags == ["first", "größer"]
+    assert run.texts()[0]["text"] == "line\nbreak"
+    assert run.status == "completed"
+    assert run.damages == []
+
+
+def test_it_verifies_wherever_it_lies(tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(FOLDER, moved)
+
+    report = verify_run(moved)
+
+    assert report.exit_code == 0
+    assert [(s.n, s.stored, s.gaps) for s in report.sessions] == [
+        (29, 26, [(24, 26, "outbox_full")]),
+        (21, 21, []),
+    ]
+
+
+def test_rebuilt_views_equal_those_written_live(tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(FOLDER, moved)
+    for name in views.NAMES:
+        (moved / f"{name}.json").unlink()
+
+    rebuilt = rebuild_run(moved)
+
+    assert {path.name for path in rebuilt} == {f"{name}.json" for name in views.NAMES}
+    for name in views.NAMES:
+        assert (moved / f"{name}.json").read_bytes() == (FOLDER / f"{name}.json").read_bytes(), name
+
+
+def test_views_are_json_in_the_strict_sense():
+    def refuse(text):
+        raise ValueError(text)
+
+    for name in views.NAMES:
+        text = (FOLDER / f"{name}.json").read_text()
+        json.loads(text, parse_constant=refuse)
+    assert json.loads((FOLDER / "hyperparameters.json").read_text())["limit"] == "Infinity"
