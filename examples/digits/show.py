@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from neural.tracking import ExperimentManager
 
@@ -71,11 +70,8 @@ def show_run(base_dir: str, experiment_id: str) -> int:
     subprocess.run([*ntrack, "runs", "show", experiment_id, *where], check=False)
     if best is not None:
         console.print(f"\n[bold green]best test accuracy {best:.2%}[/] at step {step} (mean of all ranks)\n")
-    files = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    files.add_row("[bold]run folder", str(folder))
-    files.add_row("[bold]points", str(folder / "metrics") + "/*.parquet")
-    files.add_row("[bold]picture", str(picture))
-    console.print(files)
+    for what, path in (("run folder", folder), ("points", folder / "metrics"), ("picture", picture)):
+        console.print(f"[bold]{what:<12}[/]{path}", soft_wrap=True, highlight=False)
     console.print("\n[bold]$ ntrack verify[/]", experiment_id, highlight=False)
     return subprocess.run([*ntrack, "verify", experiment_id, *where], check=False).returncode
 

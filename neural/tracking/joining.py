@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import os
-import secrets
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +76,7 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
         "host": os.uname().nodename,
         "pid": os.getpid(),
     }
-    temporary = folder.with_name(f".tmp-{secrets.token_hex(6)}")
+    temporary = folder.with_name(f".tmp-{os.urandom(6).hex()}")
     temporary.mkdir()
     try:
         # Not durable: the collector stores the same facts, and a sync would cost the constructor 5 ms.
@@ -125,10 +122,12 @@ def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return an identity for another folder than the one that is taken."""
     if identity.key == "parent":
         # Derived from the taken one, so that all siblings step on to the same next run.
+        import hashlib
+
         uid = hashlib.sha256(identity.uid + b"next").digest()[:16]
         return dataclasses.replace(identity, uid=uid)
     if identity.key == "random":
-        return dataclasses.replace(identity, uid=secrets.token_bytes(16))
+        return dataclasses.replace(identity, uid=os.urandom(16))
     raise RunConflictError(
         f"{folder} belongs to another run than the one {identity.key} names; "
         f"choose another experiment name or base_dir, or move that folder away"
@@ -139,6 +138,8 @@ def _go_on_without_room(error: OSError, base_dir: Path) -> None:
     """Raise what the user can mend before the training starts; warn where only the disk is full."""
     if error.errno not in _NO_ROOM:
         raise error
+    import warnings
+
     warnings.warn(
         f"no space left for a run in {base_dir}: the training goes on, what it logs is counted as "
         f"a gap until there is room",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 END_STATUSES = ("completed", "failed")
 MAX_TRACEBACK_BYTES = 64 << 10
 METADATA_WAIT_S = 1.0
+METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, and a training's first steps want it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Recorder:
         self.started = False  # something beside the opening itself was logged
         self.ended: str | None = None
         self._metadata: threading.Thread | None = None
+        self._hurry = threading.Event()
 
     def open(self) -> Session:
         """Return the session, opened now if it was not."""
@@ -131,7 +133,7 @@ class Recorder:
         if self.opening.identity.role == "child":
             return  # its parent told all of it
         self._metadata = threading.Thread(
-            target=_emit_metadata, args=(session,), name="ntrack-metadata", daemon=True
+            target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
         )
         self._metadata.start()
         # Runs before the session's own exit hook, which was registered first and emits the end.
@@ -139,6 +141,7 @@ class Recorder:
 
     def _await_metadata(self, timeout_s: float) -> None:
         if self._metadata is not None:
+            self._hurry.set()
             self._metadata.join(timeout_s)
             self._metadata = None
             atexit.unregister(self._await_metadata)
@@ -164,8 +167,12 @@ def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
     return True
 
 
-def _emit_metadata(session: Session) -> None:
-    from neural.tracking.metadata import gather_metadata
+def _emit_metadata(session: Session, hurry: threading.Event) -> None:
+    hurry.wait(METADATA_AFTER_S)
+    from neural.tracking.agent import forks
+
+    with forks.imports:
+        from neural.tracking.metadata import gather_metadata
 
     try:
         session.emit("metadata", {"values": gather_metadata()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,6 +45,8 @@ def check_backends(backend: str | Iterable[str] | None) -> list[str]:
         if not isinstance(name, str):
             raise TypeError(f"backend must be a name or a list of names, not {name!r}")
         if name not in BACKENDS:
+            import difflib
+
             near = difflib.get_close_matches(name.lower(), BACKENDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"unknown backend {name!r}, known are {', '.join(BACKENDS)}{hint}")

@@ -64,6 +64,11 @@ class Failure(click.ClickException):
             console.print(f"  [dim]→[/] {escape(printable(self.hint))}", soft_wrap=True)
 
 
+def is_narrow(console: Console) -> bool:
+    """Whether tables had better leave out what can be had elsewhere."""
+    return console.width < 110
+
+
 def stdout() -> Console:
     """Return the console for results; plain and unwrapped text where standard output is no terminal."""
     wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 120)
@@ -91,14 +96,14 @@ def json_safe(value: Any) -> Any:
     return value
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str = "") -> Table:
-    """Return an empty table in the house style; columns named in ``right`` are numbers."""
+def table(*columns: str, right: Sequence[str] = (), flexible: Sequence[str] = (), title: str = "") -> Table:
+    """Return an empty table in the house style; ``flexible`` columns give way on a narrow terminal."""
     made = Table(
         box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold",
         header_style="bold dim", pad_edge=False, padding=(0, 1),
     )  # fmt: skip
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", no_wrap=name in right)
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=name not in flexible)
     return made
 
 
@@ -121,12 +126,12 @@ def status_cell(status: str) -> str:
 
 
 def number(value: float | int | None) -> str:
-    """Return a metric's value in at most some ten characters."""
+    """Return a metric's value in at most ten characters; ``--json`` and ``--csv`` have every digit."""
     if value is None:
         return "–"
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e7):
         return f"{int(value)}"
-    return f"{value:.5g}"
+    return f"{value:.4g}"
 
 
 def count(value: int) -> str:
@@ -161,7 +166,12 @@ def ago(time_ns: int | None) -> str:
     if not time_ns:
         return "–"
     seconds = time.time() - time_ns / 1e9
-    return "just now" if seconds < 2 else f"{duration(seconds)} ago"
+    if seconds < 2:
+        return "just now"
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def sparkline(values: Iterable[float], width: int = 24) -> str:

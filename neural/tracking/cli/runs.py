@@ -51,7 +51,8 @@ def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | 
             output.stdout().print("no such runs")
             return
         raise no_runs(base_dir)
-    output.stdout().print(_runs_table(entries))
+    console = output.stdout()
+    console.print(_runs_table(entries, narrow=output.is_narrow(console)))
 
 
 def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
@@ -61,9 +62,9 @@ def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bo
     return all(wanted[key] is None or wanted[key] == entry[field] for key, field in fields.items())
 
 
-def _runs_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    table = output.table("id", "name", "status", "started", "took", "calls", "last values", "tags",
-                         right=("took", "calls"))  # fmt: skip
+def _runs_table(entries: Sequence[Mapping[str, Any]], *, narrow: bool) -> Table:
+    heads = ("id", "name", "status", "started", "took", "calls", "last values", "tags")
+    table = output.table(*heads, right=("took", "calls"), flexible=("name", "last values", "tags"))
     for entry in entries:
         summary = entry["summary"]
         took = summary.get("duration_s")
@@ -74,13 +75,13 @@ def _runs_table(entries: Sequence[Mapping[str, Any]]) -> Table:
             output.ago(_nanoseconds(entry["start_time"])),
             "–" if took is None else output.duration(took),
             output.count(summary.get("calls", 0)),
-            "  ".join(_last_values(summary.get("metrics") or {})),
+            "  ".join(_last_values(summary.get("metrics") or {}, 1 if narrow else 2)),
             f"[dim]{output.text(' '.join(entry['tags'] or ()))}[/]",
         )
     return table
 
 
-def _last_values(metrics: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
+def _last_values(metrics: Mapping[str, Any], shown: int) -> Iterator[str]:
     """Yield the metrics most worth a glance: those of validation and test, then losses, then the rest."""
 
     def worth(name: str) -> tuple[int, str]:
@@ -166,7 +167,7 @@ def _print_params(console: Console, run: Run) -> None:
     params = flat_params(run.params)
     if not params:
         return
-    table = output.table("parameter", "value")
+    table = output.table("parameter", "value", flexible=("parameter", "value"))
     as_text = set(run.metadata.get("hyperparameters_as_text") or ())
     for name, value in list(params.items())[:MAX_SHOWN]:
         mark = " [dim](as text)[/]" if name in as_text else ""
@@ -177,30 +178,26 @@ def _print_params(console: Console, run: Run) -> None:
 
 
 def _print_metrics(console: Console, run: Run) -> None:
-    from neural.tracking.errors import FormatError
-
     stats = run.metric_stats()
     if not stats:
         console.print("[dim]no metrics[/]")
         return
-    table = output.table("metric", "last", "min", "at step", "max", "at step ", "points", "course",
-                         right=("last", "min", "at step", "max", "at step ", "points"))  # fmt: skip
+    narrow = output.is_narrow(console)
+    heads = ["metric", "last", "min", "max", "points", "course"]
+    if narrow:
+        heads.remove("points")
+    table = output.table(*heads, right=heads[1:-1], flexible=["metric"])
     for name in sorted(stats)[:MAX_SHOWN]:
         plain = stats[name].plain()
-        try:
-            course = output.sparkline(run.metric(name).value.tolist()) if plain["count"] <= SPARK_POINTS else ""
-        except FormatError:
-            course = "[red]damaged[/]"
-        table.add_row(
+        cells = [
             output.text(name),
             f"[bold]{output.number(plain['last'])}[/]",
-            output.number(plain["min"]),
-            f"[dim]{_step(plain['min_step'])}[/]",
-            output.number(plain["max"]),
-            f"[dim]{_step(plain['max_step'])}[/]",
-            output.count(plain["count"]),
-            f"[cyan]{course}[/]",
-        )
+            _at(plain["min"], plain["min_step"]),
+            _at(plain["max"], plain["max_step"]),
+        ]
+        if not narrow:
+            cells.append(output.count(plain["count"]))
+        table.add_row(*cells, _course(run, name, plain["count"], 14 if narrow else 24))
     console.print(table)
     if len(run.metadata["ranks"]) > 1:
         console.print("[dim]values are over all ranks, the course is their mean[/]")
@@ -208,8 +205,19 @@ def _print_metrics(console: Console, run: Run) -> None:
         console.print(f"[dim]and {len(stats) - MAX_SHOWN} more; `ntrack metrics {run.id} --json` has all[/]")
 
 
-def _step(step: int | None) -> str:
-    return "–" if step is None else str(step)
+def _at(value: float | None, step: int | None) -> str:
+    return output.number(value) + ("" if step is None else f" [dim]@{step}[/]")
+
+
+def _course(run: Run, name: str, count: int, width: int) -> str:
+    from neural.tracking.errors import FormatError
+
+    if count > SPARK_POINTS:
+        return ""
+    try:
+        return f"[cyan]{output.sparkline(run.metric(name).value.tolist(), width)}[/]"
+    except FormatError:
+        return "[red]damaged[/]"
 
 
 @click.command(name="rm")

@@ -92,7 +92,9 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:
-    table = output.table("run", "rank", "process", "events", "state", right=("rank", "events"))
+    table = output.table(
+        "run", "rank", "process", "events", "state", right=("rank", "events"), flexible=("run", "process")
+    )
     for session in sessions:
         where = f"{session.get('pid', '?')} on {session.get('host', '?')}"
         table.add_row(
@@ -106,7 +108,15 @@ def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
-    table = output.table("worker", "state", "behind", "restarts", "last error", right=("behind", "restarts"))
+    table = output.table(
+        "worker",
+        "state",
+        "behind",
+        "restarts",
+        "last error",
+        right=("behind", "restarts"),
+        flexible=("last error",),
+    )
     for worker in workers:
         restarts = worker.get("restarts", 0)
         table.add_row(

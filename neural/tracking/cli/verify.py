@@ -82,8 +82,8 @@ def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
 
 def _print_report(report: Report) -> None:
     console = output.stdout()
-    table = output.table("run", "events", "stored", "gaps", "on its way", "missing", "verdict",
-                         right=("events", "stored", "gaps", "on its way", "missing"))  # fmt: skip
+    heads = ("events", "stored", "gaps", "pending", "missing")
+    table = output.table("run", *heads, "verdict", right=heads, flexible=("run",))
     for run in report.runs:
         sessions = run.sessions
         counts = [

@@ -10,7 +10,7 @@ from neural.tracking.cli.metrics import formula_safe
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (3.0, "3"), (0.123456789, "0.12346"), (1e-9, "1e-09"), (math.nan, "nan"), (math.inf, "inf")],
+    [(None, "–"), (3.0, "3"), (0.123456789, "0.1235"), (1e-9, "1e-09"), (math.nan, "nan"), (math.inf, "inf")],
 )
 def test_number_is_short(value, shown):
     assert output.number(value) == shown

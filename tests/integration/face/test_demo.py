@@ -1,0 +1,29 @@
+"""The README's first command."""
+
+import subprocess
+import sys
+
+from tests.integration.face.conftest import ROOT
+
+
+def test_demo_trains_two_processes_into_one_run_and_proves_it(base):
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "examples" / "digits" / "train.py"),
+            "--epochs",
+            "8",
+            "--base-dir",
+            str(base),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = base.glob("digits_*")
+    assert (folder / "plots" / "digits.png").stat().st_size > 10_000
+    for part in ("best test accuracy 9", "completed", str(folder), "every event is stored exactly once"):
+        assert part in done.stdout
