@@ -51,6 +51,7 @@ class Conversation:
         self._window = 0
         self._schemas_sent = 0
         self._gap: Shipment | None = None
+        self._held_up = False  # the window had no room for the last batch
         self._bye_sent = self._hello_sent = False
         self._rewound_to, self._rewound_at = -1, 0.0
         self._due_since: float | None = None  # an answer is due since then
@@ -75,10 +76,13 @@ class Conversation:
         return not self._hello_sent and now >= self.quiet_until
 
     @property
-    def stuck(self) -> bool:
-        """Whether more could be sent now than at the last look, because of what was acknowledged."""
+    def may_go_on(self) -> bool:
+        """Whether the window stopped the last batch and half of it is free again.
+
+        Only then do answers set off batches: else each would send off the few events since the last.
+        """
         stream = self._wishes.stream
-        return stream is not None and self._window > 0 and 2 * stream.in_flight_bytes < self._window
+        return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window
 
     def say(self, now: float) -> None:
         """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
@@ -199,12 +203,14 @@ class Conversation:
     def _ship(self, now: float) -> None:
         stream = self._wishes.stream
         assert stream is not None
-        while stream.in_flight_bytes < self._window or not stream.in_flight:
+        self._held_up = False
+        while True:
             found = stream.cut(max(self._window - stream.in_flight_bytes, 0))
             if found is None:
                 return
             shipment, payload = found
             if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window:
+                self._held_up = True
                 return
             known = len(self._records)
             data = wire.Data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import zmq
@@ -37,12 +38,16 @@ class Link:
         self._socket.connect(endpoint)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
+        self._polled = (-1, False)
 
     def wait(self, fd: int, timeout_s: float, *, for_room: bool) -> bool:
         """Wait for a message, for ``fd``, or for room to send; return whether ``fd`` was readable."""
-        self._poller.register(fd, zmq.POLLIN)
-        self._poller.modify(self._socket, zmq.POLLIN | (zmq.POLLOUT if for_room else 0))
-        return any(which == fd for which, _ in self._poller.poll(max(0, round(timeout_s * 1000))))
+        wanted = (fd, for_room)
+        if wanted != self._polled:
+            self._poller.register(fd, zmq.POLLIN)
+            self._poller.modify(self._socket, zmq.POLLIN | (zmq.POLLOUT if for_room else 0))
+            self._polled = wanted
+        return any(which == fd for which, _ in self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
 
     def send(self, message: wire.Message) -> bool:
         """Hand a message to ZeroMQ, copied; return False where it takes none now."""
