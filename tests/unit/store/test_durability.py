@@ -36,7 +36,7 @@ def test_ledger_vouches_only_for_what_was_synced(log, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["metrics/tail-*.seg", "events-*.jsonl"])
-@pytest.mark.parametrize("garbage", [b"\x01", b"\0" * 24, b'{"crc":"', b"x\n" * 40])
+@pytest.mark.parametrize("garbage", [b"\x01", b"\0" * 24, b'{"crc":"', b"x\n" * 4000])
 def test_what_a_crash_left_behind_the_durable_end_is_cut(log, name, garbage):
     emitter = Emitter().open().metrics({"a": 1.0})
     sink = applied(log.add(emitter))
