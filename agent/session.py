@@ -23,23 +23,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking import events
-from neural.tracking.agent import describe, hooks
+from neural.tracking.agent import describe, ending, hooks
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.identity import RunIdentity
-from neural.tracking.agent.launch import collector_runs, launch_collector
+from neural.tracking.agent.launch import collector_runs
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.sender import Sender
 from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
+from neural.tracking.errors import ConfigError
 from neural.tracking.state import State
 
 if TYPE_CHECKING:
     from neural.tracking import wire
     from neural.tracking.agent.conversation import Conversation
 
-BYE_S = 0.5  # of a close's time, kept for telling the collector
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -162,7 +162,7 @@ class Session:
     def unacknowledged(self) -> Iterator[events.Decoded]:
         """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
         stream = self._wishes.stream
-        if stream is None:
+        if stream is None or self._closed:
             return
         for piece in stream.copies():
             records = b"".join(list(self._emitter.schemas.records))
@@ -221,24 +221,13 @@ class Session:
                 return False  # inside a log call, in a signal handler: that call must end first
             self._closed = True
         self._emitter.on_homeless = self._warn_closed
-        stored = self._deliver(self._sender, deadline)
-        self._let_go(self._sender, deadline)
-        self._summarise()
-        return stored
-
-    def _deliver(self, sender: Sender, deadline: float) -> bool:
-        """Wait for everything to be visible, then tell the collector that this was all."""
-        if self.config.mode == "offline" and not collector_runs(self.state_folder):
-            return False  # nobody will come, and nobody is asked to
         emitted = self.emitted
-        request = self._wishes.ask(emitted)
-        sender.wake.set()
-        left = max(0.0, deadline - time.monotonic())
-        visible = request.done.wait(max(left - BYE_S, left / 2))
-        self._wishes.bye = emitted
-        sender.wake.set()
-        told = self._wishes.closed.wait(max(0.0, deadline - time.monotonic()))
-        return visible and told
+        # Offline nobody is started, so there is nobody to wait for unless one happens to run.
+        comes = self.config.mode == "online" or collector_runs(self.state_folder)
+        stored = comes and ending.deliver(self._wishes, self._sender, emitted, deadline)
+        self._let_go(self._sender, deadline)
+        ending.summarise(self.run.name, emitted, self.gaps)
+        return stored
 
     def _let_go(self, sender: Sender, deadline: float) -> None:
         """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector."""
@@ -246,28 +235,12 @@ class Session:
         self._emitter.on_roll = hooks.nothing
         ended = sender.stop(max(1.0, deadline - time.monotonic()))
         delivered = self._wishes.closed.is_set() or self._wishes.deleted
-        if ended and self._outbox is not None:
-            stream = self._wishes.stream
+        stream = self._wishes.stream
+        if ended and self._outbox is not None and stream is not None:
             self._emitter.detach()
-            self._outbox.close(stream.segments if stream else [self._outbox.first], delete=delivered)
+            self._outbox.close(stream.segments, delete=delivered)
         if not delivered and self.config.mode == "online":
-            self._see_that_someone_delivers()
-
-    def _see_that_someone_delivers(self) -> None:
-        if collector_runs(self.state_folder):
-            return
-        try:
-            launch_collector(self.state_folder)
-        except OSError as error:
-            warn("no collector could be started, events wait in %s: %s", self.state_folder.outbox, error)
-
-    def _summarise(self) -> None:
-        """Tell what was lost, at the end, once."""
-        gaps = self.gaps
-        if gaps:
-            total = sum(last - first + 1 for first, last, _ in gaps)
-            reasons = ", ".join(sorted({reason for _, _, reason in gaps}))
-            warn("%d of %d events of run %s were not kept: %s", total, self.emitted, self.run.name, reasons)
+            ending.see_that_someone_delivers(self.state_folder)
 
     # Opening, here and in other processes.
 
@@ -280,8 +253,8 @@ class Session:
         try:
             self.state_folder.make()
             self._make_outbox()
-        except OSError as error:
-            if may_raise and error.errno not in NO_ROOM:
+        except (OSError, ConfigError) as error:
+            if may_raise and getattr(error, "errno", None) not in NO_ROOM:
                 self._closed = True
                 hooks.forget(self)
                 raise
@@ -323,7 +296,7 @@ class Session:
         try:
             self.state_folder.make()
             self._make_outbox()
-        except OSError:
+        except (OSError, ConfigError):
             return
         self._emit_open()
 

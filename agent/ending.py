@@ -1,0 +1,43 @@
+"""The end of a session, one step after the other, all before one deadline."""
+
+from __future__ import annotations
+
+import time
+
+from neural.tracking.agent.launch import collector_runs, launch_collector
+from neural.tracking.agent.notice import warn
+from neural.tracking.agent.sender import Sender
+from neural.tracking.agent.wishes import Wishes
+from neural.tracking.state import State
+
+BYE_S = 0.5  # of a close's time, kept for telling the collector
+
+
+def deliver(wishes: Wishes, sender: Sender, emitted: int, deadline: float) -> bool:
+    """Wait until everything is visible, tell the collector that it is all; return whether both happened."""
+    request = wishes.ask(emitted)
+    sender.wake.set()
+    left = max(0.0, deadline - time.monotonic())
+    visible = request.done.wait(max(left - BYE_S, left / 2))
+    wishes.bye = emitted  # only now: a collector that heard it answers no more
+    sender.wake.set()
+    told = wishes.closed.wait(max(0.0, deadline - time.monotonic()))
+    return visible and told
+
+
+def see_that_someone_delivers(state: State) -> None:
+    """Leave a collector behind for an outbox that is not empty."""
+    if collector_runs(state):
+        return
+    try:
+        launch_collector(state)
+    except OSError as error:
+        warn("no collector could be started, events wait in %s: %s", state.outbox, error)
+
+
+def summarise(run_name: str, emitted: int, gaps: list[tuple[int, int, str]]) -> None:
+    """Tell what was lost, if anything was."""
+    if gaps:
+        total = sum(last - first + 1 for first, last, _ in gaps)
+        reasons = ", ".join(sorted({reason for _, _, reason in gaps}))
+        warn("%d of %d events of run %s were not kept: %s", total, emitted, run_name, reasons)

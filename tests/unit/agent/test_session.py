@@ -1,0 +1,159 @@
+"""A session where the world is not as it should be: no room, a sender that fails, forks inside imports."""
+
+import errno
+import logging
+import threading
+import time
+
+import pytest
+
+from neural.tracking.agent import choose_run, forks, open_session, upkeep
+from neural.tracking.agent.conversation import Conversation
+from neural.tracking.agent.outbox import Outbox
+from neural.tracking.config import AgentConfig
+from tests.unit.agent.made import account, flat, recover
+
+OFFLINE = AgentConfig(mode="offline")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Outboxes cannot be made until ``.clear()``."""
+    full = threading.Event()
+    full.set()
+    real = Outbox.create.__func__
+
+    def create(cls, *arguments):
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(cls, *arguments)
+
+    monkeypatch.setattr(Outbox, "create", classmethod(create))
+    monkeypatch.setattr(upkeep, "RETRY_OUTBOX_S", 0.1)
+    return full
+
+
+def wait_until(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_no_space_at_start_warns_once_counts_and_recovers(tmp_path, full_disk, caplog):
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+    for _ in range(10):
+        assert not session.emit_metrics({"m": 1.0})
+    assert session.emitted == 10
+
+    full_disk.clear()
+    wait_until(lambda: session.emit_metrics({"m": 2.0}))
+    dropped = session.gaps[0][1]
+    session.close(timeout_s=0.1)
+
+    assert caplog.text.count("no outbox for run") == 1
+    assert f"{dropped} of {session.emitted} events" in caplog.text
+    (folder,) = session.state_folder.outbox.iterdir()
+    found, lost = recover(folder)
+    account(found, lost, session.emitted)
+    assert lost == [(1, dropped, "outbox_full")]
+    assert any("open" in content for _, _, content in found)
+
+
+def test_folder_that_may_not_be_used_raises_at_once_and_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Outbox, "create", refuse)
+
+    with pytest.raises(PermissionError):
+        open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+
+
+def test_sender_that_fails_warns_once_and_goes_on(tmp_path, monkeypatch, caplog):
+    failures = []
+
+    def fail(self, now):
+        failures.append(now)
+        raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr(upkeep.Upkeep, "look", lambda self, stream, now: fail(self, now))
+    monkeypatch.setattr("neural.tracking.agent.sender.FAILED_S", 0.02)
+    with caplog.at_level(logging.WARNING):
+        session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+        assert session.emit_metrics({"m": 1.0})
+        wait_until(lambda: len(failures) > 3)
+        session.close(timeout_s=0.1)
+
+    assert caplog.text.count("not foreseen") >= 1
+    assert caplog.text.count("sender failed") == 1
+
+
+def test_unacknowledged_events_can_be_read_at_once(tmp_path):
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+    for i in range(1000):
+        session.emit_metrics({"m": float(i)})
+
+    read = [event for decoded in session.unacknowledged() for event in flat(decoded)]
+    session.close(timeout_s=0.1)
+
+    assert [content["m"] for _, _, content in read if "m" in content] == [float(i) for i in range(1000)]
+
+
+def test_first_event_tells_of_the_run(tmp_path):
+    run = choose_run("probe", {"NTRACK_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4"})
+    session = open_session(run, tmp_path, config=OFFLINE, open_event={"tags": ["a"], "notes": None})
+    session.close("failed", "because", timeout_s=0.1)
+
+    (folder,) = session.state_folder.outbox.iterdir()
+    found, _ = recover(folder)
+    opening = found[0][2]["open"]
+    assert {key: opening[key] for key in ("name", "rank", "world_size", "attempt", "role", "tags")} == {
+        "name": "probe", "rank": 3, "world_size": 4, "attempt": 1, "role": "rank", "tags": ["a"],
+    }  # fmt: skip
+    assert found[-1][2]["end"] == {"status": "failed", "error": "because"}
+
+
+def test_close_twice_is_harmless(tmp_path):
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+
+    assert not session.close(timeout_s=0.1)
+    assert not session.close(timeout_s=0.1)
+    assert session.state == "closed"
+
+
+def test_fork_waits_for_an_import_of_ours(tmp_path):
+    order = []
+    inside = threading.Event()
+
+    def importing():
+        with forks.imports:
+            inside.set()
+            time.sleep(0.2)
+            order.append("imported")
+
+    thread = threading.Thread(target=importing)
+    thread.start()
+    inside.wait()
+    forks._before()
+    order.append("forked")
+    forks._after_in_parent()
+    thread.join()
+
+    assert order == ["imported", "forked"]
+
+
+def test_conversation_is_made_by_the_senders_thread(tmp_path, monkeypatch):
+    threads = []
+    real = Conversation.__init__
+
+    def spy(self, *arguments):
+        threads.append(threading.current_thread().name)
+        real(self, *arguments)
+
+    monkeypatch.setattr(Conversation, "__init__", spy)
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+    wait_until(lambda: threads)
+    session.close(timeout_s=0.1)
+
+    assert threads == ["ntrack-sender"]
