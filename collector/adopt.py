@@ -190,7 +190,7 @@ class Adopter:
                 newest = piece
         emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
         if session.ended is None and not await asyncio.to_thread(_ends, orphan, emitted, newest):
-            self._note_death(session, self._watch.death(session.id))
+            self._note_death(session, await self._watch.death(session.id))
         await self._close(session, emitted)
 
     def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:

@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import struct
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Death(NamedTuple):
 
 
 UNKNOWN_DEATH = Death("died")
+REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
 
 
 class Watch:
@@ -57,10 +59,17 @@ class Watch:
         """Return whether the process is watched and has not ended."""
         return session in self._fds and session not in self._gone
 
-    def death(self, session: bytes) -> Death:
-        """Return how the session's process ended."""
-        fd = self._fds.get(session)
-        return UNKNOWN_DEATH if fd is None else _ask_kernel(fd)
+    async def death(self, session: bytes) -> Death:
+        """Return how the session's process ended; waits a little for its parent to take note of it."""
+        patient_until = time.monotonic() + REAPED_WITHIN_S
+        while session in self._fds:
+            death = _ask_kernel(self._fds[session])
+            if death is not None:
+                return death
+            if session not in self._gone or time.monotonic() > patient_until:
+                break
+            await asyncio.sleep(0.05)
+        return UNKNOWN_DEATH
 
     def forget(self, session: bytes) -> None:
         """Stop watching; safe to call for what is not watched."""
@@ -118,17 +127,18 @@ def _open_pidfd(info: dict[str, Any]) -> int | None:
     return None
 
 
-def _ask_kernel(fd: int) -> Death:
+def _ask_kernel(fd: int) -> Death | None:
+    """Return how the process ended; None while it lives, or nobody has waited for it."""
     buffer = bytearray(_INFO_BYTES)
     _INFO.pack_into(buffer, 0, _INFO_EXIT, *([0] * 13))
     try:
         fcntl.ioctl(fd, _GET_INFO, buffer)
     except OSError as error:
-        # An older kernel does not know the question; a process not yet reaped has no answer yet.
-        return Death("died" if error.errno in (errno.ENOTTY, errno.EINVAL, errno.ESRCH) else str(error))
+        unknown = error.errno in (errno.ENOTTY, errno.EINVAL, errno.ESRCH)  # an older kernel
+        return UNKNOWN_DEATH if unknown else Death(str(error))
     mask, *_, status = _INFO.unpack_from(buffer)
     if not mask & _INFO_EXIT:
-        return UNKNOWN_DEATH
+        return None
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return Death(f"killed by {_name(number)}", number)

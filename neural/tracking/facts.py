@@ -154,7 +154,8 @@ def _death(data: dict[str, Any]) -> str:
             return f"died: {signal.Signals(number).name}"
         except ValueError:
             return f"died: signal {number}"
-    return f"died: {data['reason']}" if data.get("reason") else "died"
+    reason = str(data.get("reason") or "died")
+    return reason if reason.startswith("died") else f"died: {reason}"
 
 
 def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def watch_the_end_of(how):
             how(process)
             await asyncio.wait_for(gone.wait(), 10)
             assert not watch.sees_alive(session.id)
-        death = watch.death(session.id)
+        death = await watch.death(session.id)
         watch.close()
         return death
 
