@@ -21,6 +21,7 @@ from pathlib import Path
 from _measure import Row, fsyncing_neighbour, percentile, report
 
 from neural.tracking import ExperimentTracker
+from neural.tracking.agent.launch import collector_runs
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.state import State
@@ -60,10 +61,15 @@ class Trial:
 
 
 def stop_collector(folder: Path) -> None:
+    """Ask the folder's collector to leave, and wait until it has."""
+    state = State.for_base_dir(folder)
     try:
-        request(State.for_base_dir(folder), "stop")
+        request(state, "stop")
     except CollectorUnreachableError:
-        pass
+        return
+    deadline = time.monotonic() + 60
+    while collector_runs(state) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def timed(call: Call, count: int) -> list[int]:
@@ -201,6 +207,7 @@ import os, sys, time
 {before}
 started = time.perf_counter()
 from neural.tracking import ExperimentTracker
+from neural.tracking.agent.launch import collector_runs
 tracker = ExperimentTracker("bench", base_dir=sys.argv[1])
 print((time.perf_counter() - started) * 1e3, flush=True)
 if len(sys.argv) > 2: tracker.finish(timeout=20)

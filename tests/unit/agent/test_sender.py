@@ -203,6 +203,8 @@ def test_schemas_are_sent_again_after_a_welcome(ship, collector):
 def test_acknowledgement_of_another_log_or_of_what_was_never_sent_frees_nothing(ship, collector):
     emit(ship, 100)
     ship.turn(until=lambda: ship.talk.welcomed)
+    ship.talk.say(ship.now)
+    assert ship.wishes.stream.sent == 100
     known = {"session": ship.session, "window": 1 << 20}
 
     ship.talk.hear(wire.Ack(log_id=os.urandom(16), last=100, **known), ship.now)
