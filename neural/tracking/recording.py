@@ -50,24 +50,31 @@ class Recorder:
         self.ended: str | None = None
         self._metadata: threading.Thread | None = None
         self._hurry = threading.Event()
+        self._opening = threading.RLock()
 
     def open(self) -> Session:
         """Return the session, opened now if it was not."""
-        if self.session is None:
-            from neural.tracking.agent import open_session
+        session = self.session
+        if session is None:
+            with self._opening:
+                session = self.session  # another thread may have been first
+                if session is None:
+                    session = self._open()
+        return session
 
-            first_step = 0
-            if self.opening.resumes:
-                first_step = self._begin_attempt()
-            opening = self.opening
-            self.session = open_session(
-                opening.identity,
-                opening.base_dir,
-                config=opening.config,
-                open_event=opening.event,
-                first_step=first_step,
-            )
-            self._gather_metadata(self.session)
+    def _open(self) -> Session:
+        from neural.tracking.agent import open_session
+
+        first_step = self._begin_attempt() if self.opening.resumes else 0
+        opening = self.opening
+        self.session = open_session(
+            opening.identity,
+            opening.base_dir,
+            config=opening.config,
+            open_event=opening.event,
+            first_step=first_step,
+        )
+        self._gather_metadata(self.session)
         return self.session
 
     def emit(self, kind: str, payload: Mapping[str, Any], *, step: int | None = None) -> bool:
@@ -90,7 +97,8 @@ class Recorder:
     @property
     def decides(self) -> bool:
         """Whether the end of this session is its attempt's, as far as this process can know."""
-        return self.opening.identity.rank == 0 and self.opening.identity.role != "child"
+        run = self.opening.identity if self.session is None else self.session.run
+        return run.rank == 0 and run.role != "child"
 
     def refuse_if_ended(self, what: str) -> None:
         """Raise TrackingError once the tracker is finished."""

@@ -9,11 +9,14 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from neural.tracking.events import Decoded, Event, MetricBlock
+from neural.tracking.errors import FormatError
+from neural.tracking.events import Decoded, Event, MetricBlock, decode, unpack_schemas
 from neural.tracking.facts import RunFacts
+from neural.tracking.outbox_files import Orphan, Piece
 from neural.tracking.params import merge_params
 from neural.tracking.points import PointFiles
 from neural.tracking.reader import Run
+from neural.tracking.state import State
 from neural.tracking.tails import Stretch
 
 
@@ -51,6 +54,17 @@ class UnstoredRun(Run):
                 if event.seq > highest:
                     _fold(found, event)
         return found
+
+
+def left_behind(state: State, session: bytes) -> list[Decoded]:
+    """Return what a closed session left in its outbox; nothing once a collector took it over."""
+    try:
+        orphan = Orphan(state.outbox / session.hex())
+        schemas = unpack_schemas(session, orphan.schemas())
+        pieces = [piece for piece in orphan.pieces() if isinstance(piece, Piece)]
+    except (OSError, FormatError):
+        return []
+    return [decode(memoryview(piece.payload), schemas) for piece in pieces]
 
 
 def _above(block: MetricBlock, last: int) -> MetricBlock:

@@ -25,7 +25,7 @@ class RunView:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._visible = 0  # up to this number, the folder has this session's events
+        self._visible = (b"", 0)  # of this session (a forked child has another), the folder has so many
         self._first_read = True
 
     def status(self) -> str:
@@ -46,19 +46,25 @@ class RunView:
         if session is None:
             return Run(folder)
         emitted = session.emitted
-        if emitted > self._visible and self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
-            self._visible = emitted
-        if emitted <= self._visible:
+        known_session, visible = self._visible
+        if known_session == session.id and visible >= emitted:
             return Run(folder)
-        from neural.tracking.unstored import UnstoredRun
+        if self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
+            self._visible = (session.id, emitted)
+            return Run(folder)
+        from neural.tracking.unstored import UnstoredRun, left_behind
 
-        return UnstoredRun(folder, session.id, session.rank, list(session.unacknowledged()))
+        if session.state == "closed":
+            held = left_behind(session.state_folder, session.id)
+        else:
+            held = list(session.unacknowledged())
+        return UnstoredRun(folder, session.id, session.rank, held)
 
     def _is_worth_a_wait(self, state: str) -> bool:
         """Whether a collector answers, or may be just about to: the first read comes while one starts."""
         first, self._first_read = self._first_read, False
         starting = first and self._recorder.opening.config.mode == "online"
-        return state == "connected" or starting
+        return state in ("connected", "closed") or starting
 
     def save_summary(self) -> Path:
         """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from neural.tracking.catalogue import rescue_orphans
 from neural.tracking.cli.output import Failure, ago
 from neural.tracking.reader import Run, is_run_folder, list_runs
 
@@ -21,6 +22,7 @@ def one_run(base_dir: Path, wanted: str | None) -> Run:
         if not is_run_folder(Path(wanted)):
             raise Failure(f"{wanted} is no run folder", hint="one holds a run.json")
         return Run(Path(os.path.abspath(wanted)))
+    rescue_orphans(base_dir)
     runs = list_runs(base_dir)
     if not runs:
         raise no_runs(base_dir)

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from neural.tracking.catalogue import rescue_orphans
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
 
@@ -43,6 +44,8 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
         output.print_json({"exit_code": report.exit_code, **_plain(asdict(report))})
     else:
         _print_report(report)
+        if report.exit_code == output.EXIT_LEFT and rescue_orphans(base_dir):
+            output.stdout().print("  [dim]→ a collector was started to store what is on its way[/]")
     if report.exit_code:
         output.leave(report.exit_code)
 

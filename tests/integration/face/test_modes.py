@@ -36,6 +36,7 @@ def test_offline_starts_no_collector_and_reads_its_own_outbox(base):
     assert tracker.flush(timeout=0.1) is False
     assert tracker.finish(timeout=0.1) is False
     assert tracker.status == "completed"
+    assert tracker.get_metrics("loss") == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert commands.status(base) == {"running": False}
 
 
