@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neural.tracking import system
 from neural.tracking.agent.notice import warn
@@ -49,8 +50,7 @@ class RunIdentity:
         return self.key != "random"
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     key: str
     value: str
     ranks: tuple[str, ...] = ()  # variables that hold the rank, the first that is set counts

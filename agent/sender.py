@@ -8,7 +8,6 @@ another try, and the data waits in the outbox meanwhile.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -182,7 +181,7 @@ class Sender:
         if self._launcher is None or self._wishes.deleted or not self._data_waits():
             return
         if not self._launcher.starting and now >= self._launch_at:
-            self._launch_at = now + self._launch_wait_s * random.uniform(0.75, 1.25)
+            self._launch_at = now + _jittered(self._launch_wait_s)
             self._launch_wait_s = min(2 * self._launch_wait_s, MAX_LAUNCH_S)
             with forks.imports:
                 self._launcher.launch()
@@ -204,9 +203,16 @@ class Sender:
         return self._read_endpoint() != self._endpoint or not collector_runs(self._state)
 
     def _disconnect(self, wait_s: float) -> None:
-        self._connect_at = time.monotonic() + wait_s * random.uniform(0.75, 1.25)
+        self._connect_at = time.monotonic() + _jittered(wait_s)
         if self._talk is not None:
             self._talk.stop()
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+
+def _jittered(wait_s: float) -> float:
+    """Return about as long a wait, so that many senders do not knock at once."""
+    import random
+
+    return wait_s * random.uniform(0.75, 1.25)
