@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from neural.tracking import ledgers
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.files import atomic_write, inside, read_json
 
@@ -29,18 +30,17 @@ def known(base_dir: Path, folder: str, session: bytes) -> Known:
     best = Known()
     if not folder or "/" in folder or folder in (".", ".."):
         return best
+    damages: list[str] = []
     try:
-        paths = list(inside(base_dir, folder).glob("ledger-*.json"))
+        found = ledgers.read_all(inside(base_dir, folder), damages)
     except (OSError, InvalidNameError):
         return best
-    for path in paths:
-        try:
-            entry = read_json(path)["sessions"][session.hex()]
-            last, ended = entry["last"], entry.get("ended")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # absent, of another form, or without this session: the log alone counts
-        if isinstance(last, int) and last > best.last:
-            best = Known(last, ended if isinstance(ended, int) else None)
+    for damage in damages:  # as good as none: the log alone counts
+        logger.warning("ledger of run folder %s was passed over: %s", folder, damage)
+    for item in found.values():
+        entry = item.sessions.get(session.hex())
+        if entry is not None and entry.last > best.last:
+            best = Known(entry.last, entry.ended)
     return best
 
 

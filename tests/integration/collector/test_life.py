@@ -13,6 +13,7 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
+from neural.tracking.ledgers import Ledger, SessionEntry
 from neural.tracking.outboxes import collector_holds
 from neural.tracking.state import State
 from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until
@@ -159,8 +160,8 @@ def test_ledger_answers_for_a_session_the_log_does_not_know(start_collector, mak
     peer = make_peer()
     folder = tmp_path / "runs" / peer.info()["dir"]
     folder.mkdir()
-    ledger = {"sessions": {peer.session.hex(): {"last": 40, "ended": None}}}
-    (folder / "ledger-0badcafe.json").write_text(json.dumps(ledger))
+    ledger = Ledger(sessions={peer.session.hex(): SessionEntry(last=40)})
+    (folder / "ledger-0badcafe.json").write_bytes(ledger.encode())
     (folder / "ledger-00000000.json").write_text("{")
 
     assert peer.hello().last == 40

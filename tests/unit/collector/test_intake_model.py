@@ -1,7 +1,6 @@
 """Intake, log and recovery against a simple model, under any order of events and any torn end."""
 
 import asyncio
-import json
 import shutil
 import tempfile
 import time
@@ -17,6 +16,7 @@ from neural.tracking.collector.intake import Intake, Verdict
 from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Sessions
+from neural.tracking.ledgers import Ledger, SessionEntry
 from neural.tracking.segment import Record
 
 SESSIONS = [bytes([n]) * 16 for n in (1, 2, 3)]
@@ -179,8 +179,8 @@ def test_ledger_beyond_the_log_is_taken_over(tmp_path):
         await log.start()
         folder = tmp_path / INFO["dir"]
         folder.mkdir()
-        content = {"sessions": {SESSIONS[0].hex(): {"last": 7, "ended": None}}}
-        (folder / "ledger-00000001.json").write_text(json.dumps(content))
+        content = Ledger(sessions={SESSIONS[0].hex(): SessionEntry(last=7)})
+        (folder / "ledger-00000001.json").write_bytes(content.encode())
         intake = Intake(tmp_path, log, sessions, Tombstones(tmp_path / "stones"))
         opened = await intake.open(SESSIONS[0], UID, INFO)
         await log.drain(time.monotonic() + 5)

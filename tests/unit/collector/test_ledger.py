@@ -3,14 +3,15 @@
 import json
 
 from neural.tracking.collector.ledger import Known, Tombstones, known, remove_run
+from neural.tracking.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
 
 
 def ledger(folder, name, last, ended=None):
     folder.mkdir(exist_ok=True)
-    value = {"sessions": {SESSION.hex(): {"last": last, "ended": ended}}}
-    (folder / f"ledger-{name}.json").write_text(json.dumps(value))
+    content = Ledger(sessions={SESSION.hex(): SessionEntry(last, ended)})
+    (folder / f"ledger-{name}.json").write_bytes(content.encode())
 
 
 def test_the_most_of_all_ledgers_counts(tmp_path):
@@ -28,6 +29,14 @@ def test_missing_damaged_or_foreign_ledgers_are_as_none(tmp_path):
 
     assert known(tmp_path, "run_x", SESSION) == Known()
     assert known(tmp_path, "never", SESSION) == Known()
+
+
+def test_ledger_with_one_changed_digit_is_not_believed(tmp_path):
+    ledger(tmp_path / "run_x", "00000001", 5)
+    path = tmp_path / "run_x" / "ledger-00000001.json"
+    path.write_bytes(path.read_bytes().replace(b'"last": 5', b'"last": 7'))
+
+    assert known(tmp_path, "run_x", SESSION) == Known()
 
 
 def test_folder_outside_is_not_read(tmp_path):
