@@ -82,8 +82,14 @@ def event_files(folder: Path) -> list[Path]:
 def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
     """Yield every valid line of every collector; what is no line goes to ``damages``."""
     for path in event_files(folder):
-        for line in eventlines.scan(path.read_bytes()):
+        data = path.read_bytes()
+        unnumbered: set[bytes] = set()
+        for line in eventlines.scan(data):
             if not isinstance(line, BadLine):
+                if "seq" not in line.data:
+                    if (text := data[line.start : line.end]) in unnumbered:
+                        damages.append(f"{path.name}: bytes {line.start} to {line.end} repeat a line")
+                    unnumbered.add(text)
                 yield line.data
             elif not line.torn:
                 damages.append(f"{path.name}: bytes {line.start} to {line.end} are no valid line")

@@ -7,29 +7,34 @@ whatever moves meanwhile is met at least once.
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neural.tracking import events, segment
+from neural.tracking.counting import Numbers
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
-from neural.tracking.outbox_files import TEMPORARY_PREFIX, Orphan, Piece
+from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
+from neural.tracking.tails import runs_past_end
 from neural.tracking.verify import Count, Counts
 
 STORE_CURSOR = "store.json"
+REMOVED_WITHIN_S = 0.5
 
 
 @dataclass
 class Pending:
-    """Counts by run uid and session, the folder names those runs ask for, and remarks for people."""
+    """Counts by run uid and session, the folder names those runs ask for, and what is damaged."""
 
     runs: dict[bytes, Counts] = field(default_factory=dict)
     folders: dict[bytes, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
+    outboxes: list[tuple[Count, Numbers]] = field(default_factory=list)  # what each outbox holds
 
     def count(self, session: bytes, uid: bytes, info: dict[str, Any]) -> Count:
         """Return the session's count, made at the first call."""
@@ -48,40 +53,61 @@ def find_pending(base_dir: Path) -> Pending:
     found = Pending()
     _outboxes(state, found)
     _log(state, found)
+    for count, held in found.outboxes:
+        # An outbox keeps acknowledged events until their segment is free: they come no second time.
+        held.discard_upto(count.in_log)
+        count.pending.add_all(held)
     for uid in [uid for uid in found.runs if (state.tombstones / uid.hex()).exists()]:
         del found.runs[uid]
     return found
 
 
 def _outboxes(state: State, found: Pending) -> None:
-    folders = sorted(state.outbox.iterdir()) if state.outbox.is_dir() else []
-    for folder in folders:
+    for folder in sorted(state.outbox.iterdir()) if state.outbox.is_dir() else []:
         if folder.name.startswith(TEMPORARY_PREFIX) or not folder.is_dir():
             continue
         try:
-            _outbox(folder, found)
-        except FileNotFoundError:
-            continue  # acknowledged and removed meanwhile: in the log or in the run folder
+            _settled(folder, found)
         except FormatError as error:
-            found.notes.append(f"outbox {folder.name}: {error}")
+            found.damages.append(f"outbox {folder.name}: {error}")
+
+
+def _settled(folder: Path, found: Pending) -> None:
+    """Take an outbox in, however its segments come and go and its folder is renamed and removed.
+
+    Raises:
+        FormatError: nobody can tell whose it is.
+    """
+    deadline = time.monotonic() + REMOVED_WITHIN_S
+    while True:
+        place = folder if folder.exists() else folder.with_name(folder.name + ADOPTED_SUFFIX)
+        if not place.exists():
+            return  # acknowledged and removed: in the log or in the run folder
+        try:
+            return _outbox(place, found)
+        except FileNotFoundError as error:
+            if time.monotonic() > deadline:
+                raise FormatError(f"{Path(error.filename).name} is missing") from error
+            time.sleep(0.01)
 
 
 def _outbox(folder: Path, found: Pending) -> None:
     orphan = Orphan(folder)
-    count = found.count(orphan.session, orphan.uid, orphan.info)
+    held = Numbers()
     begun = False
     for item in orphan.pieces():
         # What is lost before the first piece was acknowledged and freed; after it, it becomes a gap.
         begun = begun or isinstance(item, Piece)
         if begun:
-            count.pending.add_span(item.first, item.last)
+            held.add_span(item.first, item.last)
+    count = found.count(orphan.session, orphan.uid, orphan.info)
     count.claim(orphan.emitted)
+    found.outboxes.append((count, held))
 
 
 def _log(state: State, found: Pending) -> None:
-    cursor = read_json(state.cursors / STORE_CURSOR)
-    uuid, offset = cursor["position"] if isinstance(cursor, dict) else ("", 0)
-    segments = sorted(state.log.glob("*-*.seg")) if state.log.is_dir() else []
+    uuid, offset = _cursor(state.cursors / STORE_CURSOR)
+    segments = sorted(state.log.glob(f"*-{'[0-9a-f]' * 32}.seg"))
     names = [path.stem.partition("-")[2] for path in segments]
     begin = names.index(uuid) if uuid in names else 0
     known: dict[bytes, Count] = {}
@@ -90,12 +116,21 @@ def _log(state: State, found: Pending) -> None:
         for item in _records(path):
             if isinstance(item, Damage):
                 if item.start >= unapplied:
-                    found.notes.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
+                    found.damages.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
                 continue
             try:
                 _take(item, item.pos >= unapplied, known, found)
             except FormatError as error:
-                found.notes.append(f"log {path.name}: {error}")
+                found.damages.append(f"log {path.name}: {error}")
+
+
+def _cursor(path: Path) -> tuple[str, int]:
+    """Return up to where the store has applied the log; its beginning where nothing usable tells."""
+    try:
+        uuid, offset = read_json(path)["position"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "", 0
+    return (uuid, offset) if isinstance(uuid, str) and isinstance(offset, int) else ("", 0)
 
 
 def _records(path: Path) -> Iterator[Record | Damage]:
@@ -104,12 +139,15 @@ def _records(path: Path) -> Iterator[Record | Damage]:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (FileNotFoundError, ValueError):  # applied and removed meanwhile; or empty
         return
+    uuid = bytes.fromhex(path.stem.partition("-")[2])  # whose records these are, also under a damaged header
     try:
-        uuid = segment.read_header(view[: segment.HEADER_BYTES]).uuid
+        segment.read_header(view)
     except FormatError:
-        yield Damage(0, len(view))
-        return
-    yield from segment.scan(view, uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES)
+        yield Damage(0, min(len(view), segment.HEADER_BYTES))
+    for item in segment.scan(view, uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
+        # A record that runs past the end is being written, or was when a process died: nobody was told of it.
+        if isinstance(item, Record) or item.end < len(view) or not runs_past_end(view, item.start):
+            yield item
 
 
 def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
@@ -118,14 +156,27 @@ def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pen
         known[session] = found.count(session, uid, info)
         return
     count = known.get(bytes(record.body[:16]))
-    if count is None or not unapplied:
+    if count is None:
         return
+    first, last = _span(record)
+    count.in_log = max(count.in_log, last)
+    if unapplied and first:
+        count.pending.add_span(first, last)
+    if unapplied and record.kind == segment.NOTE:
+        note = events.unpack_note(record.body)[1]
+        count.claim(note["n"] if note["kind"] == "bye" and isinstance(note.get("n"), int) else 0)
+
+
+def _span(record: Record) -> tuple[int, int]:
+    """Return the numbers a record brings; of a mark, which brings none, only the last."""
     if record.kind == segment.BATCH:
         batch = events.unpack_batch(record.body)
-        count.pending.add_span(batch.first, batch.last)
-    elif record.kind == segment.NOTE:
+        return batch.first, batch.last
+    if record.kind == segment.MARK:
+        return 0, events.unpack_mark(record.body)[1]
+    if record.kind == segment.NOTE:
         note = events.unpack_note(record.body)[1]
-        if note["kind"] == "gap" and isinstance(note.get("first"), int) and isinstance(note.get("last"), int):
-            count.pending.add_span(note["first"], note["last"])
-        elif note["kind"] == "bye" and isinstance(note.get("n"), int):
-            count.claim(note["n"])
+        first, last = note.get("first"), note.get("last")
+        if note["kind"] == "gap" and isinstance(first, int) and isinstance(last, int):
+            return first, last
+    return 0, 0

@@ -112,7 +112,7 @@ class Tail:
         yield Stretch(session, max(first, known + 1), last, blocks)
 
 
-def runs_past_end(data: bytes, pos: int) -> bool:
+def runs_past_end(data: segment.Buffer, pos: int) -> bool:
     """Return whether what begins at ``pos`` looks like a record that the file ends inside of."""
     room = len(data) - pos
     if room < segment.FRAME_BYTES:

@@ -8,6 +8,7 @@ direction in which events move.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,73 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking import facts, ledgers, parts
+from neural.tracking import facts, ledgers, parts, vouched
+from neural.tracking.counting import Numbers, Spans
 from neural.tracking.errors import FormatError
 from neural.tracking.parts import Part, PartReader
 from neural.tracking.points import started_over
-from neural.tracking.reader import list_runs
+from neural.tracking.reader import Run, list_runs
 from neural.tracking.tails import Tail
 
-Spans = list[tuple[int, int]]
-
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
-
-
-class Numbers:
-    """A set of event numbers, a byte each: 10 million events are 10 MB."""
-
-    def __init__(self) -> None:
-        self._flags: npt.NDArray[np.bool_] = np.zeros(1024, bool)
-
-    def add(self, seq: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Take numbers in; return those that were there already."""
-        if not len(seq):
-            return seq
-        self._reach(int(seq.max()))
-        known: npt.NDArray[Any] = seq[self._flags[seq]]
-        self._flags[seq] = True
-        return known
-
-    def add_span(self, first: int, last: int) -> None:
-        """Take in ``first..last``."""
-        self._reach(last)
-        self._flags[first : last + 1] = True
-
-    def discard(self, seq: npt.NDArray[Any]) -> None:
-        """Take numbers out."""
-        if len(seq):
-            self._reach(int(seq.max()))
-            self._flags[seq] = False
-
-    def count(self, upto: int) -> int:
-        """Return how many of ``1..upto`` are in."""
-        return int(np.count_nonzero(self._flags[1 : upto + 1]))
-
-    def highest(self) -> int:
-        """Return the highest number in, 0 if none."""
-        found = np.flatnonzero(self._flags)
-        return int(found[-1]) if len(found) else 0
-
-    def spans(self) -> Spans:
-        """Return the numbers as intervals."""
-        padded = np.r_[False, self._flags, False]
-        edges = np.flatnonzero(padded[1:] != padded[:-1])
-        return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-    def without(self, *others: Numbers) -> Numbers:
-        """Return those that are in none of the others."""
-        result = Numbers()
-        result._flags = self._flags.copy()
-        for other in others:
-            size = min(len(result._flags), len(other._flags))
-            result._flags[:size] &= ~other._flags[:size]
-        return result
-
-    def _reach(self, number: int) -> None:
-        if number >= len(self._flags):
-            grown = np.zeros(max(number + 1, 2 * len(self._flags)), bool)
-            grown[: len(self._flags)] = self._flags
-            self._flags = grown
 
 
 @dataclass
@@ -117,15 +60,16 @@ class RunReport:
 
 @dataclass
 class Report:
-    """The accounts of all runs looked at."""
+    """The accounts of all runs looked at, and what is damaged where events wait to become a run's."""
 
     runs: list[RunReport] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """The worst of the runs' exit codes."""
-        return max((run.exit_code for run in self.runs), default=EXIT_OK)
+        """The worst of the runs' exit codes; 6 also where outboxes or log are damaged."""
+        worst = EXIT_INTEGRITY if self.damages else EXIT_OK
+        return max([worst, *(run.exit_code for run in self.runs)])
 
 
 @dataclass
@@ -138,16 +82,20 @@ class Count:
     gaps: list[tuple[int, int, str]] = field(default_factory=list)
     pending: Numbers = field(default_factory=Numbers)
     claimed: int = 0
+    in_log: int = 0  # the log had everything up to here
     rank: int = 0
     ended: bool = False
+    holder: Path | None = None  # the first file found that holds points of it
+    introduced: bool = False
 
     def store(self, seq: npt.NDArray[Any]) -> None:
         """Count numbers as stored; those counted before are doubled."""
         self.doubled.add(self.stored.add(seq))
 
-    def claim(self, number: int | None) -> None:
-        """Raise ``n`` to at least this."""
+    def claim(self, number: int | None, holder: Path | None = None) -> None:
+        """Raise ``n`` to at least this; ``holder`` is the file of points that says so."""
         self.claimed = max(self.claimed, number or 0)
+        self.holder = self.holder or holder
 
 
 Counts = dict[str, Count]
@@ -178,16 +126,23 @@ def account(folder: Path, before: Counts) -> RunReport:
     damages: list[str] = []
     claims = ledgers.read_all(folder, damages)
     counts, found = started_over(attempt)
+    damages += [*vouched.contradictions(folder, claims), *found]
     for ledger in claims.values():
         for session, entry in ledger.sessions.items():
             count = counts.setdefault(session, Count())
             count.claim(max(entry.last, entry.ended or 0))
+            count.introduced = True
     for session, waiting in before.items():
         count = counts.setdefault(session, Count())
         count.pending = waiting.pending
         count.claim(waiting.claimed)
+    damages += [
+        f"{count.holder.name}: holds session {session[:8]}, which is not of this run"
+        for session, count in sorted(counts.items())
+        if count.holder and not count.introduced
+    ]
     sessions = [_session_report(session, counts[session]) for session in sorted(counts)]
-    return RunReport(folder, sessions, damages + found)
+    return RunReport(folder, sessions, damages)
 
 
 def _session_report(session: str, count: Count) -> SessionReport:
@@ -233,14 +188,14 @@ def _count_points(folder: Path, counts: Counts, damages: list[str]) -> None:
         _count_part(part, counts, damages)
         for session, (_, last) in part.sessions.items():
             stored[session] = max(last, stored.get(session, 0))
-            counts.setdefault(session.hex(), Count()).claim(last)
+            counts.setdefault(session.hex(), Count()).claim(last, part.path)
     for path, data in tails:
         tail = Tail(data)
         for stretch in tail.stretches(stored):
             count = counts.setdefault(stretch.session.hex(), Count())
             for block in stretch.blocks:
                 count.store(block.seq.astype(np.int64))
-            count.claim(stretch.last)
+            count.claim(stretch.last, path)
         damages += [f"{path.name}: bytes {start} to {end} are damaged" for start, end in tail.damages]
 
 
@@ -313,26 +268,44 @@ def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
         elif "note" in line:
             count.claim(line["data"].get("n") if line["note"] == "bye" else 0)
             count.ended = count.ended or line["note"] in ("bye", "died")
-        elif isinstance(line["info"].get("rank"), int):
-            count.rank = line["info"]["rank"]
+        elif "info" in line:
+            count.introduced = True
+            rank = line["info"].get("rank")
+            count.rank = rank if isinstance(rank, int) else 0
 
 
-def verify_base(base_dir: Path | str) -> Report:
-    """Return the account of every run in ``base_dir``, with what its log and outboxes still hold.
+def verify_base(
+    base_dir: Path | str, runs: Sequence[Run] | None = None, begin: Callable[[Path], None] = lambda folder: None
+) -> Report:
+    """Return the accounts of runs, with what the log and the outboxes of ``base_dir`` still hold.
+
+    Args:
+        base_dir: holds the runs.
+        runs: which, wherever they lie; by default all, also those whose folders are not made yet.
+        begin: called with each folder before it is read.
 
     Raises:
-        OSError: something cannot be read.
+        OSError: the log or the outboxes cannot be read.
     """
     from neural.tracking.pending import find_pending
 
     base = Path(base_dir)
     waiting = find_pending(base)
-    report = Report(notes=waiting.notes)
-    for run in list_runs(base):
-        report.runs.append(account(run.folder, waiting.runs.pop(run.uid, {})))
-    for uid, counts in waiting.runs.items():  # their folders are not made yet
-        folder = base / waiting.folders.get(uid, uid.hex())
-        report.runs.append(
-            RunReport(folder, [_session_report(session, counts[session]) for session in sorted(counts)])
-        )
+    report = Report(damages=waiting.damages)
+    seen: dict[bytes, Path] = {}
+    for run in list_runs(base) if runs is None else runs:
+        begin(run.folder)
+        try:
+            found = account(run.folder, waiting.runs.get(run.uid, {}))
+            if run.uid in seen:
+                found.damages.append(f"holds the same run as {seen[run.uid].name}: one is a copy")
+            seen[run.uid] = run.folder
+        except (OSError, FormatError) as error:
+            found = RunReport(run.folder, damages=[f"cannot be read: {error}"])
+        report.runs.append(found)
+    for uid, counts in waiting.runs.items() if runs is None else ():
+        if uid not in seen:
+            folder = base / waiting.folders.get(uid, uid.hex())
+            sessions = [_session_report(session, counts[session]) for session in sorted(counts)]
+            report.runs.append(RunReport(folder, sessions))
     return report

@@ -16,7 +16,8 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
 
 if TYPE_CHECKING:
-    from neural.tracking.verify import Report, RunReport, SessionReport, Spans
+    from neural.tracking.counting import Spans
+    from neural.tracking.verify import Report, RunReport, SessionReport
 
 _VERDICTS = {
     0: "[green]✓ all is there[/]",
@@ -51,13 +52,9 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
 
 
 def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
-    from neural.tracking.errors import FormatError
-    from neural.tracking.pending import find_pending
-    from neural.tracking.verify import Report, RunReport, account
+    from neural.tracking.verify import verify_base
 
     runs = some_runs(base_dir, wanted)
-    waiting = find_pending(base_dir)
-    report = Report(notes=list(waiting.notes))
     columns = (
         TextColumn("verifying"),
         BarColumn(bar_width=30),
@@ -65,21 +62,17 @@ def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("", total=len(runs))
-        for run in runs:
-            progress.update(task, description=output.text(run.folder.name))
-            try:
-                report.runs.append(account(run.folder, waiting.runs.pop(run.uid, {})))
-            except (OSError, FormatError) as error:
-                report.runs.append(RunReport(run.folder, damages=[f"cannot be read: {error}"]))
-            progress.advance(task)
-    if not wanted:
-        # Runs whose folders are not made yet: all they have is in the log or in outboxes.
-        for uid, counts in waiting.runs.items():
-            folder = Path(base_dir) / waiting.folders.get(uid, uid.hex())
-            report.runs.append(account(folder, counts))
-        if not report.runs:
-            raise no_runs(base_dir)
+        task = progress.add_task("", total=len(runs), completed=-1)
+
+        def begin(folder: Path) -> None:
+            progress.update(task, description=output.text(folder.name), advance=1)
+
+        try:
+            report = verify_base(base_dir, runs if wanted else None, begin)
+        except OSError as error:
+            raise output.Failure(f"cannot verify {base_dir}: {error}") from error
+    if not report.runs:
+        raise no_runs(base_dir)
     return report
 
 
@@ -106,8 +99,8 @@ def _print_report(report: Report) -> None:
     for run in report.runs:
         for line in _details(run):
             console.print(f"  [bold]{output.text(run.folder.name)}[/] {line}", soft_wrap=True)
-    for note in report.notes:
-        console.print(f"  [dim]{output.text(note)}[/]", soft_wrap=True)
+    for damage in report.damages:
+        console.print(f"  [red]damaged[/] {output.text(damage)}", soft_wrap=True)
     console.print(_verdict(report))
 
 
@@ -144,7 +137,8 @@ def _verdict(report: Report) -> str:
             f"[yellow]…[/] {runs}: some events are still on their way; nothing is missing [dim](exit code 3)[/]"
         )
     wrong = sum(run.exit_code == 6 for run in report.runs)
-    return f"[red]✗[/] {wrong} of {runs} not as emitted [dim](exit code 6)[/]"
+    where = f"{wrong} of {runs} not as emitted" if wrong else "log or outboxes are damaged"
+    return f"[red]✗[/] {where} [dim](exit code 6)[/]"
 
 
 def _span(first: int, last: int) -> str:
