@@ -28,6 +28,7 @@ from neural.tracking.files import atomic_write
 from neural.tracking.ledgers import Ledger, SessionEntry
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
 from neural.tracking.tails import Tail
+from neural.tracking.vouched import owners
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,8 @@ class RunWriter:
         self._tail_file = self._metrics / f"tail-{collector}.seg"
         events_file = folder / f"events-{collector}.jsonl"
         self.parts = PartSet(self._metrics, collector)
-        known = self._read_ledger()
-        self.fresh = known is None  # nothing of this collector's was here
-        self._ledger = known or Ledger(uid=uid.hex())
+        self._ledger, vouched_for = self._read_ledger()
+        self.fresh = not self._ledger.sessions  # nothing of this collector's was here
         self._others = others(folder, collector)
         self._events = open_events(events_file, self._ledger.events_bytes)
         self._tail_last = self.parts.highest()
@@ -59,7 +59,7 @@ class RunWriter:
         self.unsaved = False
         self.changed: set[str] = set()  # which views no longer show what is stored
         self.has_points = bool(self.parts.parts) or not self._tail.empty
-        if not whole or self._events.size < self._ledger.events_bytes:
+        if not (whole and vouched_for) or self._events.size < self._ledger.events_bytes:
             self._compact_and_check(damaged=True)
 
     @property
@@ -139,12 +139,23 @@ class RunWriter:
         self._tail.close()
         self._events.close()
 
-    def _read_ledger(self) -> Ledger | None:
+    def _read_ledger(self) -> tuple[Ledger, bool]:
+        """Return the ledger, and whether it vouches for the files; without one it is made from them.
+
+        A new folder gets its ledger before anything else: files without one have lost it, they are
+        not what a crash left.
+        """
         try:
-            return ledgers.read(self._ledger_file)
+            found = ledgers.read(self._ledger_file)
+            if found is not None:
+                return found, True
+            if self._collector not in owners(self.folder):
+                atomic_write(self._ledger_file, Ledger(uid=self.uid.hex()).encode())
+                return Ledger(uid=self.uid.hex()), True
+            logger.error("%s: the ledger is gone; it was made again from what is stored", self.folder.name)
         except FormatError as error:
             logger.error("%s: %s; it was made again from what is stored", self.folder.name, error)
-            return recovered(self.folder, self._collector, self.uid)
+        return recovered(self.folder, self._collector, self.uid), False
 
     def _open_tail(self) -> tuple[TailFile, bool]:
         """Return the tail cut to its durable size, and whether all that was durable is there."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from neural.tracking import ledgers
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.collector.store import sink as sink_module
 from neural.tracking.errors import RetryLater
@@ -72,6 +73,22 @@ def test_damaged_ledger_is_made_again_from_what_is_stored(log, last):
     assert values(Run(folder_of(log, emitter)).metric("a")) == [1.0, 2.0]
 
 
+def test_files_that_lost_their_ledger_are_kept_as_they_are(log):
+    emitter = Emitter().open(tags=["t"]).metrics({"a": 1.0})
+    sink = applied(log.add(emitter))
+    sink.close()
+    (ledger,) = folder_of(log, emitter).glob("ledger-*.json")
+    ledger.unlink()
+
+    applied(log.add(emitter.metrics({"a": 2.0})), start=sink.position).close()
+
+    report = verify_run(folder_of(log, emitter))
+    assert report.exit_code == 0, report
+    assert report.sessions[0].gaps == []
+    assert Run(folder_of(log, emitter)).tags == ["t"]
+    assert values(Run(folder_of(log, emitter)).metric("a")) == [1.0, 2.0]
+
+
 def test_failed_sync_ends_the_worker_instead_of_vouching(log, monkeypatch):
     emitter = Emitter().open().metrics({"a": 1.0})
     sink = applied(log.add(emitter), flush=False)
@@ -83,7 +100,8 @@ def test_failed_sync_ends_the_worker_instead_of_vouching(log, monkeypatch):
 
     with pytest.raises(OSError, match="Input/output"):
         sink.flush()
-    assert not list(folder_of(log, emitter).glob("ledger-*"))
+    (ledger,) = ledgers.read_all(folder_of(log, emitter), []).values()
+    assert ledger.sessions == {}
 
 
 def test_full_disk_is_tried_again_and_nothing_is_doubled(log, monkeypatch):
