@@ -14,12 +14,14 @@ from neural.tracking.cli.select import no_runs, some_runs
 
 @click.command(name="rebuild")
 @click.argument("run", nargs=-1)
+@click.option("--force", is_flag=True, help="Also where something of the truth is missing or damaged.")
 @output.base_dir_option
-def rebuild_runs(run: tuple[str, ...], base_dir: Path) -> None:
+def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
     """Make every view of a run anew from its truth.
 
     metadata.json, hyperparameters.json, metrics.json, artifacts.json and summary.json are only
-    views; this makes them as the collector would. Without RUN: of every run.
+    views; this makes them as the collector would. Without RUN: of every run. Where `ntrack verify`
+    finds that something is gone, the old views may tell of it: they stay, unless forced.
     """
     from neural.tracking.errors import FormatError
     from neural.tracking.rebuild import rebuild_run
@@ -40,7 +42,7 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path) -> None:
         for found in runs:
             progress.update(task, description=output.text(found.folder.name))
             try:
-                changed += [(found.folder, path.name) for path in rebuild_run(found.folder)]
+                changed += [(found.folder, path.name) for path in rebuild_run(found.folder, force=force)]
             except (OSError, FormatError) as error:
                 failed.append((found.folder, str(error)))
             progress.advance(task)
