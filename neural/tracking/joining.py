@@ -7,7 +7,6 @@ its ``run.json``, and two ranks that come at the same moment end in the same fol
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import time
@@ -106,6 +105,8 @@ def _joined(folder: Path, identity: RunIdentity) -> RunIdentity:
     status, attempts = _told(folder)
     attempt = max(identity.attempt, attempts + (status in ENDED))
     role = "join" if identity.role == "opener" else identity.role
+    import dataclasses  # costs milliseconds, and most runs are nobody's to join
+
     return dataclasses.replace(identity, attempt=attempt, role=role)
 
 
@@ -120,6 +121,8 @@ def _told(folder: Path) -> tuple[str, int]:
 
 def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return an identity for another folder than the one that is taken."""
+    import dataclasses
+
     if identity.key == "parent":
         # Derived from the taken one, so that all siblings step on to the same next run.
         import hashlib

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from neural.tracking.errors import ConfigError
 from neural.tracking.files import read_json
@@ -12,8 +12,7 @@ from neural.tracking.files import read_json
 RUN_FILE = "run.json"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunFile:
+class RunFile(NamedTuple):
     """What ``run.json`` says: who the run is; written once, never changed."""
 
     uid: bytes

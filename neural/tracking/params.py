@@ -6,7 +6,6 @@ can tell the text ``"adam"`` from an object that printed as ``adam``.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import sys
 from collections.abc import Mapping
@@ -65,13 +64,20 @@ def _named_values(value: Any) -> Mapping[Any, Any] | None:
         return value
     if isinstance(value, type):
         return None
-    if dataclasses.is_dataclass(value):
+    if _is_dataclass(value):
         # Not asdict(): it deep-copies, which a model or an open file among the fields may refuse.
+        import dataclasses  # is there already: its class was made with it
+
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     if callable(value) or isinstance(value, enum.Enum):
         return None
     attributes = getattr(value, "__dict__", None)
     return attributes if isinstance(attributes, dict) else None
+
+
+def _is_dataclass(value: Any) -> bool:
+    # What dataclasses.is_dataclass() looks at; a trainer that has none need not import that module.
+    return hasattr(type(value), "__dataclass_fields__")
 
 
 def _plain(value: Any, path: tuple[str, ...], as_text: list[str]) -> Any:
@@ -94,7 +100,7 @@ def _plain(value: Any, path: tuple[str, ...], as_text: list[str]) -> Any:
 
 def _nested(value: Any, path: tuple[str, ...], as_text: list[str]) -> Any:
     """Return containers made plain, or None for what is no container JSON knows."""
-    if isinstance(value, Mapping) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+    if isinstance(value, Mapping) or _is_dataclass(value):
         named = _named_values(value)
         assert named is not None
         return {_text(key): _plain(item, (*path, _text(key)), as_text) for key, item in named.items()}

@@ -8,13 +8,12 @@ has none until something is logged, or never.
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neural.tracking.config import AgentConfig
 from neural.tracking.errors import ConfigError, TrackingError
@@ -28,8 +27,7 @@ METADATA_WAIT_S = 1.0
 METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, and a training's first steps want it
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Opening:
+class Opening(NamedTuple):
     """All that opening a session of a run takes; travels with a pickled tracker."""
 
     base_dir: Path
@@ -129,12 +127,14 @@ class Recorder:
 
     def _begin_attempt(self) -> int:
         """Become the run's next attempt; return the step its default steps go on from."""
+        import dataclasses
+
         from neural.tracking.reader import Run
 
         run = Run(self.opening.folder)
         attempts = [session.attempt for session in run.facts.sessions.values()]
         identity = dataclasses.replace(self.opening.identity, attempt=max(attempts, default=0) + 1)
-        self.opening = dataclasses.replace(self.opening, identity=identity, resumes=False)
+        self.opening = self.opening._replace(identity=identity, resumes=False)
         return run.call_count()
 
     def _gather_metadata(self, session: Session) -> None:

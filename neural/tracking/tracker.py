@@ -104,7 +104,7 @@ class ExperimentTracker:
 
         opening = self._recorder.opening
         child = dataclasses.replace(opening.identity, role="child")
-        return type(self)._of, (dataclasses.replace(opening, identity=child),)
+        return type(self)._of, (opening._replace(identity=child),)
 
     def __enter__(self) -> ExperimentTracker:
         return self
