@@ -13,6 +13,7 @@ had would unmap whatever malloc put into that hole. The fork hook closes them in
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import time
@@ -30,6 +31,7 @@ from neural.tracking.outbox_files import (
     LOCK_NAME,
     TEMPORARY_PREFIX,
     pack_info,
+    remove,
 )
 
 FIRST_SEGMENT_BYTES = 1 << 20
@@ -146,7 +148,9 @@ class Outbox:
                 control.close()
             if lock_fd >= 0:
                 os.close(lock_fd)
-            _remove(folder)
+            import shutil
+
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def _moved(self, folder: Path) -> None:
@@ -201,7 +205,8 @@ class Outbox:
             item.unmap()
         self.control.close()
         if delete:
-            _remove(self.folder)
+            with contextlib.suppress(OSError):  # a collector finds it, knows all of it, and removes it
+                remove(self.folder)
         os.close(self._lock_fd)
 
     def abandon(self, segments: list[OutboxSegment]) -> None:
@@ -231,12 +236,6 @@ class Outbox:
         made = OutboxSegment(path, size, _make_mapping(path, size))
         self.size_bytes += size
         return made
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _segment_bytes(limit_bytes: int | None) -> int:

@@ -8,6 +8,7 @@ A crash in between is harmless: the renamed folder is found again, and what the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -23,7 +24,7 @@ from neural.tracking.collector.liveness import Death, Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Lost, Orphan, Piece
+from neural.tracking.outbox_files import ADOPTED_SUFFIX, REMOVED_PREFIX, TEMPORARY_PREFIX, Lost, Orphan, Piece
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,10 @@ class Adopter:
                 yield Path(entry.path)
 
     def _remove_stale(self, folder: Path) -> None:
-        """Remove what a process left that died while making its outbox."""
+        """Remove what a process left that died while making its outbox, or while removing it."""
+        if folder.name.startswith(REMOVED_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         try:
             if time.time() - folder.stat().st_mtime < TEMPORARY_MAX_AGE_S:
                 return
@@ -155,12 +159,13 @@ class Adopter:
                 raise FormatError(f"it is another host's: {orphan.info.get('host')}")
             session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
             await self._ship(orphan, session)
-            await asyncio.to_thread(shutil.rmtree, folder)
+            await asyncio.to_thread(outbox_files.remove, folder)
             self._watch.forget(session.id)
             self.adopted_total += 1
         except Refused as refused:
             if refused.code == "run_deleted":
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(outbox_files.remove, folder)
             else:
                 self._postpone(folder, refused)
         except (OSError, FormatError) as error:

@@ -3,7 +3,7 @@
 An outbox is a folder of one session: ``owner.lock``, ``session.json``, ``control`` and segments.
 The owner writes it (``neural.tracking.agent``); a collector that finds it unlocked recovers it with
 this module. Recovery never trusts the head pointer: it scans, and what the control page says beyond
-what validates is a gap. Nothing here writes or deletes.
+what validates is a gap. Reading changes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CONTROL_BYTES = 4096
 NUMBER_AT, HEAD_AT, GAP_AT = 0, 64, 128  # offsets in the control page
 NUMBER = struct.Struct("<Qq")  # a number and its bitwise complement
 TEMPORARY_PREFIX = ".tmp-"
+REMOVED_PREFIX = ".tmp-removed-"
 ADOPTED_SUFFIX = ".adopting"
 
 _SEQ = struct.Struct("<Q")
@@ -118,6 +119,19 @@ def claim(folder: Path) -> int | None:
         pass
     os.close(fd)
     return None
+
+
+def remove(folder: Path) -> None:
+    """Remove an outbox whose lock the caller holds; half of one is never found under its name.
+
+    Raises:
+        OSError: it is as it was, or a rest of it waits under a temporary name for a collector.
+    """
+    import shutil
+
+    doomed = folder.with_name(REMOVED_PREFIX + folder.name.removesuffix(ADOPTED_SUFFIX))
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
 
 
 def read_number(control: segment.Buffer, at: int) -> int | None:
