@@ -77,7 +77,7 @@ class Supervisor:
             cursor = self.read_cursor(keeper.name)
             if durable.ordinal == 1 and durable.offset == segment.HEADER_BYTES:
                 cursor = durable  # a log in which nothing was ever written needs no reading
-            keeper.applied = keeper.synced = cursor if cursor <= self.durable else START
+            keeper.applied = keeper.synced = cursor
             if keeper.name == STORE:
                 self._on_applied(keeper.applied)
 
@@ -135,10 +135,11 @@ class Supervisor:
             return START
 
     def position(self, told: Any) -> Position:
-        """Return the position a worker means; the log's beginning for a segment the log does not have."""
+        """Return the position a worker means; the log's beginning for a place the log does not have."""
         uuid, offset = bytes.fromhex(told[0]), int(told[1])
         ordinal = self._locate(uuid)
-        return START if ordinal is None else Position(ordinal, offset, uuid)
+        found = START if ordinal is None else Position(ordinal, offset, uuid)
+        return found if found <= self.durable else START
 
     def leaving(self) -> bool:
         """Return whether the daemon is draining."""

@@ -27,7 +27,7 @@ from typing import Any
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import write_json
+from neural.tracking.files import fsync_dir, write_json
 from neural.tracking.sinks.base import Item, Sink
 from neural.tracking.state import State
 
@@ -95,6 +95,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until the supervisor closes the pipe."""
+        if self._synced is not None:
+            # Nobody was told of it if the predecessor died right after writing it.
+            fsync_dir(self._cursor_file.parent)
+            say({"synced": list(self._synced)})
         while True:
             moved = self._step()
             if self._commands.ended and not moved:
