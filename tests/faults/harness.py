@@ -67,13 +67,26 @@ class Collector:
     """The collector of one ``base_dir``, whoever started it; every method looks it up anew."""
 
     def __init__(self, base_dir: Path, state: State | None = None) -> None:
-        self._lock = (state or State.for_base_dir(base_dir)).lock
+        self.state = state or State.for_base_dir(base_dir)
+        self._lock = self.state.lock
 
     def process(self) -> psutil.Process | None:
         return lock_holder(self._lock)
 
     def wait_running(self, timeout_s: float = 15.0) -> psutil.Process:
         return wait_until(self.process, timeout_s, f"a collector holds {self._lock}")
+
+    def wait_ready(self, timeout_s: float = 15.0) -> psutil.Process:
+        """Wait until it can be connected to."""
+
+        def ready() -> psutil.Process | None:
+            process = self.process()
+            with contextlib.suppress(OSError, ValueError):
+                told = json.loads(self.state.endpoint_file.read_bytes())
+                return process if process and told["pid"] == process.pid else None
+            return None
+
+        return wait_until(ready, timeout_s, f"a collector of {self.state.root} can be connected to")
 
     def workers(self) -> list[psutil.Process]:
         process = self.process()

@@ -22,9 +22,11 @@ with open(_sys.argv[2], "r+b") as _file:
     returned = memoryview(_mmap.mmap(_file.fileno(), 0)).cast("q")
 def ready():
     returned[{ready}] = 1
+def told_to_go():
+    return bool(returned[{go}])
 def wait_for_go():
     import time
-    while not returned[{go}]:
+    while not told_to_go():
         time.sleep(0.002)
 """
 _READY, _GO = SLOTS - 1, SLOTS - 2
@@ -33,10 +35,10 @@ _READY, _GO = SLOTS - 1, SLOTS - 2
 class Trainer:
     """A training process of its own: ``body`` is the source of its script.
 
-    The script finds ``base_dir``, the array ``returned`` of whole numbers (0 at first), ``ready()`` and
-    ``wait_for_go()``. It writes, after each call that returned, how many did: ``returned[0] = i + 1``;
-    further slots, up to 61, are for its threads or children. A kill can fall between a call's return and
-    that line, so one more event than told may be stored.
+    The script finds ``base_dir``, the array ``returned`` of whole numbers (0 at first), ``ready()``,
+    ``wait_for_go()`` and ``told_to_go()``. It writes, after each call that returned, how many did:
+    ``returned[0] = i + 1``; further slots, up to 61, are for its threads or children. A kill can fall
+    between a call's return and that line, so one more event than told may be stored.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Trainer:
         self._wait(lambda: self._channel[_READY] != 0, timeout_s, "the trainer is ready")
 
     def go(self) -> None:
-        """Release it from ``wait_for_go()``."""
+        """Release it from ``wait_for_go()``; ``told_to_go()`` is true from now on."""
         self._channel[_GO] = 1
 
     def wait_returned(self, count: int, slot: int = 0, timeout_s: float = 20.0) -> None:
@@ -108,6 +110,12 @@ class Trainer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(random_source.uniform(least_s, most_s))
         return self.kill()
+
+    def go_on_for(self, seconds: float) -> None:
+        """Let it go on for a while; it must live to its end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(seconds)
+            raise AssertionError(f"the trainer left with {code}:\n{self.output}")
 
     def suspend(self) -> None:
         self.process.send_signal(signal.SIGSTOP)

@@ -1,0 +1,42 @@
+"""The collector killed, at random and at every step that makes things durable, while a training goes on."""
+
+import pytest
+
+from tests.faults.harness import rounds
+from tests.faults.training import TRAINING, assert_stored, end_unhurt
+
+RESTING = """
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("training", base_dir)
+assert tracker.flush(20)
+ready()
+wait_for_go()
+tracker.log_metrics({"loss": 0.5})
+returned[0] = tracker.flush(20)
+"""
+
+
+@pytest.mark.timeout(1800)
+def test_killed_at_random_it_comes_back_by_itself(keeper, base_dir, chance):
+    trainer = keeper.trainer(base_dir, TRAINING)
+    collector = keeper.collector_of(base_dir)
+
+    for _ in range(rounds(4, 200)):
+        collector.wait_ready()
+        trainer.go_on_for(chance.uniform(0.0, 0.7))
+        assert collector.kill()
+
+    steps = end_unhurt(trainer)
+    assert_stored(base_dir, steps)
+
+
+def test_killed_while_nothing_is_on_its_way_it_is_started_for_the_next_event(keeper, base_dir):
+    trainer = keeper.trainer(base_dir, RESTING)
+    collector = keeper.collector_of(base_dir)
+    trainer.wait_ready()
+    assert collector.kill()
+
+    trainer.go()
+
+    trainer.succeed()
+    assert trainer.returned()

@@ -1,0 +1,102 @@
+"""A training whose values can be told from their steps, and the check that each is stored exactly once."""
+
+from pathlib import Path
+
+import numpy as np
+
+from neural.tracking.control import request
+from neural.tracking.errors import TrackingError
+from neural.tracking.reader import Run
+from neural.tracking.state import State
+from neural.tracking.verify import verify_base
+from tests.faults.outcome import only_run, points, verify, wait_settled
+from tests.faults.trainer import Trainer
+
+SLOWEST_P999_NS = 1_000_000
+REMARK_EVERY = 100
+
+_LOGGING = f"""
+import time
+from neural.tracking import ExperimentTracker
+def log(tracker, i):
+    tracker.log_metrics({{"half": i / 2, "square": i * i}}, step=i)
+    if i % {REMARK_EVERY} == 0:
+        tracker.log_text("remark", f"at {{i}}", step=i)
+"""
+
+# Goes on until told to go: steps in returned[0], then the 99.9th percentile of a step in nanoseconds
+# in returned[1] and, in returned[2], whether finish() says that all is stored.
+TRAINING = (
+    _LOGGING
+    + """
+tracker = ExperimentTracker("training", base_dir)
+took, i = [], 0
+while not told_to_go():
+    began = time.perf_counter_ns()
+    log(tracker, i)
+    took.append(time.perf_counter_ns() - began)
+    i += 1
+    returned[0] = i
+    time.sleep(0.0005)
+returned[1] = sorted(took)[len(took) * 999 // 1000]
+returned[2] = tracker.finish(timeout=20)
+"""
+)
+
+# So many steps in one go, then an end that waits for nobody.
+BURST = (
+    _LOGGING
+    + """
+tracker = ExperimentTracker(_os.environ.get("NAME", "training"), base_dir)
+for i in range(int(_os.environ["STEPS"])):
+    log(tracker, i)
+    returned[0] = i + 1
+tracker.finish(timeout=float(_os.environ.get("FINISH_S", "0")))
+"""
+)
+
+
+def end_unhurt(trainer: Trainer) -> int:
+    """Let a TRAINING come to its end, in which it noticed nothing; return how many steps it made."""
+    trainer.go()
+    trainer.succeed(60)
+    assert trainer.returned(1) < SLOWEST_P999_NS, f"a step took {trainer.returned(1) / 1e6:.1f} ms (p99.9)"
+    assert trainer.returned(2), "finish() did not see everything stored"
+    return trainer.returned()
+
+
+def assert_stored(base_dir: Path, steps: int, *, timeout_s: float = 30.0) -> None:
+    """Everything of the only run, of ``steps`` steps, is stored once, with its own values, without a gap."""
+    (session,) = wait_settled(base_dir, timeout_s)
+    assert (session.gaps, session.missing, session.doubled) == ([], [], [])
+    assert_whole(only_run(base_dir), steps)
+    assert verify(base_dir) == 0
+
+
+def assert_whole(run: Run, steps: int) -> None:
+    """Every step's values and remarks are there once and in order, read back one by one."""
+    for name, values in truth(np.arange(steps)).items():
+        (found,) = points(run, name).values()
+        assert np.array_equal(found.step, np.arange(steps))
+        assert np.array_equal(found.value, values)
+        assert np.all(np.diff(found.seq) > 0)
+    assert [text["text"] for text in run.texts("remark")] == [f"at {i}" for i in range(0, steps, REMARK_EVERY)]
+
+
+def truth(steps: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the values that belong to the steps."""
+    return {"half": steps / 2, "square": steps.astype(float) ** 2}
+
+
+def delivered(base_dir: Path) -> bool:
+    """Return whether the collector has brought all sessions to their end and its cursors are on disk."""
+    state = State.for_base_dir(base_dir)
+    try:
+        told = request(state, "status")
+        if any(state.outbox.iterdir()) or any(w["synced"] != told["log"]["durable"] for w in told["workers"]):
+            return False
+        report = verify_base(base_dir)
+    except (OSError, TrackingError):
+        return False  # looked at in the middle of a change
+    sessions = [session for run in report.runs for session in run.sessions]
+    return bool(sessions) and report.exit_code == 0 and all(session.ended for session in sessions)
