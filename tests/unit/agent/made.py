@@ -22,6 +22,12 @@ def make_emitter(folder, *, limit_bytes=None, **options):
     return emitter
 
 
+def fill(emitter, count, width=3):
+    """Emit ``count`` events of ``width`` metrics; return what each call returned."""
+    metrics = {f"m{i}": float(i) for i in range(width)}
+    return [emitter.emit_metrics(metrics, step) for step in range(count)]
+
+
 def recover(folder, after=0):
     """Return what recovery finds: events as (seq, step, content) in order, and losses."""
     orphan = Orphan(folder)
