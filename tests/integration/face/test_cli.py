@@ -191,6 +191,19 @@ def test_rebuild_makes_views_as_they_were(copied):
     assert "made anew" in shown
 
 
+def test_rebuild_leaves_the_views_of_a_damaged_run_alone_unless_forced(copied):
+    (events,) = copied.glob("events-*.jsonl")
+    data = bytearray(events.read_bytes())
+    data[len(data) // 2] ^= 1
+    events.write_bytes(data)
+    (copied / "summary.json").unlink()
+
+    ntrack("runs", "rebuild", base=copied.parent, code=1)
+    assert not (copied / "summary.json").exists()
+    ntrack("runs", "rebuild", "--force", base=copied.parent)
+    assert (copied / "summary.json").exists()
+
+
 def test_run_is_removed_once_confirmed(base):
     run = ExperimentTracker("gone", base)
     run.log_metrics({"loss": 1.0})
