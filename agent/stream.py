@@ -119,6 +119,7 @@ class Stream:
 
     def keep_few_mapped(self) -> None:
         """Unmap full segments that wait, but for the first few."""
+        self._follow()
         for item in list(self.live)[KEEP_MAPPED:-1]:
             if item.map is not None:
                 with self.lock:

@@ -10,7 +10,7 @@ from neural.tracking import wire
 from neural.tracking.agent import conversation as conversation_module
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.link import Link
-from neural.tracking.agent.stream import Stream
+from neural.tracking.agent.stream import KEEP_MAPPED, Stream
 from neural.tracking.agent.wishes import Wishes
 from tests.unit.agent.made import UID, FakeCollector, make_emitter
 
@@ -291,6 +291,18 @@ def test_deleted_run_is_not_sent_any_more(ship, collector):
 
     assert ship.wishes.deleted
     assert collector.heard == []
+
+
+def test_long_outage_keeps_few_segments_mapped_and_loses_nothing(ship, collector):
+    emit(ship, 3000, width=3000)
+    ship.wishes.stream.keep_few_mapped()
+
+    mapped = [place for place in ship.wishes.stream.live if place.map is not None]
+    ship.turn(timeout_s=40)
+
+    assert len(ship.wishes.stream.live) <= 1
+    assert len(mapped) == KEEP_MAPPED + 1
+    assert stored(collector) == list(range(1, 3001))
 
 
 def test_dropped_events_travel_as_a_gap_inside_a_batch(tmp_path, collector):
