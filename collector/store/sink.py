@@ -11,9 +11,9 @@ from pathlib import Path
 from neural.tracking import views
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
-from neural.tracking.files import fsync_dir, inside, write_json
+from neural.tracking.files import fsync_dir, inside
 from neural.tracking.names import check_run_name
-from neural.tracking.opening import RUN_FILE, RunFile, folder_name
+from neural.tracking.opening import RunFile, folder_name
 from neural.tracking.sinks.base import Item, SessionInfo
 from neural.tracking.state import State
 
@@ -147,7 +147,7 @@ class StoreSink:
                 folder.mkdir(exist_ok=True)
                 fsync_dir(self._state.base_dir)
                 # Not durable: the events lines say the same.
-                write_json(folder / RUN_FILE, _run_json(session), durable=False)
+                _write_run_file(folder, session)
             return folder
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
 
@@ -206,14 +206,9 @@ def _folder_names(session: SessionInfo) -> list[str]:
     return [name for name in names if not set(name) & {"/", "\0"} and not name.startswith(".")]
 
 
-def _run_json(session: SessionInfo) -> dict[str, object]:
+def _write_run_file(folder: Path, session: SessionInfo) -> None:
     info = session.info
-    return {
-        "format": 1,
-        "uid": session.uid.hex(),
-        "name": str(info.get("name", "run")),
-        "opened_ns": info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns(),
-        "key": str(info.get("key", "")),
-        "host": str(info.get("host", "")),
-        "pid": info["pid"] if isinstance(info.get("pid"), int) else 0,
-    }
+    opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
+    run = RunFile(session.uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
+    pid = info["pid"] if isinstance(info.get("pid"), int) else 0
+    run.write(folder, host=str(info.get("host", "")), pid=pid)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,12 @@ def write_json(path: Path, value: Any, *, durable: bool = True, mode: int = 0o64
     """Write ``value`` as indented JSON, atomically; NaN must already be text. Raises as atomic_write."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     atomic_write(path, text.encode("utf-8", "backslashreplace"), durable=durable, mode=mode)
+
+
+def json_checksum(value: Mapping[str, Any]) -> str:
+    """Return eight hex digits that tell whether a JSON object is as it was written."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(canonical.encode()):08x}"
 
 
 def read_json(path: Path) -> Any:

@@ -11,10 +11,10 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neural.tracking.errors import RunConflictError, TrackingError
-from neural.tracking.files import read_json, write_json
+from neural.tracking.files import read_json
 from neural.tracking.names import check_run_name
 from neural.tracking.opening import RUN_FILE, RunFile, folder_name
 
@@ -66,20 +66,12 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
     """Put a folder with its ``run.json`` in place; return whether the name was free."""
     if folder.exists():
         return False
-    content: dict[str, Any] = {
-        "format": 1,
-        "uid": identity.uid.hex(),
-        "name": identity.name,
-        "opened_ns": time.time_ns(),
-        "key": identity.key,
-        "host": os.uname().nodename,
-        "pid": os.getpid(),
-    }
+    made = RunFile(identity.uid, identity.name, time.time_ns(), identity.key)
     temporary = folder.with_name(f".tmp-{os.urandom(6).hex()}")
     temporary.mkdir()
     try:
         # Not durable: the collector stores the same facts, and a sync would cost the constructor 5 ms.
-        write_json(temporary / RUN_FILE, content, durable=False)
+        made.write(temporary, host=os.uname().nodename, pid=os.getpid())
         os.rename(temporary, folder)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from neural.tracking.errors import FormatError
+from neural.tracking.files import json_checksum
 
 FORMAT = 1
 NAME = re.compile(r"ledger-([0-9a-f]{8})\.json")
@@ -52,7 +50,7 @@ class Ledger:
                 for session, e in self.sessions.items()
             },
         }
-        return json.dumps({**body, "crc": _crc(body)}, indent=1).encode() + b"\n"
+        return json.dumps({**body, "crc": json_checksum(body)}, indent=1).encode() + b"\n"
 
 
 def read(path: Path) -> Ledger | None:
@@ -69,7 +67,7 @@ def read(path: Path) -> Ledger | None:
     try:
         body = json.loads(data)
         crc = body.pop("crc")
-        if crc != _crc(body):
+        if crc != json_checksum(body):
             raise FormatError(f"{path.name}: is damaged: its checksum does not match")
         if body["format"] != FORMAT:
             raise FormatError(f"{path.name}: has format {body['format']}, this release reads {FORMAT}")
@@ -99,8 +97,3 @@ def read_all(folder: Path, damages: list[str]) -> dict[str, Ledger]:
             if ledger is not None:
                 found[named[1]] = ledger
     return found
-
-
-def _crc(body: Mapping[str, Any]) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return f"{zlib.crc32(canonical.encode()):08x}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import read_json
+from neural.tracking.files import json_checksum, read_json, write_json
 
 RUN_FILE = "run.json"
 
@@ -25,14 +25,30 @@ class RunFile(NamedTuple):
         """Return what the folder's ``run.json`` says, None where there is none or it says nothing usable."""
         try:
             found = read_json(folder / RUN_FILE)
+            crc = found.pop("crc", None)
+            if crc is not None and crc != json_checksum(found):
+                return None
             return cls(
                 uid=bytes.fromhex(found["uid"]),
                 name=str(found["name"]),
                 opened_ns=int(found["opened_ns"]),
                 key=str(found.get("key", "")),
             )
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def write(self, folder: Path, *, host: str, pid: int) -> None:
+        """Put ``run.json`` in place, not durable; raises OSError."""
+        content = {
+            "format": 1,
+            "uid": self.uid.hex(),
+            "name": self.name,
+            "opened_ns": self.opened_ns,
+            "key": self.key,
+            "host": host,
+            "pid": pid,
+        }
+        write_json(folder / RUN_FILE, {**content, "crc": json_checksum(content)}, durable=False)
 
     @property
     def folder_name(self) -> str:

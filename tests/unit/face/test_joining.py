@@ -106,7 +106,7 @@ def test_full_disk_warns_and_goes_on(tmp_path, monkeypatch, number):
     def refuse(*arguments, **more):
         raise OSError(number, "no room")
 
-    monkeypatch.setattr(joining, "write_json", refuse)
+    monkeypatch.setattr(RunFile, "write", refuse)
 
     with pytest.warns(RuntimeWarning, match="no space left"):
         folder, got = open_run_folder(tmp_path, identity())
@@ -120,7 +120,7 @@ def test_folder_that_refuses_raises(tmp_path, monkeypatch, number):
     def refuse(*arguments, **more):
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(joining, "write_json", refuse)
+    monkeypatch.setattr(RunFile, "write", refuse)
 
     with pytest.raises(OSError, match="refused"):
         open_run_folder(tmp_path, identity())
