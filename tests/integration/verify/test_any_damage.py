@@ -1,0 +1,107 @@
+"""Whatever is done to a run folder: where ``ntrack verify`` says 0, everything reads as before."""
+
+import os
+import random
+import shutil
+
+import pytest
+
+from neural.tracking.errors import TrackingError
+from neural.tracking.reader import Run
+from tests.faults.harness import flip_bit, rounds
+from tests.integration.verify.conftest import ntrack, run_folder
+
+TRUTH = ("run.json", "events-*.jsonl", "ledger-*.json", "metrics/tail-*.seg", "metrics/part-*.parquet")
+
+
+def files(folder):
+    return sorted(path for pattern in TRUTH for path in folder.glob(pattern))
+
+
+def told(folder):
+    """Return everything a reader is told of a run."""
+    run = Run(folder)
+    metrics = {name: run.metric(name, ranks="all") for name in sorted(run.metric_names())}
+    points = {
+        name: [list(map(str, column)) for column in (c.step, c.value, c.seq)] for name, c in metrics.items()
+    }
+    return points, run.metadata, run.params, run.texts(), str(run.summary()), run.gaps
+
+
+def remove(path, other, chance):
+    path.unlink()
+
+
+def cut(path, other, chance):
+    os.truncate(path, chance.randrange(path.stat().st_size))
+
+
+def flip(path, other, chance):
+    flip_bit(path, chance.randrange(8 * path.stat().st_size))
+
+
+def blank(path, other, chance):
+    """Zero a stretch, as a lost page reads."""
+    data = bytearray(path.read_bytes())
+    start = chance.randrange(len(data))
+    data[start : start + 512] = bytes(len(data[start : start + 512]))
+    path.write_bytes(data)
+
+
+def drop_line(path, other, chance):
+    lines = path.read_bytes().splitlines(keepends=True)
+    del lines[chance.randrange(len(lines))]
+    path.write_bytes(b"".join(lines))
+
+
+def repeat_piece(path, other, chance):
+    data = path.read_bytes()
+    start = chance.randrange(len(data)) & ~7
+    path.write_bytes(data[:start] + data[start : start + 256] + data[start:])
+
+
+def exchange(path, other, chance):
+    shutil.copy(other, path)
+
+
+def put_beside(path, other, chance):
+    name = path.name.replace("-1.", "-5.") if "part-" in path.name else path.name.replace("-", "-0000000")[:40]
+    shutil.copy(other, path.with_name(name))
+
+
+DAMAGES = (remove, cut, flip, blank, drop_line, repeat_piece, exchange, put_beside)
+
+
+@pytest.fixture(scope="module")
+def small(left, tmp_path_factory):
+    """The runs that read quickly, and what they tell."""
+    base = tmp_path_factory.mktemp("small")
+    for name in ("other", "dead", "live"):
+        shutil.copytree(run_folder(left, name), base / run_folder(left, name).name)
+    return base, {folder.name: told(folder) for folder in base.iterdir()}
+
+
+def test_where_verify_says_0_everything_reads_as_before(small, tmp_path):
+    base, before = small
+    seed = random.getrandbits(32)
+    chance = random.Random(seed)
+    for number in range(rounds(60, 3000)):
+        source = chance.choice(sorted(base.iterdir()))
+        folder = tmp_path / f"round-{number}"
+        shutil.copytree(source, folder)
+        path = chance.choice([path for path in files(folder) if path.stat().st_size])
+        other = chance.choice([found for found in base.rglob(f"{path.name.split('-')[0]}*") if found.is_file()])
+        damage = chance.choice(DAMAGES)
+        damage(path, other, chance)
+
+        code, said = ntrack("verify", folder, "--base-dir", tmp_path / "nothing")
+
+        what = f"seed {seed}, round {number}: {damage.__name__} on {path.name} of {source.name}\n{said}"
+        assert code in (0, 3, 6), what
+        if code == 0:
+            try:
+                after = told(folder)
+            except TrackingError as error:
+                raise AssertionError(what) from error
+            assert after == before[source.name], what
+        shutil.rmtree(folder)

@@ -1,0 +1,90 @@
+"""``ntrack runs rebuild`` makes views equal to the live ones, and takes nothing of the truth away."""
+
+import json
+import shutil
+
+import pytest
+
+from neural.tracking.views import NAMES
+from tests.integration.verify.conftest import ntrack, only, run_folder
+
+RUNS = ("whole", "other", "dead", "live")
+
+
+def views(folder):
+    """Return the views that are there, parsed."""
+    paths = [folder / f"{name}.json" for name in NAMES]
+    return {path.name: json.loads(path.read_bytes()) for path in paths if path.exists()}
+
+
+def truth(folder):
+    """Return the bytes of everything that is no view."""
+    names = {f"{name}.json" for name in NAMES}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in names}
+
+
+@pytest.mark.parametrize("before", ["gone", "garbage"])
+def test_views_are_as_the_collector_made_them(runs, before):
+    live = {name: views(run_folder(runs, name)) for name in RUNS}
+    for name in RUNS:
+        for view in live[name]:
+            path = run_folder(runs, name) / view
+            path.unlink() if before == "gone" else path.write_text("[")
+
+    code, said = ntrack("runs", "rebuild", "--base-dir", runs)
+
+    assert code == 0, said
+    for name in RUNS:
+        again = views(run_folder(runs, name))
+        assert {view: again[view] for view in live[name]} == live[name]
+
+
+def test_nothing_of_the_truth_changes(runs):
+    before = {name: truth(run_folder(runs, name)) for name in RUNS}
+
+    ntrack("runs", "rebuild", "--base-dir", runs)
+
+    assert {name: truth(run_folder(runs, name)) for name in RUNS} == before
+
+
+def test_run_that_was_moved_rebuilds_by_itself(runs, tmp_path):
+    live = views(run_folder(runs, "whole"))
+    elsewhere = tmp_path / "elsewhere" / "renamed"
+    shutil.move(run_folder(runs, "whole"), elsewhere)
+    for name in NAMES:
+        (elsewhere / f"{name}.json").unlink()
+
+    code, said = ntrack("runs", "rebuild", elsewhere, "--base-dir", tmp_path / "nothing")
+
+    assert code == 0, said
+    assert views(elsewhere) == live
+
+
+@pytest.mark.parametrize("pattern", ["events-*.jsonl", "metrics/part-*.parquet", "ledger-*.json"])
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_views_stay_where_the_truth_is_not_whole(runs, pattern, how):
+    folder = run_folder(runs, "whole")
+    path = only(folder, pattern)
+    path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[:-100])
+    before, known = truth(folder), views(folder)
+
+    code, said = ntrack("runs", "rebuild", "whole", "--base-dir", runs)
+
+    assert (code, views(folder)) == (1, known), said
+    assert path.name in said or "missing" in said
+    assert truth(folder) == before
+
+
+def test_force_rebuilds_from_what_is_left(runs):
+    folder = run_folder(runs, "whole")
+    path = only(folder, "events-*.jsonl")
+    path.write_bytes(
+        b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"kind":"params"' not in line)
+    )
+    before = truth(folder)
+
+    code, said = ntrack("runs", "rebuild", "whole", "--force", "--base-dir", runs)
+
+    assert code == 0, said
+    assert views(folder)["hyperparameters.json"] == {}
+    assert truth(folder) == before
