@@ -7,12 +7,10 @@ a stray ``RANK`` in a shell profile must not make a single process rank 3.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from neural.tracking import system
@@ -22,8 +20,7 @@ UID_BYTES = 16
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunIdentity:
+class RunIdentity(NamedTuple):
     """What :func:`choose_run` found; ``key`` names the rule that chose the run.
 
     ``key`` is one of ``"NTRACK_RUN_ID"``, ``"TORCHELASTIC_RUN_ID"``, ``"SLURM"``, ``"PMIX"``,
@@ -99,6 +96,8 @@ def choose_run(name: str, environ: Mapping[str, str] = os.environ) -> RunIdentit
 
 def derive_uid(key: str, value: str, name: str, ordinal: int) -> bytes:
     """Return the run uid every process of the job derives from the same four things."""
+    import hashlib  # costs milliseconds that a run with a random uid does not need
+
     text = "\0".join((key, value, name, str(ordinal)))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:UID_BYTES]
 

@@ -1,7 +1,7 @@
 """The sender: one thread a session that ships the outbox to the collector and frees what is on disk.
 
 It looks on a tick, since waking it from a log call would cost that call 10 µs and more: every 50 ms
-under load, 100 ms below 1,000 events a second, 200 ms when idle; at once when a segment is full or
+under load, 100 ms below 1,000 events a second, 200 ms below 200; at once when a segment is full or
 somebody flushes. What it must never do is die or disturb: whatever goes wrong is one warning and
 another try, and the data waits in the outbox meanwhile.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from neural.tracking.agent.link import Link
 
 BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
-CALM_EVENTS_PER_S = 1000
+CALM_EVENTS_PER_S, IDLE_EVENTS_PER_S = 1000, 200
 RECONNECT_S = 0.5
 STARTING_S = 0.05  # between looks for a collector that was just started
 FAILED_S = 1.0
@@ -158,7 +158,7 @@ class Sender:
         emitted = self._emitter.head[1]
         fresh, passed = emitted - self._seen, now - self._seen_at
         self._seen, self._seen_at = emitted, now
-        if fresh == 0:
+        if fresh < IDLE_EVENTS_PER_S * passed or fresh == 0:
             return IDLE_S
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 

@@ -13,7 +13,6 @@ parent's (lock, socket, mappings, thread) is never used.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import threading
@@ -323,14 +322,14 @@ class Session:
     def _become_child(self) -> None:
         """In a forked child: drop what was inherited; the first event opens a session of its own."""
         outbox, stream, closed = self._outbox, self._wishes.stream, self._closed
-        self.run = dataclasses.replace(self.run, role="child")
+        self.run = self.run._replace(role="child")
         self._be_new(0)
         if outbox is not None:
             hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
         self._closed = self._emitter.closed = closed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        run = dataclasses.replace(self.run, role="child")
+        run = self.run._replace(role="child")
         return _elsewhere, (run, self.base_dir, self.config, self._open_event)
 
 

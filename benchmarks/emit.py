@@ -144,17 +144,22 @@ def paced(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def constancy(folder: Path, quick: bool) -> Iterator[Row]:
-    """The last of many calls must cost what the first did."""
+    """The last of many calls must cost what the first did, each told in floors of its own minute."""
     total = 1_000_000 if quick else 10_000_000
     trial = Trial(folder, 3)
-    call, _ = trial.calls()
+    call, floor = trial.calls()
     part = total // 10
-    medians = []
+    medians, ratios = [], []
     for _ in range(10):
-        medians.append(percentile(timed(call, part), 0.5) / 1e3)
-    first, last = min(medians[:3]), min(medians[-3:])
-    yield Row(f"{total:,} calls: first p50", first, "µs")
-    yield Row(f"{total:,} calls: last p50 / first", last / first, "x", 1.25)
+        before = percentile(timed(floor, part // 10), 0.5)
+        median = percentile(timed(call, part), 0.5)
+        floors = (before + percentile(timed(floor, part // 10), 0.5)) / 2
+        medians.append(median / 1e3)
+        ratios.append(median / floors)
+    yield Row(f"{total:,} calls: p50 of the first tenth", medians[0], "µs")
+    yield Row(f"{total:,} calls: p50 of the last tenth", medians[-1], "µs")
+    first, last = percentile(sorted(ratios[:5]), 0.5), percentile(sorted(ratios[5:]), 0.5)
+    yield Row(f"{total:,} calls: second half / first half", last / first, "x", 1.25, "in floors")
     gaps = trial.tracker._recorder.session.gaps if trial.tracker._recorder.session else []
     yield Row(f"{total:,} calls: gaps", len(gaps), "", 0.0)
     assert trial.tracker.flush(300), "not stored in time"
