@@ -1,4 +1,4 @@
-"""Settings of every part: frozen, checked where they are made, unknown keys refused.
+"""Settings of every part: checked where they are made, unknown keys refused.
 
 A call's argument wins over the environment, that over ``<base_dir>/.ntrack/config.toml``, that over
 the default. The file is read only where it exists.
@@ -6,11 +6,8 @@ the default. The file is read only where it exists.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,34 +19,39 @@ _MIB = 1 << 20
 C = TypeVar("C")
 
 
-@dataclass(frozen=True, kw_only=True)
+# No dataclasses on the way to the first tracker: that module's import costs more than all of this one.
+
+
 class AgentConfig:
     """What the part inside the training process may use, section ``[agent]``."""
 
-    mode: str = "online"
-    outbox_limit_bytes: int = 4 << 30
-    when_full: str = "drop"
-    block_timeout_s: float = 60.0
+    __slots__ = ("block_timeout_s", "mode", "outbox_limit_bytes", "when_full")
 
-    def __post_init__(self) -> None:
-        _one_of("mode", self.mode, MODES)
-        _one_of("when_full", self.when_full, ("drop", "block"))
-        _at_least("outbox_limit_bytes", self.outbox_limit_bytes, 4 * _MIB)
-        _at_least("block_timeout_s", self.block_timeout_s, 0.0)
+    def __init__(
+        self,
+        *,
+        mode: str = "online",
+        outbox_limit_bytes: int = 4 << 30,
+        when_full: str = "drop",
+        block_timeout_s: float = 60.0,
+    ) -> None:
+        self.mode = _one_of("mode", mode, MODES)
+        self.outbox_limit_bytes = int(_at_least("outbox_limit_bytes", outbox_limit_bytes, 4 * _MIB))
+        self.when_full = _one_of("when_full", when_full, ("drop", "block"))
+        self.block_timeout_s = _at_least("block_timeout_s", block_timeout_s, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CollectorConfig:
     """What the daemon does, section ``[collector]``."""
 
-    segment_bytes: int = 64 * _MIB
-    idle_exit_s: float = 600.0
-    drain_timeout_s: float = 30.0
+    __slots__ = ("drain_timeout_s", "idle_exit_s", "segment_bytes")
 
-    def __post_init__(self) -> None:
-        _at_least("segment_bytes", self.segment_bytes, 2 * _MIB)
-        _at_least("idle_exit_s", self.idle_exit_s, 0.1)
-        _at_least("drain_timeout_s", self.drain_timeout_s, 0.1)
+    def __init__(
+        self, *, segment_bytes: int = 64 * _MIB, idle_exit_s: float = 600.0, drain_timeout_s: float = 30.0
+    ) -> None:
+        self.segment_bytes = int(_at_least("segment_bytes", segment_bytes, 2 * _MIB))
+        self.idle_exit_s = _at_least("idle_exit_s", idle_exit_s, 0.1)
+        self.drain_timeout_s = _at_least("drain_timeout_s", drain_timeout_s, 0.1)
 
 
 def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **given: Any) -> AgentConfig:
@@ -93,6 +95,8 @@ def refuse_unknown(keys: Mapping[str, Any], known: list[str], where: str) -> Non
     """Raise ConfigError naming the first unknown key and the nearest right one."""
     for key in keys:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
             raise ConfigError(f"unknown setting {key!r} in {where}{hint}")
@@ -101,7 +105,7 @@ def refuse_unknown(keys: Mapping[str, Any], known: list[str], where: str) -> Non
 def _merged(
     kind: type[C], section: str, base_dir: Path, environment: Mapping[str, Any], given: Mapping[str, Any]
 ) -> C:
-    known = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known: list[str] = list(kind.__slots__)  # type: ignore[attr-defined]
     from_file = read_section(base_dir, section)
     refuse_unknown(from_file, known, f"[{section}] of config.toml")
     values = dict(from_file)
@@ -110,11 +114,13 @@ def _merged(
     return kind(**values)
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    return value
 
 
-def _at_least(name: str, value: object, least: float) -> None:
+def _at_least(name: str, value: Any, least: float) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")
+    return value

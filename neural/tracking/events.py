@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -61,8 +60,7 @@ class Gap(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class MetricBlock:
+class MetricBlock(NamedTuple):
     """Metrics events with the same names, in the order they were logged.
 
     ``seq`` uint64, ``time_ns`` int64, ``step`` int64 of shape ``(n,)``; ``values`` float64 of shape
@@ -76,13 +74,12 @@ class MetricBlock:
     values: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What a stretch of a session's stream holds."""
 
-    blocks: list[MetricBlock] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
+    blocks: list[MetricBlock]
+    events: list[Event]
+    gaps: list[Gap]
 
 
 class Batch(NamedTuple):
@@ -261,7 +258,7 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
         FormatError: a record does not decode, or uses a schema nobody sent.
     """
     known = dict(schemas)
-    decoded = Decoded()
+    decoded = Decoded([], [], [])
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for pos, count, length, kind, record_id in _runs(payload):
         if kind == segment.METRICS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
     Blocks: on the disk when ``durable``.
     """
-    temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name[-100:]}")
+    temporary = path.with_name(f".tmp-{os.urandom(6).hex()}-{path.name[-100:]}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:

@@ -97,9 +97,7 @@ def _joined(folder: Path, identity: RunIdentity) -> RunIdentity:
     status, attempts = _told(folder)
     attempt = max(identity.attempt, attempts + (status in ENDED))
     role = "join" if identity.role == "opener" else identity.role
-    import dataclasses  # costs milliseconds, and most runs are nobody's to join
-
-    return dataclasses.replace(identity, attempt=attempt, role=role)
+    return identity._replace(attempt=attempt, role=role)
 
 
 def _told(folder: Path) -> tuple[str, int]:
@@ -113,16 +111,14 @@ def _told(folder: Path) -> tuple[str, int]:
 
 def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return an identity for another folder than the one that is taken."""
-    import dataclasses
-
     if identity.key == "parent":
         # Derived from the taken one, so that all siblings step on to the same next run.
         import hashlib
 
         uid = hashlib.sha256(identity.uid + b"next").digest()[:16]
-        return dataclasses.replace(identity, uid=uid)
+        return identity._replace(uid=uid)
     if identity.key == "random":
-        return dataclasses.replace(identity, uid=os.urandom(16))
+        return identity._replace(uid=os.urandom(16))
     raise RunConflictError(
         f"{folder} belongs to another run than the one {identity.key} names; "
         f"choose another experiment name or base_dir, or move that folder away"

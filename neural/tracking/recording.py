@@ -127,13 +127,11 @@ class Recorder:
 
     def _begin_attempt(self) -> int:
         """Become the run's next attempt; return the step its default steps go on from."""
-        import dataclasses
-
         from neural.tracking.reader import Run
 
         run = Run(self.opening.folder)
         attempts = [session.attempt for session in run.facts.sessions.values()]
-        identity = dataclasses.replace(self.opening.identity, attempt=max(attempts, default=0) + 1)
+        identity = self.opening.identity._replace(attempt=max(attempts, default=0) + 1)
         self.opening = self.opening._replace(identity=identity, resumes=False)
         return run.call_count()
 

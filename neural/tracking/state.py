@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from neural.tracking import system
 from neural.tracking.errors import ConfigError
@@ -15,8 +13,7 @@ from neural.tracking.files import atomic_write
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108, libzmq and its temporary names want some
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
+class State(NamedTuple):
     """Paths only; nothing is made or opened before a method says so.
 
     ``root`` is ``<base_dir>/.ntrack`` on a local file system, else a folder below ``/var/tmp``.
@@ -114,7 +111,7 @@ class State:
         """Return this state folder's 8 hex digits, ``<c>`` in file names; made at the first call."""
         path = self.root / "id"
         if not path.exists():
-            atomic_write(path, secrets.token_hex(4).encode())
+            atomic_write(path, os.urandom(4).hex().encode())
         return path.read_text().strip()
 
 
@@ -134,6 +131,8 @@ def private_folder(folder: Path) -> None:
 
 
 def _digest(path: Path) -> str:
+    import hashlib  # only where the state is not below base_dir, or its path is long
+
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 

@@ -100,10 +100,8 @@ class ExperimentTracker:
         self._emit_metrics: Callable[..., bool] = self._emit_first_metrics
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import dataclasses
-
         opening = self._recorder.opening
-        child = dataclasses.replace(opening.identity, role="child")
+        child = opening.identity._replace(role="child")
         return type(self)._of, (opening._replace(identity=child),)
 
     def __enter__(self) -> ExperimentTracker:
