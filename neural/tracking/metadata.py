@@ -5,6 +5,7 @@ Imported and run on a thread of its own only: asking git takes as long as a few 
 
 from __future__ import annotations
 
+import email.parser  # noqa: F401 - importlib.metadata imports it late, and a fork must not fall into that
 import os
 import platform
 import shlex
