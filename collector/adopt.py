@@ -15,7 +15,7 @@ import platform
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from neural.tracking import events, outbox_files, segment
@@ -42,8 +42,16 @@ class Adopter:
 
     name = "adopter"
 
-    def __init__(self, state: State, intake: Intake, log: Log, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        state: State,
+        intake: Intake,
+        log: Log,
+        sessions: Sessions,
+        claim: Callable[[Path], int | None] = outbox_files.claim,
+    ) -> None:
         self.adopted_total = 0
+        self._claim = claim
         self._state = state
         self._intake = intake
         self._log = log
@@ -109,7 +117,7 @@ class Adopter:
             if now_s < self._look_again_s.get(key, 0.0) and self._sees_alive(key):
                 continue
             self._look_again_s[key] = now_s + LIVE_LOOK_EVERY_S
-            fd = outbox_files.claim(folder)
+            fd = self._claim(folder)
             if fd is not None:
                 self._adopting[key] = asyncio.create_task(self._adopt(folder, key, fd), name=f"adopt {key}")
         self._look_again_s = {key: at for key, at in self._look_again_s.items() if key in present}
@@ -140,7 +148,7 @@ class Adopter:
         try:
             if time.time() - folder.stat().st_mtime < TEMPORARY_MAX_AGE_S:
                 return
-            fd = outbox_files.claim(folder)
+            fd = self._claim(folder)
             if fd is not None or not (folder / outbox_files.LOCK_NAME).exists():
                 shutil.rmtree(folder, ignore_errors=True)
             if fd is not None:

@@ -22,6 +22,7 @@ from neural.tracking.collector.ledger import Tombstones, remove_run
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.sessions import Position, Session, Sessions
+from neural.tracking.collector.sockets import Router
 from neural.tracking.collector.supervisor import STORE, Supervisor
 from neural.tracking.config import CollectorConfig
 from neural.tracking.state import State
@@ -59,7 +60,7 @@ class Collector:
         )
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
         self.inbox = Inbox(
-            self.context,
+            lambda: Router(self.context, max_part_bytes=wire.MAX_PART_BYTES),
             state,
             self.intake,
             self.log,

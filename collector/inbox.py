@@ -13,8 +13,6 @@ import time
 import zlib
 from collections.abc import Callable
 
-import zmq
-
 from neural.tracking import wire
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.intake import Intake, Refused, Verdict
@@ -39,7 +37,7 @@ class Inbox:
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        listen: Callable[[], Router],
         state: State,
         intake: Intake,
         log: Log,
@@ -48,7 +46,7 @@ class Inbox:
         on_greeted: Callable[[Session], None],
     ) -> None:
         self.refused_total = 0
-        self._context = context
+        self._listen = listen
         self._state = state
         self._intake = intake
         self._log = log
@@ -63,7 +61,7 @@ class Inbox:
 
     async def start(self) -> None:
         """Bind and begin to receive."""
-        self._router = Router(self._context, max_part_bytes=wire.MAX_PART_BYTES)
+        self._router = self._listen()
         self._router.bind(self._state.data_socket)
         self._task = asyncio.create_task(self._receive_forever(), name="inbox")
 
