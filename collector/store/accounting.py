@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from neural.tracking import eventlines, ledgers, parts
+from neural.tracking import eventlines, ledgers, parts, segment
 from neural.tracking.eventlines import Line
 from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking.outbox_files import last_number
+from neural.tracking.sinks.base import EventBatch
 from neural.tracking.tails import Tail
 from neural.tracking.verify import verify_run
+from neural.tracking.vouched import owners
 
 
 def others(folder: Path, collector: str) -> dict[str, int]:
-    """Return up to where other collectors stored each session in this folder."""
+    """Return up to where other collectors stored each session in this folder, vouched for or not.
+
+    What their ledgers do not vouch for is stored all the same, and counts: whoever wrote it may have lost
+    its state folder, and with it every chance to vouch for it or to cut it.
+    """
     found: dict[str, int] = {}
-    for owner, ledger in ledgers.read_all(folder, []).items():
-        for session, entry in ledger.sessions.items() if owner != collector else ():
-            found[session] = max(entry.last, found.get(session, 0))
+    claims = ledgers.read_all(folder, [])
+    for owner in owners(folder).keys() - {collector}:
+        for ledger in (claims.get(owner, Ledger()), recovered(folder, owner, b"")):
+            for session, entry in ledger.sessions.items():
+                found[session] = max(entry.last, found.get(session, 0))
     return found
+
+
+def beyond(batch: EventBatch, last: int) -> EventBatch:
+    """Return the batch without what is numbered up to ``last``, which is stored already."""
+    for record in segment.scan(batch.payload, batch.session.session, base=batch.base):
+        if isinstance(record, segment.Record) and last_number(record) > last:
+            rest = batch.payload[record.pos :]
+            return dataclasses.replace(batch, first=last + 1, base=batch.base + record.pos, payload=rest)
+    return batch
 
 
 def lost(folder: Path, durable: Mapping[str, int]) -> list[tuple[str, int, int]]:
@@ -36,7 +55,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
     ledger = Ledger(uid=uid.hex())
     metrics = folder / "metrics"
     for part in parts.list_parts(metrics, []):
-        for session, (_, last) in part.sessions.items():
+        for session, (_, last) in part.sessions.items() if part.collector == collector else ():
             entry = ledger.sessions.setdefault(session.hex(), SessionEntry(rank=part.ranks.get(session, 0)))
             entry.last = max(entry.last, last)
     tail_file = metrics / f"tail-{collector}.seg"

@@ -55,11 +55,7 @@ class PartSet:
 
     def highest(self) -> dict[bytes, int]:
         """Return the highest number of each session that a part accounts for."""
-        found: dict[bytes, int] = {}
-        for part in self.parts:
-            for session, (_, last) in part.sessions.items():
-                found[session] = max(last, found.get(session, 0))
-        return found
+        return parts.highest(self.parts)
 
     def add(self, tail: Tail, ranks: Mapping[str, int]) -> int:
         """Make a part of what the tail holds beyond the parts; return how many points that was.

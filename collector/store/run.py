@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import eventlines, events, ledgers, segment
-from neural.tracking.collector.store.accounting import lost, others, recovered
+from neural.tracking.collector.store.accounting import beyond, lost, others, recovered
 from neural.tracking.collector.store.appendfile import (
     TailFile,
     create_tail,
@@ -217,6 +217,8 @@ class RunWriter:
 
     def _apply_batch(self, batch: EventBatch, entry: SessionEntry) -> None:
         self._close_hole(batch.session, entry, batch.first - 1)
+        if batch.first <= entry.last:
+            batch = beyond(batch, entry.last)
         try:
             decoded = batch.decode()
         except FormatError as error:

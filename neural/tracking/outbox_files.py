@@ -168,7 +168,7 @@ class Orphan:
         for item in self._segments[-2:]:
             for record in self._records(item):
                 if isinstance(record, segment.Record):
-                    seen = max(seen, _last_number(record))
+                    seen = max(seen, last_number(record))
         return max(self._last, seen)
 
     def schemas(self) -> bytes:
@@ -303,5 +303,6 @@ def _numbers(record: segment.Record) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _last_number(record: segment.Record) -> int:
+def last_number(record: segment.Record) -> int:
+    """Return the last number a record accounts for, 0 if none."""
     return _numbers(record)[1] or 0

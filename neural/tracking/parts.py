@@ -89,6 +89,16 @@ def list_parts(folder: Path, damages: list[str]) -> list[Part]:
     return sorted(live, key=lambda part: (part.collector, _order(part)))
 
 
+def highest(found: Iterable[Part], collector: str | None = None) -> dict[bytes, int]:
+    """Return up to which number each session is in the parts, or in those of one collector."""
+    last: dict[bytes, int] = {}
+    for part in found:
+        if collector in (None, part.collector):
+            for session, (_, to) in part.sessions.items():
+                last[session] = max(to, last.get(session, 0))
+    return last
+
+
 def _order(part: Part) -> int:
     """Return the place of a part among its collector's: that of the first part it replaces."""
     return min(part.replaces, default=part.number)

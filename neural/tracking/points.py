@@ -18,7 +18,7 @@ import numpy.typing as npt
 from neural.tracking import parts
 from neural.tracking.events import NO_STEP, MetricBlock
 from neural.tracking.parts import Part, PartReader
-from neural.tracking.tails import Stretch, Tail
+from neural.tracking.tails import Stretch, Tail, collector_of
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -82,12 +82,10 @@ class PointFiles:
         for path in sorted(folder.glob("tail-*.seg")):
             self._tail_data.append((path, path.read_bytes()))
         self.parts = parts.list_parts(folder, self.damages)
-        self.stored: dict[bytes, int] = {}
+        self.stored = parts.highest(self.parts)
         self.ranks: dict[bytes, int] = {}
         for part in self.parts:
             self.ranks |= part.ranks
-            for session, (_, last) in part.sessions.items():
-                self.stored[session] = max(last, self.stored.get(session, 0))
         self._tails_read: list[Stretch] | None = None
 
     def stretches(self) -> list[Stretch]:
@@ -96,7 +94,7 @@ class PointFiles:
             self._tails_read = []
             for path, data in self._tail_data:
                 tail = Tail(data)
-                self._tails_read += tail.stretches(self.stored)
+                self._tails_read += tail.stretches(parts.highest(self.parts, collector_of(path.name)))
                 for session, (_, info) in tail.infos.items():
                     rank = info.get("rank")
                     self.ranks.setdefault(session, rank if isinstance(rank, int) else 0)

@@ -20,6 +20,11 @@ _UUID = slice(16, 32)  # where the header holds the tail's identity
 _GROUP_BYTES = 1 << 20
 
 
+def collector_of(name: str) -> str:
+    """Return whose tail a file of this name is: only its own collector's parts account for what it holds."""
+    return name.removeprefix("tail-").removesuffix(".seg")
+
+
 class Stretch(NamedTuple):
     """Consecutive batches of one session, decoded; numbers at or below ``first - 1`` are left out."""
 

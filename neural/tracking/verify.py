@@ -22,7 +22,7 @@ from neural.tracking.errors import FormatError
 from neural.tracking.parts import Part, PartReader
 from neural.tracking.points import started_over
 from neural.tracking.reader import Run, list_runs
-from neural.tracking.tails import Tail
+from neural.tracking.tails import Tail, collector_of
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 
@@ -183,15 +183,14 @@ def merged_gaps(gaps: list[tuple[int, int, str]], stored: Numbers) -> list[tuple
 
 def _count_points(folder: Path, counts: Counts, damages: list[str]) -> None:
     tails = [(path, path.read_bytes()) for path in sorted(folder.glob("tail-*.seg"))]
-    stored: dict[bytes, int] = {}
-    for part in parts.list_parts(folder, damages):
+    found = parts.list_parts(folder, damages)
+    for part in found:
         _count_part(part, counts, damages)
         for session, (_, last) in part.sessions.items():
-            stored[session] = max(last, stored.get(session, 0))
             counts.setdefault(session.hex(), Count()).claim(last, part.path)
     for path, data in tails:
         tail = Tail(data)
-        for stretch in tail.stretches(stored):
+        for stretch in tail.stretches(parts.highest(found, collector_of(path.name))):
             count = counts.setdefault(stretch.session.hex(), Count())
             for block in stretch.blocks:
                 count.store(block.seq.astype(np.int64))
