@@ -190,14 +190,19 @@ class Conversation:
         gap = self._gap
         if gap is None:
             return True
-        reason = "log_lost"
+        if not self._ship_gap(gap, "log_lost", now):
+            return False
+        self._gap = None
+        return True
+
+    def _ship_gap(self, gap: Shipment, reason: str, now: float) -> bool:
         told = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
         if not self._send(told, now):
             return False
         assert self._wishes.stream is not None
         self._wishes.stream.shipped(gap)
-        self._wishes.lost.append((gap.first, gap.last, reason))
-        self._gap = None
+        if (lost := (gap.first, gap.last, reason)) not in self._wishes.lost:
+            self._wishes.lost.append(lost)
         return True
 
     def _ship(self, now: float) -> None:
@@ -209,6 +214,10 @@ class Conversation:
             if found is None:
                 return
             shipment, payload = found
+            if not payload:
+                if not self._ship_gap(shipment, "outbox_removed", now):
+                    return
+                continue
             if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window:
                 self._held_up = True
                 return

@@ -167,14 +167,20 @@ class Emitter(StreamWriter):
                     self._busy = False
 
     def attach(self, outbox: Outbox) -> None:
-        """Write into ``outbox`` from now on; what was counted before becomes a gap in it."""
+        """Write into ``outbox`` from now on; what was counted without one becomes a gap in it."""
         with self._lock:
-            outbox.first.open(self._session, self._head[0], self._head[1])
             outbox.control[:256] = self._control[:256]  # numbers consumed so far
             self.outbox = outbox
             self._control = outbox.control
+            self._numbers.release()
             self._numbers = memoryview(outbox.control)[:16].cast("q")
-            self._segment = outbox.first
+            if self._next is not None:
+                self._next.unmap()  # it is of the outbox before
+            if self._segment is None:
+                outbox.first.open(self._session, self._head[0], self._head[1])
+                self._segment = outbox.first
+            else:
+                self._roll(self._segment, outbox.first)
 
     def detach(self) -> None:
         """Touch the outbox no more, so that it can be closed."""

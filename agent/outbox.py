@@ -46,10 +46,11 @@ class OutboxSegment:
     """One segment file and its mapping; ``base``, ``end`` are stream offsets.
 
     ``marks`` are (offset, number) pairs at record boundaries, the first at ``base``. ``previous``
-    leads back to the segment before, whose stream ended at ``previous_end``.
+    leads back to the segment before, whose stream ended at ``previous_end``. ``removed``: somebody took
+    the file away, and the mapping is all there is of it.
     """
 
-    __slots__ = ("base", "end", "map", "marks", "path", "previous", "previous_end", "size")
+    __slots__ = ("base", "end", "map", "marks", "path", "previous", "previous_end", "removed", "size")
 
     def __init__(self, path: Path, size: int, mapping: mmap.mmap) -> None:
         self.path = path
@@ -58,6 +59,12 @@ class OutboxSegment:
         self.base = self.end = self.previous_end = 0
         self.marks: list[tuple[int, int]] = []
         self.previous: OutboxSegment | None = None
+        self.removed = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether :meth:`read` will work."""
+        return self.map is not None or not self.removed
 
     def open(
         self,
@@ -180,6 +187,9 @@ class Outbox:
 
     def give_back(self, done: OutboxSegment) -> None:
         """Take back a segment that was acknowledged: as a spare, or off the disk."""
+        if done.removed:
+            done.unmap()
+            return
         done.retire()
         if done.map is not None and done.size == self._segment_bytes and len(self.spares) < SPARES:
             self.spares.append(done)
@@ -198,6 +208,22 @@ class Outbox:
             os.close(fd)
         fsync_dir(self.folder)
         fsync_dir(self.folder.parent)
+
+    def in_place(self) -> bool:
+        """Return whether the folder is still where it was made, and not another of its name."""
+        try:
+            there = os.stat(self.folder / LOCK_NAME)
+        except OSError:
+            return False
+        held = os.fstat(self._lock_fd)
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
+    def leave(self) -> None:
+        """Let go of a folder that was removed, but for the segments that are still being read."""
+        for item in self.spares:
+            item.unmap()
+        self.control.close()
+        os.close(self._lock_fd)
 
     def close(self, segments: list[OutboxSegment], *, delete: bool) -> None:
         """Let go of all mappings and the lock; delete the folder when nothing in it is needed."""

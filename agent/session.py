@@ -286,18 +286,26 @@ class Session:
 
     def _make_outbox(self) -> None:
         limit = self.config.outbox_limit_bytes if self.config.mode == "online" else None
+        removed, stream = self._outbox, self._wishes.stream
         self._outbox = Outbox.create(self.state_folder.outbox, self.id, self.uid, self._info(), limit)
         self._emitter.attach(self._outbox)
-        self._wishes.stream = Stream(self._emitter, self._outbox)
+        if removed is None or stream is None:
+            self._wishes.stream = Stream(self._emitter, self._outbox)
+            return
+        warn("the outbox of run %s was removed, the run goes on in a new one", self.run.name)
+        stream.move(self._outbox)
+        removed.leave()
 
     def _make_late(self) -> None:
-        """Try again to make the outbox there was no room for; called by the sender."""
+        """Make the outbox there was no room for, or that was removed; called by the sender."""
+        first = self._outbox is None
         try:
             self.state_folder.make()
             self._make_outbox()
         except (OSError, ConfigError):
             return
-        self._emit_open()
+        if first:
+            self._emit_open()
 
     def _emit_open(self) -> None:
         described = describe.open_event(self.run, self._opened_ns)

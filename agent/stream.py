@@ -78,12 +78,15 @@ class Stream:
         mark = bisect.bisect_right(place.marks, last, key=lambda mark: mark[1]) - 1
         self._offset, self.sent = place.marks[max(mark, 0)]
         stop, _ = self._end_of(self._index, head)
-        if self.sent < last:
+        if self.sent < last and place.readable:
             self._offset, self.sent = self._walk(place, (self._offset, self.sent), stop, last_number=last)
         return None
 
     def cut(self, room_bytes: int) -> tuple[Shipment, bytes] | None:
-        """Return the next batch, of at most ``room_bytes`` unless one record is larger; None: no news."""
+        """Return the next batch, of at most ``room_bytes`` unless one record is larger; None: no news.
+
+        One without a payload is what cannot be read any more.
+        """
         head = self._emitter.head
         self._follow()
         while True:
@@ -95,6 +98,8 @@ class Stream:
                 return None
             self._index += 1
             self._offset = self.live[self._index].base
+        if not place.readable:
+            return Shipment(self.sent + 1, number, 0, 0), b""
         limit = self._offset + min(room_bytes, segment.MAX_BATCH_BYTES)
         if offset > limit:
             offset, number = self._boundary(place, limit, offset)
@@ -117,11 +122,21 @@ class Stream:
             self.in_flight_bytes -= self.in_flight.popleft().size_bytes
         self._acknowledge(last)
 
+    def move(self, outbox: Outbox) -> None:
+        """Follow the emitter into another outbox; the one before was removed."""
+        with self.lock:
+            self._follow()
+            for item in self.live:
+                if item is outbox.first:
+                    break
+                item.removed = True
+            self._outbox = outbox
+
     def keep_few_mapped(self) -> None:
         """Unmap full segments that wait, but for the first few."""
         self._follow()
         for item in list(self.live)[KEEP_MAPPED:-1]:
-            if item.map is not None:
+            if item.map is not None and not item.removed:
                 with self.lock:
                     item.unmap()
 
@@ -135,7 +150,7 @@ class Stream:
                 for index, place in enumerate(self.live):
                     stop, _ = self._end_of(index, head)
                     start = max(offset, place.base)
-                    if start < stop <= place.end:
+                    if start < stop <= place.end and place.readable:
                         limit = start + segment.MAX_BATCH_BYTES
                         if stop > limit:
                             stop, _ = self._boundary(place, limit, stop, start)

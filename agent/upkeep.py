@@ -2,7 +2,7 @@
 
 Spare segments are made and their pages prepared, pages ahead of the head are made writable again
 (writeback cleans them), full segments that wait are unmapped, and an outbox that found no room on
-the disk is tried again.
+the disk, or that somebody removed, is made anew.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ class Upkeep:
         """Do what is due."""
         self._emitter.settle()
         outbox = self._emitter.outbox
-        if outbox is None or stream is None:
+        if outbox is None or stream is None or not outbox.in_place():
             if now >= self._retry_at:
                 self._retry_at = now + RETRY_OUTBOX_S
+                self._synced = False
                 self._make_outbox()
             return
+        self._retry_at = now
         self._prepare(outbox)
         stream.keep_few_mapped()
         if not self._synced:
