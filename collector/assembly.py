@@ -91,8 +91,9 @@ class Collector:
         """Close the sockets, end the context, and only then let go of the lock."""
         self.inbox.close()
         self.context.term()
-        for socket_file in (self.state.data_socket, self.state.control_socket):
-            socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
+        if self.lock.in_place():  # else they are a successor's
+            for socket_file in (self.state.data_socket, self.state.control_socket):
+                socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
         self.lock.release()
 
     def _on_recovered(self) -> None:
@@ -186,7 +187,8 @@ class Housekeeper:
     async def drain(self, deadline: float) -> int:
         """Stop looking; take back the address."""
         if self._task is not None:
-            self._collector.state.endpoint_file.unlink(missing_ok=True)
+            if self._collector.lock.in_place():  # else it is a successor's
+                self._collector.state.endpoint_file.unlink(missing_ok=True)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
@@ -209,9 +211,7 @@ class Housekeeper:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                collector.log.check_place()
-                if not collector.lock.in_place():
-                    raise LogFailed(f"the lock {collector.lock.path} is gone")
+                self._check_place()
                 self._delete_passed()
             except LogFailed as error:
                 collector.daemon.fail(error)
@@ -222,6 +222,17 @@ class Housekeeper:
                 logger.info("collector leaves after %.0f idle seconds", collector.config.idle_exit_s)
                 collector.daemon.request_stop()
                 return
+
+    def _check_place(self) -> None:
+        """Raise LogFailed where something is gone without which nobody finds this collector, or its log."""
+        collector, state = self._collector, self._collector.state
+        collector.log.check_place()
+        if not collector.lock.in_place():
+            raise LogFailed(f"the lock {collector.lock.path} is gone")
+        # A predecessor whose folder was removed takes them along: ZeroMQ unlinks a socket by its path.
+        for path in (state.endpoint_file, state.data_socket, state.control_socket):
+            if not path.exists():
+                raise LogFailed(f"{path} is gone")
 
     def _delete_passed(self) -> None:
         synced = self._collector.supervisor.synced()

@@ -122,8 +122,8 @@ def test_automatic_one_stays_while_an_outbox_is_live(start_collector, tmp_path):
         owner.communicate(b"\n")
 
 
-@pytest.mark.parametrize("what", ["log", "lock"])
-def test_vanished_log_or_lock_ends_it_loudly(start_collector, make_peer, what):
+@pytest.mark.parametrize("what", ["log", "lock", "endpoint_file", "data_socket", "control_socket"])
+def test_what_nobody_can_find_any_more_ends_it_loudly(start_collector, make_peer, what):
     collector = start_collector()
     peer = make_peer()
     peer.hello()
@@ -134,7 +134,7 @@ def test_vanished_log_or_lock_ends_it_loudly(start_collector, make_peer, what):
         peer.send(peer.batch(5))
         assert peer.hear(2.0) is None, "acknowledged what is in no log"
     else:
-        collector.state.lock.unlink()
+        getattr(collector.state, what).unlink()
 
     assert collector.process.wait(20) == 1
     assert "gone" in collector.diary()
