@@ -1,7 +1,9 @@
-"""Sets of event numbers, for counting what is stored, missing or there twice."""
+"""Sets of event numbers, and the count of one session: what is stored, missing or there twice."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,3 +70,32 @@ class Numbers:
             grown = np.zeros(max(number + 1, 2 * len(self._flags)), bool)
             grown[: len(self._flags)] = self._flags
             self._flags = grown
+
+
+@dataclass
+class Count:
+    """What is known of one session while its run is being counted."""
+
+    stored: Numbers = field(default_factory=Numbers)
+    bad: Numbers = field(default_factory=Numbers)
+    doubled: Numbers = field(default_factory=Numbers)
+    gaps: list[tuple[int, int, str]] = field(default_factory=list)
+    pending: Numbers = field(default_factory=Numbers)
+    claimed: int = 0
+    in_log: int = 0  # the log had everything up to here
+    rank: int = 0
+    ended: bool = False
+    holder: Path | None = None  # the first file found that holds points of it
+    introduced: bool = False
+
+    def store(self, seq: npt.NDArray[Any]) -> None:
+        """Count numbers as stored; those counted before are doubled."""
+        self.doubled.add(self.stored.add(seq))
+
+    def claim(self, number: int | None, holder: Path | None = None) -> None:
+        """Raise ``n`` to at least this; ``holder`` is the file of points that says so."""
+        self.claimed = max(self.claimed, number or 0)
+        self.holder = self.holder or holder
+
+
+Counts = dict[str, Count]

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import events, segment
-from neural.tracking.counting import Numbers
+from neural.tracking.counting import Count, Counts, Numbers
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
 from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
 from neural.tracking.tails import runs_past_end
-from neural.tracking.verify import Count, Counts
 
 STORE_CURSOR = "store.json"
 REMOVED_WITHIN_S = 0.5

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking import facts, ledgers, parts, vouched
-from neural.tracking.counting import Numbers, Spans
+from neural.tracking.counting import Count, Counts, Numbers, Spans
 from neural.tracking.errors import FormatError
 from neural.tracking.parts import Part, PartReader
+from neural.tracking.pending import find_pending
 from neural.tracking.points import started_over
 from neural.tracking.reader import Run, list_runs
 from neural.tracking.tails import Tail, collector_of
@@ -70,35 +71,6 @@ class Report:
         """The worst of the runs' exit codes; 6 also where outboxes or log are damaged."""
         worst = EXIT_INTEGRITY if self.damages else EXIT_OK
         return max([worst, *(run.exit_code for run in self.runs)])
-
-
-@dataclass
-class Count:
-    """What is known of one session while its run is being counted."""
-
-    stored: Numbers = field(default_factory=Numbers)
-    bad: Numbers = field(default_factory=Numbers)
-    doubled: Numbers = field(default_factory=Numbers)
-    gaps: list[tuple[int, int, str]] = field(default_factory=list)
-    pending: Numbers = field(default_factory=Numbers)
-    claimed: int = 0
-    in_log: int = 0  # the log had everything up to here
-    rank: int = 0
-    ended: bool = False
-    holder: Path | None = None  # the first file found that holds points of it
-    introduced: bool = False
-
-    def store(self, seq: npt.NDArray[Any]) -> None:
-        """Count numbers as stored; those counted before are doubled."""
-        self.doubled.add(self.stored.add(seq))
-
-    def claim(self, number: int | None, holder: Path | None = None) -> None:
-        """Raise ``n`` to at least this; ``holder`` is the file of points that says so."""
-        self.claimed = max(self.claimed, number or 0)
-        self.holder = self.holder or holder
-
-
-Counts = dict[str, Count]
 
 
 def verify_run(folder: Path | str) -> RunReport:
@@ -286,8 +258,6 @@ def verify_base(
     Raises:
         OSError: the log or the outboxes cannot be read.
     """
-    from neural.tracking.pending import find_pending
-
     base = Path(base_dir)
     waiting = find_pending(base)
     report = Report(damages=waiting.damages)
