@@ -1,0 +1,192 @@
+"""Trainers whose collector is suspended, absent, cannot start, or loses its folder: they never notice."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from neural.tracking import ledgers
+from neural.tracking.control import request
+from tests.faults.harness import rounds, wait_until
+from tests.faults.outcome import LOG_LOST, only_run, points_of, verify, wait_settled
+
+TWO_SEGMENTS = 160_000  # events, where the outbox is limited as below
+
+# Asserts that each call kept its event; an exception ends it with a code that the test sees. At the end
+# it tells how long finish(timeout=1) took, in ms, and what it returned.
+TRAINER = """
+import time
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("alone", base_dir)
+i = 0
+while not told_to_go():
+    assert tracker.log_metrics({"half": i / 2}, step=i)
+    i += 1
+    returned[0] = i
+    if i % int(_os.environ.get("BURST", 4)) == 0:
+        time.sleep(0.0005)
+began = time.monotonic()
+returned[2] = tracker.finish(timeout=1)
+returned[1] = int(1000 * (time.monotonic() - began))
+"""
+
+
+def end_unhurt(trainer):
+    """Let it come to its end: no exception, and finish() within its second and what stopping takes."""
+    trainer.go()
+    trainer.succeed()
+    assert trainer.returned(1) < 2500
+
+
+def assert_all_stored(base_dir, trainer):
+    assert log_lost(base_dir, trainer) == []
+
+
+def log_lost(base_dir, trainer):
+    """Every event is stored, in order and with its value, or in a gap; return the gaps."""
+    (session,) = wait_settled(base_dir)
+    assert verify(base_dir) == 0
+    assert {reason for _, _, reason in session.gaps} <= {LOG_LOST}
+    half = points_of(only_run(base_dir), "half")
+    gaps = sum(last - first + 1 for first, last, _ in session.gaps)
+    assert len(half.step) + gaps >= trainer.returned()
+    assert np.all(np.diff(half.step) > 0)
+    assert half.step[-1] == trainer.returned() - 1
+    assert np.array_equal(half.value, half.step / 2)
+    assert only_run(base_dir).status == "completed"
+    return session.gaps
+
+
+def test_suspended_for_a_while_everything_follows(keeper, base_dir):
+    trainer = keeper.trainer(base_dir, TRAINER)
+    trainer.wait_returned(100)
+    collector = keeper.collector_of(base_dir)
+    collector.wait_ready()
+
+    collector.suspend()
+    before = trainer.returned()
+    trainer.go_on_for(rounds(2, 20))
+    assert trainer.returned() > before + 100
+    collector.resume()
+    wait_durable(base_dir, trainer.returned())
+
+    end_unhurt(trainer)
+    assert_all_stored(base_dir, trainer)
+
+
+def test_finish_keeps_its_timeout_while_the_collector_is_suspended(keeper, base_dir):
+    trainer = keeper.trainer(base_dir, TRAINER)
+    trainer.wait_returned(100)
+    collector = keeper.collector_of(base_dir)
+    collector.wait_ready()
+
+    collector.suspend()
+    end_unhurt(trainer)
+    assert trainer.returned(2) == 0
+    collector.resume()
+
+    assert_all_stored(base_dir, trainer)
+
+
+def test_never_started_the_outbox_waits_for_one(keeper, base_dir):
+    trainer = keeper.trainer(base_dir, TRAINER, environment={"NTRACK_MODE": "offline"})
+    trainer.wait_returned(5000)
+    end_unhurt(trainer)
+
+    keeper.run_collector(base_dir)
+
+    assert_all_stored(base_dir, trainer)
+
+
+def test_that_cannot_start_hurts_nobody(keeper, base_dir):
+    lock = keeper.collector_of(base_dir).state.lock
+    lock.mkdir(parents=True)  # where every collector wants to make a file
+    trainer = keeper.trainer(base_dir, TRAINER)
+    trainer.wait_returned(100)
+    trainer.go_on_for(rounds(2, 20))
+    end_unhurt(trainer)
+
+    lock.rmdir()
+    keeper.run_collector(base_dir)
+
+    assert_all_stored(base_dir, trainer)
+
+
+@pytest.mark.parametrize("folder", [".ntrack", ".ntrack/log"])
+def test_that_lost_its_folder_loses_nothing_that_is_stored_or_held(keeper, base_dir, tmp_path, folder):
+    trainer = keeper.trainer(base_dir, TRAINER)
+    trainer.wait_returned(1000)
+    wait_durable(base_dir, 1000)
+
+    (base_dir / folder).rename(tmp_path / "removed")
+    shutil.rmtree(tmp_path / "removed", ignore_errors=True)
+    trainer.go_on_for(rounds(0, 10))
+    wait_durable(base_dir, trainer.returned() + 100)
+
+    end_unhurt(trainer)
+    assert_all_stored(base_dir, trainer)
+
+
+def test_log_restored_from_an_older_copy_loses_nothing_that_is_stored(keeper, base_dir, tmp_path):
+    trainer, collector = start_with_small_segments(keeper, base_dir)
+    shutil.copytree(collector.state.log, tmp_path / "copy")
+    wait_durable(base_dir, TWO_SEGMENTS)
+
+    collector.kill_all()
+    stored = durable(base_dir)
+    restore(collector, tmp_path / "copy")
+    wait_durable(base_dir, trainer.returned() + 100)
+
+    end_unhurt(trainer)
+    assert all(first > stored for first, _, _ in log_lost(base_dir, trainer))
+
+
+def test_log_restored_before_it_was_read_leaves_an_exact_gap(keeper, base_dir, tmp_path):
+    trainer, collector = start_with_small_segments(keeper, base_dir)
+    wait_durable(base_dir, 1)
+    shutil.copytree(collector.state.log, tmp_path / "copy")
+    for worker in collector.workers():
+        worker.suspend()
+    wait_acknowledged(collector, trainer.returned() + TWO_SEGMENTS)
+
+    collector.kill_all()
+    restore(collector, tmp_path / "copy")
+    wait_durable(base_dir, trainer.returned() + 100)
+
+    end_unhurt(trainer)
+    assert len(log_lost(base_dir, trainer)) == 1
+
+
+def start_with_small_segments(keeper, base_dir):
+    """Start a fast trainer whose outbox soon lets go of what is acknowledged."""
+    state = keeper.collector_of(base_dir).state
+    state.config_file.parent.mkdir(parents=True)
+    state.config_file.write_text("[agent]\noutbox_limit_bytes = 12_000_000\n")  # segments of 3 MB
+    trainer = keeper.trainer(base_dir, TRAINER, environment={"BURST": "50"})
+    collector = keeper.collector_of(base_dir)
+    collector.wait_ready()
+    return trainer, collector
+
+
+def wait_acknowledged(collector, number):
+    def acknowledged():
+        (session,) = request(collector.state, "status")["sessions"]
+        return session["last"] >= number
+
+    wait_until(acknowledged, 20, f"{number} events are acknowledged")
+
+
+def wait_durable(base_dir, number):
+    wait_until(lambda: durable(base_dir) >= number, 20, f"{number} events are durable")
+
+
+def durable(base_dir):
+    """Return for how many events the run's folder vouches."""
+    claims = ledgers.read_all(only_run(base_dir).folder, []).values()
+    return max((entry.last for claim in claims for entry in claim.sessions.values()), default=0)
+
+
+def restore(collector, copy):
+    """Put the copy in the place of the log, as somebody would who restores a backup."""
+    shutil.rmtree(collector.state.log)
+    shutil.copytree(copy, collector.state.log)
