@@ -114,8 +114,14 @@ def only(folder, pattern):
 
 
 def ntrack(*arguments):
-    """Return exit code and output of a command; an exception it lets through fails the test."""
-    done = CliRunner().invoke(main, [str(word) for word in arguments], catch_exceptions=False)
+    """Return exit code and output of a command; an exception it lets through fails the test.
+
+    Offline: a command that finds the outbox of the killed run would else start a collector, and that
+    goes on with the copy while the test looks at it.
+    """
+    done = CliRunner(env={"NTRACK_MODE": "offline"}).invoke(
+        main, [str(word) for word in arguments], catch_exceptions=False
+    )
     return done.exit_code, done.output
 
 
