@@ -28,7 +28,9 @@ from neural.tracking.outbox_files import (
     CONTROL_BYTES,
     CONTROL_NAME,
     INFO_NAME,
+    LET_GO_AT,
     LOCK_NAME,
+    NUMBER,
     TEMPORARY_PREFIX,
     pack_info,
     remove,
@@ -229,6 +231,7 @@ class Outbox:
         """Let go of all mappings and the lock; delete the folder when nothing in it is needed."""
         for item in (*segments, *self.spares):
             item.unmap()
+        NUMBER.pack_into(self.control, LET_GO_AT, 1, ~1)
         self.control.close()
         if delete:
             with contextlib.suppress(OSError):  # a collector finds it, knows all of it, and removes it

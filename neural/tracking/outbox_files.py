@@ -23,7 +23,7 @@ LOCK_NAME = "owner.lock"
 INFO_NAME = "session.json"
 CONTROL_NAME = "control"
 CONTROL_BYTES = 4096
-NUMBER_AT, HEAD_AT, GAP_AT = 0, 64, 128  # offsets in the control page
+NUMBER_AT, HEAD_AT, GAP_AT, LET_GO_AT = 0, 64, 128, 192  # offsets in the control page
 NUMBER = struct.Struct("<Qq")  # a number and its bitwise complement
 TEMPORARY_PREFIX = ".tmp-"
 REMOVED_PREFIX = ".tmp-removed-"
@@ -101,8 +101,7 @@ def claim(folder: Path) -> int | None:
     """
     path = folder / LOCK_NAME
     try:
-        # Opening and closing a file drops this process's own record locks on it.
-        if read_info(folder).info.get("pid") == os.getpid():
+        if _is_owned(folder):
             return None
     except (FormatError, OSError):
         pass
@@ -119,6 +118,21 @@ def claim(folder: Path) -> int | None:
         pass
     os.close(fd)
     return None
+
+
+def _is_owned(folder: Path) -> bool:
+    """Return whether the owner is seen to live and has not let go, whatever its lock says.
+
+    A process loses its record locks on a file when it closes any descriptor of it: it need only copy
+    the folder, or compute checksums over it.
+    """
+    info = read_info(folder).info
+    pid, started = info.get("pid"), info.get("start_time")
+    if not isinstance(pid, int) or not isinstance(started, int) or not started:
+        return bool(pid == os.getpid())
+    if info.get("boot_id") != system.boot_id() or not system.process_lives(pid, started):
+        return False
+    return read_number((folder / CONTROL_NAME).read_bytes(), LET_GO_AT) != 1
 
 
 def remove(folder: Path) -> None:

@@ -87,6 +87,16 @@ def process_start_ticks(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def process_lives(pid: int, start_ticks: int) -> bool:
+    """Return whether the very process that started then still runs; False also where nobody can tell."""
+    if not start_ticks or process_start_ticks(pid) != start_ticks:
+        return False
+    try:  # one that ended and that nobody has waited for is still listed
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return sys.platform != "linux"
+
+
 def _psutil_start(pid: int) -> int | None:
     if sys.platform == "linux":
         return None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import outbox_files
+from neural.tracking import outbox_files, system
+from neural.tracking.agent.outbox import Outbox
 from neural.tracking.errors import FormatError
 from neural.tracking.outbox_files import Orphan, Piece
 from tests.unit.agent.made import account, make_emitter, recover
@@ -197,3 +198,62 @@ def test_own_outbox_is_never_claimed_since_that_would_drop_its_lock(tmp_path):
     (folder / "session.json").write_bytes(mine)
 
     assert outbox_files.claim(folder) is None
+
+
+OWNER = """
+import os, sys
+from pathlib import Path
+from neural.tracking import system
+from neural.tracking.agent.outbox import Outbox
+info = {"pid": os.getpid(), "start_time": system.process_start_ticks(os.getpid()), "boot_id": system.boot_id()}
+outbox = Outbox.create(Path(sys.argv[1]), os.urandom(16), os.urandom(16), info, None)
+(outbox.folder / "owner.lock").read_bytes()  # drops the lock: what copying the folder comes to
+print(outbox.folder, flush=True)
+input()
+outbox.close([outbox.first], delete=False)
+print(flush=True)
+input()
+"""
+
+
+@pytest.fixture
+def careless_owner(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        yield owner, Path(owner.stdout.readline().strip())
+        owner.kill()
+
+
+def test_outbox_whose_owner_lost_its_lock_is_taken_only_after_it_died(careless_owner):
+    owner, folder = careless_owner
+    assert outbox_files.claim(folder) is None
+
+    owner.kill()
+    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # dead, though nobody has taken note of it
+
+    fd = outbox_files.claim(folder)
+    assert fd is not None
+    os.close(fd)
+
+
+def test_outbox_its_living_owner_let_go_of_can_be_taken(careless_owner):
+    owner, folder = careless_owner
+    owner.stdin.write("\n")
+    owner.stdin.flush()
+    owner.stdout.readline()
+
+    fd = outbox_files.claim(folder)
+    assert fd is not None
+    os.close(fd)
+
+
+def test_outbox_of_an_earlier_process_with_our_id_can_be_taken(tmp_path, monkeypatch):
+    info = {"pid": os.getpid(), "start_time": 1, "boot_id": system.boot_id()}
+    outbox = Outbox.create(tmp_path, os.urandom(16), os.urandom(16), info, None)
+    outbox.close([outbox.first], delete=False)
+
+    fd = outbox_files.claim(outbox.folder)
+
+    assert fd is not None
+    os.close(fd)
