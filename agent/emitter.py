@@ -124,10 +124,10 @@ class Emitter(StreamWriter):
 
         Raises:
             PayloadTooLargeError: over 256 KiB once packed.
-            TypeError: ``data`` holds what msgpack cannot carry.
+            TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
         """
         number = None if step is None else check_step(step)
-        return self._submit(Item(_time_ns(), number, None, (), events.pack_event_data(kind, data)))
+        return self._submit(Item(_time_ns(), number, None, (), events.check_event(kind, data)))
 
     def end(self, kind: str, data: Mapping[str, Any]) -> bool:
         """Emit the session's last event and close; events emitted later are refused.

@@ -174,7 +174,7 @@ class Session:
 
         Raises:
             PayloadTooLargeError: over 256 KiB once packed.
-            TypeError: ``data`` holds what msgpack cannot carry.
+            TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
         """
         return self._emitter.emit(kind, data, step)
 

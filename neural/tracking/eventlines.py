@@ -125,7 +125,9 @@ def _truthful(value: Any) -> Any:
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     if isinstance(value, list | tuple):
         return [_truthful(item) for item in value]
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)  # msgpack has types that JSON has not: a line must never fail for one
 
 
 def _original(value: Any) -> Any:

@@ -218,3 +218,24 @@ def test_event_over_the_limit_is_refused_with_both_sizes(emitter):
         emitter.emit("text", {"name": "n", "text": "x" * (256 << 10)})
 
     assert emitter.emitted == 0
+
+
+def nested(depth):
+    return {} if depth == 0 else {"x": nested(depth - 1)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("text", {"m": {1: 2}}),
+        ("text", nested(40)),
+        ("text", {"kind": 5}),
+        ("metrics", {"names": ["a"], "values": ["b"]}),
+        (5, {}),
+    ],
+)
+def test_event_that_no_reader_could_unpack_is_refused(emitter, kind, data):
+    with pytest.raises((TypeError, ValueError)):
+        emitter.emit(kind, data)
+
+    assert emitter.emitted == 0

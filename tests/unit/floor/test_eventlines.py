@@ -1,0 +1,20 @@
+"""Lines of events: whatever msgpack brought, a line is made of it, and read back."""
+
+import datetime
+
+import msgpack
+import pytest
+
+from neural.tracking import eventlines
+from neural.tracking.events import Event
+
+
+@pytest.mark.parametrize(
+    "odd", [msgpack.Timestamp(5, 6), msgpack.ExtType(5, b"abc"), datetime.date(2026, 1, 1)]
+)
+def test_value_json_has_no_type_for_costs_no_line(odd):
+    line = eventlines.event_line("ab" * 16, Event(1, 2, None, "text", {"odd": odd, "sound": 7}))
+
+    (found,) = eventlines.scan(line)
+
+    assert found.data["data"]["sound"] == 7
