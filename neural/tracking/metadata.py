@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.parser  # noqa: F401 - importlib.metadata imports it late, and a fork must not fall into that
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,13 @@ from importlib import metadata as distributions
 from typing import Any
 
 MAX_COMMAND_BYTES = 8 << 10
+
+# What an option is called whose value is nobody's business: --api-key, --hf_token, db.password
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[-_.+])((api|access|private|secret)[-_]?key|secret|token|passw(or)?d|passphrase|credentials?)$"
+)
+_URL_USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_HIDDEN = "***"
 GIT_TIMEOUT_S = 5.0
 
 # Those whose version changes results, and those that tell which framework trained.
@@ -66,10 +74,25 @@ def _command() -> str:
     words = sys.orig_argv
     if "--multiprocessing-fork" in words:  # a spawned child: tell what the user typed, not how it was spawned
         words = [sys.executable, *sys.argv]
-    command = shlex.join(words)
+    command = shlex.join(_without_secrets(words))
     if len(command.encode("utf-8", "replace")) <= MAX_COMMAND_BYTES:
         return command.encode("utf-8", "backslashreplace").decode()
     return command[: MAX_COMMAND_BYTES // 4] + " [cut]"
+
+
+def _without_secrets(words: list[str]) -> list[str]:
+    """Return the command's words with passwords, tokens and keys hidden."""
+    shown: list[str] = []
+    follows = False  # the word before was an option like --password
+    for word in words:
+        name, equals, _ = word.partition("=")
+        secret = _SECRET_NAME.search(name) is not None
+        if follows and not word.startswith("-"):
+            shown.append(_HIDDEN)
+        else:
+            shown.append(f"{name}={_HIDDEN}" if secret and equals else _URL_USER.sub(_HIDDEN, word))
+        follows = secret and not equals and word.startswith("-")
+    return shown
 
 
 def _cwd() -> str | None:
