@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural.tracking import events, outbox_files, segment
+from neural.tracking import events, outbox_files, segment, system
 from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.liveness import Death, Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
@@ -158,13 +158,15 @@ class Adopter:
 
     async def _adopt(self, folder: Path, key: str, fd: int) -> None:
         try:
+            info = (await asyncio.to_thread(outbox_files.read_info, folder)).info
+            # Containers have names of their own, yet under one kernel the lock that was taken counts.
+            if info.get("host") != platform.node() and info.get("boot_id") != system.boot_id():
+                raise FormatError(f"it is another host's: {info.get('host')}")
             adopted = folder.with_name(key + ADOPTED_SUFFIX)
             if folder != adopted:
                 await asyncio.to_thread(folder.rename, adopted)
                 folder = adopted
             orphan = await asyncio.to_thread(Orphan, folder)
-            if orphan.info.get("host") != platform.node():
-                raise FormatError(f"it is another host's: {orphan.info.get('host')}")
             session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
             await self._ship(orphan, session)
             await asyncio.to_thread(outbox_files.remove, folder)

@@ -80,7 +80,7 @@ def read(path: Path) -> Ledger | None:
         )
     except FormatError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path.name}: is no ledger: {error}") from error
 
 

@@ -81,7 +81,7 @@ def read_info(folder: Path) -> SessionInfo:
         crc = value.pop("crc")
         session, uid = bytes.fromhex(value["session"]), bytes.fromhex(value["uid"])
         info = value["info"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise FormatError(f"{folder / INFO_NAME} does not describe a session: {error!r}") from error
     if crc != _info_crc(value) or len(session) != 16 or len(uid) != 16 or not isinstance(info, dict):
         raise FormatError(f"{folder / INFO_NAME} is damaged: its checksum does not match")

@@ -116,17 +116,28 @@ def test_outbox_of_a_deleted_run_goes_and_nothing_of_it_is_stored(start_collecto
     assert adopted(peer).numbers[peer.session] == []
 
 
-@pytest.mark.parametrize("spoil", ["another host", "session.json"])
+@pytest.mark.parametrize("spoil", ["another host", "session.json", "bottomless"])
 def test_outbox_that_cannot_be_taken_stays(start_collector, make_peer, spoil):
     peer = make_peer()
-    folder = leave_outbox(peer, 10, host="elsewhere" if spoil == "another host" else None)
+    elsewhere = {"host": "elsewhere", "boot_id": "another-boot"} if spoil == "another host" else {}
+    folder = leave_outbox(peer, 10, **elsewhere)
     if spoil == "session.json":
         (folder / "session.json").write_text("{}")
+    if spoil == "bottomless":
+        (folder / "session.json").write_text('{"session": ' + "[" * 100_000 + "]" * 100_000 + "}")
     collector = start_collector()
 
     wait_until(lambda: "could not be adopted and stays" in collector.diary())
 
     assert len(list(peer.state.outbox.iterdir())) == 1
+
+
+def test_outbox_of_another_container_on_this_host_is_taken(start_collector, make_peer):
+    peer = make_peer()
+    leave_outbox(peer, 10, host="a-container-long-gone")
+    start_collector()
+
+    assert adopted(peer).numbers[peer.session] == list(range(1, 11))
 
 
 def test_owned_outbox_is_left_alone_until_its_owner_dies(start_collector, make_peer):
