@@ -99,7 +99,7 @@ def _spawn(state: State) -> None:
     command = [sys.executable, "-P", "-m", "neural.tracking.collector", "run"]
     arguments = ["--base-dir", str(state.base_dir), "--auto"]
     with state.daemon_log.open("ab") as log:
-        subprocess.run(
+        done = subprocess.run(
             ["/bin/sh", "-c", '"$@" & ', "sh", *command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -107,8 +107,10 @@ def _spawn(state: State) -> None:
             cwd=state.root,
             env=_environment(),
             start_new_session=True,
-            check=True,
+            check=False,
         )
+    if done.returncode:  # it could not fork: too many processes
+        raise OSError(f"no process could be started for the collector, see {state.daemon_log}")
 
 
 def _environment() -> dict[str, str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from neural.tracking.agent import forks
 
 
 def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
-    """Log a warning as ``neural.tracking``."""
+    """Log a warning as ``neural.tracking``; what the program's own handlers raise stops nothing here."""
     with forks.imports:
         import logging
 
-    logging.getLogger("neural.tracking").warning(text, *values, exc_info=with_traceback)
+    with contextlib.suppress(Exception):
+        logging.getLogger("neural.tracking").warning(text, *values, exc_info=with_traceback)

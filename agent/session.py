@@ -103,6 +103,7 @@ class Session:
         self._opened_ns = time.time_ns()
         self._opening = threading.RLock()
         self._opened = self._closed = self._warned_closed = False
+        self._asked_end: tuple[str, str | None] | None = None  # the first counts, also for the exit hook
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
         self._wishes = Wishes()
@@ -216,6 +217,7 @@ class Session:
             if self._closed or self._sender is None or self._pid != os.getpid():
                 self._closed = self._emitter.closed = True
                 return self.flush(0.0)
+            self._asked_end = status, error = self._asked_end or (status, error)
             if not self._emitter.end("end", {"status": status, "error": error}):
                 return False  # inside a log call, in a signal handler: that call must end first
             self._closed = True

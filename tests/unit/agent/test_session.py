@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import subprocess
 import threading
 import time
 
@@ -157,3 +158,63 @@ def test_conversation_is_made_by_the_senders_thread(tmp_path, monkeypatch):
     session.close(timeout_s=0.1)
 
     assert threads == ["ntrack-sender"]
+
+
+class Broken(logging.Handler):
+    def emit(self, record):
+        raise RuntimeError("the handler of the program failed")
+
+
+@pytest.fixture
+def broken_handler():
+    handler = Broken()
+    logging.getLogger("neural.tracking").addHandler(handler)
+    yield
+    logging.getLogger("neural.tracking").removeHandler(handler)
+
+
+def test_log_handler_that_raises_stops_neither_sender_nor_close(tmp_path, monkeypatch, broken_handler):
+    looks = []
+
+    def fail_once(self, stream, now):
+        looks.append(now)
+        if len(looks) == 1:
+            raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr(upkeep.Upkeep, "look", fail_once)
+    monkeypatch.setattr("neural.tracking.agent.sender.FAILED_S", 0.02)
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+    session.emit_metrics({"m": 1.0})
+
+    wait_until(lambda: len(looks) > 2)
+    session._wishes.lost.append((1, 1, "log_lost"))  # of which close warns
+    session.close(timeout_s=0.1)
+
+
+def test_end_asked_for_inside_a_log_call_is_the_one_that_comes(tmp_path):
+    session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+    session._emitter._busy = True  # as a signal handler finds it that interrupted a log call
+    assert not session.close("failed", "told to stop", timeout_s=0.1)
+    session._emitter._busy = False
+
+    session.close("completed", timeout_s=0.1)  # what the exit hook does
+
+    (folder,) = session.state_folder.outbox.iterdir()
+    found, _ = recover(folder)
+    assert found[-1][2]["end"] == {"status": "failed", "error": "told to stop"}
+
+
+def test_collector_that_cannot_be_forked_fails_no_close(tmp_path, monkeypatch, caplog):
+    def run(command, *, check, **options):
+        done = subprocess.CompletedProcess(command, 2)
+        if check:
+            done.check_returncode()
+        return done
+
+    monkeypatch.setattr("subprocess.run", run)
+    session = open_session(choose_run("probe", {}), tmp_path)
+    session.emit_metrics({"m": 1.0})
+
+    assert not session.close(timeout_s=0.1)
+
+    assert "no collector could be started" in caplog.text
