@@ -45,7 +45,7 @@ class Stream:
         self.sent = 0  # the last number shipped since the last WELCOME
         self.in_flight: deque[Shipment] = deque()
         self.in_flight_bytes = 0
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may read inside a read
         self._emitter = emitter
         self._outbox = outbox
         self.live: deque[OutboxSegment] = deque([outbox.first])
@@ -147,7 +147,7 @@ class Stream:
             with self.lock:
                 head = self._emitter.head
                 self._follow()
-                for index, place in enumerate(self.live):
+                for index, place in enumerate(list(self.live)):
                     stop, _ = self._end_of(index, head)
                     start = max(offset, place.base)
                     if start < stop <= place.end and place.readable:
@@ -163,12 +163,11 @@ class Stream:
 
     def _follow(self) -> None:
         """Append the segments the emitter went on to; call it after reading the head."""
-        newest = self._emitter.segment
-        fresh: list[OutboxSegment] = []
-        while newest is not None and newest is not self.live[-1]:
-            fresh.append(newest)
-            newest = newest.previous
-        self.live.extend(reversed(fresh))
+        with self.lock:  # a segment in it twice would be given back while it is written
+            while (newest := self._emitter.segment) is not None and newest is not self.live[-1]:
+                while newest.previous is not None and newest.previous is not self.live[-1]:
+                    newest = newest.previous
+                self.live.append(newest)
 
     def _end_of(self, index: int, head: tuple[int, int] | None = None) -> tuple[int, int]:
         """Return offset and number at the end of what a live segment holds."""

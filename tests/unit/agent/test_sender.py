@@ -2,7 +2,9 @@
 
 import logging
 import os
+import threading
 import time
+from collections import deque
 
 import pytest
 
@@ -12,7 +14,7 @@ from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.link import Link
 from neural.tracking.agent.stream import KEEP_MAPPED, Stream
 from neural.tracking.agent.wishes import Wishes
-from tests.unit.agent.made import UID, FakeCollector, make_emitter
+from tests.unit.agent.made import UID, FakeCollector, fill, make_emitter
 
 
 @pytest.fixture
@@ -325,3 +327,42 @@ def test_unacknowledged_bytes_can_be_read_by_another_thread_without_harm(ship, c
     ship.turn()
 
     assert len(data) >= sum(map(len, collector.payloads)) - 4096
+
+
+def test_segment_two_threads_come_upon_at_once_is_followed_once(tmp_path):
+    emitter = make_emitter(tmp_path)
+    stream = Stream(emitter, emitter.outbox)
+    rivals = []
+
+    class Contested(deque):
+        def _first(self):
+            if not rivals:
+                rivals.append(threading.Thread(target=stream.keep_few_mapped))
+                rivals[0].start()
+                rivals[0].join(0.3)
+
+        def append(self, item):
+            self._first()
+            super().append(item)
+
+        def extend(self, items):
+            self._first()
+            super().extend(items)
+
+    fill(emitter, 30_000)
+    stream.live = Contested(stream.live)
+    stream.keep_few_mapped()
+    rivals[0].join()
+
+    assert len(stream.live) == 2
+    assert stream.live[-1] is emitter.segment
+
+
+@pytest.mark.timeout(10)
+def test_signal_handler_may_read_what_its_thread_is_reading(tmp_path):
+    emitter = make_emitter(tmp_path)
+    stream = Stream(emitter, emitter.outbox)
+    fill(emitter, 10)
+
+    with stream.lock:  # where the handler found its thread
+        assert len(list(stream.copies())) == 1
