@@ -6,11 +6,11 @@ log, retry, backoff and the cursor; a sink only translates and writes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from neural.tracking import events
+from neural.tracking import events, segment
 from neural.tracking.events import Decoded
 
 
@@ -51,6 +51,23 @@ class EventBatch:
             FormatError: a schema it uses was lost to damage in the log.
         """
         return events.decode(self.payload, self.session.schemas)
+
+    def singly(self) -> Iterator[EventBatch]:
+        """Yield the batch record by record, so that of one that does not decode only that is lost which must.
+
+        The session learns the schemas among the records.
+        """
+        for record in segment.scan(self.payload, self.session.session, base=self.base):
+            if not isinstance(record, segment.Record):
+                continue
+            whole = self.payload[record.pos : record.end]
+            if record.kind == segment.SCHEMA:
+                self.session.schemas.setdefault(record.id, events.unpack_names(record.body))
+                self.session.schema_records.setdefault(record.id, bytes(whole))
+                continue
+            first, last = events.numbers(record)
+            if first is not None and last is not None:
+                yield EventBatch(self.session, first, last, self.base + record.pos, whole)
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,12 @@ class RunWriter:
         try:
             decoded = batch.decode()
         except FormatError as error:
-            logger.error("batch %d to %d was not understood: %s", batch.first, batch.last, error)
+            singles = [one for one in batch.singly() if one.last > entry.last]
+            if len(singles) > 1:
+                for one in singles:
+                    self._apply_batch(one, entry)
+            else:
+                logger.error("events %d to %d were not understood: %s", batch.first, batch.last, error)
             self._close_hole(batch.session, entry, batch.last)
             return
         if decoded.blocks:

@@ -31,6 +31,7 @@ MAX_DEPTH = 32
 
 METRICS_HEAD_BYTES = segment.FRAME_BYTES + 24  # frame, seq, time, step; then the values
 _NUMBERED = struct.Struct("<Qqq")
+_SEQ = struct.Struct("<Q")
 _GAP = struct.Struct("<QQq")
 _HEAD = struct.Struct("<IHHI")
 _BATCH = struct.Struct("<16sQQQ")
@@ -267,6 +268,17 @@ def unpack_note(body: segment.Buffer) -> tuple[bytes, dict[str, Any]]:
     if not isinstance(note.get("kind"), str) or not isinstance(note.get("key"), str):
         raise FormatError("note has no kind and key")
     return bytes(body[:16]), note
+
+
+def numbers(record: segment.Record) -> tuple[int, int] | tuple[None, None]:
+    """Return the first and last number a record of a session's stream accounts for, twice None for a schema."""
+    if record.kind in (segment.METRICS, segment.EVENT) and len(record.body) >= _SEQ.size:
+        (seq,) = _SEQ.unpack_from(record.body)
+        return seq, seq
+    if record.kind == segment.GAP:
+        gap = unpack_gap(record.body)
+        return gap.first, gap.last
+    return None, None
 
 
 def decode(payload: memoryview, schemas: Schemas) -> Decoded:

@@ -29,7 +29,6 @@ TEMPORARY_PREFIX = ".tmp-"
 REMOVED_PREFIX = ".tmp-removed-"
 ADOPTED_SUFFIX = ".adopting"
 
-_SEQ = struct.Struct("<Q")
 _FREE = bytes(len(segment.MAGIC))
 
 
@@ -237,7 +236,7 @@ class Orphan:
         for record in segment.scan(data, self.session, base=item.base, start=segment.HEADER_BYTES):
             if isinstance(record, segment.Damage):
                 continue
-            low, high = _numbers(record)
+            low, high = events.numbers(record)
             adjoins = record.pos == end and record.end - start <= segment.MAX_BATCH_BYTES
             follows = high is None or low == known + 1
             if not (adjoins and follows):
@@ -306,17 +305,6 @@ class Orphan:
         return item.base + (ends[-1] if ends else segment.HEADER_BYTES)
 
 
-def _numbers(record: segment.Record) -> tuple[int | None, int | None]:
-    """Return the first and last number a record accounts for, or twice None."""
-    if record.kind in (segment.METRICS, segment.EVENT) and len(record.body) >= _SEQ.size:
-        (seq,) = _SEQ.unpack_from(record.body)
-        return seq, seq
-    if record.kind == segment.GAP:
-        gap = events.unpack_gap(record.body)
-        return gap.first, gap.last
-    return None, None
-
-
 def last_number(record: segment.Record) -> int:
     """Return the last number a record accounts for, 0 if none."""
-    return _numbers(record)[1] or 0
+    return events.numbers(record)[1] or 0

@@ -103,6 +103,19 @@ def test_damaged_log_record_is_an_exact_gap(log):
     assert (2, 3) in {(first, min(last, 3)) for first, last, _ in account(log, emitter).gaps}
 
 
+def test_events_whose_metric_names_are_lost_are_a_gap_and_the_rest_of_the_batch_is_kept(log):
+    emitter = Emitter().open().metrics({"loss": 1.0}).event("text", name="n", text="kept").metrics({"acc": 2.0})
+    emitter.new_schemas = emitter.new_schemas[: len(emitter.new_schemas) // 2]  # the first name's
+
+    applied(log.add(emitter).add(emitter.metrics({"loss": 3.0})))
+
+    run = Run(folder_of(log, emitter))
+    assert values(run.metric("loss")) == [1.0, 3.0]
+    assert [text["text"] for text in run.texts()] == ["kept"]
+    assert run.gaps == {emitter.session.hex(): [(4, 4, "log_damaged")]}
+    assert verify_run(run.folder).exit_code == 0
+
+
 def test_gap_note_closes_the_hole_it_names(log):
     emitter = Emitter().open()
     log.add(emitter)
