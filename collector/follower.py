@@ -52,6 +52,7 @@ class Follower:
         self._sessions: dict[bytes, SessionInfo] = {}
         self._ended: set[bytes] = set()  # forgotten with the next segment, whose head leaves them out
         self.damaged_bytes = 0
+        self.strays: dict[str, tuple[int, int]] = {}  # numbers of sessions whose description is damaged
 
     @property
     def position(self) -> Position | None:
@@ -203,6 +204,7 @@ class Follower:
             return []
         session = self._sessions.get(bytes(record.body[:16]))
         if session is None:
+            self._note_stray(record)
             return []
         if record.kind == segment.SCHEMAS:
             for item in segment.scan(record.body[16:], session.session, base=0):
@@ -224,6 +226,14 @@ class Follower:
                 self._ended.add(session.session)
             return [SessionNote(session, note)]
         return []
+
+    def _note_stray(self, record: Record) -> None:
+        """Remember events that nobody can tell the run of, so that they are not lost without a word."""
+        if record.kind == segment.BATCH:
+            batch = events.unpack_batch(record.body)
+            first, last = self.strays.get(batch.session.hex(), (batch.first, batch.last))
+            self.strays[batch.session.hex()] = (min(first, batch.first), max(last, batch.last))
+            logger.error("events %d to %d belong to no session that is known", batch.first, batch.last)
 
 
 def read_cursor(path: Path) -> Position | None:

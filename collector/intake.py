@@ -17,6 +17,7 @@ from typing import Any
 from neural.tracking import events, segment
 from neural.tracking.collector import ledger
 from neural.tracking.collector.log import Log
+from neural.tracking.collector.logfile import SESSION_COPIES
 from neural.tracking.collector.recovery import LostStretch, add_schema
 from neural.tracking.collector.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
 from neural.tracking.errors import FormatError
@@ -75,7 +76,8 @@ class Intake:
                 raise Refused("too_many_sessions", f"{MAX_OPEN_SESSIONS} sessions are open")
             session = Session(session_id, uid, info)
             self._sessions.add(session)
-            self._log.append(segment.SESSION, [events.pack_session(session_id, uid, info)])
+            for _ in range(SESSION_COPIES):
+                self._log.append(segment.SESSION, [events.pack_session(session_id, uid, info)])
         session.seen_s = time.monotonic()
         if known.last > session.received:
             self._skip_to(session, known.last)

@@ -33,6 +33,7 @@ from neural.tracking.errors import FormatError
 from neural.tracking.segment import Buffer, Damage, Record
 
 NO_SESSION = bytes(16)
+SESSION_COPIES = 2  # with it goes all that tells whose batches follow
 _REST = struct.Struct("<IHHI")
 _CRC = struct.Struct("<I")
 
@@ -90,9 +91,8 @@ def head_bytes(uuid: bytes, sessions: Iterable[Session]) -> bytes:
     """Return the header and the snapshot of open sessions with which a segment begins."""
     head = bytearray(segment.Header(segment.ROLE_LOG, uuid, 0, time.time_ns()).pack())
     for session in sessions:
-        bodies: list[tuple[int, list[Buffer]]] = [
-            (segment.SESSION, [events.pack_session(session.id, session.uid, session.info)])
-        ]
+        about: list[Buffer] = [events.pack_session(session.id, session.uid, session.info)]
+        bodies = [(segment.SESSION, about)] * SESSION_COPIES
         if session.schemas:
             bodies.append((segment.SCHEMAS, [session.id, *session.schemas.values()]))
         bodies.append((segment.MARK, [events.pack_mark(session.id, session.durable, session.ended)]))

@@ -27,7 +27,7 @@ from typing import Any
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import fsync_dir, write_json
+from neural.tracking.files import fsync_dir, read_json, write_json
 from neural.tracking.sinks.base import Item, Sink
 from neural.tracking.state import State
 
@@ -88,6 +88,7 @@ class Worker:
         self._sink = sink
         self._commands = commands
         self._cursor_file = state.cursors / f"{sink.name}.json"
+        self._strays_file = state.strays
         self._follower = Follower(state.log, read_cursor(self._cursor_file))
         self._synced = self._follower.position
         self._unsynced_bytes = 0
@@ -148,6 +149,8 @@ class Worker:
         position = self._follower.position
         if position is None or position == self._synced:
             return
+        if self._follower.strays:
+            self._insist(lambda: _write_strays(self._strays_file, self._follower.strays))
         self._insist(lambda: _write_cursor(self._cursor_file, position))
         self._synced = position
         say({"synced": list(position)})
@@ -190,6 +193,18 @@ def say(line: dict[str, Any]) -> None:
 def _write_cursor(path: Path, position: Position) -> None:
     try:
         write_json(path, {"position": list(position)}, mode=0o600)
+    except OSError as error:
+        raise RetryLater(f"cannot write {path.name}: {error}") from error
+
+
+def _write_strays(path: Path, strays: dict[str, tuple[int, int]]) -> None:
+    """Keep for ``verify`` what could be given to no run."""
+    try:
+        known = read_json(path)
+    except (OSError, ValueError):
+        known = None
+    try:
+        write_json(path, {**(known or {}), **strays}, mode=0o600)
     except OSError as error:
         raise RetryLater(f"cannot write {path.name}: {error}") from error
 

@@ -52,6 +52,7 @@ def find_pending(base_dir: Path) -> Pending:
     found = Pending()
     _outboxes(state, found)
     _log(state, found)
+    _strays(state.strays, found)
     for count, held in found.outboxes:
         # An outbox keeps acknowledged events until their segment is free: they come no second time.
         held.discard_upto(count.in_log)
@@ -121,6 +122,17 @@ def _log(state: State, found: Pending) -> None:
                 _take(item, item.pos >= unapplied, known, found)
             except FormatError as error:
                 found.damages.append(f"log {path.name}: {error}")
+
+
+def _strays(path: Path, found: Pending) -> None:
+    try:
+        strays = read_json(path) or {}
+        for session, (first, last) in strays.items():
+            found.damages.append(
+                f"log: events {first} to {last} of session {session[:8]} came, but not whose run"
+            )
+    except (OSError, ValueError, TypeError, AttributeError):
+        found.damages.append(f"{path.name} cannot be read")
 
 
 def _cursor(path: Path) -> tuple[str, int]:

@@ -79,6 +79,10 @@ class State(NamedTuple):
         return self.root / "dead-letters"
 
     @property
+    def strays(self) -> Path:
+        return self.root / "strays.json"
+
+    @property
     def config_file(self) -> Path:
         return self.base_dir / ".ntrack" / "config.toml"
 
