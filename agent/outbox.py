@@ -35,6 +35,7 @@ from neural.tracking.outbox_files import (
     pack_info,
     remove,
 )
+from neural.tracking.state import private_folder
 
 FIRST_SEGMENT_BYTES = 1 << 20
 SEGMENT_BYTES = 8 << 20
@@ -136,8 +137,9 @@ class Outbox:
 
         Raises:
             OSError: no room, not permitted; nothing is left behind.
+            ConfigError: ``parent`` is a symbolic link or another user's.
         """
-        parent.mkdir(mode=0o700, exist_ok=True)
+        private_folder(parent)
         folder = parent / f"{TEMPORARY_PREFIX}{session.hex()}"
         folder.mkdir(mode=0o700)
         lock_fd, control = -1, None

@@ -121,6 +121,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _at_least(name: str, value: Any, least: float) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 2**63:
         raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")
     return value

@@ -12,6 +12,7 @@ from neural.tracking.agent import choose_run, forks, open_session, upkeep
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.config import AgentConfig
+from neural.tracking.errors import ConfigError
 from tests.unit.agent.made import account, flat, recover
 
 OFFLINE = AgentConfig(mode="offline")
@@ -218,3 +219,20 @@ def test_collector_that_cannot_be_forked_fails_no_close(tmp_path, monkeypatch, c
     assert not session.close(timeout_s=0.1)
 
     assert "no collector could be started" in caplog.text
+
+
+def test_outbox_through_a_symbolic_link_is_refused(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "runs/.ntrack").mkdir(parents=True, mode=0o700)
+    (tmp_path / "runs/.ntrack/outbox").symlink_to(elsewhere)
+
+    with pytest.raises(ConfigError, match="symbolic link"):
+        open_session(choose_run("probe", {}), tmp_path / "runs", config=OFFLINE)
+
+    assert not list(elsewhere.iterdir())
+
+
+def test_limit_without_an_end_is_no_limit_to_take():
+    with pytest.raises(ConfigError, match="outbox_limit_bytes"):
+        AgentConfig(outbox_limit_bytes=float("inf"))
