@@ -132,6 +132,8 @@ def private_folder(folder: Path) -> None:
             ) from None
         if not folder.is_dir():
             raise NotADirectoryError(20, "not a folder", str(folder)) from None
+        if status.st_mode & 0o022:  # whoever can write here can take the collector's place
+            folder.chmod(0o700)
 
 
 def _digest(path: Path) -> str:

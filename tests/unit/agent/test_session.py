@@ -236,3 +236,13 @@ def test_outbox_through_a_symbolic_link_is_refused(tmp_path):
 def test_limit_without_an_end_is_no_limit_to_take():
     with pytest.raises(ConfigError, match="outbox_limit_bytes"):
         AgentConfig(outbox_limit_bytes=float("inf"))
+
+
+def test_state_folder_others_may_write_to_becomes_private(tmp_path):
+    state = tmp_path / ".ntrack"
+    state.mkdir()
+    state.chmod(0o777)
+
+    open_session(choose_run("probe", {}), tmp_path, config=OFFLINE).close(timeout_s=0.1)
+
+    assert state.stat().st_mode & 0o777 == 0o700
