@@ -99,6 +99,8 @@ class Rule:
         signal: send this signal to the process, only once, also when the process is started again.
         when: ``before`` the call (SIGKILL: it is not done) or ``after`` it.
         only: a part of the process's command line, so that workers and daemon can be told apart.
+        loses: before an fdatasync or fsync fails, zero what the file got since its last good one, as
+            a disk may that cannot write.
     """
 
     calls: tuple[str, ...]
@@ -108,6 +110,7 @@ class Rule:
     when: str = "before"
     times: int = 1
     only: str = ""
+    loses: bool = False
     id: int = field(default_factory=itertools.count(1).__next__)
 
     def __post_init__(self):
@@ -119,8 +122,10 @@ def kill_at(calls: Sequence[str], nth: int, *, only: str = "", when: str = "befo
     return Rule(tuple(calls), nth, signal="SIGKILL", only=only, when=when)
 
 
-def fail_at(calls: Sequence[str], nth: int, error: str, *, times: int = 1, only: str = "") -> Rule:
-    return Rule(tuple(calls), nth, error=error, times=times, only=only)
+def fail_at(
+    calls: Sequence[str], nth: int, error: str, *, times: int = 1, only: str = "", loses: bool = False
+) -> Rule:
+    return Rule(tuple(calls), nth, error=error, times=times, only=only, loses=loses)
 
 
 class Faults:

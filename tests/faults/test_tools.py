@@ -138,6 +138,28 @@ def test_hook_fails_calls_so_many_times(keeper, base_dir, tmp_path):
     assert faults.fired(rule) == [trainer.pid] * 2
 
 
+def test_hook_loses_what_a_failed_sync_did_not_cover(keeper, base_dir, tmp_path):
+    faults = Faults(tmp_path / "faults")
+    script = """
+import os
+base_dir.mkdir()
+fd = os.open(base_dir / "file", os.O_CREAT | os.O_WRONLY)
+for piece in (b"first", b"second", b"third"):
+    os.write(fd, piece)
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        print(error.errno, end="")
+"""
+
+    rule = fail_at(["fdatasync"], 2, "EIO", loses=True)
+    trainer = keeper.trainer(base_dir, script, environment=faults.environment(rule))
+    trainer.succeed()
+
+    assert trainer.output == str(errno.EIO)
+    assert (base_dir / "file").read_bytes() == b"first" + bytes(6) + b"third"
+
+
 def test_hook_leaves_other_command_lines_alone(keeper, base_dir, tmp_path):
     faults, rule = Faults(tmp_path / "faults"), kill_at(["fdatasync"], 1, only="neural.tracking.collector")
 

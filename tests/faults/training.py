@@ -9,6 +9,7 @@ from neural.tracking.errors import TrackingError
 from neural.tracking.reader import Run
 from neural.tracking.state import State
 from neural.tracking.verify import verify_base
+from tests.faults.disks import Disk
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.trainer import Trainer
 
@@ -25,10 +26,10 @@ def log(tracker, i):
 """
 
 # Goes on until told to go: steps in returned[0], then the 99.9th percentile of a step in nanoseconds
-# in returned[1] and, in returned[2], whether finish() says that all is stored.
-TRAINING = (
-    _LOGGING
-    + """
+# in returned[1] and, in returned[2], whether finish() says that all is stored; all along in
+# returned[ACKNOWLEDGED] up to which number the collector said to have everything on its disk.
+ACKNOWLEDGED = 3
+TRAINING = f"""{_LOGGING}
 tracker = ExperimentTracker("training", base_dir)
 took, i = [], 0
 while not told_to_go():
@@ -37,23 +38,20 @@ while not told_to_go():
     took.append(time.perf_counter_ns() - began)
     i += 1
     returned[0] = i
+    returned[{ACKNOWLEDGED}] = tracker._recorder.session.acknowledged
     time.sleep(0.0005)
 returned[1] = sorted(took)[len(took) * 999 // 1000]
 returned[2] = tracker.finish(timeout=20)
 """
-)
 
 # So many steps in one go, then an end that waits for nobody.
-BURST = (
-    _LOGGING
-    + """
+BURST = f"""{_LOGGING}
 tracker = ExperimentTracker(_os.environ.get("NAME", "training"), base_dir)
 for i in range(int(_os.environ["STEPS"])):
     log(tracker, i)
     returned[0] = i + 1
 tracker.finish(timeout=float(_os.environ.get("FINISH_S", "0")))
 """
-)
 
 
 def end_unhurt(trainer: Trainer) -> int:
@@ -65,12 +63,13 @@ def end_unhurt(trainer: Trainer) -> int:
     return trainer.returned()
 
 
-def assert_stored(base_dir: Path, steps: int, *, timeout_s: float = 30.0) -> None:
+def assert_stored(base_dir: Path, steps: int, *, disk: Disk | None = None, timeout_s: float = 30.0) -> None:
     """Everything of the only run, of ``steps`` steps, is stored once, with its own values, without a gap."""
-    (session,) = wait_settled(base_dir, timeout_s)
+    seen_from_here = disk.outside(base_dir) if disk else base_dir
+    (session,) = wait_settled(seen_from_here, timeout_s)
     assert (session.gaps, session.missing, session.doubled) == ([], [], [])
-    assert_whole(only_run(base_dir), steps)
-    assert verify(base_dir) == 0
+    assert_whole(only_run(seen_from_here), steps)
+    assert verify(base_dir, disk) == 0
 
 
 def assert_whole(run: Run, steps: int) -> None:

@@ -27,6 +27,7 @@ _FUNCTIONS = {
     "fallocate": ("posix_fallocate",),
 }
 _write, _open = os.write, os.open
+_synced = {}  # device and inode: how many bytes of the file the last good sync covered
 
 
 def _install(plan):
@@ -53,8 +54,13 @@ def _wrap(call, function, rules, folder, log):
         for rule in rules:
             number = next(rule["counter"])
             if rule["nth"] <= number and (not rule["times"] or number < rule["nth"] + rule["times"]):
+                if rule["loses"]:
+                    _lose_unsynced(args[0])
                 after = _act(rule, folder) or after
         result = function(*args, **keywords)
+        if call in ("fdatasync", "fsync"):
+            found = os.fstat(args[0])
+            _synced[found.st_dev, found.st_ino] = found.st_size
         if after is not None:
             os.kill(os.getpid(), after)
         return result
@@ -72,6 +78,15 @@ def _target(args):
         except OSError:
             return str(args[0])
     return os.fsdecode(args[-1] if len(args) > 1 and isinstance(args[1], str | os.PathLike) else args[0])
+
+
+def _lose_unsynced(fd):
+    """Do what a disk may do whose sync failed: what was written since the last one is zeros."""
+    found = os.fstat(fd)
+    start = _synced.get((found.st_dev, found.st_ino), found.st_size)
+    writable = _open(f"/proc/self/fd/{fd}", os.O_WRONLY)
+    os.pwrite(writable, bytes(max(0, found.st_size - start)), start)
+    os.close(writable)
 
 
 def _act(rule, folder):

@@ -1,0 +1,66 @@
+"""One flipped bit in the outbox of a dead process: an exact gap, or a refusal that names the outbox."""
+
+import pytest
+
+from neural.tracking import segment
+from neural.tracking.outbox_files import GAP_AT, NUMBER
+from neural.tracking.reader import list_runs
+from neural.tracking.verify import verify_base, verify_run
+from tests.faults.flips import STEPS, check_run, leaving
+from tests.faults.harness import flip_bit, rounds, wait_until
+
+SESSIONS = 60
+CONTROL_BYTES_USED = GAP_AT + NUMBER.size
+
+
+def flip_somewhere(outbox, chance):
+    """Flip one bit of the bytes that mean something; return the file's name."""
+    path = chance.choice(sorted(outbox.glob("*")))
+    while not (size := meaning(path)):
+        path = chance.choice(sorted(outbox.glob("*")))
+    flip_bit(path, chance.randrange(8 * size))
+    return path.name
+
+
+def meaning(path):
+    """Return how many bytes of the file are used."""
+    if path.name == "control":
+        return CONTROL_BYTES_USED
+    if path.suffix == ".seg":
+        data = path.read_bytes()
+        if data[:8] != segment.MAGIC:
+            return 0
+        uuid = segment.read_header(data).uuid
+        return [record.end for record in segment.scan(data, uuid, base=-64, start=64)][-1]
+    return path.stat().st_size
+
+
+@pytest.mark.timeout(3600)
+def test_flip_in_an_orphaned_outbox_is_an_exact_gap_or_refused(keeper, tmp_path, chance):
+    for number in range(rounds(1, 20)):
+        check_a_round(keeper, tmp_path / str(number) / "runs", chance)
+
+
+def check_a_round(keeper, base_dir, chance):
+    trainer = keeper.trainer(base_dir, leaving(SESSIONS))
+    assert trainer.wait() == -9, trainer.output
+    outboxes = sorted((base_dir / ".ntrack" / "outbox").iterdir())
+    flipped = {outbox.name: flip_somewhere(outbox, chance) for outbox in outboxes}
+    assert len(flipped) == SESSIONS
+    refused = {name for name, file in flipped.items() if file == "session.json"}
+
+    collector = keeper.run_collector(base_dir)
+    left = base_dir / ".ntrack" / "outbox"
+    wait_until(lambda: len(list(left.iterdir())) == len(refused), 60, "all outboxes but the refused are taken")
+    wait_until(lambda: len(list_runs(base_dir)) == SESSIONS - len(refused), 30)
+    collector.terminate()
+    collector.wait(40)
+
+    report = verify_base(base_dir)
+    assert len(report.damages) == len(refused)
+    assert report.exit_code == (6 if refused else 0), report.damages
+    for run in list_runs(base_dir):
+        (session,) = verify_run(run.folder).sessions
+        lost = sum(last - first + 1 for first, last, _ in session.gaps)
+        check_run(run, f"a bit of {flipped[session.session]}")
+        assert lost in (0, 1, STEPS), session  # an event, or all whose metrics have lost their names
