@@ -24,7 +24,7 @@ from typing import Any
 
 from neural.tracking import events
 from neural.tracking.agent.outbox import Outbox
-from neural.tracking.agent.values import check_step, flatten, plain_sums
+from neural.tracking.agent.values import check_event, check_step, flatten, plain_sums
 from neural.tracking.agent.writer import CLOSED, Item, StreamWriter
 
 BLOCK_POLL_S = 0.005
@@ -127,7 +127,7 @@ class Emitter(StreamWriter):
             TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
         """
         number = None if step is None else check_step(step)
-        return self._submit(Item(_time_ns(), number, None, (), events.check_event(kind, data)))
+        return self._submit(Item(_time_ns(), number, None, (), check_event(kind, data)))
 
     def end(self, kind: str, data: Mapping[str, Any]) -> bool:
         """Emit the session's last event and close; events emitted later are refused.

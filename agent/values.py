@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from neural.tracking import events
+from neural.tracking.errors import FormatError
 from neural.tracking.events import MAX_DEPTH, MAX_METRICS, MAX_NAMES_BYTES, NO_STEP
 from neural.tracking.names import check_metric_name
 
@@ -110,3 +112,25 @@ def plain_sums() -> frozenset[type]:
     numpy = sys.modules.get("numpy")
     names = ("float16", "float32", "float64")
     return frozenset((float, *(getattr(numpy, name) for name in names if hasattr(numpy, name))))
+
+
+def check_event(kind: object, data: Mapping[str, Any]) -> bytes:
+    """Return the msgpack part of an event that somebody outside this package made up.
+
+    What a reader cannot unpack would cost every event that travels in the same batch.
+
+    Raises:
+        PayloadTooLargeError: over 256 KiB once packed.
+        TypeError: what msgpack cannot carry, keys that are no text, maps nested too deep.
+        ValueError: a kind or a key that has a meaning of its own.
+    """
+    if not isinstance(kind, str) or kind == "metrics" or "kind" in data:
+        raise ValueError(
+            f"event of kind {kind!r}: the kind must be text, not 'metrics', and no key of the data"
+        )
+    packed = events.pack_event_data(kind, data)
+    try:
+        events.unpack_map(packed)
+    except FormatError as error:
+        raise TypeError(f"{kind} event: {error}") from None
+    return packed

@@ -111,28 +111,6 @@ def pack_event_data(kind: str, data: Mapping[str, Any]) -> bytes:
     return packed
 
 
-def check_event(kind: object, data: Mapping[str, Any]) -> bytes:
-    """Return the msgpack part of an event that somebody outside this package made up.
-
-    What a reader cannot unpack would cost every event that travels in the same batch.
-
-    Raises:
-        PayloadTooLargeError: over 256 KiB once packed.
-        TypeError: what msgpack cannot carry, keys that are no text, maps nested too deep.
-        ValueError: a kind or a key that has a meaning of its own.
-    """
-    if not isinstance(kind, str) or kind == "metrics" or "kind" in data:
-        raise ValueError(
-            f"event of kind {kind!r}: the kind must be text, not 'metrics', and no key of the data"
-        )
-    packed = pack_event_data(kind, data)
-    try:
-        unpack_map(packed)
-    except FormatError as error:
-        raise TypeError(f"{kind} event: {error}") from None
-    return packed
-
-
 def unpack_map(data: segment.Buffer) -> dict[str, Any]:
     """Return the msgpack map in ``data``.
 
