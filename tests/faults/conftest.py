@@ -9,6 +9,9 @@ from tests.faults.harness import LONG
 from tests.faults.injection import needs_strace
 from tests.faults.keeper import Keeper
 
+# Their asserts are to tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("tests.faults.dropping", "tests.faults.outcome", "tests.faults.training")
+
 
 def pytest_report_header():
     tools = {"strace": needs_strace, "namespaces": needs_namespaces}

@@ -1,0 +1,47 @@
+"""A base_dir that cannot be written: told before the training starts, and no trouble once it runs."""
+
+from tests.faults.disks import needs_namespaces
+from tests.faults.dropping import CALLS, DROPPING, end_exactly, wait_dropping, wait_keeping
+
+pytestmark = needs_namespaces
+
+STARTS = """
+import errno
+from neural.tracking import ExperimentTracker
+try:
+    ExperimentTracker("run", base_dir)
+except OSError as error:
+    print(errno.errorcode[error.errno], error.filename.startswith(str(base_dir)))
+"""
+
+
+def test_read_only_from_the_start_is_an_error_before_the_training(keeper, base_dir):
+    base_dir.mkdir()
+    disk = keeper.bound_disk(base_dir)
+
+    trainer = keeper.trainer(base_dir, STARTS, disk=disk)
+    trainer.succeed()
+
+    assert trainer.output == "EROFS True\n"
+    assert list(base_dir.iterdir()) == []
+
+
+def test_read_only_while_it_runs_drops_exactly_what_it_says(keeper, base_dir):
+    base_dir.mkdir()
+    disk = keeper.bound_disk(base_dir, read_only=False)
+    trainer = keeper.trainer(base_dir, DROPPING, disk=disk, environment={"BURST": "60"})
+    trainer.wait_returned(1000, CALLS)
+    keeper.collector_of(base_dir, disk).wait_ready()
+
+    cover(disk)
+    wait_dropping(trainer)
+    disk.run("umount", str(disk.path))
+    wait_keeping(trainer)
+
+    end_exactly(trainer, base_dir, disk)
+
+
+def cover(disk):
+    """Lay a read-only mount over the folder: what is open stays writable, nothing new can be made."""
+    disk.run("mount", "--bind", str(disk.path), str(disk.path))
+    disk.set_read_only(True)
