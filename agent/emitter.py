@@ -25,7 +25,7 @@ from typing import Any
 from neural.tracking import events
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.values import check_event, check_step, flatten, plain_sums
-from neural.tracking.agent.writer import CLOSED, Item, StreamWriter
+from neural.tracking.agent.writer import CLOSED, LAST_BYTES, Item, StreamWriter
 
 BLOCK_POLL_S = 0.005
 
@@ -144,7 +144,7 @@ class Emitter(StreamWriter):
             self._busy = True
             try:
                 if not self.closed:
-                    self._write(item)
+                    self._write(item, last=True)
                 self.closed = True
                 self._limit = CLOSED
             finally:
@@ -200,7 +200,7 @@ class Emitter(StreamWriter):
                 return
             self._busy = True
             try:
-                if self._secure(64, reserved=True):
+                if self._secure(64, LAST_BYTES):
                     self._put_gap()
             finally:
                 self._busy = False

@@ -27,7 +27,10 @@ from neural.tracking.agent.schemas import STALE, Names, Packer, SchemaTable
 from neural.tracking.outbox_files import GAP_AT, HEAD_AT, NUMBER_AT
 
 MARK_EVERY_BYTES = 256 << 10  # the sender cuts batches at marks, so that it never parses a record
-RESERVED_BYTES = 320 << 10  # for lifecycle events, at the end of the last segment there is room for
+# At the end of the last segment there is room for: kept from metrics, and of that, kept for the session's
+# end alone, or texts could use up the room without which a run never ends.
+RESERVED_BYTES = 320 << 10
+LAST_BYTES = 72 << 10
 
 CLOSED = -1  # as a limit: no event ends before it
 
@@ -103,7 +106,7 @@ class StreamWriter:
         gap = self._gap
         return [*found, gap] if gap and gap[0] not in self._written_gaps else found
 
-    def _write(self, item: Item, *, may_drop: bool = True) -> bool | None:
+    def _write(self, item: Item, *, may_drop: bool = True, last: bool = False) -> bool | None:
         """Number the item and write it; return whether it was kept.
 
         Without room it is counted as dropped, or left alone (None) where it may not be dropped.
@@ -117,7 +120,8 @@ class StreamWriter:
                 named = {"names": item.names, "values": item.values}
                 data = events.pack_event_data("metrics", named)
             need = segment.aligned(_HEAD_BYTES + len(data))
-        if not self._secure(need + _GAP_BYTES, reserved=item.names is None):
+        spare = 0 if last else LAST_BYTES if item.names is None else RESERVED_BYTES
+        if not self._secure(need + _GAP_BYTES, spare):
             return self._drop(item) if may_drop else None
         if self._gap is not None:
             self._put_gap()
@@ -126,8 +130,11 @@ class StreamWriter:
             return self._put_event(item, data)
         return self._put_metrics(item, *entry)
 
-    def _secure(self, size: int, *, reserved: bool) -> bool:
-        """Return whether ``size`` bytes fit behind the head, going on to the next segment if need be."""
+    def _secure(self, size: int, spare: int) -> bool:
+        """Return whether ``size`` bytes fit behind the head, going on to the next segment if need be.
+
+        In the last segment ``spare`` bytes must be left behind them.
+        """
         current = self._segment
         if current is None or self.outbox is None:
             return False
@@ -139,7 +146,7 @@ class StreamWriter:
         if self._next is None:
             self._next = self.outbox.take()
         if end <= current.end:
-            return reserved or self._next is not None
+            return self._next is not None or end <= current.end - spare
         if self._next is None:
             return False
         self._roll(current, self._next)

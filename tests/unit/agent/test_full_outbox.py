@@ -36,6 +36,20 @@ def test_lifecycle_events_have_room_in_a_full_outbox(tmp_path):
     account(found, lost, 10_002)
 
 
+def test_end_has_room_where_texts_took_all_that_metrics_left(tmp_path):
+    emitter = make_emitter(tmp_path, limit_bytes=SMALL_LIMIT_BYTES)
+    fill(emitter, 10_000, width=100)
+    for size in (250_000, 60_000, 1000, 1):
+        while emitter.emit("text", {"name": "n", "text": "x" * size}):
+            pass
+
+    emitter.end("end", {"status": "failed", "error": "x" * (64 << 10)})
+
+    found, lost = recover(emitter.outbox.folder)
+    assert "end" in found[-1][2]
+    account(found, lost, emitter.emitted)
+
+
 def test_gap_is_closed_once_there_is_room_again(tmp_path):
     emitter = make_emitter(tmp_path, limit_bytes=SMALL_LIMIT_BYTES)
     kept = fill(emitter, 10_000, width=100)
