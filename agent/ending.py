@@ -11,13 +11,18 @@ from neural.tracking.agent.wishes import Wishes
 from neural.tracking.state import State
 
 BYE_S = 0.5  # of a close's time, kept for telling the collector
+SILENT_S, SHORT_S = 2.0, 5.0  # nobody is told of a wait before it took so long, or where so little is left
 
 
-def deliver(wishes: Wishes, sender: Sender, emitted: int, deadline: float) -> bool:
+def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
     """Wait until everything is visible, tell the collector that it is all; return whether both happened."""
     request = wishes.ask(emitted)
     sender.wake.set()
     left = max(0.0, deadline - time.monotonic())
+    if left > SILENT_S + SHORT_S and not request.done.wait(SILENT_S):
+        left -= SILENT_S
+        text = "run %s is not stored yet, waiting at most %d s more; what is left then waits in its outbox"
+        warn(text, run_name, left)
     visible = request.done.wait(max(left - BYE_S, left / 2))
     wishes.bye = emitted  # only now: a collector that heard it answers no more
     sender.wake.set()

@@ -111,16 +111,9 @@ def _traceback_text(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _at_exit() -> None:
     """End every session that is still open, all within one deadline."""
-    timeout_s = default_timeout_s()
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + default_timeout_s()
     status = "completed" if _failure is None else "failed"
     for session in list(_sessions):
-        online = session.config.mode == "online"
-        if online and timeout_s > TIMEOUT_S and session.acknowledged < session.emitted:
-            warn(
-                "waiting at most %d s for the run to be stored: the collector may end with this process",
-                timeout_s,
-            )
         try:
             session.close(status, _failure, max(0.1, deadline - time.monotonic()))
         except Exception:  # noqa: BLE001 - one session's trouble must not keep the others from their end

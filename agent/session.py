@@ -225,7 +225,7 @@ class Session:
         emitted = self.emitted
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
         comes = self.config.mode == "online" or collector_runs(self.state_folder)
-        stored = comes and ending.deliver(self._wishes, self._sender, emitted, deadline)
+        stored = comes and ending.deliver(self._wishes, self._sender, self.run.name, emitted, deadline)
         self._let_go(self._sender, deadline)
         ending.summarise(self.run.name, emitted, self.gaps)
         return stored

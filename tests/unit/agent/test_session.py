@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from neural.tracking.agent import choose_run, forks, open_session, upkeep
+from neural.tracking.agent import choose_run, ending, forks, open_session, upkeep
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.errors import ConfigError
 from tests.unit.agent.made import account, flat, recover
@@ -246,3 +247,28 @@ def test_state_folder_others_may_write_to_becomes_private(tmp_path):
     open_session(choose_run("probe", {}), tmp_path, config=OFFLINE).close(timeout_s=0.1)
 
     assert state.stat().st_mode & 0o777 == 0o700
+
+
+class Waker:
+    def __init__(self):
+        self.wake = threading.Event()
+
+
+@pytest.mark.parametrize(("wait_s", "told"), [(1.0, True), (0.2, False)])
+def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplog):
+    monkeypatch.setattr(ending, "SILENT_S", 0.1)
+    monkeypatch.setattr(ending, "SHORT_S", 0.2)
+
+    assert not ending.deliver(Wishes(), Waker(), "probe", 1, time.monotonic() + wait_s)
+
+    assert ("run probe is not stored yet" in caplog.text) == told
+
+
+def test_end_that_is_stored_soon_says_nothing(caplog):
+    wishes, waker = Wishes(), Waker()
+    wishes.closed.set()
+    threading.Timer(0.1, lambda: wishes.requests[1].done.set()).start()
+
+    assert ending.deliver(wishes, waker, "probe", 1, time.monotonic() + 60)
+
+    assert caplog.text == ""
