@@ -30,7 +30,7 @@ def rescue_orphans(base_dir: Path) -> bool:
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
     """
     state = State.for_base_dir(base_dir)
-    if not state.outbox.is_dir() or agent_config(base_dir).mode != "online":
+    if not os.path.isdir(state.outbox) or agent_config(base_dir).mode != "online":
         return False
     if collector_holds(state) or not has_orphans(state):
         return False

@@ -60,7 +60,10 @@ def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **give
     Raises:
         ConfigError: a value is out of range or a key is unknown.
     """
-    from_environment = {"mode": environ.get("NTRACK_MODE") or None}
+    mode = environ.get("NTRACK_MODE")
+    if mode and given.get("mode") is None:
+        _one_of("NTRACK_MODE", mode, MODES)
+    from_environment = {"mode": mode or None}
     return _merged(AgentConfig, "agent", base_dir, from_environment, given)
 
 
@@ -80,6 +83,10 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except PermissionError:
+        if path.parent.stat().st_uid == os.geteuid():
+            raise
+        return {}  # another user's folder, which may be read: its settings are for who writes
     import tomllib
 
     try:

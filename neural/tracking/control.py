@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from neural.tracking.errors import CollectorUnreachableError, FormatError
@@ -18,7 +19,7 @@ def request(state: State, cmd: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **f
 
     Blocks: at most ``timeout_s``.
     """
-    if not state.control_socket.exists():
+    if not os.path.exists(state.control_socket):  # not: `Path.exists`, which raises in another user's folder
         raise CollectorUnreachableError(f"no collector runs on {state.root}")
     import msgpack
     import zmq

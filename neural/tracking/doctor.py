@@ -95,7 +95,7 @@ def _folder(base_dir: Path) -> Finding:
     if not os.access(base, os.W_OK | os.X_OK):
         advice = "choose another folder, or have its owner give you write permission"
         return Finding(PROBLEM, "base_dir", f"{base} is not writable", advice)
-    if base != base_dir:
+    if base != Path(os.path.abspath(base_dir)):
         return Finding(OK, "base_dir", f"{base_dir} does not exist yet and will be made")
     return Finding(OK, "base_dir", f"{base_dir} is writable")
 
@@ -173,7 +173,7 @@ def _collector(state: State) -> tuple[Finding, dict[str, Any] | None]:
             f"resume it with `kill -CONT {about.get('pid', '<pid>')}`, or end it; nothing is lost meanwhile"
         )
         return Finding(PROBLEM, "collector", seen, advice), None
-    if about and state.control_socket.exists():
+    if about and os.path.exists(state.control_socket):
         seen = f"none runs; {who} died and left its lock file and sockets"
         return Finding(NOTE, "collector", seen, "nothing to do: the next collector takes over"), None
     return Finding(OK, "collector", "none runs; trackers start one when they need it"), None

@@ -50,13 +50,13 @@ def check_metric_name(name: object) -> str:
     return name
 
 
-def check_tag(tag: object) -> str:
+def check_tag(tag: object, what: str = "tag") -> str:
     """Return ``tag`` if it is a non-empty text of at most 256 bytes; raises as check_metric_name."""
     if not isinstance(tag, str):
-        raise TypeError(f"tag must be text, not {type(tag).__name__}: {tag!r}")
+        raise TypeError(f"{what} must be text, not {type(tag).__name__}: {tag!r}")
     if not tag.strip():
-        raise InvalidNameError("tag", tag, "is empty")
-    _check_text("tag", tag, MAX_METRIC_NAME_BYTES)
+        raise InvalidNameError(what, tag, "is empty")
+    _check_text(what, tag, MAX_METRIC_NAME_BYTES)
     return tag
 
 

@@ -40,6 +40,8 @@ def check_backends(backend: str | Iterable[str] | None) -> list[str]:
     """Return the names of backends, each once, in the order given; raises as :func:`run_settings`."""
     if backend is None:
         return []
+    if not isinstance(backend, Iterable):
+        raise TypeError(f"backend must be a name or a list of names, not {backend!r}")
     names = [backend] if isinstance(backend, str) else list(backend)
     for name in names:
         if not isinstance(name, str):
@@ -80,4 +82,4 @@ def check_notes(notes: str | None) -> str | None:
 
 def check_group(group: str | None) -> str | None:
     """Return the group's name; raises as a tag's."""
-    return None if group is None else check_tag(group)
+    return None if group is None else check_tag(group, "group")

@@ -293,7 +293,10 @@ class ExperimentTracker:
         return self._view.figure([chosen] if isinstance(chosen, str) else chosen, figsize)
 
     def save_experiment_summary(self) -> Path:
-        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former."""
+        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.
+
+        In ``disabled`` mode no file is made.
+        """
         return self._view.save_summary()
 
     # Ending

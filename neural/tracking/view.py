@@ -71,7 +71,8 @@ class RunView:
         from neural.tracking import files, views
 
         run = self.run()
-        for name in ("metrics", "summary"):
+        kept = self._recorder.opening.config.mode != "disabled" or run.folder.is_dir()
+        for name in ("metrics", "summary") if kept else ():
             files.atomic_write(run.folder / f"{name}.json", views.view_text(run, name), durable=False)
         return run.folder / "summary.json"
 

@@ -64,13 +64,16 @@ def metrics(
 ) -> None:
     """Print a run's metrics as a table, JSON or CSV.
 
-    RUN is an id, its beginning, a name, or a path to a run folder; without it, the newest run. NAME:
-    only these metrics. JSON maps each metric to its points; CSV has one point a line.
+    RUN is an id, its beginning, a name, or a path to a run folder; without it and NAME, the newest run.
+    NAME: only these metrics. JSON maps each metric to its points; CSV has one point a line.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     found = one_run(base_dir, run)
     names = _chosen(found, name)
+    if isinstance(ranks, int) and ranks not in (known := found.metadata["ranks"]):
+        hint = f"its ranks are {', '.join(map(str, known))}" if known else "it has none"
+        raise output.Failure(f"run {found.id} has no rank {ranks}", hint=hint)
     columns = _read(found, names, ranks)
     if last is not None:
         import numpy as np

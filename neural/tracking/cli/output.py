@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -28,6 +29,8 @@ _STATUS = {
     "completed": ("green", "●"),
     "failed": ("red", "✗"),
 }
+
+STATUSES = tuple(_STATUS)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,8 +72,15 @@ def is_narrow(console: Console) -> bool:
     return console.width < 110
 
 
+def is_tiny(console: Console) -> bool:
+    """Whether only a table's most telling columns have room."""
+    return console.width < 80
+
+
 def stdout() -> Console:
     """Return the console for results; plain and unwrapped text where standard output is no terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode: better ? than nothing
     wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 120)
     return Console(highlight=False, width=wide)
 
@@ -82,7 +92,8 @@ def leave(code: int) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print JSON that every parser takes: NaN and the infinities become text."""
-    click.echo(json.dumps(json_safe(value), indent=2, ensure_ascii=False, default=str))
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    click.echo(json.dumps(json_safe(value), indent=2, ensure_ascii=not unicode, default=str))
 
 
 def json_safe(value: Any) -> Any:
@@ -103,7 +114,9 @@ def table(*columns: str, right: Sequence[str] = (), flexible: Sequence[str] = ()
         header_style="bold dim", pad_edge=False, padding=(0, 1),
     )  # fmt: skip
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", no_wrap=name not in flexible)
+        made.add_column(
+            name, justify="right" if name in right else "left", no_wrap=name not in flexible, min_width=4
+        )
     return made
 
 

@@ -23,7 +23,7 @@ SPARK_POINTS = 200_000
 
 
 @click.command(name="ls")
-@click.option("--status", help="Only runs of this status.")
+@click.option("--status", type=click.Choice(output.STATUSES), help="Only runs of this status.")
 @click.option("--tag", help="Only runs with this tag.")
 @click.option("--group", help="Only runs of this group.")
 @click.option("--name", help="Only runs of this name.")
@@ -52,7 +52,7 @@ def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | 
             return
         raise no_runs(base_dir)
     console = output.stdout()
-    console.print(_runs_table(entries, narrow=output.is_narrow(console)))
+    console.print(_runs_table(entries, console))
 
 
 def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
@@ -62,22 +62,28 @@ def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bo
     return all(wanted[key] is None or wanted[key] == entry[field] for key, field in fields.items())
 
 
-def _runs_table(entries: Sequence[Mapping[str, Any]], *, narrow: bool) -> Table:
-    heads = ("id", "name", "status", "started", "took", "calls", "last values", "tags")
+def _runs_table(entries: Sequence[Mapping[str, Any]], console: Console) -> Table:
+    """Return the table, with as many columns as leave the names readable."""
+    heads = ["id", "name", "status", "started", "took", "calls", "last values", "tags"]
+    narrow = output.is_narrow(console)
+    if narrow:
+        left_out = heads[4:] if output.is_tiny(console) else ["took", "tags"]
+        heads = [head for head in heads if head not in left_out]
     table = output.table(*heads, right=("took", "calls"), flexible=("name", "last values", "tags"))
     for entry in entries:
         summary = entry["summary"]
         took = summary.get("duration_s")
-        table.add_row(
-            f"[bold]{entry['experiment_id']}[/]",
-            output.text(entry["experiment_name"]),
-            output.status_cell(entry["status"]),
-            output.ago(_nanoseconds(entry["start_time"])),
-            "–" if took is None else output.duration(took),
-            output.count(summary.get("calls", 0)),
-            "  ".join(_last_values(summary.get("metrics") or {}, 1 if narrow else 2)),
-            f"[dim]{output.text(' '.join(entry['tags'] or ()))}[/]",
-        )
+        cells = {
+            "id": f"[bold]{entry['experiment_id']}[/]",
+            "name": output.text(entry["experiment_name"]),
+            "status": output.status_cell(entry["status"]),
+            "started": output.ago(_nanoseconds(entry["start_time"])),
+            "took": "–" if took is None else output.duration(took),
+            "calls": output.count(summary.get("calls", 0)),
+            "last values": "  ".join(_last_values(summary.get("metrics") or {}, 1 if narrow else 2)),
+            "tags": f"[dim]{output.text(' '.join(entry['tags'] or ()))}[/]",
+        }
+        table.add_row(*(cells[head] for head in heads))
     return table
 
 
@@ -231,7 +237,7 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     a removed run becomes a gap.
     """
     from neural.tracking.catalogue import delete_run
-    from neural.tracking.errors import CollectorUnreachableError
+    from neural.tracking.errors import CollectorUnreachableError, TrackingError
 
     chosen = {found.id: found for found in (one_run(base_dir, name) for name in run)}
     console = output.stdout()
@@ -247,7 +253,7 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     for found in chosen.values():
         try:
             delete_run(base_dir, found.id)
-        except (OSError, CollectorUnreachableError) as error:
+        except (OSError, TrackingError) as error:
             unreachable = isinstance(error, CollectorUnreachableError)
             code = output.EXIT_UNREACHABLE if unreachable else output.EXIT_FAILED
             raise output.Failure(str(error), code=code) from error

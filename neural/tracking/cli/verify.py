@@ -78,7 +78,7 @@ def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
 
 def _print_report(report: Report) -> None:
     console = output.stdout()
-    heads = ("events", "stored", "gaps", "pending", "missing")
+    heads = ("events", "stored", "gaps", "pending", "missing")[: 3 if output.is_tiny(console) else None]
     table = output.table("run", *heads, "verdict", right=heads, flexible=("run",))
     for run in report.runs:
         sessions = run.sessions
@@ -94,7 +94,7 @@ def _print_report(report: Report) -> None:
             output.count(counts[1]),
             *(output.count(n) if n else "–" for n in counts[2:]),
         ]
-        table.add_row(output.text(run.folder.name), *shown, _VERDICTS[run.exit_code])
+        table.add_row(output.text(run.folder.name), *shown[: len(heads)], _VERDICTS[run.exit_code])
     console.print(table)
     for run in report.runs:
         for line in _details(run):

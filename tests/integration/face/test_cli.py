@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from tests.integration.face.conftest import wait_until
 
 FORMULA = "=HYPERLINK(evil)"
 MARKUP = "[red]not markup[/]"
+NTRACK = "from neural.tracking.cli import main; main()"
 
 
 def ntrack(*arguments, base=None, code=0, **more):
@@ -276,3 +279,43 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(base):
 
 def test_unknown_command_brings_the_nearest(tmp_path):
     assert "Did you mean 'doctor'" in ntrack("doktor", code=2)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narrow_terminal_keeps_what_tells_runs_apart(stored, shared_base, width):
+    narrow = {"env": {"COLUMNS": str(width)}}
+
+    listed = ntrack("runs", "ls", base=shared_base, **narrow)
+    verified = ntrack("verify", base=shared_base, **narrow)
+
+    assert all(stored.experiment_id in text and "newer" in text for text in (listed, verified))
+    assert max(map(len, (listed + verified).splitlines())) <= width
+
+
+def test_terminal_without_unicode_gets_question_marks(stored, shared_base):
+    arguments = [sys.executable, "-c", NTRACK, "runs", "ls", "-d", str(shared_base)]
+    done = subprocess.run(
+        arguments, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True
+    )
+
+    assert b"? completed" in done.stdout
+
+
+def test_rank_and_status_that_cannot_be_are_refused(stored, shared_base):
+    assert "has no rank 5" in ntrack("metrics", "newer", "--ranks", "5", base=shared_base, code=1)
+    assert "'completed', 'failed'" in ntrack("runs", "ls", "--status", "done", base=shared_base, code=2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+@pytest.mark.parametrize(("command", "code"), [("runs ls", 0), ("metrics", 0), ("status", 0), ("doctor", 1)])
+def test_another_user_s_runs_can_be_read(copied, command, code):
+    state = copied.parent / ".ntrack"
+    state.mkdir(mode=0o700)
+    os.chown(state, 65534, 65534)
+    without_rights = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    arguments = [sys.executable, "-c", NTRACK, *command.split(), "-d", str(copied.parent)]
+
+    done = subprocess.run([*without_rights, *arguments], capture_output=True, text=True, check=False)
+
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

@@ -76,6 +76,7 @@ def test_disabled_makes_no_file_and_reads_empty(base, monkeypatch):
         assert tracker.hyperparameters == {}
         assert tracker.get_best_metric("loss") == (None, None)
         assert tracker.flush() is True
+        assert tracker.save_experiment_summary() == tracker.experiment_dir / "summary.json"
         assert tracker.status == "running"
 
     assert tracker.status == "completed"

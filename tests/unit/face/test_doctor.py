@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,13 @@ def test_base_dir_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
 
     assert doctor._folder(tmp_path / "file").level == PROBLEM
+
+
+def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
+    monkeypatch.chdir(base.parent)
+
+    assert doctor._folder(Path(base.name)).seen == "runs is writable"
+    assert "will be made" in doctor._folder(Path("nowhere")).seen
 
 
 def test_little_space(base, monkeypatch):

@@ -2,8 +2,9 @@
 
 import pytest
 
+from neural.tracking.config import agent_config
 from neural.tracking.errors import ConfigError, InvalidNameError
-from neural.tracking.settings import check_notes, check_tags, run_settings
+from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 
 
 def test_backend_may_be_one_name_or_several():
@@ -59,3 +60,17 @@ def test_too_many_tags_are_refused():
 def test_notes_over_the_limit_are_refused():
     with pytest.raises(ConfigError, match="65536 bytes"):
         check_notes("x" * 70_000)
+
+
+def test_message_names_the_argument_that_is_wrong():
+    with pytest.raises(TypeError, match="group must be text, not int"):
+        check_group(3)
+    with pytest.raises(TypeError, match="backend must be a name or a list of names, not 3"):
+        run_settings(True, None, 3)
+
+
+def test_unknown_mode_in_the_environment_is_refused_under_the_name_of_its_variable(tmp_path):
+    with pytest.raises(ConfigError, match="NTRACK_MODE is 'off'; it must be one of online"):
+        agent_config(tmp_path, {"NTRACK_MODE": "off"})
+
+    assert agent_config(tmp_path, {"NTRACK_MODE": "off"}, mode="offline").mode == "offline"
