@@ -143,6 +143,8 @@ class StoreSink:
             found = RunFile.read(folder)
             if found is not None and found.uid != session.uid:
                 continue
+            if folder.exists() and not folder.is_dir():
+                continue  # a file in one run's place must not hold up all runs
             if found is None:
                 folder.mkdir(exist_ok=True)
                 fsync_dir(self._state.base_dir)

@@ -108,8 +108,10 @@ def delete_run(base_dir: Path, experiment_id: str) -> bool:
     state = State.for_base_dir(base_dir)
     with contextlib.suppress(CollectorUnreachableError):
         answer = request(state, "delete", timeout_s=DELETE_TIMEOUT_S, uid=run.uid, dir=run.folder.name)
-        if answer.get("ok"):
+        if answer.get("ok") and not run.folder.exists():
             return True
+        if answer.get("ok"):
+            raise OSError(f"{run.folder} is still there: only a folder, not a link to one, is removed")
         raise OSError(f"the collector could not delete {run.folder}: {answer.get('error')}")
     if not _delete_alone(state, run):
         raise CollectorUnreachableError(

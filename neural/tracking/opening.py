@@ -67,4 +67,10 @@ def resolve_base_dir(base_dir: str | os.PathLike[str] | None) -> Path:
         raise TypeError(f"base_dir must be a path, not {type(chosen).__name__}")
     if not os.fspath(chosen):
         raise ConfigError("base_dir is empty; leave it out for ./neural_experiments")
-    return Path(os.path.abspath(os.path.expanduser(chosen)))
+    path = Path(os.path.abspath(os.path.expanduser(chosen)))
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # ZeroMQ takes addresses as UTF-8, and so does everything this path is told to.
+        raise ConfigError(f"base_dir {os.fspath(path)!a} is not UTF-8; choose another folder") from None
+    return path

@@ -8,9 +8,9 @@ import pytest
 
 from neural.tracking import joining
 from neural.tracking.agent import RunIdentity
-from neural.tracking.errors import RunConflictError
+from neural.tracking.errors import ConfigError, RunConflictError
 from neural.tracking.joining import open_run_folder
-from neural.tracking.opening import RunFile
+from neural.tracking.opening import RunFile, resolve_base_dir
 
 
 def identity(key="random", uid=b"u" * 16, **more):
@@ -124,3 +124,8 @@ def test_folder_that_refuses_raises(tmp_path, monkeypatch, number):
 
     with pytest.raises(OSError, match="refused"):
         open_run_folder(tmp_path, identity())
+
+
+def test_base_dir_that_no_socket_address_can_hold_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        resolve_base_dir(str(tmp_path / "runs\udcff"))

@@ -314,3 +314,13 @@ def test_ten_thousand_metric_names_are_stored(log):
     applied(log.add(emitter.end()).bye(emitter)).close()
 
     assert values(Run(folder_of(log, emitter)).metric("m9999")) == [9999.0]
+
+
+def test_file_in_the_place_of_one_run_holds_up_no_run(log):
+    blocked, other = Emitter().open().metrics({"loss": 1.0}), Emitter().open().metrics({"loss": 2.0})
+    folder_of(log, blocked).write_text("in the way")
+
+    applied(log.add(blocked).add(other)).close()
+
+    assert values(Run(folder_of(log, other)).metric("loss")) == [2.0]
+    assert values(Run(log.state.base_dir / f"run_{blocked.uid.hex()}").metric("loss")) == [1.0]
