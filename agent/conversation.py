@@ -6,7 +6,6 @@ connects hands in a link to talk over, and takes it away.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -222,13 +221,14 @@ class Conversation:
                 self._held_up = True
                 return
             known = len(self._records)
+            schemas = b"".join(self._records[self._schemas_sent : known])
             data = wire.Data(
                 session=self._session,
                 first=shipment.first,
                 last=shipment.last,
                 base=shipment.start,
-                crc=zlib.crc32(payload),
-                schemas=b"".join(self._records[self._schemas_sent : known]),
+                crc=wire.data_crc(schemas, payload),
+                schemas=schemas,
                 payload=payload,
             )
             if not self._send(data, now):

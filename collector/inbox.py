@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-import zlib
 from collections.abc import Callable
+from typing import Any
 
 from neural.tracking import wire
 from neural.tracking.collector.barriers import Barriers
@@ -19,7 +19,7 @@ from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Position, Session, Sessions
 from neural.tracking.collector.sockets import Router
-from neural.tracking.errors import ProtocolError
+from neural.tracking.errors import FormatError, ProtocolError
 from neural.tracking.events import unpack_map
 from neural.tracking.names import check_run_name
 from neural.tracking.state import State
@@ -174,7 +174,7 @@ class Inbox:
         self._welcome(session)
 
     def _on_data(self, session: Session, data: wire.Data) -> None:
-        if zlib.crc32(data.payload) != data.crc:
+        if wire.data_crc(data.schemas, data.payload) != data.crc:
             logger.warning(
                 "batch %d-%d of session %s was damaged on its way", data.first, data.last, session.id.hex()
             )
@@ -248,15 +248,24 @@ class Inbox:
     def _complain(self, identity: bytes, parts: list[bytes], error: ProtocolError) -> None:
         """Count what does not decode; answer only a HELLO of another protocol, whatever its form is."""
         self.refused_total += 1
-        with contextlib.suppress(ValueError):  # FormatError is one
-            head = unpack_map(parts[0][: wire.MAX_HEAD_BYTES]) if parts else {}
-            session = head.get("session")
-            if head.get("t") == "hello" and head.get("protocol") != wire.PROTOCOL:
-                known = session if isinstance(session, bytes) and len(session) == 16 else bytes(16)
-                self._refuse_protocol(identity, known, head.get("protocol"))
+        head = _head_of_any_form(parts[0]) if parts else {}
+        session = head.get("session")
+        if head.get("t") == "hello" and head.get("protocol") != wire.PROTOCOL:
+            known = session if isinstance(session, bytes) and len(session) == 16 else bytes(16)
+            self._refuse_protocol(identity, known, head.get("protocol"))
         if time.monotonic() - self._complained_s >= _COMPLAIN_S:
             self._complained_s = time.monotonic()
             logger.warning("%d messages were not understood, the last: %s", self.refused_total, error)
+
+
+def _head_of_any_form(part: bytes) -> dict[str, Any]:
+    """Return a head's map; another protocol's may come without the checksum. Empty where it is damaged."""
+    try:
+        return wire.unpack_head(part)
+    except ProtocolError:
+        with contextlib.suppress(FormatError):
+            return unpack_map(part[: wire.MAX_HEAD_BYTES])
+    return {}
 
 
 def _unfit_info(hello: wire.Hello) -> str:

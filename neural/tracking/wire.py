@@ -1,13 +1,16 @@
 """Messages between a sender and the collector, and their checks.
 
-``docs/wire-protocol.md`` is the normative text. A message is a ZeroMQ multipart: a msgpack map that
-names its type, then the parts of that type. Decoding never trusts its input: whatever a peer sends,
-:func:`decode` returns a message or raises :class:`ProtocolError`.
+``docs/wire-protocol.md`` is the normative text. A message is a ZeroMQ multipart: a head, which is a
+checksum and a msgpack map that names the type, then the parts of that type. Decoding never trusts its
+input: whatever a peer sends, or a wire makes of it, :func:`decode` returns a message or raises
+:class:`ProtocolError`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -23,6 +26,8 @@ MAX_SCHEMAS_BYTES = 5 << 20
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_PART_BYTES = MAX_SCHEMAS_BYTES  # for ZeroMQ's own limit on both ends
 MAX_NUMBER = 2**63 - 1
+
+_CRC = struct.Struct("<I")
 
 M = TypeVar("M", bound="Message")
 
@@ -43,7 +48,7 @@ class Message:
                 parts.append(value)
             else:
                 head[item.name] = value
-        return [msgpack.packb(head, use_bin_type=True), *parts]
+        return [pack_head(head), *parts]
 
 
 def _part(limit_bytes: int) -> Any:
@@ -85,7 +90,7 @@ class Refuse(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Message):
-    """Consecutive bytes of a session's stream, ``first..last``; ``crc`` is the payload's CRC-32."""
+    """Consecutive bytes of a session's stream, ``first..last``; ``crc`` is :func:`data_crc` of both parts."""
 
     type: ClassVar[str] = "data"
     session: bytes
@@ -162,6 +167,34 @@ _TYPES: dict[str, type[Message]] = {
 _HINTS = {kind: get_type_hints(kind) for kind in _TYPES.values()}
 
 
+def pack_head(head: dict[str, Any]) -> bytes:
+    """Return a message's first part: the CRC-32 of the packed map, then the map."""
+    packed: bytes = msgpack.packb(head, use_bin_type=True)
+    return _CRC.pack(zlib.crc32(packed)) + packed
+
+
+def unpack_head(part: bytes) -> dict[str, Any]:
+    """Return the map of a message's first part.
+
+    Raises:
+        ProtocolError: too long, damaged, or no map.
+    """
+    if not _CRC.size <= len(part) <= MAX_HEAD_BYTES:
+        raise ProtocolError(f"head of {len(part)} bytes is too short, or over the limit")
+    packed = memoryview(part)[_CRC.size :]
+    if _CRC.unpack_from(part)[0] != zlib.crc32(packed):
+        raise ProtocolError("head is damaged: its checksum does not match")
+    try:
+        return unpack_map(packed)
+    except FormatError as error:
+        raise ProtocolError(f"head: {error}") from error
+
+
+def data_crc(schemas: bytes, payload: bytes) -> int:
+    """Return the checksum of a batch's parts: the CRC-32 of one after the other."""
+    return zlib.crc32(payload, zlib.crc32(schemas))
+
+
 def decode(parts: Sequence[bytes]) -> Message:
     """Return the message in the parts of one multipart message.
 
@@ -170,12 +203,9 @@ def decode(parts: Sequence[bytes]) -> Message:
     Raises:
         ProtocolError: anything else than a well-formed message of a known type.
     """
-    if not parts or len(parts[0]) > MAX_HEAD_BYTES:
-        raise ProtocolError("message has no head, or one over the limit")
-    try:
-        head = unpack_map(parts[0])
-    except FormatError as error:
-        raise ProtocolError(f"head: {error}") from error
+    if not parts:
+        raise ProtocolError("message has no head")
+    head = unpack_head(parts[0])
     tag = head.get("t")
     kind = _TYPES.get(tag) if isinstance(tag, str) else None
     if kind is None:

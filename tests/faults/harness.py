@@ -132,9 +132,15 @@ def flip_bit(path: Path, bit: int) -> None:
     """Flip one bit of a file, counted from its start, in place."""
     with path.open("r+b", buffering=0) as file:
         file.seek(bit // 8)
-        (byte,) = file.read(1)
+        byte = file.read(1)
         file.seek(bit // 8)
-        file.write(bytes([byte ^ 1 << bit % 8]))
+        file.write(flipped(byte, bit % 8))
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """Return ``data`` with one bit flipped."""
+    at = bit // 8
+    return data[:at] + bytes([data[at] ^ 1 << bit % 8]) + data[at + 1 :]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections import defaultdict
 
 import zmq
@@ -93,13 +92,14 @@ class Peer:
             self.seq += 1
             payload += metrics_record(self.session, self.seq, base + len(payload))
         self.offset += len(payload)
+        schemas = events.pack_schema(self.session, 1, NAMES)
         return wire.Data(
             session=self.session,
             first=first,
             last=self.seq,
             base=base,
-            crc=zlib.crc32(payload),
-            schemas=events.pack_schema(self.session, 1, NAMES),
+            crc=wire.data_crc(schemas, bytes(payload)),
+            schemas=schemas,
             payload=bytes(payload),
         )
 

@@ -1,8 +1,8 @@
 """What a sender says, and what the log holds and the sender hears afterwards."""
 
+import dataclasses
 import os
 import random
-import zlib
 
 import msgpack
 import pytest
@@ -146,11 +146,12 @@ def test_other_protocol_is_refused_by_name(start_collector, make_peer):
     assert "99" in answer.reason
 
 
-def test_hello_of_a_protocol_whose_form_is_unknown_is_refused_too(start_collector, make_peer):
+@pytest.mark.parametrize("pack", [wire.pack_head, msgpack.packb], ids=["our head", "no checksum"])
+def test_hello_of_a_protocol_whose_form_is_unknown_is_refused_too(start_collector, make_peer, pack):
     start_collector()
     peer = make_peer()
 
-    answer = peer.ask([msgpack.packb({"t": "hello", "protocol": "2.0", "who": "?"})])
+    answer = peer.ask([pack({"t": "hello", "protocol": "2.0", "who": "?"})])
 
     assert answer.code == "protocol"
 
@@ -196,10 +197,10 @@ def hostile_messages(peer, dice):
     yield [b""]
     yield [b"\xc1"]
     yield [b"\x81" * 60_000]
-    yield [msgpack.packb({"t": "data"})]
-    yield [msgpack.packb({"t": ["data"]})]
-    yield [msgpack.packb({"t": "visible", "session": peer.session, "token": 1})]
-    yield [msgpack.packb([1, 2, 3])]
+    yield [wire.pack_head({"t": "data"})]
+    yield [wire.pack_head({"t": ["data"]})]
+    yield [wire.pack_head({"t": "visible", "session": peer.session, "token": 1})]
+    yield [wire.pack_head([1, 2, 3])]
     yield [head]
     yield [head, schemas, payload, b"more"]
     yield [head, b"x" * 900, payload]
@@ -208,14 +209,14 @@ def hostile_messages(peer, dice):
         ("first", 0), ("first", -1), ("last", 2**64 - 1), ("last", 0), ("first", 1.5), ("session", "text"),
         ("session", b"short"), ("base", 7), ("base", 2**32 - 8), ("crc", None), ("first", True),
     ]:  # fmt: skip
-        yield [msgpack.packb({**msgpack.unpackb(head), field: value}), schemas, payload]
+        yield [wire.pack_head({**wire.unpack_head(head), field: value}), schemas, payload]
     for content in (b"", b"1234567", bytes(64)):
-        crc = {"crc": zlib.crc32(content)}
-        yield [msgpack.packb({**msgpack.unpackb(head), **crc}), schemas, content]
+        crc = {"crc": wire.data_crc(schemas, content)}
+        yield [wire.pack_head({**wire.unpack_head(head), **crc}), schemas, content]
     yield wire.Barrier(session=peer.session, seq=2**62, token=1).encode()
     yield wire.Bye(session=peer.session, n=2**62).encode()
     yield wire.GapNotice(session=peer.session, first=9, last=2, reason="x").encode()
-    yield [msgpack.packb({"t": "hello", "protocol": 1, "version": "0", "session": peer.session,
+    yield [wire.pack_head({"t": "hello", "protocol": 1, "version": "0", "session": peer.session,
                           "uid": peer.uid, "info": {"name": 3}})]  # fmt: skip
     for _ in range(300):
         yield [dice.randbytes(dice.randrange(0, 200)) for _ in range(dice.randrange(1, 5))]
@@ -261,6 +262,7 @@ def test_too_many_schemas_are_refused(peer):
     schemas = b"".join(events.pack_schema(peer.session, i, ("x",)) for i in range(1, 4098))
     batch = peer.batch(1)
 
-    answer = peer.ask([batch.encode()[0], schemas, batch.payload])
+    crc = wire.data_crc(schemas, batch.payload)
+    answer = peer.ask(dataclasses.replace(batch, schemas=schemas, crc=crc))
 
     assert answer.code == "bad_data"
