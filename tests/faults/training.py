@@ -13,7 +13,7 @@ from tests.faults.disks import Disk
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.trainer import Trainer
 
-SLOWEST_P999_NS = 1_000_000
+USUAL_NS, SLOWEST_NS = 1_000_000, 1_000_000_000  # of 99 steps in 100, and of any, on a busy machine
 REMARK_EVERY = 100
 
 _LOGGING = f"""
@@ -25,10 +25,10 @@ def log(tracker, i):
         tracker.log_text("remark", f"at {{i}}", step=i)
 """
 
-# Goes on until told to go: steps in returned[0], then the 99.9th percentile of a step in nanoseconds
-# in returned[1] and, in returned[2], whether finish() says that all is stored; all along in
-# returned[ACKNOWLEDGED] up to which number the collector said to have everything on its disk.
-ACKNOWLEDGED = 3
+# Goes on until told to go: steps in returned[0]; then how many nanoseconds 99 of 100 steps and the
+# slowest took, and whether finish() says that all is stored; all along in returned[ACKNOWLEDGED] up to
+# which number the collector said to have everything on its disk.
+USUAL, SLOWEST, STORED, ACKNOWLEDGED = 1, 2, 3, 4
 TRAINING = f"""{_LOGGING}
 tracker = ExperimentTracker("training", base_dir)
 took, i = [], 0
@@ -40,8 +40,9 @@ while not told_to_go():
     returned[0] = i
     returned[{ACKNOWLEDGED}] = tracker._recorder.session.acknowledged
     time.sleep(0.0005)
-returned[1] = sorted(took)[len(took) * 999 // 1000]
-returned[2] = tracker.finish(timeout=20)
+took.sort()
+returned[{USUAL}], returned[{SLOWEST}] = took[len(took) * 99 // 100], took[-1]
+returned[{STORED}] = tracker.finish(timeout=20)
 """
 
 # So many steps in one go, then an end that waits for nobody.
@@ -58,8 +59,9 @@ def end_unhurt(trainer: Trainer) -> int:
     """Let a TRAINING come to its end, in which it noticed nothing; return how many steps it made."""
     trainer.go()
     trainer.succeed(60)
-    assert trainer.returned(1) < SLOWEST_P999_NS, f"a step took {trainer.returned(1) / 1e6:.1f} ms (p99.9)"
-    assert trainer.returned(2), "finish() did not see everything stored"
+    assert trainer.returned(USUAL) < USUAL_NS
+    assert trainer.returned(SLOWEST) < SLOWEST_NS
+    assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()
 
 
