@@ -65,9 +65,10 @@ class Conversation:
         self._again()
 
     def stop(self) -> None:
-        """The link is gone."""
+        """The link is gone, and with it what the collector at its other end refused."""
         self._link = None
         self.welcomed = False
+        self.quiet_until = 0.0
         self._wishes.status = "connecting"
 
     def wants_room(self, now: float) -> bool:
