@@ -75,7 +75,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         return json.loads(data)
