@@ -119,7 +119,7 @@ def read_facts(folder: Path) -> RunFacts:
             facts.uid = facts.uid or line["uid"]
             facts.name = facts.name or line["info"].get("name")
             _describe(session, line["info"], line["info"].get("opened_ns"))
-    events.sort(key=lambda e: (e["time_ns"], e["session"], e["seq"]))
+    events = in_order(events)
     for event in events:
         if event["kind"] == "open":
             _describe(facts.sessions[event["session"]], event["data"], event["data"].get("started_ns"))
@@ -131,6 +131,17 @@ def read_facts(folder: Path) -> RunFacts:
             best = (session.attempt, -session.rank)
             facts.gathered |= event["data"].get("values") or {}
     return facts
+
+
+def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events in the order (time, session, number), of one session by number whatever its clock did."""
+    placed = []
+    latest: dict[str, int] = {}
+    for event in sorted(events, key=lambda e: (e["session"], e["seq"])):
+        session = event["session"]
+        latest[session] = max(event["time_ns"], latest.get(session, 0))
+        placed.append((latest[session], session, event["seq"], event))
+    return [event for *_, event in sorted(placed, key=lambda place: place[:3])]
 
 
 def _describe(session: SessionFacts, told: dict[str, Any], opened_ns: Any) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from neural.tracking import parts
 from neural.tracking.events import NO_STEP, MetricBlock
 from neural.tracking.parts import Part, PartReader
+from neural.tracking.rows import steady
 from neural.tracking.tails import Stretch, Tail, collector_of
 
 Array = npt.NDArray[Any]
@@ -224,7 +225,7 @@ class _Join:
         if np.any((session[1:] == session[:-1]) & (seq[1:] < seq[:-1])):  # two schemas in one batch
             columns = columns.take(np.lexsort((seq, session)))
         if len(sessions) > 1:
-            columns = columns.take(np.argsort(columns.time_ns, kind="stable"))
+            columns = columns.take(np.argsort(steady(columns.time_ns, columns.session), kind="stable"))
         return columns
 
 

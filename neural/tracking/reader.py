@@ -161,14 +161,18 @@ class Run:
 
     def texts(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return logged texts ``{name, text, step, time_ns, rank}``, oldest first."""
-        found = []
-        for line in facts.read_lines(self.folder, []):
-            if line.get("kind") == "text" and name in (None, line["data"].get("name")):
-                rank = self.facts.sessions[line["session"]].rank
-                shown = {"name": line["data"].get("name"), "text": line["data"].get("text")}
-                order = (line["time_ns"], line["session"], line["seq"])
-                found.append((order, {**shown, "step": line["step"], "time_ns": order[0], "rank": rank}))
-        return [text for _, text in sorted(found, key=lambda item: item[0])]
+        lines = [line for line in facts.read_lines(self.folder, []) if line.get("kind") == "text"]
+        return [
+            {
+                "name": line["data"].get("name"),
+                "text": line["data"].get("text"),
+                "step": line["step"],
+                "time_ns": line["time_ns"],
+                "rank": self.facts.sessions[line["session"]].rank,
+            }
+            for line in facts.in_order(lines)
+            if name in (None, line["data"].get("name"))
+        ]
 
     def metric_names(self) -> list[str]:
         """Return the names of all metrics, sorted."""

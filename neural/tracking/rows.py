@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,25 @@ def _in_order(texts: Sequence[str], codes: Array) -> tuple[list[str], Array]:
     rank = np.empty(len(texts), np.int32)
     rank[order] = np.arange(len(texts), dtype=np.int32)
     return [texts[index] for index in order], rank[codes]
+
+
+def steady(time: Array, sessions: Array) -> Array:
+    """Return the times without their steps back within a session, for ordering by time.
+
+    Args:
+        time: of rows in which each session stands together, in the order of its numbers.
+        sessions: anything that changes where a session ends.
+
+    A clock may jump; the order within a session must not depend on it.
+    """
+    same = sessions[1:] == sessions[:-1]
+    if not np.any(same & (time[1:] < time[:-1])):
+        return time
+    found = time.copy()
+    bounds = [0, *(np.flatnonzero(~same) + 1).tolist(), len(time)]
+    for start, end in itertools.pairwise(bounds):
+        np.maximum.accumulate(found[start:end], out=found[start:end])
+    return found
 
 
 def group_rows(reader: PartReader, group: int) -> Rows:

@@ -1,20 +1,21 @@
 """What a metric came to: count, smallest, largest and last value, foldable in any grouping.
 
 The same folding serves parts, the live tail and rebuilt views, so their summaries cannot differ:
-``last`` is the last in the order (time, session, number), NaN never is least or most, and of equal
-values the first in that order counts.
+``last`` is the last in the order (time, session, number), of one session by number whatever its clock
+did; NaN never is least or most, and of equal values the first in that order counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from neural.tracking.eventlines import json_value
 from neural.tracking.events import NO_STEP
-from neural.tracking.rows import Array, Rows
+from neural.tracking.rows import Array, Rows, steady
 
 _FAR = np.iinfo(np.int64).max
 
@@ -22,7 +23,7 @@ _NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-in
 
 
 class Extreme(NamedTuple):
-    """A point that stands for its metric."""
+    """A point that stands for its metric; ``time_ns`` is the latest of its session up to there."""
 
     value: float
     time_ns: int
@@ -30,10 +31,11 @@ class Extreme(NamedTuple):
     seq: int
     step: int
 
-    @property
-    def place(self) -> tuple[int, str, int]:
-        """Where the point stands in the order across sessions."""
-        return self.time_ns, self.session, self.seq
+    def before(self, other: Extreme) -> bool:
+        """Return whether the point stands before the other one."""
+        if self.session == other.session:
+            return self.seq < other.seq
+        return (self.time_ns, self.session) < (other.time_ns, other.session)
 
 
 class Stats(NamedTuple):
@@ -50,7 +52,7 @@ class Stats(NamedTuple):
             self.points + other.points,
             _better(self.least, other.least, lambda new, old: new < old),
             _better(self.most, other.most, lambda new, old: new > old),
-            max((e for e in (self.last, other.last) if e is not None), key=_place, default=None),
+            _later(self.last, other.last),
         )
 
     def packed(self) -> list[Any]:
@@ -80,15 +82,18 @@ def step_or_none(step: int) -> int | None:
     return None if step == NO_STEP else step
 
 
-def _place(extreme: Extreme) -> tuple[int, str, int]:
-    return extreme.place
+def _later(one: Extreme | None, other: Extreme | None) -> Extreme | None:
+    if one is None or other is None:
+        return one if other is None else other
+    latest = other if one.before(other) else one
+    return latest._replace(time_ns=max(one.time_ns, other.time_ns)) if one.session == other.session else latest
 
 
 def _better(one: Extreme | None, other: Extreme | None, wins: Any) -> Extreme | None:
     if one is None or other is None:
         return one if other is None else other
     if one.value == other.value:
-        return min(one, other, key=_place)
+        return one if one.before(other) else other
     return other if wins(other.value, one.value) else one
 
 
@@ -101,6 +106,7 @@ def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:
     if not len(rows):
         return
     starts = np.flatnonzero(np.r_[True, rows.metric[1:] != rows.metric[:-1]])
+    rows = replace(rows, time=steady(rows.time, rows.metric.astype(np.int64) << 32 | rows.session))
     ends = np.r_[starts[1:], len(rows)]
     lowest = _extremes(rows, starts, np.fmin.reduceat(rows.value, starts))
     highest = _extremes(rows, starts, np.fmax.reduceat(rows.value, starts))

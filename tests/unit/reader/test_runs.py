@@ -198,3 +198,48 @@ def test_folder_without_anything_is_an_empty_run(tmp_path):
     assert run.metric_names() == []
     assert run.metrics_history() == []
     assert run.status == "created"
+
+
+def jumped(log, sessions=1):
+    """Return a run, part of it compacted, whose clock went back after the third call of each session."""
+    emitters = [Emitter(uid=bytes(range(16)), rank=rank) for rank in range(sessions)]
+    times = [1000, 2000, 3000, 500, 600, 700]
+    for emitter in emitters:
+        log.add(emitter.event("params", values={"lr": 1.0}, as_text=[], time_ns=2500))
+    for time in times[:4]:
+        for emitter in emitters:
+            log.add(emitter.metrics({"loss": float(emitter.seq)}, time_ns=time))
+    sink = applied(log)
+    sink._runs[emitters[0].uid].writer.compact()
+    for time in times[4:]:
+        for emitter in emitters:
+            log.add(emitter.metrics({"loss": float(emitter.seq)}, time_ns=time))
+    for emitter in emitters:
+        log.add(emitter.event("params", values={"lr": 2.0}, as_text=[], time_ns=800))
+        log.add(emitter.event("text", name="n", text="late", time_ns=900))
+        log.add(emitter.event("text", name="n", text="later", time_ns=850))
+    applied(log, sink, sink.position).close()
+    return Run(folder_of(log, emitters[0]))
+
+
+def test_clock_that_goes_back_changes_no_order_within_a_session(log):
+    run = jumped(log)
+
+    assert values(run.metric("loss")) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert run.metric("loss").time_ns.tolist() == [1000, 2000, 3000, 500, 600, 700]
+    assert [call["loss"] for call in run.metrics_history()] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert run.metric_stats()["loss"].last.value == 6.0
+    assert run.params == {"lr": 2.0}
+    assert [text["text"] for text in run.texts()] == ["late", "later"]
+
+
+def test_clock_that_goes_back_changes_no_order_within_any_of_two_sessions(log):
+    run = jumped(log, sessions=2)
+
+    columns = run.metric("loss", ranks="all")
+    for session in (0, 1):
+        assert values(columns.take(columns.session == session)) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert values(columns)[-1] == 6.0
+    assert [call["loss"] for call in run.metrics_history()] == [1, 1, 2, 2, 3, 4, 5, 6, 3, 4, 5, 6]
+    assert run.metric_stats()["loss"].last.value == 6.0
+    assert run.params == {"lr": 2.0}
