@@ -178,7 +178,7 @@ class Conversation:
         if message.code == "unknown_session":
             return
         if message.code == "run_deleted":
-            self._wishes.deleted = True
+            self._wishes.give_up()
         self._wishes.status = f"refused: {message.reason}"
         self.quiet_until = now + REFUSED_S
         if message.code not in self._said:

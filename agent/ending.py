@@ -24,6 +24,8 @@ def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadlin
         text = "run %s is not stored yet, waiting at most %d s more; what is left then waits in its outbox"
         warn(text, run_name, left)
     visible = request.done.wait(max(left - BYE_S, left / 2))
+    if wishes.deleted:
+        return False
     wishes.bye = emitted  # only now: a collector that heard it answers no more
     sender.wake.set()
     told = wishes.closed.wait(max(0.0, deadline - time.monotonic()))

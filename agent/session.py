@@ -194,7 +194,7 @@ class Session:
         request = self._wishes.ask(self.emitted)
         self._sender.wake.set()
         try:
-            return request.done.wait(max(0.0, deadline - time.monotonic()))
+            return request.done.wait(max(0.0, deadline - time.monotonic())) and not self._wishes.deleted
         finally:
             self._wishes.forget(request)
 

@@ -40,7 +40,15 @@ class Wishes:
         """Ask to be told when the run folder holds everything up to ``seq``."""
         self._token += 1
         request = self.requests[self._token] = Request(seq, self._token)
+        if self.deleted:
+            request.done.set()
         return request
+
+    def give_up(self) -> None:
+        """The run was deleted: end all waits, now and later; ``deleted`` says that they are not granted."""
+        self.deleted = True
+        for request in list(self.requests.values()):
+            request.done.set()
 
     def forget(self, request: Request) -> None:
         """Nobody waits for it any more."""
