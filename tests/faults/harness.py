@@ -128,6 +128,20 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
+class Clock:
+    """The wall clock of Python processes started with :attr:`environment`, and of what they start."""
+
+    def __init__(self, file: Path) -> None:
+        file.write_bytes(bytes(8))
+        self._file = file
+        self.environment = {"FAULT_CLOCK": str(file), "PYTHONPATH": str(Path(__file__).parent / "clock")}
+
+    def set_off(self, seconds: float) -> None:
+        """Make it go so much ahead of the real one, or behind."""
+        with self._file.open("r+b", buffering=0) as file:
+            file.write(int(seconds * 1e9).to_bytes(8, "little", signed=True))
+
+
 def flip_bit(path: Path, bit: int) -> None:
     """Flip one bit of a file, counted from its start, in place."""
     with path.open("r+b", buffering=0) as file:
