@@ -1,8 +1,8 @@
-"""Keeps forks from falling into an import.
+"""Keeps forks from falling into what the threads of this package do.
 
-A module that some thread imports at the moment of a fork stays locked in the child for ever: whoever
-imports it there, the child's sender or the user's own code, hangs. So the threads of this package
-import under one lock, and a fork waits for it, though never long.
+A lock that some thread holds at the moment of a fork stays locked in the child for ever. Most of all
+that of a module being imported: whoever imports it in the child, its sender or the user's own code,
+hangs. So these threads work under one lock, and a fork waits for it: some milliseconds, never long.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from __future__ import annotations
 import os
 import threading
 
-FORK_WAITS_S = 5.0  # should an import hang, the fork is not to hang with it
+FORK_WAITS_S = 5.0  # should a thread hang, the fork is not to hang with it
 
-imports = threading.RLock()
+held_off = threading.RLock()
 
 
 def _before() -> None:
-    imports.acquire(timeout=FORK_WAITS_S)
+    held_off.acquire(timeout=FORK_WAITS_S)
 
 
 def _after_in_parent() -> None:
     try:
-        imports.release()
+        held_off.release()
     except RuntimeError:  # the wait was given up
         pass
 
 
 def _after_in_child() -> None:
-    global imports
-    imports = threading.RLock()
+    global held_off
+    held_off = threading.RLock()
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

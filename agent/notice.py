@@ -10,7 +10,7 @@ from neural.tracking.agent import forks
 
 def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
     """Log a warning as ``neural.tracking``; what the program's own handlers raise stops nothing here."""
-    with forks.imports:
+    with forks.held_off:
         import logging
 
     with contextlib.suppress(Exception):

@@ -23,7 +23,7 @@ from typing import Any
 
 from neural.tracking import segment, system
 from neural.tracking.agent.touch import populate
-from neural.tracking.files import fsync_dir
+from neural.tracking.files import fsync_dir, fsync_file
 from neural.tracking.outbox_files import (
     CONTROL_BYTES,
     CONTROL_NAME,
@@ -205,13 +205,9 @@ class Outbox:
 
     def sync_info(self) -> None:
         """Make the folder's name and description durable; blocks on the disk."""
-        fd = os.open(self.folder / INFO_NAME, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            system.sync_data(fd)
-        finally:
-            os.close(fd)
-        fsync_dir(self.folder)
-        fsync_dir(self.folder.parent)
+        fsync_file(self.folder / INFO_NAME)
+        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+            fsync_dir(folder)
 
     def in_place(self) -> bool:
         """Return whether the folder is still where it was made, and not another of its name."""

@@ -91,7 +91,8 @@ class Sender:
         return ended
 
     def _run(self) -> None:
-        import select
+        with forks.held_off:
+            import select
 
         # What follows imports for some 30 ms; whoever made this session is to come to its end first.
         select.select([self.wake.fd], [], [], BEGIN_S)
@@ -108,21 +109,16 @@ class Sender:
         if self._launcher is not None:
             self._launcher.close()
 
-    def _begin(self) -> Conversation:
-        """Make the conversation, and import what this thread comes to need, so that no fork cuts it in two."""
-        with forks.imports:
-            import ctypes  # noqa: F401
-            import select  # noqa: F401
-
-            return self._make_talk()
-
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
         if self._talk is None:
-            self._talk = self._begin()
-        talk = self._talk
-        woken = self._wait(talk, max(0.0, self._next_look - time.monotonic()))
-        now = time.monotonic()
+            with forks.held_off:
+                self._talk = self._make_talk()
+        woken = self._wait(self._talk, max(0.0, self._next_look - time.monotonic()))
+        with forks.held_off:
+            self._work(self._talk, woken, time.monotonic())
+
+    def _work(self, talk: Conversation, woken: bool, now: float) -> None:
         if self._link is not None:
             for message in self._link.receive():
                 talk.hear(message, now)
@@ -169,10 +165,9 @@ class Sender:
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
         if isinstance(address, str) and collector_runs(self._state):
-            with forks.imports:
-                from neural.tracking.agent.link import Link
+            from neural.tracking.agent.link import Link
 
-                self._link = Link(address)
+            self._link = Link(address)
             self._endpoint = endpoint
             self._launch_wait_s = MIN_LAUNCH_S
             talk.start(self._link, now)
@@ -183,8 +178,7 @@ class Sender:
         if not self._launcher.starting and now >= self._launch_at:
             self._launch_at = now + _jittered(self._launch_wait_s)
             self._launch_wait_s = min(2 * self._launch_wait_s, MAX_LAUNCH_S)
-            with forks.imports:
-                self._launcher.launch()
+            self._launcher.launch()
         if self._launcher.starting:
             self._connect_at = now + STARTING_S
 

@@ -20,11 +20,19 @@ from pathlib import Path
 
 from neural.tracking import events, outbox_files, segment, system
 from neural.tracking.collector.intake import Intake, Refused, Verdict
-from neural.tracking.collector.liveness import Death, Watch, is_alive, is_local
+from neural.tracking.collector.liveness import OUTBOX_GONE, POWER_LOSS, Death, Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import ADOPTED_SUFFIX, REMOVED_PREFIX, TEMPORARY_PREFIX, Lost, Orphan, Piece
+from neural.tracking.outbox_files import (
+    ADOPTED_SUFFIX,
+    REMOVED_PREFIX,
+    TEMPORARY_PREFIX,
+    Lost,
+    Orphan,
+    Piece,
+    SessionInfo,
+)
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -158,7 +166,10 @@ class Adopter:
 
     async def _adopt(self, folder: Path, key: str, fd: int) -> None:
         try:
-            info = (await asyncio.to_thread(outbox_files.read_info, folder)).info
+            whose = await self._whose(folder, key)
+            if whose is None:
+                return
+            info = whose.info
             # Containers have names of their own, yet under one kernel the lock that was taken counts.
             if info.get("host") != platform.node() and info.get("boot_id") != system.boot_id():
                 raise FormatError(f"it is another host's: {info.get('host')}")
@@ -166,7 +177,7 @@ class Adopter:
             if folder != adopted:
                 await asyncio.to_thread(folder.rename, adopted)
                 folder = adopted
-            orphan = await asyncio.to_thread(Orphan, folder)
+            orphan = await asyncio.to_thread(Orphan, folder, whose)
             session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
             await self._ship(orphan, session)
             await asyncio.to_thread(outbox_files.remove, folder)
@@ -183,6 +194,27 @@ class Adopter:
         finally:
             os.close(fd)
             del self._adopting[key]
+
+    async def _whose(self, folder: Path, key: str) -> SessionInfo | None:
+        """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
+
+        Returns:
+            None if nobody can tell and it held nothing: it is removed then.
+
+        Raises:
+            FormatError, OSError: nobody can tell.
+        """
+        try:
+            return await asyncio.to_thread(outbox_files.read_info, folder)
+        except (FormatError, FileNotFoundError):
+            session = self._sessions.get(bytes.fromhex(key)) if _is_session(key) else None
+            if session is not None:
+                return SessionInfo(session.id, session.uid, session.info)
+            if _is_session(key) and await asyncio.to_thread(outbox_files.is_blank, folder, bytes.fromhex(key)):
+                logger.warning("outbox %s held nothing and was removed", folder)
+                await asyncio.to_thread(outbox_files.remove, folder)
+                return None
+            raise
 
     def _postpone(self, folder: Path, error: Exception) -> None:
         if folder.name not in self._not_before_s:
@@ -205,7 +237,8 @@ class Adopter:
                 newest = piece
         emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
         if session.ended is None and not await asyncio.to_thread(_ends, orphan, emitted, newest):
-            self._note_death(session, await self._watch.death(session.id))
+            death = POWER_LOSS if orphan.host_went_down else await self._watch.death(session.id)
+            self._note_death(session, death)
         await self._close(session, emitted)
 
     def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
@@ -224,8 +257,9 @@ class Adopter:
         await closed.wait()
 
     def _note_death(self, session: Session, death: Death) -> None:
-        more = {} if death.signal is None else {"signal": death.signal}
-        self._intake.note(session, "died", "died", reason=death.reason, **more)
+        more = {"signal": death.signal, "open_gap": death.open_gap}
+        told = {key: value for key, value in more.items() if value is not None}
+        self._intake.note(session, "died", "died", reason=death.reason, **told)
         logger.info("session %s ended without an end: %s", session.id.hex(), death.reason)
 
     def _give_up_missing(self, present: set[str], now_s: float) -> None:
@@ -238,7 +272,8 @@ class Adopter:
                 continue
             if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
                 del self._missing_since_s[session.id]
-                self._note_death(session, Death("died, and its outbox is gone"))
+                went_down = outbox_files.host_went_down(session.info)
+                self._note_death(session, POWER_LOSS if went_down else OUTBOX_GONE)
                 if session.claimed > session.received:
                     self._intake.gap(session, session.received + 1, session.claimed, "damage")
                 self._intake.bye(session, session.received, lambda: None)

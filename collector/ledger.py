@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from neural.tracking import ledgers
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.files import atomic_write, inside, read_json
+from neural.tracking.files import atomic_write, fsync_upwards, inside, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class Tombstones:
         """
         with contextlib.suppress(FileExistsError):
             self._folder.mkdir(parents=True)
+            fsync_upwards(self._folder.parent)
         atomic_write(self._folder / uid.hex(), b"")
 
 

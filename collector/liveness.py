@@ -32,9 +32,12 @@ class Death(NamedTuple):
 
     reason: str
     signal: int | None = None
+    open_gap: str | None = None  # why more may have been emitted than anybody knows of
 
 
 UNKNOWN_DEATH = Death("died")
+POWER_LOSS = Death("the host lost power", open_gap="host_lost_power")
+OUTBOX_GONE = Death("died, and its outbox is gone", open_gap="outbox_gone")
 REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
 
 

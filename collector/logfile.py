@@ -228,7 +228,7 @@ def log_id(folder: Path) -> bytes:
     """
     if not folder.is_dir():
         folder.mkdir(mode=0o700)
-        files.fsync_dir(folder.parent)
+    files.fsync_upwards(folder.parent)  # a trainer made those, and does not wait for the disk
     path = folder / "id"
     with contextlib.suppress(ValueError, TypeError, KeyError):
         known = files.read_json(path)

@@ -7,6 +7,7 @@ log, which keeps it until the cursor has passed. So nothing here trusts pages th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -24,8 +25,9 @@ from neural.tracking.collector.store.appendfile import (
 from neural.tracking.collector.store.partset import PartSet
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.events import Gap
-from neural.tracking.files import atomic_write
+from neural.tracking.files import atomic_write, fsync_dir, fsync_file
 from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking.opening import RUN_FILE
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
 from neural.tracking.tails import Tail
 from neural.tracking.vouched import owners
@@ -150,12 +152,20 @@ class RunWriter:
             if found is not None:
                 return found, True
             if self._collector not in owners(self.folder):
-                atomic_write(self._ledger_file, Ledger(uid=self.uid.hex()).encode())
-                return Ledger(uid=self.uid.hex()), True
+                return self._first_ledger(), True
             logger.error("%s: the ledger is gone; it was made again from what is stored", self.folder.name)
         except FormatError as error:
             logger.error("%s: %s; it was made again from what is stored", self.folder.name, error)
         return recovered(self.folder, self._collector, self.uid), False
+
+    def _first_ledger(self) -> Ledger:
+        """Make the folder durable, with who the run is and a ledger that vouches for nothing yet."""
+        with contextlib.suppress(FileNotFoundError):
+            fsync_file(self.folder / RUN_FILE)
+        ledger = Ledger(uid=self.uid.hex())
+        atomic_write(self._ledger_file, ledger.encode())
+        fsync_dir(self.folder.parent)
+        return ledger
 
     def _open_tail(self) -> tuple[TailFile, bool]:
         """Return the tail cut to its durable size, and whether all that was durable is there."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from neural.tracking import views
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
-from neural.tracking.files import fsync_dir, inside
+from neural.tracking.files import inside
 from neural.tracking.names import check_run_name
 from neural.tracking.opening import RunFile, folder_name
 from neural.tracking.sinks.base import Item, SessionInfo
@@ -147,8 +147,6 @@ class StoreSink:
                 continue  # a file in one run's place must not hold up all runs
             if found is None:
                 folder.mkdir(exist_ok=True)
-                fsync_dir(self._state.base_dir)
-                # Not durable: the events lines say the same.
                 _write_run_file(folder, session)
             return folder
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
@@ -213,4 +211,4 @@ def _write_run_file(folder: Path, session: SessionInfo) -> None:
     opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
     run = RunFile(session.uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
     pid = info["pid"] if isinstance(info.get("pid"), int) else 0
-    run.write(folder, host=str(info.get("host", "")), pid=pid)
+    run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)

@@ -87,6 +87,7 @@ class Count:
     ended: bool = False
     holder: Path | None = None  # the first file found that holds points of it
     introduced: bool = False
+    open_gap: str | None = None  # why more may have been emitted than anybody knows of
 
     def store(self, seq: npt.NDArray[Any]) -> None:
         """Count numbers as stored; those counted before are doubled."""

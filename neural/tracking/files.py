@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -11,6 +12,8 @@ from typing import Any
 
 from neural.tracking.errors import InvalidNameError
 
+_NOT_OURS = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS))
+
 
 def fsync_dir(folder: Path) -> None:
     """Make renames and unlinks in ``folder`` durable; blocks on the disk."""
@@ -19,6 +22,31 @@ def fsync_dir(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's content durable, whoever wrote it; blocks on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_upwards(folder: Path) -> None:
+    """Make what is in a folder and in every folder above it durable: no sync below does that for it.
+
+    Those above another disk's, or that may not be opened, have been there before.
+    """
+    device = folder.stat().st_dev
+    for place in (folder, *folder.parents):
+        if place.stat().st_dev != device:
+            return
+        try:
+            fsync_dir(place)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
 
 
 def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:

@@ -70,8 +70,8 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
     temporary = folder.with_name(f".tmp-{os.urandom(6).hex()}")
     temporary.mkdir()
     try:
-        # Not durable: the collector stores the same facts, and a sync would cost the constructor 5 ms.
-        made.write(temporary, host=os.uname().nodename, pid=os.getpid())
+        # Not durable: a sync would cost the constructor 5 ms; the collector sees to it.
+        made.write(temporary, host=os.uname().nodename, pid=os.getpid(), durable=False)
         os.rename(temporary, folder)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -37,8 +37,8 @@ class RunFile(NamedTuple):
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def write(self, folder: Path, *, host: str, pid: int) -> None:
-        """Put ``run.json`` in place, not durable; raises OSError."""
+    def write(self, folder: Path, *, host: str, pid: int, durable: bool) -> None:
+        """Put ``run.json`` in place; raises OSError."""
         content = {
             "format": 1,
             "uid": self.uid.hex(),
@@ -48,7 +48,7 @@ class RunFile(NamedTuple):
             "host": host,
             "pid": pid,
         }
-        write_json(folder / RUN_FILE, {**content, "crc": json_checksum(content)}, durable=False)
+        write_json(folder / RUN_FILE, {**content, "crc": json_checksum(content)}, durable=durable)
 
     @property
     def folder_name(self) -> str:

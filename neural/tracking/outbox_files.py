@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,17 +155,32 @@ def read_number(control: segment.Buffer, at: int) -> int | None:
     return int(number) if number == ~complement & (2**64 - 1) else None
 
 
+def host_went_down(info: Mapping[str, Any]) -> bool:
+    """Return whether the host was restarted since the session began, as far as can be told."""
+    then, now = info.get("boot_id"), system.boot_id()
+    return bool(then and now and then != now)
+
+
+def is_blank(folder: Path, session: bytes) -> bool:
+    """Return whether nothing of the session can be found here: no event, and no word of one."""
+    return next(Orphan(folder, SessionInfo(session, bytes(16), {})).pieces(), None) is None
+
+
 class Orphan:
     """An outbox whose owner is gone; the caller holds its lock.
+
+    Args:
+        folder: where it is.
+        whose: what ``session.json`` says, where somebody knows it already.
 
     Raises:
         FormatError: ``session.json`` is damaged.
         OSError: the folder cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, whose: SessionInfo | None = None) -> None:
         self.folder = folder
-        self.session, self.uid, self.info = read_info(folder)
+        self.session, self.uid, self.info = whose or read_info(folder)
         try:
             control = (folder / CONTROL_NAME).read_bytes()
         except FileNotFoundError:
@@ -260,9 +275,13 @@ class Orphan:
             known, end = high, record.end
         yield from gathered()
 
+    @property
+    def host_went_down(self) -> bool:
+        """Whether the host was restarted since, so that pages may be missing that had been written."""
+        return host_went_down(self.info)
+
     def _reason(self) -> str:
-        then, now = self.info.get("boot_id"), system.boot_id()
-        return "host_lost_power" if then and now and then != now else "damaged"
+        return "host_lost_power" if self.host_went_down else "damaged"
 
     def _records(self, item: _Segment) -> Iterator[segment.Record | segment.Damage]:
         data = memoryview(item.path.read_bytes())

@@ -50,6 +50,8 @@ def find_pending(base_dir: Path) -> Pending:
     """
     state = State.for_base_dir(base_dir)
     found = Pending()
+    if not state.root.is_dir():
+        return found
     _outboxes(state, found)
     _log(state, found)
     _strays(state.strays, found)

@@ -177,7 +177,7 @@ def _emit_metadata(session: Session, hurry: threading.Event) -> None:
     hurry.wait(METADATA_AFTER_S)
     from neural.tracking.agent import forks
 
-    with forks.imports:
+    with forks.held_off:
         from neural.tracking.metadata import gather_metadata
 
     try:

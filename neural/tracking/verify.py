@@ -41,6 +41,7 @@ class SessionReport:
     doubled: Spans = field(default_factory=list)
     pending: Spans = field(default_factory=list)
     ended: bool = False
+    open_gap: str | None = None  # why more may have been emitted after n than anybody knows of
 
 
 @dataclass
@@ -137,6 +138,7 @@ def _session_report(session: str, count: Count) -> SessionReport:
         doubled=count.doubled.spans(),
         pending=count.pending.without(stored, gaps).spans(),
         ended=count.ended,
+        open_gap=count.open_gap,
     )
 
 
@@ -239,6 +241,7 @@ def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
         elif "note" in line:
             count.claim(line["data"].get("n") if line["note"] == "bye" else 0)
             count.ended = count.ended or line["note"] in ("bye", "died")
+            count.open_gap = count.open_gap or line["data"].get("open_gap")
         elif "info" in line:
             count.introduced = True
             rank = line["info"].get("rank")

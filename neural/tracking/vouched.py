@@ -27,8 +27,8 @@ def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
     Raises:
         OSError: the folder cannot be read.
     """
-    run = RunFile.read(folder)
-    if run is None:
+    run, owned = RunFile.read(folder), owners(folder)
+    if run is None and owned:  # where nothing is stored yet, there is nothing to know the owner of
         gone = not (folder / RUN_FILE).exists()
         yield f"{RUN_FILE}: is missing" if gone else f"{RUN_FILE}: does not say whose run this is"
     for collector, ledger in claims.items():
@@ -36,17 +36,19 @@ def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
             yield f"ledger-{collector}.json: is run {ledger.uid[:8]}'s, {RUN_FILE} says {run.uid.hex()[:8]}"
         yield from _lines(folder / f"events-{collector}.jsonl", ledger.events_bytes)
         yield from _tail(folder / "metrics" / f"tail-{collector}.seg", ledger)
-    for collector, name in sorted(owners(folder).items()):
+    for collector, name in sorted(owned.items()):
         path = folder / f"ledger-{collector}.json"
         if collector not in claims and not path.exists():
             yield f"{path.name}: is missing, and so what vouches for {name}"
 
 
 def _lines(path: Path, vouched: int) -> Iterator[str]:
+    if not vouched:
+        return
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            last = os.pread(file.fileno(), 1, vouched - 1) if vouched else b"\n"
+            last = os.pread(file.fileno(), 1, vouched - 1)
     except FileNotFoundError:
         yield f"{path.name}: is missing"
         return

@@ -19,15 +19,17 @@ if __name__ == "__main__":
     tracker = ExperimentTracker("family", base_dir)
 """
 FORK = """
+    children = []
     for number in range(CHILDREN):
         time.sleep(0.003 * number)  # at another moment of the parent's start each time
-        if _os.fork() == 0:
+        children.append(_os.fork())
+        if children[-1] == 0:
             work(tracker, f"child-{number}", 300)
             tracker.finish()
             _os._exit(0)
         work(tracker, f"parent-{number}", 300)
-    for _ in range(CHILDREN):
-        assert _os.wait()[1] == 0
+    for child in children:
+        assert _os.waitpid(child, 0)[1] == 0
     tracker.finish()
 """
 # As a DataLoader does it: workers that live as long as the loader, take from a queue, log, and are

@@ -110,6 +110,9 @@ def _details(run: RunReport) -> Iterator[str]:
         who = f"rank {session.rank}, session {session.session[:8]}"
         for first, last, reason in session.gaps:
             yield f"[yellow]gap[/] {_span(first, last)}: {output.text(reason)} [dim]({who})[/]"
+        if session.open_gap:
+            since = f"from event {session.n + 1} on, nobody knows how many"
+            yield f"[yellow]open gap[/] {since}: {output.text(session.open_gap)} [dim]({who})[/]"
         for first, last in session.missing:
             yield f"[red]missing[/] {_span(first, last)}, and nothing says why [dim]({who})[/]"
         for first, last in session.doubled:
@@ -129,7 +132,7 @@ def _verdict(report: Report) -> str:
     number = len(report.runs)
     runs = "1 run" if number == 1 else f"{number} runs"
     if report.exit_code == 0:
-        gaps = any(session.gaps for run in report.runs for session in run.sessions)
+        gaps = any(s.gaps or s.open_gap for run in report.runs for s in run.sessions)
         every = "every event is stored exactly once" + (", or in a gap that says why" if gaps else "")
         return f"[green]✓[/] {runs}: {every}"
     if report.exit_code == 3:

@@ -80,9 +80,35 @@ def test_numbers_lost_with_the_power_say_so(start_collector, make_peer):
     leave_outbox(peer, 10, emitted=15, boot_id="another-boot")
     start_collector()
 
-    (note,) = adopted(peer).notes_of(peer.session, "gap")
+    content = adopted(peer)
 
+    (note,) = content.notes_of(peer.session, "gap")
     assert note["reason"] == "host_lost_power"
+    (note,) = content.notes_of(peer.session, "died")
+    assert note["open_gap"] == "host_lost_power"  # more may have been emitted than the disk tells of
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["gone", "empty", "another"])
+def test_outbox_that_does_not_tell_whose_it_is_is_known_to_the_log(start_collector, make_peer, content):
+    collector, peer = start_collector(), make_peer()
+    peer.hello()
+    info = leave_outbox(peer, 10) / "session.json"
+    info.unlink() if content is None else info.write_bytes(content)
+
+    request(collector.state, "adopt")
+
+    assert adopted(peer).numbers[peer.session] == list(range(1, 11))
+
+
+def test_blank_outbox_that_does_not_tell_whose_it_is_goes(start_collector, make_peer):
+    peer = make_peer()
+    folder = leave_outbox(peer, 10)
+    for path in folder.iterdir():  # as a power loss leaves what was never synced
+        path.write_bytes(b"")
+
+    start_collector()
+
+    wait_until(lambda: not folder.exists())
 
 
 def test_damaged_event_is_an_exact_gap(start_collector, make_peer):

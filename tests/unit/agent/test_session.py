@@ -130,7 +130,7 @@ def test_fork_waits_for_an_import_of_ours(tmp_path):
     inside = threading.Event()
 
     def importing():
-        with forks.imports:
+        with forks.held_off:
             inside.set()
             time.sleep(0.2)
             order.append("imported")

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from neural.tracking import system
-from neural.tracking.collector.liveness import UNKNOWN_DEATH, Watch, is_alive
+from neural.tracking.collector.liveness import UNKNOWN_DEATH, Death, Watch, is_alive
 from neural.tracking.collector.sessions import Session
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2]) if sys.platform == "linux" else (0, 0)
@@ -51,7 +51,7 @@ def watch_the_end_of(how):
 def test_kill_is_told_with_its_signal():
     death = watch_the_end_of(lambda process: process.kill())
 
-    expected = ("killed by SIGKILL", signal.SIGKILL) if KERNEL >= (6, 15) else UNKNOWN_DEATH
+    expected = Death("killed by SIGKILL", signal.SIGKILL) if KERNEL >= (6, 15) else UNKNOWN_DEATH
     assert death == expected
 
 
