@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for processes, disks and clocks: several at once use a small machine better.
+TEST_WORKERS ?= 4
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ types: $(STAMP)
 	$(BIN)/mypy tests/typing/public_api.py
 
 tests: $(STAMP) system-tools
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 # pytest exits with 5 when it found no test: no marked test is no failure.
 test-frameworks: $(STAMP)

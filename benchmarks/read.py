@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from neural.tracking import __version__, events, segment
 from neural.tracking.collector.store import StoreSink
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from neural.tracking.sinks import EventBatch, SessionInfo
 from neural.tracking.state import State
 
@@ -98,7 +98,7 @@ def told(folder: Path, metrics: int, calls: int, what: str) -> None:
         assert columns.step[-1] == calls - 1
     print(f"  one metric read: median {statistics.median(times):.4f} s, slowest {max(times):.4f} s")
     code = (
-        "import sys, time; import pyarrow.parquet; from neural.tracking.reader import Run; "
+        "import sys, time; import pyarrow.parquet; from neural.tracking.reader.run import Run; "
         "began = time.perf_counter(); Run(sys.argv[1]).metric('metric_0'); print(time.perf_counter() - began)"
     )
     fresh = subprocess.run(

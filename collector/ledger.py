@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import ledgers
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.files import atomic_write, fsync_upwards, inside, read_json
+from neural.tracking.reader import ledgers
 
 logger = logging.getLogger(__name__)
 

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from neural.tracking import eventlines, ledgers, parts, segment
-from neural.tracking.eventlines import Line
-from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking import segment
 from neural.tracking.outbox_files import last_number
+from neural.tracking.reader import eventlines, ledgers, parts
+from neural.tracking.reader.eventlines import Line
+from neural.tracking.reader.ledgers import Ledger, SessionEntry
+from neural.tracking.reader.tails import Tail
+from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch
-from neural.tracking.tails import Tail
 from neural.tracking.verify import verify_run
-from neural.tracking.vouched import owners
 
 
 def others(folder: Path, collector: str) -> dict[str, int]:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neural.tracking import parts
 from neural.tracking.events import NO_STEP
-from neural.tracking.rows import Rows
-from neural.tracking.summary import Stats, metric_stats
+from neural.tracking.reader import parts
+from neural.tracking.reader.rows import Rows
+from neural.tracking.reader.summary import Stats, metric_stats
 
 OWN_GROUP_ROWS = 64 << 10  # from here on a metric shares its row groups with no other
 MAX_GROUP_ROWS = 512 << 10

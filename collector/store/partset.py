@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neural.tracking import parts
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.files import fsync_dir
-from neural.tracking.parts import Part, PartReader
-from neural.tracking.rows import Gathering, Rows, concatenated, group_rows, sort
-from neural.tracking.tails import Tail
+from neural.tracking.reader import parts
+from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.rows import Gathering, Rows, concatenated, group_rows, sort
+from neural.tracking.reader.tails import Tail
 
 logger = logging.getLogger(__name__)
 

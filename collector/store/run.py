@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import eventlines, events, ledgers, segment
+from neural.tracking import events, segment
 from neural.tracking.collector.store.accounting import beyond, lost, others, recovered
 from neural.tracking.collector.store.appendfile import (
     TailFile,
@@ -26,11 +26,12 @@ from neural.tracking.collector.store.partset import PartSet
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.events import Gap
 from neural.tracking.files import atomic_write, fsync_dir, fsync_file
-from neural.tracking.ledgers import Ledger, SessionEntry
 from neural.tracking.opening import RUN_FILE
+from neural.tracking.reader import eventlines, ledgers
+from neural.tracking.reader.ledgers import Ledger, SessionEntry
+from neural.tracking.reader.tails import Tail
+from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
-from neural.tracking.tails import Tail
-from neural.tracking.vouched import owners
 
 logger = logging.getLogger(__name__)
 

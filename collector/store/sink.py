@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from neural.tracking import views
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
 from neural.tracking.files import inside
 from neural.tracking.names import check_run_name
 from neural.tracking.opening import RunFile, folder_name
+from neural.tracking.reader import views
 from neural.tracking.sinks.base import Item, SessionInfo
 from neural.tracking.state import State
 

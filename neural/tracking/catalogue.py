@@ -14,7 +14,7 @@ from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.outboxes import collector_holds, has_orphans
-from neural.tracking.reader import Run, find_run, list_runs
+from neural.tracking.reader.run import Run, find_run, list_runs
 from neural.tracking.recording import Opening
 from neural.tracking.state import State
 

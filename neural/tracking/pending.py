@@ -18,9 +18,9 @@ from neural.tracking.counting import Count, Counts, Numbers
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
 from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
+from neural.tracking.reader.tails import runs_past_end
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
-from neural.tracking.tails import runs_past_end
 
 STORE_CURSOR = "store.json"
 REMOVED_WITHIN_S = 0.5

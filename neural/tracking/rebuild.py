@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neural.tracking import views
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import Run, list_runs
+from neural.tracking.reader import views
+from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.verify import verify_run
 
 

@@ -127,7 +127,7 @@ class Recorder:
 
     def _begin_attempt(self) -> int:
         """Become the run's next attempt; return the step its default steps go on from."""
-        from neural.tracking.reader import Run
+        from neural.tracking.reader.run import Run
 
         run = Run(self.opening.folder)
         attempts = [session.attempt for session in run.facts.sessions.values()]

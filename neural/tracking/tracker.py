@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from neural.tracking.config import agent_config
 from neural.tracking.joining import open_run_folder
 from neural.tracking.names import check_metric_name, check_run_name
 from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
+from neural.tracking.readback import ReadsBack
 from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 from neural.tracking.view import RunView
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 DEFAULT_NAME = "experiment"
-Ranks = Literal["mean", "all", "min", "max"] | int
 
 
-class ExperimentTracker:
+class ExperimentTracker(ReadsBack):
     """Logs one run and reads it back.
 
     A log call packs one event into memory that outlives the process and returns; a collector of its
@@ -194,110 +191,6 @@ class ExperimentTracker:
         flat = [tag for given in tags for tag in ([given] if isinstance(given, str) else given)]
         checked = check_tags(flat)
         return self._recorder.emit("tags", {"add": checked}) if checked else True
-
-    # Reading back
-
-    @property
-    def status(self) -> str:
-        """``created``, ``running`` once something was logged, then ``completed`` or ``failed``."""
-        return self._view.status()
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Where the run ran: command, folder, host, versions, git state; its tags, notes and group."""
-        return self._view.run().metadata
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """All parameters logged so far, by any rank, as one nested dict."""
-        return self._view.run().params
-
-    @property
-    def tags(self) -> list[str]:
-        """The run's tags, in the order they were added."""
-        return self._view.run().tags
-
-    @property
-    def notes(self) -> str | None:
-        """The run's notes; assign a text to replace them."""
-        return self._view.run().notes
-
-    @notes.setter
-    def notes(self, notes: str) -> None:
-        self._recorder.emit("notes", {"notes": check_notes(notes) or ""})
-
-    @property
-    def group(self) -> str | None:
-        """The group given when the run was opened."""
-        return self._view.run().group
-
-    @property
-    def metrics_history(self) -> list[dict[str, Any]]:
-        """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics."""
-        return self._view.run().metrics_history()
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """Each metric's last, least and greatest value, with status, times and parameters."""
-        return self._view.run().summary()
-
-    def get_metrics(
-        self,
-        metric_name: str | None = None,
-        ranks: Ranks = "mean",
-        *,
-        name: str | None = None,
-    ) -> list[Any]:
-        """Return the whole history, or the values of one metric.
-
-        Args:
-            metric_name: None for the whole history, as ``metrics_history``; also spelt ``name``.
-            ranks: where several ranks logged the metric: their ``mean``, ``min`` or ``max`` at each
-                step in step order, ``all`` values in the order logged, or one rank's by its number.
-
-        Blocks: until the store has what this process logged, at most 1 s; see ``docs/guarantees.md``.
-        """
-        chosen = name if metric_name is None else metric_name
-        if chosen is None:
-            return self._view.run().metrics_history()
-        values: list[Any] = self._view.run().metric(chosen, ranks).value.tolist()
-        return values
-
-    def get_best_metric(
-        self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None
-    ) -> tuple[float, int | None] | tuple[None, None]:
-        """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
-
-        Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
-        """
-        chosen = name if metric_name is None else metric_name
-        if chosen is None:
-            raise TypeError("get_best_metric() needs the metric's name")
-        return self._view.run().best_metric(chosen, mode)
-
-    def plot_metrics(
-        self,
-        names: str | Sequence[str] | None = None,
-        figsize: tuple[float, float] | None = None,
-        *,
-        metric_names: str | Sequence[str] | None = None,
-    ) -> Figure:
-        """Return a matplotlib figure of some metrics, or of all; train and validation share a panel.
-
-        ``metric_names`` is ``names``.
-
-        Raises:
-            KeyError: nothing was logged under a name that was asked for.
-        """
-        chosen = metric_names if names is None else names
-        return self._view.figure([chosen] if isinstance(chosen, str) else chosen, figsize)
-
-    def save_experiment_summary(self) -> Path:
-        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.
-
-        In ``disabled`` mode no file is made.
-        """
-        return self._view.save_summary()
 
     # Ending
 

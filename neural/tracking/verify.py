@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking import facts, ledgers, parts, vouched
 from neural.tracking.counting import Count, Counts, Numbers, Spans
 from neural.tracking.errors import FormatError
-from neural.tracking.parts import Part, PartReader
 from neural.tracking.pending import find_pending
-from neural.tracking.points import started_over
-from neural.tracking.reader import Run, list_runs
-from neural.tracking.tails import Tail, collector_of
+from neural.tracking.reader import facts, ledgers, parts, vouched
+from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.points import started_over
+from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.tails import Tail, collector_of
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 

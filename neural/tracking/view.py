@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from neural.tracking.reader import Run
+    from neural.tracking.reader.run import Run
     from neural.tracking.recording import Recorder
 
 BARRIER_S = 1.0
@@ -39,7 +39,7 @@ class RunView:
 
     def run(self) -> Run:
         """Return the run as of now."""
-        from neural.tracking.reader import Run
+        from neural.tracking.reader.run import Run
 
         session = self._recorder.session
         folder = self._recorder.opening.folder
@@ -52,7 +52,7 @@ class RunView:
         if self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
             self._visible = (session.id, emitted)
             return Run(folder)
-        from neural.tracking.unstored import UnstoredRun, left_behind
+        from neural.tracking.reader.unstored import UnstoredRun, left_behind
 
         if session.state == "closed":
             held = left_behind(session.state_folder, session.id)
@@ -68,7 +68,8 @@ class RunView:
 
     def save_summary(self) -> Path:
         """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""
-        from neural.tracking import files, views
+        from neural.tracking import files
+        from neural.tracking.reader import views
 
         run = self.run()
         kept = self._recorder.opening.config.mode != "disabled" or run.folder.is_dir()

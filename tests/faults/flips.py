@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from neural.tracking.verify import verify_run
 from tests.faults.outcome import points
 from tests.faults.training import truth

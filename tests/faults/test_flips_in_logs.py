@@ -8,7 +8,7 @@ import pytest
 from neural.tracking import segment
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.reader import list_runs
+from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
 from neural.tracking.verify import verify_base
 from tests.faults.flips import EMITTED, check_run, leaving

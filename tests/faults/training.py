@@ -6,7 +6,7 @@ import numpy as np
 
 from neural.tracking.control import request
 from neural.tracking.errors import TrackingError
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from neural.tracking.state import State
 from neural.tracking.verify import verify_base
 from tests.faults.disks import Disk

@@ -16,8 +16,8 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
 
 if TYPE_CHECKING:
-    from neural.tracking.points import Columns
-    from neural.tracking.reader import Run
+    from neural.tracking.reader.points import Columns
+    from neural.tracking.reader.run import Run
 
 MAX_COLUMNS = 8
 RANKS_HELP = (
@@ -123,8 +123,8 @@ def _read(run: Run, names: Sequence[str], ranks: str | int) -> list[Columns]:
 
 
 def _points(points: Columns) -> Iterator[dict[str, Any]]:
-    from neural.tracking.reader import iso_time
-    from neural.tracking.summary import step_or_none
+    from neural.tracking.reader.run import iso_time
+    from neural.tracking.reader.summary import step_or_none
 
     rows = zip(
         points.step.tolist(), points.value.tolist(), points.time_ns.tolist(), points.rank.tolist(), strict=True

@@ -16,7 +16,7 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run
 
 if TYPE_CHECKING:
-    from neural.tracking.reader import Run
+    from neural.tracking.reader.run import Run
 
 MAX_SHOWN = 40
 SPARK_POINTS = 200_000
@@ -33,7 +33,7 @@ SPARK_POINTS = 200_000
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
     """List the runs, newest first."""
     from neural.tracking.catalogue import rescue_orphans, run_entry
-    from neural.tracking.reader import list_runs as runs_of
+    from neural.tracking.reader.run import list_runs as runs_of
 
     rescue_orphans(base_dir)
     entries: list[dict[str, Any]] = []

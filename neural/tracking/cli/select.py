@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neural.tracking.catalogue import rescue_orphans
 from neural.tracking.cli.output import Failure, ago
-from neural.tracking.reader import Run, is_run_folder, list_runs
+from neural.tracking.reader.run import Run, is_run_folder, list_runs
 
 
 def one_run(base_dir: Path, wanted: str | None) -> Run:

@@ -13,8 +13,8 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
-from neural.tracking.ledgers import Ledger, SessionEntry
 from neural.tracking.outboxes import collector_holds
+from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.state import State
 from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until
 

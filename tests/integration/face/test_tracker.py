@@ -168,7 +168,7 @@ def test_every_change_of_a_parameter_is_kept(tracker, shared_base):
     tracker.log_hyperparameters({"rate": 0.2})
     tracker.flush(15)
 
-    from neural.tracking.reader import Run
+    from neural.tracking.reader.run import Run
 
     assert [call["values"]["rate"] for call in Run(tracker.experiment_dir).params_history] == [0.1, 0.2]
 
@@ -177,7 +177,7 @@ def test_text_is_stored_with_its_step(tracker):
     tracker.log_text("sample", "once upon a time", step=7)
     tracker.flush(15)
 
-    from neural.tracking.reader import Run
+    from neural.tracking.reader.run import Run
 
     (text,) = Run(tracker.experiment_dir).texts("sample")
     assert (text["text"], text["step"]) == ("once upon a time", 7)

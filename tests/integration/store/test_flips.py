@@ -6,7 +6,7 @@ import pytest
 
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from neural.tracking.verify import verify_run
 from tests.faults.harness import rounds
 from tests.made_runs import Emitter, applied, folder_of, values

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from neural.tracking.collector.follower import read_cursor
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from neural.tracking.verify import verify_run
 from tests.made_runs import Emitter, folder_of, values
 

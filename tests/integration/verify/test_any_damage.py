@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from neural.tracking.errors import TrackingError
-from neural.tracking.reader import Run
+from neural.tracking.reader.run import Run
 from tests.faults.harness import flip_bit, rounds
 from tests.integration.verify.conftest import ntrack, run_folder
 

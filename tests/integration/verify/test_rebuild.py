@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from neural.tracking.views import NAMES
+from neural.tracking.reader.views import NAMES
 from tests.integration.verify.conftest import ntrack, only, run_folder
 
 RUNS = ("whole", "other", "dead", "live")

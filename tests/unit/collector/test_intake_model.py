@@ -16,7 +16,7 @@ from neural.tracking.collector.intake import Intake, Verdict
 from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Sessions
-from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.segment import Record
 
 SESSIONS = [bytes([n]) * 16 for n in (1, 2, 3)]

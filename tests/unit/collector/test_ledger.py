@@ -3,7 +3,7 @@
 import json
 
 from neural.tracking.collector.ledger import Known, Tombstones, known, remove_run
-from neural.tracking.ledgers import Ledger, SessionEntry
+from neural.tracking.reader.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
 

@@ -5,8 +5,8 @@ import datetime
 import msgpack
 import pytest
 
-from neural.tracking import eventlines
 from neural.tracking.events import Event
+from neural.tracking.reader import eventlines
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import json
 import math
 import shutil
 
-from neural.tracking import views
-from neural.tracking.reader import Run
+from neural.tracking.reader import views
+from neural.tracking.reader.run import Run
 from neural.tracking.rebuild import rebuild_run
 from neural.tracking.verify import verify_run
 from tests.golden.make_run import FOLDER

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from neural.tracking import ledgers, parts
 from neural.tracking.collector.store import partfile, partset
+from neural.tracking.reader import ledgers, parts
 
 TEXT = (Path(__file__).parents[3] / "docs" / "run-folder.md").read_text()
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking import parts
 from neural.tracking.events import NO_STEP, MetricBlock
-from neural.tracking.parts import PartReader
+from neural.tracking.reader import parts
+from neural.tracking.reader.parts import PartReader
 
 _MAX_PIECES = 4096
 _COLUMNS = ("metric", "session", "value", "step", "time", "seq")

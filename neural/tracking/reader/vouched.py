@@ -15,8 +15,8 @@ from pathlib import Path
 
 from neural.tracking import segment
 from neural.tracking.errors import FormatError
-from neural.tracking.ledgers import Ledger
 from neural.tracking.opening import RUN_FILE, RunFile
+from neural.tracking.reader.ledgers import Ledger
 
 _OWNED = re.compile(r"(?:events|tail|part)-([0-9a-f]{8})[-.].*")
 

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.eventlines import json_value
 from neural.tracking.files import atomic_write
-from neural.tracking.reader import Run
+from neural.tracking.reader.eventlines import json_value
+from neural.tracking.reader.run import Run
 
 NAMES = ("metadata", "hyperparameters", "artifacts", "summary", "metrics")
 MAX_ENTRIES = 200_000

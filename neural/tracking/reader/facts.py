@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import eventlines
-from neural.tracking.eventlines import BadLine
 from neural.tracking.params import merge_params
+from neural.tracking.reader import eventlines
+from neural.tracking.reader.eventlines import BadLine
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from neural.tracking.errors import FormatError
 from neural.tracking.events import Decoded, Event, MetricBlock, decode, unpack_schemas
-from neural.tracking.facts import RunFacts
 from neural.tracking.outbox_files import Orphan, Piece
 from neural.tracking.params import merge_params
-from neural.tracking.points import PointFiles
-from neural.tracking.reader import Run
+from neural.tracking.reader.facts import RunFacts
+from neural.tracking.reader.points import PointFiles
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.tails import Stretch
 from neural.tracking.state import State
-from neural.tracking.tails import Stretch
 
 
 class UnstoredRun(Run):

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from neural.tracking import parts
-from neural.tracking import rows as rows_module
-from neural.tracking.parts import Part, PartReader
-from neural.tracking.points import PointFiles
-from neural.tracking.rows import Rows
-from neural.tracking.summary import Stats, metric_stats, step_or_none
+from neural.tracking.reader import parts
+from neural.tracking.reader import rows as rows_module
+from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.points import PointFiles
+from neural.tracking.reader.rows import Rows
+from neural.tracking.reader.summary import Stats, metric_stats, step_or_none
 
 MAX_STATS = 10_000
 

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking import parts
 from neural.tracking.events import NO_STEP, MetricBlock
-from neural.tracking.parts import Part, PartReader
-from neural.tracking.rows import steady
-from neural.tracking.tails import Stretch, Tail, collector_of
+from neural.tracking.reader import parts
+from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.rows import steady
+from neural.tracking.reader.tails import Stretch, Tail, collector_of
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")

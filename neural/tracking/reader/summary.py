@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neural.tracking.eventlines import json_value
 from neural.tracking.events import NO_STEP
-from neural.tracking.rows import Array, Rows, steady
+from neural.tracking.reader.eventlines import json_value
+from neural.tracking.reader.rows import Array, Rows, steady
 
 _FAR = np.iinfo(np.int64).max
 

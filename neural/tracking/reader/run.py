@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neural.tracking import facts, history, ledgers, points
-from neural.tracking.facts import RunFacts
 from neural.tracking.opening import RunFile
-from neural.tracking.points import Columns, PointFiles, started_over
-from neural.tracking.summary import Stats, step_or_none
+from neural.tracking.reader import facts, history, ledgers, points
+from neural.tracking.reader.facts import RunFacts
+from neural.tracking.reader.points import Columns, PointFiles, started_over
+from neural.tracking.reader.summary import Stats, step_or_none
 
 T = TypeVar("T")
 
