@@ -23,7 +23,8 @@ from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.sessions import Position, Session, Sessions
 from neural.tracking.collector.sockets import Router
-from neural.tracking.collector.supervisor import STORE, Supervisor
+from neural.tracking.collector.supervisor import Supervisor
+from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
 from neural.tracking.state import State
 

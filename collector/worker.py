@@ -1,4 +1,4 @@
-"""A worker: reads the log from its cursor on and hands it to one sink, in a process of its own.
+"""A worker: reads the log from its cursor on and hands it to one applier, in a process of its own.
 
 Started by the supervisor as ``python -P -m neural.tracking.collector.worker <name> --base-dir B
 --state S``; talks JSON lines over its pipes. In: ``{"durable": [uuid, offset]}`` how far the log may
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
+from neural.tracking.collector.workers import make_applier
 from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
-from neural.tracking.sinks.base import Item, Sink
+from neural.tracking.sinks.base import Applier, Item
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -82,12 +83,12 @@ class Commands:
 
 
 class Worker:
-    """Owns batching, retry and the cursor; the sink only translates."""
+    """Owns batching, retry and the cursor; the applier only translates."""
 
-    def __init__(self, sink: Sink, state: State, commands: Commands) -> None:
-        self._sink = sink
+    def __init__(self, applier: Applier, state: State, commands: Commands) -> None:
+        self._applier = applier
         self._commands = commands
-        self._cursor_file = state.cursors / f"{sink.name}.json"
+        self._cursor_file = state.cursors / f"{applier.name}.json"
         self._strays_file = state.strays
         self._follower = Follower(state.log, read_cursor(self._cursor_file))
         self._synced = self._follower.position
@@ -139,11 +140,11 @@ class Worker:
         return moved
 
     def _deliver(self, items: list[Item]) -> None:
-        self._insist(lambda: self._sink.write(items))
+        self._insist(lambda: self._applier.write(items))
 
     def _flush(self) -> None:
         """Make everything delivered durable, then the cursor."""
-        self._insist(self._sink.flush)
+        self._insist(self._applier.flush)
         self._flushed_at = time.monotonic()
         self._unsynced_bytes = 0
         position = self._follower.position
@@ -159,7 +160,7 @@ class Worker:
         """Repeat ``action`` until it succeeds, with growing pauses; give up only when told to leave.
 
         Raises:
-            SystemExit: the supervisor closed the pipe while the sink could not be reached.
+            SystemExit: the supervisor closed the pipe while the applier could not be reached.
         """
         pause_s = FIRST_RETRY_S
         while True:
@@ -168,7 +169,7 @@ class Worker:
                 return
             except RetryLater as error:
                 wait_s = max(pause_s, error.after_s or 0.0)
-                logger.error("%s will be tried again in %.1f s: %s", self._sink.name, wait_s, error)
+                logger.error("%s will be tried again in %.1f s: %s", self._applier.name, wait_s, error)
                 say({"error": str(error)})
             # Jitter, so that workers stopped by the same full disk do not all come back at once.
             self._pause(wait_s * random.uniform(0.8, 1.2))
@@ -217,19 +218,6 @@ def hold_lock(path: Path) -> int:
     return fd
 
 
-def make_sink(name: str, state: State) -> Sink:
-    """Return the sink of this name, not yet opened.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name == "store":
-        from neural.tracking.collector.store import StoreSink
-
-        return StoreSink(state)
-    raise ValueError(f"there is no sink named {name!r}")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one worker; return its exit code."""
     parser = argparse.ArgumentParser(prog="worker")
@@ -240,15 +228,15 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     state = State(base_dir=given.base_dir, root=given.state)
     lock = hold_lock(state.cursors / f"{given.name}.lock")
-    sink = make_sink(given.name, state)
-    gone = getattr(sink, "run_gone", lambda uid: None)
+    applier = make_applier(given.name, state)
+    gone = getattr(applier, "run_gone", lambda uid: None)
     commands = Commands(0, gone)
     try:
-        worker = Worker(sink, state, commands)
-        worker._insist(sink.open)
+        worker = Worker(applier, state, commands)
+        worker._insist(applier.open)
         worker.run()
     finally:
-        sink.close()
+        applier.close()
         os.close(lock)
     return 0
 

@@ -1,5 +1,5 @@
 """Where a worker delivers to: the contract every sink keeps."""
 
-from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark, SessionNote, Sink
+from neural.tracking.sinks.base import Applier, EventBatch, Item, SessionInfo, SessionMark, SessionNote
 
-__all__ = ["EventBatch", "Item", "SessionInfo", "SessionMark", "SessionNote", "Sink"]
+__all__ = ["Applier", "EventBatch", "Item", "SessionInfo", "SessionMark", "SessionNote"]

@@ -1,7 +1,7 @@
-"""The contract between a worker and every sink.
+"""The contract between a worker and what it applies the log to: the store, the pictures, every sink.
 
-A sink runs in a worker process of its own and is called by one thread. The worker owns reading the
-log, retry, backoff and the cursor; a sink only translates and writes.
+An applier runs in a worker process of its own and is called by one thread. The worker owns reading
+the log, retry, backoff and the cursor; an applier only translates and writes.
 """
 
 from __future__ import annotations
@@ -90,8 +90,11 @@ class SessionMark:
 Item = EventBatch | SessionNote | SessionMark
 
 
-class Sink(Protocol):
-    """Calls arrive in this order: ``open``, then ``write`` and ``flush`` many times, ``close``."""
+class Applier(Protocol):
+    """What a worker applies the log to.
+
+    Calls arrive in this order: ``open``, then ``write`` and ``flush`` many times, ``close``.
+    """
 
     name: str
 
@@ -99,20 +102,18 @@ class Sink(Protocol):
         """Connect. May block. Must be safe to call again after a failed call."""
 
     def write(self, batch: Sequence[Item]) -> None:
-        """Hand the whole batch to the backend or raise.
+        """Apply the whole batch or raise.
 
-        After a crash the same items come again, with the same ``(session, seq)``, so writing them
-        twice must leave the backend as if they came once.
+        After a crash the same items come again, with the same ``(session, seq)``, so applying them
+        twice must be as applying them once.
 
         Raises:
             RetryLater: the worker waits and calls again with the same batch. Every trouble of the
                 world: full disk, dead server, timeout.
-            RefusedForGood: the worker sets the batch aside, counts it and goes on. Only what the
-                events themselves cause.
         """
 
     def flush(self) -> None:
-        """Return once all that was written is durable in the backend; the cursor moves after it.
+        """Return once all that was applied is durable; the cursor moves after it.
 
         Called about every second while there was something to write, and now and then when idle.
         Raises RetryLater as ``write``.

@@ -4,9 +4,12 @@ import asyncio
 import sys
 import time
 
+import psutil
+
 from neural.tracking import files
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.supervisor import Supervisor
+from neural.tracking.collector.workers import WorkerSpec
 from neural.tracking.state import State
 
 SEGMENT = b"l" * 16
@@ -32,6 +35,7 @@ print("x" * 3000000, flush=True)
 print('{"error": "backend is down"}', flush=True)
 sys.stdin.read()
 """
+STUCK = "import sys; sys.stdin.read(); sys.exit(3)"
 DEAF = "import time; time.sleep(600)"
 
 
@@ -42,13 +46,14 @@ def at(offset):
 class Bench:
     def __init__(self, folder, script, **more):
         self.applied = []
+        scripts = script if isinstance(script, dict) else {}
         state = State(base_dir=folder, root=folder)
         self.supervisor = Supervisor(
             state,
             Sessions(),
             locate=lambda uuid: 1 if uuid == SEGMENT else None,
             on_applied=self.applied.append,
-            command=lambda name, state: [sys.executable, "-c", script],
+            command=lambda spec, state: [sys.executable, "-c", scripts.get(spec.name, script)],
             **more,
         )
 
@@ -156,3 +161,66 @@ def test_cursor_of_an_unknown_log_or_beyond_its_end_is_the_beginning(tmp_path):
 
     assert found == [START] * 4
     assert bench.supervisor.synced() == at(400)
+
+
+STORE_ONLY = [WorkerSpec("store", holds_log=True, stays=True)]
+
+
+def test_worker_added_to_a_running_collector_begins_at_once(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, OBEDIENT, specs=STORE_ONLY) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+
+            bench.supervisor.set_workers([*STORE_ONLY, WorkerSpec("late", holds_log=True)])
+
+            assert bench.supervisor.synced() == START  # the log waits for it from now on
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+
+    asyncio.run(scenario())
+
+
+def test_worker_taken_away_leaves_and_the_log_no_longer_waits_for_it(tmp_path):
+    async def scenario():
+        specs = [*STORE_ONLY, WorkerSpec("gone", holds_log=True)]
+        async with Bench(tmp_path, OBEDIENT, specs=specs) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+            pid = bench.supervisor.status()[1]["pid"]
+
+            bench.supervisor.set_workers(STORE_ONLY)
+
+            assert [worker["name"] for worker in bench.supervisor.status()] == ["store"]
+            await bench.until(lambda: not psutil.pid_exists(pid))
+
+    asyncio.run(scenario())
+
+
+def test_log_waits_for_those_workers_only_that_say_so(tmp_path):
+    async def scenario():
+        specs = [*STORE_ONLY, WorkerSpec("pictures", holds_log=False)]
+        scripts = {"store": OBEDIENT, "pictures": DEAF}
+        async with Bench(tmp_path, scripts, specs=specs) as bench:
+            bench.supervisor.on_committed(at(200))
+
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+            assert not bench.supervisor.undelivered()
+            assert bench.supervisor.status()[1]["synced"] != at(200).told()
+
+    asyncio.run(scenario())
+
+
+def test_stopping_does_not_wait_for_a_worker_whose_backend_is_down(tmp_path):
+    async def scenario():
+        specs = [*STORE_ONLY, WorkerSpec("stuck", holds_log=True)]
+        async with Bench(tmp_path, {"store": OBEDIENT, "stuck": STUCK}, specs=specs) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["synced"] == at(200).told())
+            await bench.until(lambda: bench.supervisor.status()[1]["pid"])
+            began = time.monotonic()
+            left = await bench.supervisor.drain(time.monotonic() + 20)
+            return left, time.monotonic() - began
+
+    left, took_s = asyncio.run(scenario())
+    assert left == 0
+    assert took_s < 10

@@ -1,0 +1,180 @@
+"""One worker's life across its processes: spawned when wanted, fed, heard, reaped, restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from typing import Any, Protocol
+
+from neural.tracking.collector.sessions import START, Position
+from neural.tracking.collector.workerproc import WorkerProcess
+from neural.tracking.collector.workers import WorkerSpec
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 30.0
+CALM_S = 60.0  # a worker that lived this long starts again without a wait
+TELL_EVERY_S = 0.01
+
+
+class Master(Protocol):
+    """What a keeper asks of the supervisor."""
+
+    durable: Position
+
+    def wanted(self, keeper: Keeper) -> bool:
+        """Return whether the worker should run now."""
+
+    def command(self, spec: WorkerSpec) -> list[str]:
+        """Return how to spawn the worker."""
+
+    def position(self, told: Any) -> Position:
+        """Return the position a worker means."""
+
+    def moved(self, keeper: Keeper) -> None:
+        """Take note of a new applied position."""
+
+
+class Keeper:
+    """Keeps one worker; made by the supervisor, which decides when the worker is wanted."""
+
+    def __init__(self, spec: WorkerSpec, master: Master) -> None:
+        self.spec = spec
+        self.applied = START
+        self.synced = START
+        self.process: WorkerProcess | None = None
+        self.busy_s = -1e9
+        self.wake = asyncio.Event()
+        self.restarts = 0
+        self.last_error: str | None = None
+        self.retired = False
+        self._master = master
+        self._tokens: dict[str, asyncio.Event] = {}
+        self._told = START
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None
+
+    def behind(self) -> bool:
+        """Return whether something durable is not applied yet."""
+        return self.applied < self._master.durable
+
+    def retire(self) -> None:
+        """Ask the process to leave; it is not spawned again."""
+        self.retired = True
+        self.wake.set()
+
+    async def keep(self) -> None:
+        """Spawn, feed, reap, wait, and again, until retired and the process is gone."""
+        backoff_s = FIRST_BACKOFF_S
+        while not self.retired:
+            if not self._master.wanted(self):
+                await self._pause(1.0)
+                continue
+            began_s = time.monotonic()
+            code = await self._live()
+            if code == 0 or self.retired:
+                backoff_s = FIRST_BACKOFF_S
+                continue
+            self.restarts += 1
+            backoff_s = FIRST_BACKOFF_S if time.monotonic() - began_s > CALM_S else backoff_s
+            logger.error("worker %s left with code %s; it starts again in %.1f s", self.name, code, backoff_s)
+            await self._pause(backoff_s * random.uniform(0.8, 1.2), quietly=True)
+            backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
+
+    async def _live(self) -> int | None:
+        """Run one process from spawn to exit; return its exit code, None when it could not be spawned."""
+        try:
+            command = self._master.command(self.spec)
+            self.process = await WorkerProcess.spawn(self.name, command, self._hear)
+        except OSError as error:
+            self.last_error = f"could not be spawned: {error}"
+            return None
+        self._told = START
+        try:
+            while not self.retired and self._master.wanted(self) and self.process.alive():
+                self._tell()
+                await self._pause(1.0)
+            return await self.process.leave()
+        finally:
+            await self.process.end()  # only if it is still there: cancelled at the deadline
+            self.process = None
+
+    def _tell(self) -> None:
+        durable = self._master.durable
+        if self.process is not None and durable > self._told:
+            self._told = durable
+            self.process.send({"durable": durable.told()})
+
+    async def _pause(self, longest_s: float, *, quietly: bool = False) -> None:
+        """Wait until something changed, yet not so often that every commit wakes the worker."""
+        if self.process is not None:
+            await asyncio.sleep(TELL_EVERY_S)
+        with contextlib.suppress(TimeoutError):
+            if quietly:
+                deadline = time.monotonic() + longest_s
+                while not self.retired and time.monotonic() < deadline:
+                    await asyncio.sleep(min(0.1, longest_s))
+            else:
+                await asyncio.wait_for(self.wake.wait(), longest_s)
+        self.wake.clear()
+
+    def _hear(self, line: dict[str, Any] | None) -> None:
+        """Take what the worker says; None when it is gone."""
+        if line is None:
+            self.wake.set()
+            return
+        try:
+            if "applied" in line:
+                self.applied = self._master.position(line["applied"])
+                self._master.moved(self)
+            if "synced" in line:
+                self.synced = self._master.position(line["synced"])
+                self.wake.set()
+        except (ValueError, TypeError, IndexError):
+            logger.error("worker %s told a position that is none: %s", self.name, json.dumps(line)[:200])
+        if "error" in line:
+            self.last_error = str(line["error"])[:1000]
+        token = line.get("token")
+        if isinstance(token, str) and token in self._tokens:
+            self._tokens[token].set()
+
+    async def settle(self, line: dict[str, Any], timeout_s: float) -> bool:
+        """Send the running worker a line and then a token; return whether it answered the token in time."""
+        assert self.process is not None
+        token = f"{time.monotonic_ns():x}"
+        answered = self._tokens[token] = asyncio.Event()
+        self.process.send(line)
+        self.process.send({"sync": token})
+        try:
+            await asyncio.wait_for(answered.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            del self._tokens[token]
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``ntrack status`` tells of the worker."""
+        durable = self._master.durable
+        same = self.applied.ordinal == durable.ordinal
+        return {
+            "name": self.name,
+            "pid": self.process.pid if self.process is not None else None,
+            "state": "running" if self.process is not None else "resting",
+            "applied": self.applied.told(),
+            "synced": self.synced.told(),
+            "holds_log": self.spec.holds_log,
+            "lag_bytes": max(0, durable.offset - self.applied.offset) if same else None,
+            "restarts": self.restarts,
+            "last_error": self.last_error,
+        }

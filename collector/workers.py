@@ -1,0 +1,64 @@
+"""Which workers a collector keeps, and what each one is inside its own process.
+
+``BUILTIN`` is where a new kind of worker is plugged in: its name, how its applier is made (called in
+the worker's process, so heavy imports belong inside), and how the supervisor is to treat it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from neural.tracking.sinks.base import Applier
+from neural.tracking.state import State
+
+STORE = "store"
+
+
+class WorkerSpec(NamedTuple):
+    """How the supervisor treats one worker.
+
+    ``holds_log``: log segments stay until its cursor passed them. ``stays``: it is kept while a session
+    is live, also when it has nothing to do; others leave when idle and are spawned again when needed.
+    """
+
+    name: str
+    holds_log: bool
+    stays: bool = False
+    python: str = sys.executable
+
+
+class Builtin(NamedTuple):
+    """A kind of worker every collector has: makes its applier, says how it is treated."""
+
+    make: Callable[[State], Applier]
+    holds_log: bool
+    stays: bool
+
+
+def _store(state: State) -> Applier:
+    from neural.tracking.collector.store import StoreSink
+
+    return StoreSink(state)
+
+
+BUILTIN: dict[str, Builtin] = {
+    STORE: Builtin(_store, holds_log=True, stays=True),
+}
+
+
+def builtin_specs() -> list[WorkerSpec]:
+    """Return the workers that need no configuration, the store first."""
+    return [WorkerSpec(name, kind.holds_log, kind.stays) for name, kind in BUILTIN.items()]
+
+
+def make_applier(name: str, state: State) -> Applier:
+    """Return what the worker of this name applies the log to, not yet opened.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name in BUILTIN:
+        return BUILTIN[name].make(state)
+    raise ValueError(f"there is no worker named {name!r}")
