@@ -26,6 +26,7 @@ from neural.tracking.collector.sockets import Router
 from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
+from neural.tracking.quarantine import any_quarantined, is_quarantined, list_quarantined
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Collector:
         self.base_dir = base_dir
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.sessions = Sessions()
-        self.barriers = Barriers()
+        self.barriers = Barriers(lambda uid: is_quarantined(state, uid))
         self.tombstones = Tombstones(state.tombstones)
         self.log = Log(
             state.log,
@@ -146,6 +147,7 @@ class Collector:
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         durable = self.log.durable
         size = await asyncio.to_thread(self.log.stored_bytes)
+        quarantined = await asyncio.to_thread(list_quarantined, self.state)
         return {
             "pid": os.getpid(),
             "version": __version__,
@@ -162,6 +164,7 @@ class Collector:
                 "held_bytes": self.log.held_bytes,
             },
             "workers": self.supervisor.status(),
+            "quarantined": [run.told() for run in quarantined],
             "disk": {"state": "full" if self.log.trouble else "ok", "error": self.log.trouble},
             "events_total": self.intake.events_total,
             "repeated_total": self.intake.repeated_total,
@@ -214,6 +217,8 @@ class Housekeeper:
             try:
                 self._check_place()
                 self._delete_passed()
+                if any_quarantined(collector.state):
+                    collector.barriers.look_again()
             except LogFailed as error:
                 collector.daemon.fail(error)
                 return

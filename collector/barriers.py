@@ -20,8 +20,9 @@ class _Wait:
 class Barriers:
     """Waits of sessions for the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_held_back: Callable[[bytes], bool] = lambda uid: False) -> None:
         self.applied = START
+        self._is_held_back = is_held_back  # a run the store applies somewhere else than to its folder
         self._waiting: dict[Session, list[_Wait]] = {}
 
     def add(self, session: Session, seq: int, reply: Callable[[], None]) -> None:
@@ -44,6 +45,10 @@ class Barriers:
         for session in list(self._waiting):
             self._answer(session)
 
+    def look_again(self) -> None:
+        """Answer those whose run is held back no longer."""
+        self.on_applied(self.applied)
+
     def forget(self, session: Session) -> None:
         """Drop the waits of a session that left."""
         self._waiting.pop(session, None)
@@ -51,6 +56,8 @@ class Barriers:
     def _answer(self, session: Session) -> None:
         waits = self._waiting.get(session, [])
         ready = [w for w in waits if w.position is not None and w.position <= self.applied]
+        if ready and self._is_held_back(session.uid):
+            return
         for wait in ready:
             waits.remove(wait)
             wait.reply()

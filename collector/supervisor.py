@@ -18,6 +18,7 @@ from neural.tracking.collector.keeper import Keeper
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.workers import STORE, WorkerSpec, builtin_specs
 from neural.tracking.files import read_json
+from neural.tracking.quarantine import any_quarantined
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,9 @@ class Supervisor:
 
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
-        if keeper.synced < self.durable or (keeper.spec.stays and self._sessions.any_live()):
+        busy = keeper.synced < self.durable or (keeper.spec.stays and self._sessions.any_live())
+        # A run in quarantine comes out of it only where someone tries.
+        if busy or (keeper.name == STORE and any_quarantined(self._state)):
             keeper.busy_s = time.monotonic()
         return time.monotonic() - keeper.busy_s < self._idle_s
 

@@ -55,15 +55,19 @@ class RunWriter:
         self._ledger, vouched_for = self._read_ledger()
         self.fresh = not self._ledger.sessions  # nothing of this collector's was here
         self._others = others(folder, collector)
-        self._events = open_events(events_file, self._ledger.events_bytes)
         self._tail_last = self.parts.highest()
-        self._tail, whole = self._open_tail()
         self._identity = _identity(folder)
         self.unsaved = False
         self.changed: set[str] = set()  # which views no longer show what is stored
-        self.has_points = bool(self.parts.parts) or not self._tail.empty
-        if not (whole and vouched_for) or self._events.size < self._ledger.events_bytes:
-            self._compact_and_check(damaged=True)
+        with contextlib.ExitStack() as opened:  # what cannot be opened is tried again, for days
+            self._events = open_events(events_file, self._ledger.events_bytes)
+            opened.callback(lambda: self._events.close())
+            self._tail, whole = self._open_tail()
+            opened.callback(lambda: self._tail.close())
+            self.has_points = bool(self.parts.parts) or not self._tail.empty
+            if not (whole and vouched_for) or self._events.size < self._ledger.events_bytes:
+                self._compact_and_check(damaged=True)
+            opened.pop_all()
 
     @property
     def open_sessions(self) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from neural.tracking.collector.store import quarantine
+from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
 from neural.tracking.files import inside
@@ -24,6 +29,8 @@ SYNC_THREADS = 16
 # A view costs what it costs; it is made again only after many times as long.
 VIEW_PAUSE_FACTOR = 20
 SUMMARY_EVERY_S = 10.0
+# What no single folder is to blame for: the same batch is tried again.
+EVERYONES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 class _Open:
@@ -39,7 +46,12 @@ class _Open:
 
 
 class StoreSink:
-    """Delivers to ``<base_dir>/<name>_<id>/``."""
+    """Delivers to ``<base_dir>/<name>_<id>/``.
+
+    A run whose folder cannot be used goes into quarantine and the others go on. Where that leaves
+    something of it that was applied and never made durable, the worker has to start again: only the log
+    from the cursor on has it then.
+    """
 
     name = "store"
 
@@ -47,12 +59,14 @@ class StoreSink:
         self._state = state
         self._collector = ""
         self._runs: dict[bytes, _Open] = {}
+        self._held: dict[bytes, Quarantine] = {}
         self._gone: set[bytes] = set()
 
     def open(self) -> None:
         """Learn this state folder's identity; run folders are opened as the log names them."""
         try:
             self._collector = self._state.collector_id()
+            self._held = {held.uid: held for held in quarantine.found(self._state)}
         except OSError as error:
             raise RetryLater(f"cannot read {self._state.root}: {error}") from error
 
@@ -62,15 +76,20 @@ class StoreSink:
         touched: dict[bytes, _Open] = {}
         for item in batch:
             uid = item.session.uid
-            if uid not in looked:
-                looked.add(uid)
-                self._check_removed(uid)
-            run = self._run(item.session)
-            if run is None:
+            held = self._held.get(uid)
+            if held is not None and not self._release(held):
+                held.keep(item)
                 continue
-            run.sessions.setdefault(item.session.session, item.session)
-            run.writer.apply(item)
-            touched[uid] = run
+            try:
+                if uid not in looked:
+                    looked.add(uid)
+                    self._check_removed(uid)
+                run = self._apply(item)
+            except (OSError, TrackingError) as error:
+                self._quarantine(uid, _folder_names(item.session)[0], error).keep(item)
+                continue
+            if run is not None:
+                touched[uid] = run
         for run in touched.values():
             run.written_s = time.monotonic()
             run.summary_stale = True
@@ -79,9 +98,16 @@ class StoreSink:
 
     def flush(self) -> None:
         """Make all runs durable; then compact, show and let go of what is due."""
-        for uid in list(self._runs):
-            self._check_removed(uid)
+        for held in list(self._held.values()):
+            self._release(held)
+        for uid, run in list(self._runs.items()):
+            try:
+                self._check_removed(uid)
+            except (OSError, TrackingError) as error:
+                self._quarantine(uid, run.writer.folder.name, error)
         self._flush_all()
+        for held in self._held.values():
+            held.sync()
         for uid, run in list(self._runs.items()):
             try:
                 self._keep_house(uid, run)
@@ -93,25 +119,100 @@ class StoreSink:
 
     def _flush_all(self) -> None:
         """Sync all runs, several at a time: a disk does many syncs together nearly as fast as one."""
-        writers = [run.writer for run in self._runs.values() if run.writer.unsaved]
-        if len(writers) < 2:
-            for writer in writers:
-                writer.flush()
-            return
-        with ThreadPoolExecutor(max_workers=min(len(writers), SYNC_THREADS)) as pool:
-            for flushed in [pool.submit(writer.flush) for writer in writers]:
-                flushed.result()
+        unsaved = [(uid, run.writer) for uid, run in self._runs.items() if run.writer.unsaved]
+        if len(unsaved) < 2:
+            failures = [_failure_of(writer) for _, writer in unsaved]
+        else:
+            with ThreadPoolExecutor(max_workers=min(len(unsaved), SYNC_THREADS)) as pool:
+                failures = list(pool.map(_failure_of, [writer for _, writer in unsaved]))
+        last: Exception | None = None
+        for (uid, writer), failure in zip(unsaved, failures, strict=True):
+            if failure is not None:
+                try:
+                    self._quarantine(uid, writer.folder.name, failure)
+                except (OSError, RetryLater) as error:
+                    last = error
+        if last is not None:
+            raise last
+
+    def _apply(self, item: Item) -> _Open | None:
+        """Apply one item to its run's folder; return the run, None if it was deleted."""
+        run = self._run(item.session)
+        if run is not None:
+            run.sessions.setdefault(item.session.session, item.session)
+            run.writer.apply(item)
+        return run
+
+    def _quarantine(self, uid: bytes, folder: str, error: Exception) -> Quarantine:
+        """Return where the run's items go from now on.
+
+        Raises:
+            RetryLater: it is not this folder's fault.
+            OSError: something of the run was applied and is not durable; the worker starts again.
+        """
+        if self._is_everyones(error):
+            raise error if isinstance(error, RetryLater) else RetryLater(str(error)) from error
+        held = self._held.get(uid)
+        if held is None:
+            held = quarantine.begin(self._state, uid, folder)
+            logger.error("run %s goes into quarantine at %s: %s", folder, held.place, error)
+        held.failed(error)
+        self._held[uid] = held
+        run = self._runs.pop(uid, None)
+        if run is not None:
+            only_in_log = run.writer.unsaved and held.empty
+            with contextlib.suppress(OSError):  # it may not remove what it no longer needs
+                run.writer.close()
+            if only_in_log:
+                raise OSError(f"run {folder} was not made durable and is read again: {error}") from error
+        return held
+
+    def _is_everyones(self, error: BaseException) -> bool:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in EVERYONES:
+            return True
+        return not os.access(self._state.base_dir, os.W_OK | os.X_OK)
+
+    def _release(self, held: Quarantine) -> bool:
+        """Bring what was held back into the run's folder, if it can be used again; return whether it can.
+
+        One that holds nothing is kept until something of its run was made durable: it may have been
+        the sync that failed, and that shows only then.
+        """
+        if not held.due:
+            return False
+        try:
+            for items in held.items():
+                for item in items:
+                    self._apply(item)
+            run = self._runs.get(held.uid)
+            proven = not held.empty or (run is not None and run.writer.unsaved) or held.outlived
+            if run is not None:
+                run.writer.flush()
+        except (OSError, TrackingError) as error:
+            self._quarantine(held.uid, held.run, error)
+            return False
+        if proven:
+            logger.info("run %s left quarantine", held.run)
+            del self._held[held.uid]
+            held.remove()
+        return True
 
     def close(self) -> None:
         """Let go of every run."""
         for uid in list(self._runs):
             self._close(uid)
+        for held in self._held.values():
+            held.close()
 
     def run_gone(self, uid: str) -> None:
         """Forget a run that was deleted; nothing of it is written any more."""
         key = bytes.fromhex(uid)
         self._gone.add(key)
         self._close(key)
+        if (held := self._held.pop(key, None)) is not None:
+            held.close()
+        quarantine.discard(self._state, key)
 
     def _close(self, uid: bytes) -> None:
         run = self._runs.pop(uid, None)
@@ -124,11 +225,8 @@ class StoreSink:
         if run is None:
             if session.uid in self._gone or (self._state.tombstones / session.uid.hex()).exists():
                 return None
-            try:
-                folder = self._folder(session)
-                run = self._runs[session.uid] = _Open(RunWriter(folder, session.uid, self._collector))
-            except OSError as error:
-                raise RetryLater(f"cannot open the folder of run {session.uid.hex()}: {error}") from error
+            folder = self._folder(session)
+            run = self._runs[session.uid] = _Open(RunWriter(folder, session.uid, self._collector))
         return run
 
     def _folder(self, session: SessionInfo) -> Path:
@@ -192,6 +290,15 @@ class StoreSink:
         if not (writer.open_sessions or writer.changed or writer.parts.sweeping):
             writer.flush()
             self._close(uid)
+
+
+def _failure_of(writer: RunWriter) -> Exception | None:
+    """Make a run durable; return why that could not be."""
+    try:
+        writer.flush()
+    except (OSError, RetryLater) as error:
+        return error
+    return None
 
 
 def _folder_names(session: SessionInfo) -> list[str]:

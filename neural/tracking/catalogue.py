@@ -14,6 +14,7 @@ from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.outboxes import collector_holds, has_orphans
+from neural.tracking.quarantine import any_quarantined
 from neural.tracking.reader.run import Run, find_run, list_runs
 from neural.tracking.recording import Opening
 from neural.tracking.state import State
@@ -25,14 +26,14 @@ DELETE_TIMEOUT_S = 15.0
 
 
 def rescue_orphans(base_dir: Path) -> bool:
-    """Start a collector where a process is gone whose events nobody has; return whether one was started.
+    """Start a collector where events wait for one that nobody will bring; return whether one was started.
 
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
     """
     state = State.for_base_dir(base_dir)
     if not os.path.isdir(state.outbox) or agent_config(base_dir).mode != "online":
         return False
-    if collector_holds(state) or not has_orphans(state):
+    if collector_holds(state) or not (has_orphans(state) or any_quarantined(state)):
         return False
     from neural.tracking.agent import launch_collector
 

@@ -16,6 +16,7 @@ from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.files import read_json
 from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
+from neural.tracking.quarantine import list_quarantined
 from neural.tracking.state import State
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -55,6 +56,7 @@ def examine(base_dir: Path) -> Iterator[Finding]:
         yield from _collector_troubles(answer)
     yield _log_of(state)
     yield from _outboxes(state, answer is not None)
+    yield from _quarantined(state)
 
 
 def _installation() -> Finding:
@@ -252,6 +254,13 @@ def _outboxes(state: State, answered: bool) -> Iterator[Finding]:
     if not orphans:
         live = f", {_n(outboxes)} in use" if outboxes else ""
         yield Finding(OK, "outboxes", f"nothing is left behind{live}")
+
+
+def _quarantined(state: State) -> Iterator[Finding]:
+    for run in list_quarantined(state):
+        seen = f"the store cannot use {run.run}, so what it logs waits in {run.place}: {run.error}"
+        advice = "make that folder writable for this user, or move it away: it is tried again by itself"
+        yield Finding(PROBLEM, "quarantine", seen, advice)
 
 
 def _n(outboxes: list[Outbox]) -> str:

@@ -1,6 +1,6 @@
-"""What has been emitted under a ``base_dir`` and is not in run folders yet: in outboxes and in the log.
+"""What has been emitted under a ``base_dir`` and is not in run folders yet: in outboxes, log and quarantine.
 
-Read in the direction in which events move, outbox, then log, then (by the caller) run folders, so that
+Read in the direction in which events move, outbox, log, quarantine, then (by the caller) run folders, so that
 whatever moves meanwhile is met at least once.
 """
 
@@ -18,6 +18,7 @@ from neural.tracking.counting import Count, Counts, Numbers
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
 from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
+from neural.tracking.quarantine import list_quarantined
 from neural.tracking.reader.tails import runs_past_end
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
@@ -54,6 +55,7 @@ def find_pending(base_dir: Path) -> Pending:
         return found
     _outboxes(state, found)
     _log(state, found)
+    _quarantined(state, found)
     _strays(state.strays, found)
     for count, held in found.outboxes:
         # An outbox keeps acknowledged events until their segment is free: they come no second time.
@@ -114,16 +116,26 @@ def _log(state: State, found: Pending) -> None:
     begin = names.index(uuid) if uuid in names else 0
     known: dict[bytes, Count] = {}
     for path in segments[begin:]:
-        unapplied = offset if path.stem.endswith(uuid) and uuid else 0
-        for item in _records(path):
-            if isinstance(item, Damage):
-                if item.start >= unapplied:
-                    found.damages.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
-                continue
-            try:
-                _take(item, item.pos >= unapplied, known, found)
-            except FormatError as error:
-                found.damages.append(f"log {path.name}: {error}")
+        _segment(path, offset if path.stem.endswith(uuid) and uuid else 0, known, found)
+
+
+def _quarantined(state: State, found: Pending) -> None:
+    """Take in what the store applied to no run folder, since it could use none."""
+    for run in list_quarantined(state):
+        for path in sorted(run.place.glob("*.seg")):
+            _segment(path, 0, {}, found)
+
+
+def _segment(path: Path, unapplied: int, known: dict[bytes, Count], found: Pending) -> None:
+    for item in _records(path):
+        if isinstance(item, Damage):
+            if item.start >= unapplied:
+                found.damages.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
+            continue
+        try:
+            _take(item, item.pos >= unapplied, known, found)
+        except FormatError as error:
+            found.damages.append(f"log {path.name}: {error}")
 
 
 def _strays(path: Path, found: Pending) -> None:

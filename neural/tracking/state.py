@@ -79,6 +79,10 @@ class State(NamedTuple):
         return self.root / "dead-letters"
 
     @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
     def strays(self) -> Path:
         return self.root / "strays.json"
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.state import State
 from neural.tracking.verify import SessionReport, verify_base
 from tests.faults.disks import Disk
-from tests.faults.harness import wait_until
+from tests.faults.harness import LONG, wait_until
 
+_ONE_RUNNER = threading.Lock()  # it takes the process's standard output
 OUTBOX_FULL, LOG_LOST = "outbox_full", "log_lost"
 
 
@@ -37,7 +39,7 @@ def only_run(base_dir: Path) -> Run:
     return run
 
 
-def wait_settled(base_dir: Path, timeout_s: float = 20.0) -> list[SessionReport]:
+def wait_settled(base_dir: Path, timeout_s: float = 600.0 if LONG else 20.0) -> list[SessionReport]:
     """Wait until every session has ended and nothing is on its way; return the account of all sessions."""
     outboxes = State.for_base_dir(base_dir).outbox
     seen: list[SessionReport] = []
@@ -66,7 +68,8 @@ def verify(base_dir: Path, disk: Disk | None = None) -> int:
     arguments = ["verify", "--json", "--base-dir", str(base_dir)]
     if disk is None:
         # A process of its own would cost half a second.
-        done = CliRunner().invoke(ntrack, arguments, catch_exceptions=False)
+        with _ONE_RUNNER:
+            done = CliRunner().invoke(ntrack, arguments, catch_exceptions=False)
         code, said = done.exit_code, done.stdout
     else:
         command = [*disk.enter, sys.executable, "-P", "-m", "neural.tracking.cli", *arguments]

@@ -14,6 +14,7 @@ from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
+from neural.tracking.quarantine import list_quarantined
 from neural.tracking.state import State
 
 
@@ -40,6 +41,7 @@ def status(base_dir: Path, as_json: bool) -> None:
                 "collector": found,
                 "suspended": found is None and collector_holds(state),
                 "waiting": [_outbox_json(outbox) for outbox in waiting],
+                "quarantined": [run.told() for run in list_quarantined(state)],
             }
         )
     else:
@@ -68,6 +70,12 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
             f"[yellow]![/] {output.text(outbox.run)}: its process is gone and left up to "
             f"{output.count(outbox.emitted)} events, {output.size(outbox.size_bytes)} on disk"
         )
+    for run in list_quarantined(state):
+        console.print(
+            f"[red]✗[/] {output.text(run.run)}: the store cannot use its folder, {output.size(run.size_bytes)} "
+            f"wait in quarantine: {output.text(run.error)}"
+        )
+        console.print("  [dim]→ nothing is lost; it is tried again by itself, see `ntrack doctor`[/]")
     if waiting and found is None:
         console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
 
