@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
-from neural.tracking.collector.workers import make_applier
+from neural.tracking.collector.workers import STORE, make_applier
 from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
 from neural.tracking.sinks.base import Applier, Item
@@ -39,6 +39,7 @@ FLUSH_AFTER_BYTES = 16 << 20
 IDLE_FLUSH_S = 5.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
+LONGEST_STORE_RETRY_S = 5.0  # the disk has room again from one moment to the next, and trainers wait for it
 
 
 class Commands:
@@ -163,6 +164,7 @@ class Worker:
             SystemExit: the supervisor closed the pipe while the applier could not be reached.
         """
         pause_s = FIRST_RETRY_S
+        longest_s = LONGEST_STORE_RETRY_S if self._applier.name == STORE else LONGEST_RETRY_S
         while True:
             try:
                 action()
@@ -173,7 +175,7 @@ class Worker:
                 say({"error": str(error)})
             # Jitter, so that workers stopped by the same full disk do not all come back at once.
             self._pause(wait_s * random.uniform(0.8, 1.2))
-            pause_s = min(LONGEST_RETRY_S, pause_s * 2)
+            pause_s = min(longest_s, pause_s * 2)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
