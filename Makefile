@@ -61,9 +61,9 @@ faults: $(STAMP) system-tools
 	FAULTS=long $(BIN)/python -m pytest --timeout=3600 tests/faults
 
 bench: $(STAMP)
-	@for script in benchmarks/[!_]*.py; do \
-		echo "== $$script"; $(BIN)/python $$script || exit 1; \
-	done
+	@missed=0; for script in benchmarks/[!_]*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || missed=1; \
+	done; exit $$missed
 
 # strace and iproute2 let the fault tests fail system calls and cut networks. They are
 # installed where that needs no password; elsewhere the tests that use them say so and skip.

@@ -17,17 +17,28 @@ PACKAGES = ("neural-tracking", "numpy", "pyzmq", "msgpack", "pyarrow")
 
 
 class Row(NamedTuple):
-    """One figure; ``limit`` is what it must not pass, None where nothing was promised."""
+    """One figure, and the target it is to reach: at most ``limit``, at least ``least``; None for no target."""
 
     what: str
     value: float
     unit: str
     limit: float | None = None
     note: str = ""
+    least: float | None = None
 
     @property
     def met(self) -> bool:
-        return self.limit is None or self.value <= self.limit
+        if self.limit is not None and self.value > self.limit:
+            return False
+        return self.least is None or self.value >= self.least
+
+    @property
+    def target(self) -> str:
+        """The target and whether it was reached, in words; empty where there is none."""
+        if self.limit is None and self.least is None:
+            return ""
+        wanted = f"<= {self.limit:,g}" if self.limit is not None else f">= {self.least:,g}"
+        return f"{wanted}: {'reached' if self.met else 'NOT REACHED'}"
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:
@@ -62,7 +73,7 @@ def _processor() -> str:
 
 
 def report(title: str, rows: Sequence[Row], *, as_json: bool) -> int:
-    """Print the figures; return 1 where one passed its limit, else 0."""
+    """Print the figures; return 1 where a target was not reached, else 0."""
     about = machine()
     if as_json:
         figures = [{**row._asdict(), "met": row.met} for row in rows]
@@ -71,8 +82,10 @@ def report(title: str, rows: Sequence[Row], *, as_json: bool) -> int:
         print(f"{title}: " + ", ".join(f"{key} {value}" for key, value in about.items()))
         width = max(len(row.what) for row in rows)
         for row in rows:
-            limit = "" if row.limit is None else f"{'ok  ' if row.met else 'OVER'} ≤ {row.limit:g}"
-            print(f"  {row.what:<{width}}  {row.value:>10.3f} {row.unit:<5} {limit:<14} {row.note}")
+            value = f"{row.value:,.0f}" if row.value >= 10_000 else f"{row.value:.3f}"
+            print(f"  {row.what:<{width}}  {value:>10} {row.unit:<8} {row.target:<24} {row.note}".rstrip())
+        targets = [row for row in rows if row.target]
+        print(f"  {sum(row.met for row in targets)} of {len(targets)} targets reached")
     return 0 if all(row.met for row in rows) else 1
 
 

@@ -225,7 +225,13 @@ def start_up(folder: Path, quick: bool) -> Iterator[Row]:
     yield Row("import neural.tracking", fresh(_IMPORT, cache), "ms", 50.0)
     alone, beside = folder / "alone", folder / "beside"
     bare = _CONSTRUCT.format(before="")
-    yield Row("a tracker made, no collector", fresh(bare, cache, alone), "ms", None, "imports included")
+    yield Row(
+        "a tracker made, no collector",
+        fresh(bare, cache, alone),
+        "ms",
+        None,
+        "imports included; it does not wait",
+    )
     stop_collector(alone)
     Trial(beside, 3).end()
     name, note = "a tracker made, a collector runs", "imports included"

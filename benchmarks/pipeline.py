@@ -1,30 +1,28 @@
 """The whole pipeline: events a second to the acknowledgement and into run folders, memory, flush, idle cost.
 
-Run as ``python benchmarks/pipeline.py [--events N] [--only PART]``; needs a quiet machine. Every part
-asserts that nothing was dropped.
+Run as ``python benchmarks/pipeline.py [--events N] [--only PART] [--json]``; needs a quiet machine. Every
+part asserts that nothing was dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import platform
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+from _measure import Row, percentile, report
 
-from neural.tracking import __version__
 from neural.tracking.agent import choose_run, launch_collector, open_session
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
@@ -40,7 +38,6 @@ class Watch:
 
     def __init__(self, base_dir: Path) -> None:
         self._state = State.for_base_dir(base_dir)
-        self.peaks: dict[str, int] = {}
         self.series: dict[str, list[int]] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -54,17 +51,17 @@ class Watch:
         self._thread.join()
 
     def _sample(self) -> None:
+        found: dict[str, psutil.Process] = {}
         while not self._done.wait(0.1):
-            for name, process in processes(self._state).items():
-                try:
-                    rss = process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-                self.peaks[name] = max(rss, self.peaks.get(name, 0))
-                self.series.setdefault(name, []).append(rss)
+            if "store" not in found:  # looking for processes takes long; it would slow the one measured
+                found = processes(self._state)
+            for name, process in found.items():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self.series.setdefault(name, []).append(process.memory_info().rss)
 
-    def told(self) -> str:
-        return ", ".join(f"{name} at most {rss / MIB:.0f} MB" for name, rss in sorted(self.peaks.items()))
+    def peak(self, name: str) -> float:
+        """Return the most memory the process had, in MB."""
+        return max(self.series.get(name, [0])) / MIB
 
 
 def processes(state: State) -> dict[str, psutil.Process]:
@@ -111,7 +108,7 @@ def stop_collector(base_dir: Path) -> None:
         psutil.wait_procs(running, timeout=30)
 
 
-def sustained(base_dir: Path, events: int) -> None:
+def sustained(base_dir: Path, events: int) -> Iterator[Row]:
     """One process emits as fast as it can; until acknowledged, and until in the run folder."""
     start_collector(base_dir)
     session = open_session(choose_run("sustained", {}), base_dir)
@@ -129,23 +126,26 @@ def sustained(base_dir: Path, events: int) -> None:
         stored_s = time.perf_counter() - began
         assert session.gaps == []
         session.close("completed", timeout_s=60)
-    print(f"{events:,} events of 3 metrics, emitted by one process in {emitted_s:.1f} s")
-    print(f"  acknowledged after the disk sync: {events / acknowledged_s:,.0f} events/s")
-    print(f"  into the run folder:              {events / stored_s:,.0f} events/s")
-    print(f"  memory: {watch.told()}")
+    name = f"{events:,} events of 3 metrics"
+    yield Row(f"{name}: emitted", events / emitted_s, "events/s")
+    yield Row(f"{name}: acknowledged after the disk sync", events / acknowledged_s, "events/s", least=500_000)
+    yield Row(f"{name}: in the run folder", events / stored_s, "events/s", least=300_000)
+    yield Row("  collector, peak memory", watch.peak("collector"), "MB", 200.0)
     store = watch.series.get("store", [0])
     thirds = [max(store[i * len(store) // 3 : (i + 1) * len(store) // 3 or 1]) / MIB for i in range(3)]
-    print("  store, peak in each third: " + ", ".join(f"{peak:.0f} MB" for peak in thirds))
-    check(base_dir)
+    note = "in each third " + ", ".join(f"{peak:.0f}" for peak in thirds)
+    yield Row("  store, peak memory", watch.peak("store"), "MB", 400.0, note)
+    yield check(base_dir)
 
 
-def check(base_dir: Path) -> None:
-    report = verify_base(base_dir)
-    gaps = sum(len(s.gaps) for run in report.runs for s in run.sessions)
-    stored = sum(s.stored for run in report.runs for s in run.sessions)
-    print(f"  verify: exit code {report.exit_code}, {stored:,} events stored, {gaps} gaps")
-    if report.exit_code or gaps:
-        raise SystemExit("events are missing")
+def check(base_dir: Path) -> Row:
+    """Return how many events are missing, doubled or in a gap."""
+    verified = verify_base(base_dir)
+    sessions = [session for run in verified.runs for session in run.sessions]
+    stored = sum(session.stored for session in sessions)
+    gaps = sum(len(session.gaps) for session in sessions)
+    note = f"{stored:,} stored; verify exits with {verified.exit_code}"
+    return Row("  gaps", float(gaps + (verified.exit_code != 0)), "", 0.0, note)
 
 
 CHILD = """
@@ -167,7 +167,7 @@ for session in opened:
 """
 
 
-def outage(base_dir: Path, sessions: int, events: int) -> None:
+def outage(base_dir: Path, sessions: int, events: int) -> Iterator[Row]:
     """Sessions that emitted while the collector was stopped all come back at once."""
     start_collector(base_dir)
     collector = processes(State.for_base_dir(base_dir))["collector"]
@@ -190,15 +190,16 @@ def outage(base_dir: Path, sessions: int, events: int) -> None:
             child.stdin.flush()
         codes = [child.wait(300) for child in children]
         took = time.perf_counter() - began
-    total = sessions * events
-    print(f"{sessions} sessions with {events:,} events each, after an outage: all stored in {took:.1f} s")
-    print(f"  {total / took:,.0f} events/s; memory: {watch.told()}")
     if any(codes):
         raise SystemExit("a session was not delivered")
-    check(base_dir)
+    name = f"{sessions} sessions reconnect, {events:,} events each"
+    yield Row(f"{name}: all stored", sessions * events / took, "events/s", None, f"in {took:.1f} s")
+    yield Row("  collector, peak memory", watch.peak("collector"), "MB", 300.0)
+    yield Row("  store, peak memory", watch.peak("store"), "MB", 400.0)
+    yield check(base_dir)
 
 
-def flush_latency(base_dir: Path, count: int) -> None:
+def flush_latency(base_dir: Path, count: int) -> Iterator[Row]:
     """One event and a flush, with a pause between: how long until it is in the run folder."""
     start_collector(base_dir)
     session = open_session(choose_run("flush", {}), base_dir)
@@ -212,13 +213,11 @@ def flush_latency(base_dir: Path, count: int) -> None:
         times.append((time.perf_counter() - began) * 1e3)
     session.close("completed", timeout_s=30)
     times.sort()
-    print(
-        f"flush of one event, idle: p50 {statistics.median(times):.1f} ms, "
-        f"p99 {times[int(len(times) * 0.99)]:.1f} ms ({count} times)"
-    )
+    yield Row("flush of one event, idle: p50", percentile(times, 0.5), "ms", 50.0, f"{count} times")
+    yield Row("flush of one event, idle: p99", percentile(times, 0.99), "ms")
 
 
-def idle(base_dir: Path, seconds: float) -> None:
+def idle(base_dir: Path, seconds: float) -> Iterator[Row]:
     """What collector and workers cost while a session is open and nothing happens."""
     start_collector(base_dir)
     session = open_session(choose_run("idle", {}), base_dir)
@@ -231,12 +230,12 @@ def idle(base_dir: Path, seconds: float) -> None:
     used = {name: sum(process.cpu_times()[:2]) - before[name] for name, process in found.items()}
     rss = {name: process.memory_info().rss / MIB for name, process in found.items()}
     session.close("completed", timeout_s=30)
-    cpu = 100 * sum(used.values()) / seconds
     each = ", ".join(f"{name} {rss[name]:.0f} MB" for name in sorted(rss))
-    print(f"idle for {seconds:g} s: {cpu:.2f} % of a core, {sum(rss.values()):.0f} MB ({each})")
+    yield Row("collector and workers, idle: CPU", 100 * sum(used.values()) / seconds, "% core", 0.5)
+    yield Row("collector and workers, idle: memory", sum(rss.values()), "MB", 250.0, each)
 
 
-PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
     "sustained": lambda folder, given: sustained(folder, given.events),
     "outage": lambda folder, given: outage(folder, 64, given.events // 200),
     "flush": lambda folder, given: flush_latency(folder, 50),
@@ -244,25 +243,24 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
 }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--only", choices=PARTS, help="run one part")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where run folders are made")
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, neural-tracking {__version__}"
-    )
+    rows: list[Row] = []
     for name, part in PARTS.items():
         if given.only in (None, name):
             folder = Path(tempfile.mkdtemp(prefix="bench-", dir=given.folder))
             try:
-                part(folder, given)
+                rows += part(folder, given)
             finally:
                 stop_collector(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+    return report("pipeline", rows, as_json=given.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,17 +1,14 @@
 """Reading back: how long one metric takes, warm and in a new process, and the bytes a point costs on disk.
 
-Run as ``python benchmarks/read.py [--points N]``. The runs are written by the store itself, from batches
-as a collector hands them over, with its compaction and merging.
+Run as ``python benchmarks/read.py [--points N] [--json]``. The runs are written by the store itself, from
+batches as a collector hands them over, with its compaction and merging.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import secrets
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+from _measure import Row, percentile, report
 
-from neural.tracking import __version__, events, segment
+from neural.tracking import events, segment
 from neural.tracking.collector.store import StoreSink
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import EventBatch, SessionInfo
@@ -83,11 +80,14 @@ def store(base_dir: Path, name: str, metrics: int, calls: int, make: object) -> 
     return base_dir / folder
 
 
-def told(folder: Path, metrics: int, calls: int, what: str) -> None:
-    """Print size and times of a run."""
+def figures(
+    folder: Path, metrics: int, calls: int, what: str, *, read_s: float, point_bytes: float
+) -> Iterator[Row]:
+    """Yield size and times of a run."""
     parts = list((folder / "metrics").glob("part-*.parquet"))
     size = sum(path.stat().st_size for path in parts)
-    print(f"{calls:,} points of each of {metrics} metrics, {what}: {size / calls / metrics:.2f} bytes a point")
+    name = f"{calls:,} points of each of {metrics} metrics, {what}"
+    yield Row(f"{name}: on disk", size / calls / metrics, "B/point", point_bytes)
     Run(folder).metric("metric_0")
     times = []
     for _ in range(7):
@@ -96,7 +96,9 @@ def told(folder: Path, metrics: int, calls: int, what: str) -> None:
         times.append(time.perf_counter() - began)
         assert len(columns) == calls
         assert columns.step[-1] == calls - 1
-    print(f"  one metric read: median {statistics.median(times):.4f} s, slowest {max(times):.4f} s")
+    times.sort()
+    yield Row("  one metric read: p50", percentile(times, 0.5), "s", read_s)
+    yield Row("  one metric read: slowest", times[-1], "s")
     code = (
         "import sys, time; import pyarrow.parquet; from neural.tracking.reader.run import Run; "
         "began = time.perf_counter(); Run(sys.argv[1]).metric('metric_0'); print(time.perf_counter() - began)"
@@ -104,32 +106,31 @@ def told(folder: Path, metrics: int, calls: int, what: str) -> None:
     fresh = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
-    print(f"  in a new process, after the imports: {float(fresh.stdout):.4f} s")
+    yield Row("  in a new process, after the imports", float(fresh.stdout), "s")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--points", type=int, default=1_000_000, help="points of a metric; also ten times as many"
     )
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, pyarrow {pa.__version__}, neural-tracking {__version__}"
-    )
     base_dir = Path(tempfile.mkdtemp(prefix="bench-", dir="/var/tmp"))
+    rows: list[Row] = []
     try:
-        for metrics, calls, make, what in (
-            (10, given.points, noise, "float64 noise and jittered times"),
-            (10, given.points, losses, "float32 losses and jittered times"),
-            (1, 10 * given.points, noise, "float64 noise and jittered times"),
+        for metrics, calls, make, what, read_s, point_bytes in (
+            (10, given.points, noise, "float64 noise", 0.05, 12.0),
+            (10, given.points, losses, "float32 losses", 0.05, 7.0),
+            (1, 10 * given.points, noise, "float64 noise", 0.5, 12.0),
         ):
             folder = store(base_dir, "read", metrics, calls, make)
-            told(folder, metrics, calls, what)
+            rows += figures(folder, metrics, calls, what, read_s=read_s, point_bytes=point_bytes)
             shutil.rmtree(folder)
     finally:
         shutil.rmtree(base_dir, ignore_errors=True)
+    return report("read (times are jittered)", rows, as_json=given.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,9 +31,11 @@ from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
 from neural.tracking.sinks.base import Applier, Item
 from neural.tracking.state import State
+from neural.tracking.system import yield_cores
 
 logger = logging.getLogger(__name__)
 
+NICENESS = 5  # the training and the acknowledgement go first where all cores are taken
 FLUSH_AFTER_S = 1.0
 FLUSH_AFTER_BYTES = 16 << 20
 IDLE_FLUSH_S = 5.0
@@ -236,6 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         worker = Worker(applier, state, commands)
         worker._insist(applier.open)
+        yield_cores(NICENESS)
         worker.run()
     finally:
         applier.close()

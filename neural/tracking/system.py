@@ -127,6 +127,14 @@ def file_system(path: Path) -> tuple[str, bool]:
     return name, name in _LOCAL_FILE_SYSTEMS
 
 
+def yield_cores(niceness: int) -> None:
+    """Have this process, which leads its session, give way to others where all cores are taken."""
+    os.nice(niceness)
+    # Linux shares the cores out among sessions first; there nice alone counts only inside this one.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
+
+
 class Wake:
     """Wakes a thread that polls :attr:`fd`: an eventfd, or a pipe where there is none.
 

@@ -111,3 +111,15 @@ def test_collector_with_a_finished_run_leaves_when_idle(start_collector, make_pe
     assert collector.process.wait(40) == 0
     assert not collector_holds(collector.state)
     assert LogContent(collector.state.log).notes_of(bytes(16), "sealed")
+
+
+def test_worker_gives_way_to_the_training(start_collector, make_peer, tmp_path):
+    collector = start_collector()
+    peer = make_peer()
+    begin(peer, tmp_path / "runs" / peer.info()["dir"])
+    peer.ask(peer.batch(10))
+    request(collector.state, "sync", timeout_s=30)
+
+    (store,) = psutil.Process(collector.pid).children()
+
+    assert store.nice() > psutil.Process(collector.pid).nice()
