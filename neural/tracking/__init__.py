@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         RunConflictError,
         TrackingError,
     )
+    from neural.tracking.figures.visualizer import MetricVisualizer
     from neural.tracking.manager import ExperimentManager
     from neural.tracking.tracker import ExperimentTracker
 
 _WHERE = {
     "ExperimentTracker": "tracker",
     "ExperimentManager": "manager",
+    "MetricVisualizer": "figures.visualizer",
     "TrackingError": "errors",
     "ConfigError": "errors",
     "InvalidNameError": "errors",
@@ -39,6 +41,7 @@ __all__ = [
     "ExperimentManager",
     "ExperimentTracker",
     "InvalidNameError",
+    "MetricVisualizer",
     "PayloadTooLargeError",
     "RunConflictError",
     "TrackingError",

@@ -1,6 +1,7 @@
 """The classes of experiment tracking under the name of one module; each lives in a file of its own."""
 
+from neural.tracking.figures.visualizer import MetricVisualizer
 from neural.tracking.manager import ExperimentManager
 from neural.tracking.tracker import ExperimentTracker
 
-__all__ = ["ExperimentManager", "ExperimentTracker"]
+__all__ = ["ExperimentManager", "ExperimentTracker", "MetricVisualizer"]

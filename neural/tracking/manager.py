@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.comparing import ComparesRuns
 from neural.tracking.opening import resolve_base_dir
 from neural.tracking.tracker import ExperimentTracker
 
 _ID = re.compile(r"[0-9a-f]{8}")
 
 
-class ExperimentManager:
+class ExperimentManager(ComparesRuns):
     """Reads and makes the runs below one folder; keeps nothing open."""
 
     def __init__(self, base_dir: str | os.PathLike[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from neural.tracking.joining import open_run_folder
 from neural.tracking.names import check_metric_name, check_run_name
 from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
+from neural.tracking.picturing import DrawsPictures
 from neural.tracking.readback import ReadsBack
 from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
@@ -21,7 +22,7 @@ from neural.tracking.view import RunView
 DEFAULT_NAME = "experiment"
 
 
-class ExperimentTracker(ReadsBack):
+class ExperimentTracker(ReadsBack, DrawsPictures):
     """Logs one run and reads it back.
 
     A log call packs one event into memory that outlives the process and returns; a collector of its
@@ -50,9 +51,10 @@ class ExperimentTracker(ReadsBack):
         Args:
             experiment_name: at most 200 bytes, what a folder may be called; default ``experiment``.
             base_dir: holds the runs; default ``NTRACK_DIR``, else ``neural_experiments``.
-            auto_visualize: whether plots are drawn while the run goes on.
+            auto_visualize: whether plots are drawn while the run goes on, and at its end.
             backend: name or names of backends the run is also delivered to.
-            visualize_every: steps between two drawings; default: the drawer decides.
+            visualize_every: log calls between two drawings, default 10; however many there are,
+                they are at least 30 s apart.
             tags: short labels to find the run by.
             notes: free text, at most 64 KiB.
             group: the name of several runs' common purpose.

@@ -78,19 +78,23 @@ class RunView:
         return run.folder / "summary.json"
 
     def figure(self, names: Sequence[str] | None, figsize: tuple[float, float] | None) -> Figure:
-        """Return a figure of the named metrics, or of all; of very many, of the first 48."""
-        from neural.tracking.figures import curve_from_points, plot_curves
+        """Return a figure of the named metrics, or of all; of very many, of the 48 most telling."""
+        from neural.tracking.figures.panels import plot_panels
+        from neural.tracking.figures.run import read_series, title_of_run
 
         run = self.run()
         known = run.metric_names()
         if missing := [name for name in names or () if name not in known]:
             raise KeyError(f"no metric {missing[0]!r} was logged; there are {', '.join(known[:12]) or 'none'}")
-        chosen = known[:MAX_PANELS] if names is None else list(dict.fromkeys(names))
-        curves = []
-        for name in chosen:
-            points = run.metric(name, ranks="all")
-            curves.append(curve_from_points(name, points.step, points.value, points.rank))
-        title = f"{run.name} · {run.id}"
-        if names is None and len(known) > MAX_PANELS:
-            title += f" · {MAX_PANELS} of {len(known)} metrics"
-        return plot_curves(curves, title=title, figsize=figsize)
+        series = read_series(run, names, most=MAX_PANELS if names is None else None)
+        remark = f"{len(series)} of {len(known)} metrics" if names is None and len(known) > MAX_PANELS else ""
+        return plot_panels(series, title=title_of_run(run), remark=remark, figsize=figsize)
+
+    def save_pictures(self) -> dict[str, Path]:
+        """Save the full set of figures of what :meth:`run` sees below ``plots/``; return paths by name."""
+        from neural.tracking.figures.run import FOLDER, run_pictures, save_pictures
+
+        if self._recorder.opening.config.mode == "disabled":
+            return {}
+        run = self.run()
+        return save_pictures(run_pictures(run), run.folder / FOLDER)

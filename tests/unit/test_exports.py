@@ -23,6 +23,7 @@ def test_public_names_are_these():
         "ExperimentManager",
         "ExperimentTracker",
         "InvalidNameError",
+        "MetricVisualizer",
         "PayloadTooLargeError",
         "RunConflictError",
         "TrackingError",

@@ -1,0 +1,167 @@
+"""Axes: few, round ticks written plainly, logarithmic ones, and notes where there is nothing to see."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogScale
+from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
+
+from neural.tracking.figures.style import FAINT
+from neural.tracking.figures.texts import MINUS, number, shown, text_width
+
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def linear_axis(axes: Axes, which: str, *, bins: int = 5, steps: bool = False) -> None:
+    """Give an axis few, round, plainly written ticks."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator(nbins=bins, integer=steps, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(Steps() if steps else Plain())
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """Make an axis logarithmic, for positive values between ``low`` and ``high``."""
+    decades = math.log10(high) - math.log10(low)
+    axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.5 else (1.0,), numticks=6))
+    axis.set_major_formatter(Decades())
+    axis.set_minor_locator(NullLocator())
+
+
+def symlog_axis(axes: Axes, which: str, threshold: float) -> None:
+    """Make an axis logarithmic on both sides of zero, linear within ``threshold`` of it."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    setter = axes.set_xscale if which == "x" else axes.set_yscale
+    setter(SymmetricalLogScale(axis, linthresh=threshold))
+    locator = SymmetricalLogLocator(base=10, linthresh=threshold)
+    locator.numticks = 7
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(Decades())
+    axis.set_minor_locator(NullLocator())
+
+
+def title_of(figure: Figure, title: str, remark: str = "", *, left: float = 0.62, right: float = 0.22) -> None:
+    """Write a figure's title into its upper left corner, a remark in small type into the other one.
+
+    ``left`` and ``right`` are the inches from the edges at which the axes below begin and end.
+    """
+    width, height = figure.get_size_inches()
+    if title:
+        room = (width - left - right) * 72 / 7.2 - text_width(remark) * 0.75
+        figure.text(
+            left / width, 1 - 0.14 / height, shown(title, room), fontsize=12, fontweight="bold", va="top"
+        )
+    if remark:
+        figure.text(1 - right / width, 1 - 0.18 / height, remark, fontsize=8, color=FAINT, ha="right", va="top")
+
+
+def beside(axes: Axes, told: str, corner: tuple[int, int], away_pt: float, **look: Any) -> None:
+    """Write outside of the axes, ``away_pt`` points above or below one of their corners."""
+    axes.annotate(
+        told,
+        corner,
+        (0, away_pt),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if corner[0] else "left",
+        va="bottom" if away_pt > 0 else "top",
+        annotation_clip=False,
+        **look,
+    )
+
+
+def note_in(axes: Axes, note: str) -> None:
+    """Say in the middle of empty axes why there is nothing to see."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.set_facecolor("#f6f8fa")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.text(0.5, 0.5, note, ha="center", va="center", color=FAINT, fontsize=9, transform=axes.transAxes)
+
+
+def note_figure(note: str, *, title: str = "", figsize: tuple[float, float] | None = None) -> Figure:
+    """Return a figure that holds only a note."""
+    figure = Figure(figsize=figsize or (8.0, 4.5))
+    axes = figure.add_axes((0.05, 0.08, 0.9, 0.8))
+    note_in(axes, note)
+    title_of(figure, title)
+    return figure
+
+
+class Plain(Formatter):
+    """Tick labels of a linear axis: as many digits as tell the ticks apart, no offset text."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return number(x)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        if len(values) < 2:
+            return [number(value) for value in values]
+        top = max(abs(value) for value in values)
+        apart = min(abs(b - a) for a, b in itertools.pairwise(values)) or top
+        if not top or not math.isfinite(top / apart) or top / apart > 1e12:
+            return [number(value) for value in values]
+        fine = math.floor(math.log10(apart) + 1e-9)
+        exponent = math.floor(math.log10(top) + 1e-9)
+        if -4 <= exponent < 6:
+            return [_fixed(value, _decimals(apart, max(0, -fine))) for value in values]
+        return [_scientific(value, max(0, exponent - fine)) for value in values]
+
+
+class Steps(Plain):
+    """Tick labels of steps: whole numbers, 20k and 1.5M where they are large."""
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        top = max((abs(value) for value in values), default=0.0)
+        for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+            if 10 * size <= top < 1e16 or (top >= size > 1e3):
+                shown_ = Plain.format_ticks(self, [value / size for value in values])
+                return [
+                    "0" if not value else f"{text}{unit}" for value, text in zip(values, shown_, strict=True)
+                ]
+        return super().format_ticks(values)
+
+
+class Decades(Formatter):
+    """Tick labels of a logarithmic axis: 0.001 to 1000 written out, 10⁵ beyond."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        if x == 0:
+            return "0"
+        exponent = math.floor(math.log10(abs(x)) + 1e-9)
+        if -4 < exponent < 4:
+            return number(x)
+        lead = round(abs(x) / 10.0**exponent) if exponent > -300 else 1
+        power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+        return (MINUS if x < 0 else "") + (power if lead == 1 else f"{lead}×{power}")
+
+
+def _decimals(apart: float, least: int) -> int:
+    """Return as many decimals as a tick distance of 0.25 or 0.125 needs."""
+    for decimals in range(least, least + 3):
+        if abs(round(apart, decimals) - apart) < 1e-6 * apart:
+            return decimals
+    return least
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)
+
+
+def _scientific(value: float, decimals: int) -> str:
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.{min(decimals, 6)}e}".partition("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}".replace("-", MINUS)

@@ -1,0 +1,86 @@
+"""The best value each run reached, metric by metric, as bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from neural.tracking.figures.axes import linear_axis, note_figure, title_of
+from neural.tracking.figures.grid import Margins, grid
+from neural.tracking.figures.individual import name_over, tell_over
+from neural.tracking.figures.names import smaller_is_better
+from neural.tracking.figures.style import ACCENT, FAINT, INK, PALE, house_style
+from neural.tracking.figures.texts import number, shown
+
+MOST_METRICS = 12
+MOST_RUNS = 24
+TITLE = "Best values"
+
+
+def best_metrics(
+    best: Mapping[str, Sequence[float | None]],
+    labels: Sequence[str],
+    *,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Return a figure with a panel for each metric and a bar for each run, the best one in colour.
+
+    Args:
+        best: by metric, each run's best value, None where it has none.
+        labels: what each run is called.
+        figsize: inches; default grows with what there is.
+    """
+    chosen = list(best)[:MOST_METRICS]
+    with house_style():
+        if not chosen:
+            return note_figure("no metrics logged yet", title=TITLE, figsize=figsize)
+        rows = min(len(labels), MOST_RUNS)
+        margins = Margins(left=1.75, right=0.75, top=0.55, bottom=0.2)
+        columns = 1 if len(chosen) == 1 else 2 if len(chosen) <= 4 else 3
+        figure, places = grid(
+            len(chosen),
+            panel_in=(5.4 if columns < 3 else 4.6, 0.85 + 0.27 * max(rows, 2)),
+            figsize=figsize,
+            columns=columns,
+            margins=margins,
+        )
+        for axes, name in zip(places, chosen, strict=True):
+            _draw(axes, name, best[name][:MOST_RUNS], labels[:MOST_RUNS])
+        left_out = len(best) - len(chosen)
+        title_of(figure, TITLE, f"{len(chosen)} of {len(best)} metrics" if left_out else "", left=0.2)
+    return figure
+
+
+def _draw(axes: Axes, name: str, values: Sequence[float | None], labels: Sequence[str]) -> None:
+    """Draw one metric's bars, the first run on top."""
+    smaller = smaller_is_better(name)
+    known = [value if value is not None and math.isfinite(value) else None for value in values]
+    real = [value for value in known if value is not None]
+    name_over(axes, name)
+    tell_over(axes, "smaller is better" if smaller else "greater is better")
+    winner = None if not real else min(real) if smaller else max(real)
+    longest = max((abs(value) for value in real), default=1.0) or 1.0
+    for place, value in enumerate(known):
+        if value is None:
+            axes.text(0, place, "  none", va="center", fontsize=8, color=FAINT)
+            continue
+        won = value == winner
+        axes.barh(place, value / longest, 0.62, color=ACCENT if won else PALE)
+        axes.annotate(
+            number(value), (value / longest, place), (4 if value >= 0 else -4, 0), textcoords="offset points",
+            va="center", ha="left" if value >= 0 else "right", fontsize=8, annotation_clip=False,
+            fontweight="bold" if won else "normal", color=INK if won else FAINT,
+        )  # fmt: skip
+    linear_axis(axes, "x")
+    shares = [value / longest for value in real]
+    axes.set_xlim(min([0.0, *shares]), max([0.0, *shares]) or 1.0)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xticks([])
+    axes.set_yticks(range(len(labels)), [shown(label, 20) for label in labels])
+    axes.grid(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.spines["left"].set_position(("data", 0))
+    axes.tick_params(axis="y", labelcolor=INK)

@@ -1,0 +1,67 @@
+"""One metric of several runs over each other, a line a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from neural.tracking.figures.axes import note_in, title_of
+from neural.tracking.figures.legend import legend_beside
+from neural.tracking.figures.lines import draw_series, put_x_label, scale_x, scale_y, why_empty, x_label
+from neural.tracking.figures.names import smaller_is_better
+from neural.tracking.figures.series import Series
+from neural.tracking.figures.style import house_style, line_look
+from neural.tracking.figures.texts import count, number
+
+MOST_LINES = 24
+LEGEND_IN = 3.0
+FEW_LINES = 4
+
+
+def compare_metric(
+    name: str, runs: Sequence[tuple[str, Series | None]], *, figsize: tuple[float, float] | None = None
+) -> Figure:
+    """Return a figure of one metric.
+
+    Args:
+        name: the metric's.
+        runs: what each is called, and its metric; None where it never logged that. A run keeps its
+            colour in every figure of the same runs.
+        figsize: inches.
+    """
+    chosen = [(place, label, series) for place, (label, series) in enumerate(runs) if series and series.points]
+    drawn = [(place, label, series) for place, label, series in chosen if series.finite][:MOST_LINES]
+    with house_style():
+        figure = Figure(figsize=figsize or (11.0, 5.0))
+        width, height = figure.get_size_inches()
+        legend_in = min(LEGEND_IN, 0.32 * width)
+        box = (0.72 / width, 0.55 / height, (width - 0.72 - legend_in) / width, (height - 1.2) / height)
+        axes = figure.add_axes(box)
+        title_of(figure, name, f"{len(drawn)} of {len(runs)} runs", left=0.72)
+        if not drawn:
+            note_in(axes, why_empty(chosen[0][2]) if chosen else "no run logged it")
+            return figure
+        for place, label, series in drawn:
+            noise = len(drawn) <= FEW_LINES
+            draw_series(axes, series, label=label, look=line_look(place), noise=noise)
+        all_series = [series for _, _, series in drawn]
+        scale_y(axes, all_series)
+        scale_x(axes, all_series, bins=8)
+        put_x_label(axes, x_label(all_series), _remark(all_series))
+        names = [(label, _best_of(name, series)) for _, label, series in drawn]
+        legend_beside(axes, names, [line_look(place) for place, _, _ in drawn], width_in=legend_in)
+    return figure
+
+
+def _best_of(name: str, series: Series) -> str:
+    point, word = (series.least, "least") if smaller_is_better(name) else (series.most, "greatest")
+    if point is None:
+        return ""
+    return f"{word} {number(point.y)} at {count(point.x)}"
+
+
+def _remark(drawn: Sequence[Series]) -> str:
+    words = ["bold: moving mean"] if any(series.smooth is not None for series in drawn) else []
+    words += ["band: least to greatest rank"] if any(series.band is not None for series in drawn) else []
+    return "; ".join(words)

@@ -1,0 +1,79 @@
+"""How often which values came: a histogram of each metric with its mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from neural.tracking.figures.axes import linear_axis, log_axis, note_in, title_of
+from neural.tracking.figures.grid import Margins, grid, letters_across
+from neural.tracking.figures.individual import name_over, tell_over
+from neural.tracking.figures.lines import remarks_of, why_empty
+from neural.tracking.figures.series import Series
+from neural.tracking.figures.style import ACCENT, FAINT, INK
+from neural.tracking.figures.texts import number, shown
+
+PANELS_A_PAGE = 24
+
+
+def distributions(
+    series: Sequence[Series],
+    *,
+    title: str = "",
+    remark: str = "",
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Return one page: a histogram for each series, in the order given."""
+    panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) <= 4 else (4.2, 2.4)
+    figure, places = grid(
+        len(series), panel_in=panel_in, figsize=figsize, margins=Margins(top=0.55, bottom=0.46)
+    )
+    for axes, one in zip(places, series, strict=True):
+        draw_distribution(axes, one)
+    title_of(figure, title, remark)
+    return figure
+
+
+def draw_distribution(axes: Axes, series: Series) -> None:
+    """Draw one metric's histogram, its mean as a line."""
+    name_over(axes, series.name)
+    if not series.finite or series.least is None:
+        note_in(axes, why_empty(series))
+        return
+    tell_over(axes, _told(series))
+    found = series.histogram
+    if found is None:
+        _one_value(axes, series)
+        return
+    widths = np.diff(found.edges)
+    axes.bar(found.edges[:-1], found.counts, widths, align="edge", color=ACCENT, alpha=0.55, linewidth=0)
+    axes.axvline(series.mean, color=INK, linewidth=1.4, label="mean")
+    axes.grid(False, axis="x")
+    linear_axis(axes, "y", bins=4, steps=True)
+    axes.set_ylim(0, float(found.counts.max()) * 1.08)
+    if found.log:
+        log_axis(axes, "x", float(found.edges[0]), float(found.edges[-1]))
+    else:
+        linear_axis(axes, "x", bins=5)
+    axes.set_xlim(float(found.edges[0]), float(found.edges[-1]))
+
+
+def _told(series: Series) -> str:
+    if series.constant:
+        return ""
+    words = [f"┃ mean {number(series.mean)}", f"{series.finite:,} values".replace(",", "\u2009")]
+    words += [remark for remark in remarks_of(series, smoothed=False) if "left out" in remark]
+    return "   ".join(words)
+
+
+def _one_value(axes: Axes, series: Series) -> None:
+    """Say that all values are one: a histogram of it would only be a block."""
+    assert series.least is not None
+    assert series.most is not None
+    times = "one value" if series.finite == 1 else f"all {series.finite:,} values".replace(",", "\u2009")
+    alike = "" if series.constant else "about "
+    note_in(axes, shown(f"{times}: {alike}{number(series.least.y)}", letters_across(axes, 9)))
+    axes.texts[-1].set_color(FAINT)

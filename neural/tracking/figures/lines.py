@@ -1,0 +1,179 @@
+"""Draws series on axes: lines with their gaps, bands of ranks, marked extremes, the scale they ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from neural.tracking.figures.axes import beside, linear_axis, log_axis, symlog_axis
+from neural.tracking.figures.series import Line, Series
+from neural.tracking.figures.style import FAINT, INK
+from neural.tracking.figures.texts import count, number
+
+LONELY = 30  # so few points are each marked
+
+
+def draw_series(axes: Axes, series: Series, *, label: str, look: dict[str, Any], noise: bool = True) -> None:
+    """Draw one series in a colour and dash pattern; of a noisy one the average stands out.
+
+    ``noise=False`` leaves out all but that average, where many lines lie over each other.
+    """
+    colour = look["color"]
+    if series.band is not None:
+        band = series.band
+        axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+    if series.smooth is not None:
+        if series.band is None and noise:
+            axes.plot(*series.line, color=colour, alpha=0.3, linewidth=0.7, zorder=2)
+        axes.plot(*series.smooth, **look, label=label, zorder=3)
+        return
+    axes.plot(*series.line, **look, label=label, zorder=3, marker=_marker(series.line), markersize=3)
+    alone = _isolated(series.line)
+    if alone.any():
+        axes.plot(
+            series.line.x[alone], series.line.y[alone], "o", color=colour, markersize=3.5, zorder=3, label="_"
+        )
+
+
+def mark_extremes(axes: Axes, series: Series) -> None:
+    """Mark the greatest value with a triangle that points up, the least with one that points down."""
+    if series.constant or series.finite < 2:
+        return
+    for point, marker in ((series.most, "^"), (series.least, "v")):
+        if point is not None:
+            axes.plot(
+                [point.x], [point.y], marker, color=INK, markersize=6, zorder=5, clip_on=False,
+                markeredgecolor="white", markeredgewidth=0.8, label="_",
+            )  # fmt: skip
+
+
+def extremes_told(series: Series) -> str:
+    """Return the values of the marks, and the last value."""
+    if series.least is None or series.most is None or series.last is None:
+        return ""
+    if series.constant:
+        return f"constant {number(series.least.y)}"
+    if series.points == 1:
+        return number(series.last.y)
+    marks = (("▲", series.most), ("▼", series.least))
+    told = "   ".join(f"{mark} {number(point.y)} @ {count(point.x)}" for mark, point in marks)
+    return f"{told}   last {number(series.last.y)}"
+
+
+def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
+    """Return what must be said of the series because it cannot be seen."""
+    found = []
+    if series.points == 1:
+        found.append("one point")
+    if series.nan:
+        found.append(f"{count(series.nan)} NaN left out")
+    if series.infinite:
+        found.append(f"{count(series.infinite)} infinite left out")
+    if series.ranks is not None:
+        found.append(series.ranks.told())
+    if series.smooth is not None and smoothed:
+        found.append(f"bold: mean of {count(series.window)} points")
+    return found
+
+
+def why_empty(series: Series) -> str:
+    """Return why nothing of the series can be drawn."""
+    values = "the only value is" if series.points == 1 else f"all {count(series.points)} values are"
+    if not series.points:
+        return "nothing logged"
+    if not series.infinite:
+        return f"{values} NaN"
+    return f"{values} infinite" if not series.nan else f"{values} NaN or infinite"
+
+
+def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
+    """Give the y axis the scale and the limits that the values ask for."""
+    known = [series for series in drawn if series.least is not None and series.most is not None]
+    if not known:
+        return
+    lows, highs = zip(*map(_span, known), strict=True)
+    low, high = min(lows), max(highs)
+    scales = {series.scale for series in known}
+    if scales != {"linear"} and low > 0:
+        log_axis(axes, "y", low, high)
+        axes.set_ylim(*_log_limits(low, high))
+    elif scales != {"linear"}:
+        within = min(series.linear_within for series in known if series.scale == "symlog" or series.finite)
+        within = max(within, max(abs(low), abs(high)) * 1e-12)
+        symlog_axis(axes, "y", within)
+        axes.set_ylim(*_symlog_limits(low, high))
+    else:
+        linear_axis(axes, "y")
+        axes.set_ylim(*linear_limits(low, high))
+
+
+def scale_x(axes: Axes, drawn: Sequence[Series], *, bins: int = 6) -> None:
+    """Give the x axis whole steps."""
+    linear_axis(axes, "x", bins=bins, steps=True)
+    ends = [series.line.x[np.isfinite(series.line.x)] for series in drawn]
+    low = min((float(x.min()) for x in ends if len(x)), default=0.0)
+    high = max((float(x.max()) for x in ends if len(x)), default=1.0)
+    if high - low < 3:
+        axes.set_xticks(np.unique(np.concatenate(ends).round()) if ends else [])
+    margin = 0.02 * (high - low) or max(0.5, 1e-9 * abs(high))
+    axes.set_xlim(low - margin, high + margin)
+
+
+def x_label(drawn: Sequence[Series]) -> str:
+    """Return what the x axis counts."""
+    return "step" if any(series.has_steps for series in drawn) else "call"
+
+
+def put_x_label(axes: Axes, label: str, remarks: str = "") -> None:
+    """Write the x axis' name under its right end, remarks under its left."""
+    beside(axes, label, (1, 0), -18, fontsize=8, color=FAINT)
+    if remarks:
+        beside(axes, remarks, (0, 0), -18, fontsize=7, color=FAINT)
+
+
+def linear_limits(low: float, high: float) -> tuple[float, float]:
+    """Return limits with room above and below."""
+    if low == high:
+        room = abs(low) * 0.1 or 1.0
+        return low - room, high + room
+    room = 0.06 * (high - low)
+    # Values that differ in their last digits only would have all ticks alike.
+    room = max(room, 1e-12 * max(abs(low), abs(high)))
+    return low - room, high + room
+
+
+def _span(series: Series) -> tuple[float, float]:
+    assert series.least is not None
+    assert series.most is not None
+    low, high = series.least.y, series.most.y
+    if series.band is not None:
+        with np.errstate(invalid="ignore"):
+            finite = np.r_[series.band.low, series.band.high]
+            finite = finite[np.isfinite(finite)]
+        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return low, high
+
+
+def _log_limits(low: float, high: float) -> tuple[float, float]:
+    first, last = math.log10(low), math.log10(high)
+    room = 0.06 * (last - first) or 0.5
+    return 10.0 ** max(first - room, -307.0), 10.0 ** min(last + room, 308.0)
+
+
+def _symlog_limits(low: float, high: float) -> tuple[float, float]:
+    top = 1.7e308
+    return max(-top, low * 3 if low < 0 else 0.0), min(top, high * 3 if high > 0 else 0.0)
+
+
+def _marker(line: Line) -> str | None:
+    return "o" if np.count_nonzero(np.isfinite(line.y)) <= LONELY else None
+
+
+def _isolated(line: Line) -> Any:
+    """Return which points have no neighbour a line could join them to."""
+    gap = np.r_[True, ~np.isfinite(line.y), True]
+    return ~gap[1:-1] & gap[:-2] & gap[2:]

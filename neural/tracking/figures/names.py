@@ -1,0 +1,70 @@
+"""What a metric's name tells: what it measures, on which split, which way is better, how much it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+SPLITS = ("train", "training", "val", "valid", "validation", "test", "eval")
+
+_SMALLER_IS_BETTER = frozenset((
+    "loss", "losses", "err", "error", "errors", "mse", "rmse", "mae", "mape", "nll", "ce", "bce", "cost",
+    "perplexity", "ppl", "wer", "cer", "ter", "fid", "kl", "divergence", "distance", "regret", "bpc", "bpb",
+    "brier", "ece", "time", "latency", "duration", "seconds", "ms", "memory",
+))  # fmt: skip
+_TELLING = frozenset((
+    "loss", "acc", "accuracy", "f1", "auc", "auroc", "reward", "return", "score", "map", "iou", "dice", "bleu",
+    "rouge", "perplexity", "ppl", "error", "mse", "rmse", "mae", "recall", "precision",
+))  # fmt: skip
+_WORDS = re.compile(r"[^\W\d_]+|\d+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words a name is made of, in lower case: ``valLoss_top5`` is val, loss, top, 5."""
+    return [word.lower() for word in _WORDS.findall(_CAMEL.sub("_", name))]
+
+
+def smaller_is_better(name: str) -> bool:
+    """Return whether a metric of this name is better when smaller: losses, errors, times."""
+    return not _SMALLER_IS_BETTER.isdisjoint(words_of(name))
+
+
+def quantity_of(name: str) -> str:
+    """Return the name without a leading or trailing split: ``train_loss`` and ``loss/val`` are ``loss``."""
+    for separator in ("/", "_", "-", "."):
+        head, _, tail = name.partition(separator)
+        if tail and head.lower() in SPLITS:
+            return tail
+        front, _, last = name.rpartition(separator)
+        if front and last.lower() in SPLITS:
+            return front
+    return name
+
+
+def most_telling_first(names: Iterable[str]) -> list[str]:
+    """Return the names in the order to draw them: losses and scores, then the rest; splits side by side."""
+    return sorted(names, key=_worth)
+
+
+def _worth(name: str) -> tuple[bool, bool, list[tuple[int, int, str]], str]:
+    words = words_of(name)
+    telling = not _TELLING.isdisjoint(words)
+    deep = len(words) > 3  # layers.3.attention.loss says less than loss
+    return not telling, deep, _natural(quantity_of(name)), name
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``layer_9`` before ``layer_10``."""
+    pieces = re.split(r"(\d+)", name.lower())
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces if piece]
+
+
+def file_name(name: str, taken: Iterable[str] = ()) -> str:
+    """Return a name for a file that any file system takes, and that is not one of ``taken``."""
+    plain = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:80].encode("ascii", "ignore").decode() or "metric"
+    known = {other.lower() for other in taken}  # a file system may not tell case apart
+    chosen, number = plain, 2
+    while chosen.lower() in known:
+        chosen, number = f"{plain}-{number}", number + 1
+    return chosen

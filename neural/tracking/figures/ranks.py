@@ -1,0 +1,90 @@
+"""What several ranks of one metric come to: mean, least and greatest at each step, and who stands out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from neural.tracking.figures.reduce import Array, FloatArray
+from neural.tracking.reader.points import Columns
+
+LATE_S = 0.1  # a straggler is later than this
+STANDS_OUT = 2.0  # and this many times as late, or as far from the mean, as the others typically are
+LOOK_STEPS = 5_000
+
+
+class Ranks(NamedTuple):
+    """The number of ranks, the straggler and by how much, and the rank farthest from the mean."""
+
+    number: int
+    slowest: int | None
+    behind: str
+    farthest: int | None
+
+    def told(self) -> str:
+        """Return a few words for the figure."""
+        words = [f"band: {self.number} ranks"]
+        if self.slowest is not None:
+            words.append(f"straggler: rank {self.slowest} ({self.behind})")
+        if self.farthest is not None:
+            words.append(f"farthest from the mean: rank {self.farthest}")
+        return ", ".join(words)
+
+
+def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, FloatArray]:
+    """Return who stands out, and step, mean, least and greatest value at each step, in step order."""
+    order = np.argsort(columns.step, kind="stable")
+    step, value = columns.step[order], columns.value[order]
+    starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])
+    counts = np.diff(np.r_[starts, len(step)])
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = np.add.reduceat(value, starts) / counts
+    low, high = np.fmin.reduceat(value, starts), np.fmax.reduceat(value, starts)
+    return _standing_out(columns, order, starts, mean), step[starts], mean, low, high
+
+
+def _standing_out(columns: Columns, order: Array, starts: Array, mean: FloatArray) -> Ranks:
+    ranks = np.unique(columns.rank)
+    # The last steps are enough to tell who lags, and the table below stays small.
+    first = max(0, len(starts) - LOOK_STEPS)
+    chosen = order[starts[first] :]
+    place = np.searchsorted(starts[first:], np.arange(starts[first], len(order)), side="right") - 1
+    row = np.searchsorted(ranks, columns.rank[chosen])
+    shape = (len(ranks), len(starts) - first)
+    time_s, value = np.full(shape, np.nan), np.full(shape, np.nan)
+    time_s[row, place] = (columns.time_ns[chosen] - columns.time_ns.min()) / 1e9
+    value[row, place] = columns.value[chosen]
+    slowest, behind = _straggler(ranks, columns, time_s)
+    with np.errstate(invalid="ignore", over="ignore"):
+        farthest = _outlier(np.abs(value - mean[first:]))
+    return Ranks(len(ranks), slowest, behind, None if farthest is None else int(ranks[farthest]))
+
+
+def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int | None, str]:
+    """Return the rank whose steps come last and by how much; None where none lags."""
+    reached = np.full(len(ranks), np.iinfo(np.int64).min)
+    np.maximum.at(reached, np.searchsorted(ranks, columns.rank), columns.step)
+    if reached.min() < reached.max():
+        behind = int(reached.max()) - int(reached.min())
+        return int(ranks[reached.argmin()]), f"{behind} steps behind"
+    complete = ~np.isnan(time_s).any(axis=0)
+    if not complete.any():
+        return None, ""
+    late = np.median(time_s[:, complete] - time_s[:, complete].min(axis=0), axis=1)
+    worst = int(late.argmax())
+    others = np.delete(late, worst)
+    if late[worst] < LATE_S or late[worst] < STANDS_OUT * np.median(others):
+        return None, ""
+    return int(ranks[worst]), f"{late[worst]:.2g} s later"
+
+
+def _outlier(distance: FloatArray) -> int | None:
+    """Return the row that is far from the mean where the others are not; None for two, which always are."""
+    known = np.isfinite(distance)
+    far = np.where(known, distance, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    worst = int(far.argmax())
+    others = np.delete(far, worst)
+    if len(far) < 3 or far[worst] <= STANDS_OUT * np.median(others):
+        return None
+    return worst

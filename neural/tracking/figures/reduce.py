@@ -1,0 +1,117 @@
+"""Makes long series short without losing what the eye would see: spikes, gaps, the span of the ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+
+MAX_POINTS = 2000  # a figure is some 2,000 pixels wide
+BAND_POINTS = 500
+LOOK_POINTS = 20_000  # what percentiles and noise are judged by
+SAMPLE_POINTS = 16_384
+_HASH = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: spreads consecutive steps evenly
+
+
+def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatArray]:
+    """Return at most some 2,000 of the points, extremes kept, NaN between points that no line may join.
+
+    Args:
+        x: steps or whatever stands on the axis, one a point.
+        y: values; what is not finite is left out.
+        breaks: positions before which the line is interrupted, beside where ``y`` is not finite.
+
+    Source: Van Der Donckt et al., "MinMaxLTTB" (2023), by way of tsdownsample.
+    """
+    finite = np.isfinite(y)
+    kept = np.arange(len(y)) if finite.all() else np.flatnonzero(finite)
+    holes = _holes(finite, len(y) // MAX_POINTS)
+    if len(kept) > MAX_POINTS:
+        from tsdownsample import MinMaxLTTBDownsampler
+
+        values = np.ascontiguousarray(y[kept])
+        picked = MinMaxLTTBDownsampler().downsample(_within_reach(values), n_out=MAX_POINTS)
+        kept = kept[picked.astype(np.int64)]
+    cuts = np.unique(np.searchsorted(kept, np.concatenate((holes, breaks)).astype(np.int64)))
+    cuts = cuts[(cuts > 0) & (cuts < len(kept))]
+    thin_x, thin_y = x[kept].astype(np.float64), y[kept].astype(np.float64)
+    return np.insert(thin_x, cuts, np.nan), np.insert(thin_y, cuts, np.nan)
+
+
+def enveloped(x: Array, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return at most some 500 stretches with their least ``low`` and greatest ``high``."""
+    if len(x) <= BAND_POINTS:
+        return x.astype(np.float64), low, high
+    starts = np.linspace(0, len(x), BAND_POINTS, endpoint=False).astype(np.int64)
+    ends = np.r_[starts[1:], len(x)]
+    middle = x[(starts + ends - 1) // 2].astype(np.float64)
+    middle[0], middle[-1] = x[0], x[-1]
+    return middle, np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+
+
+def smoothed(y: FloatArray) -> tuple[int, Array, FloatArray] | None:
+    """Return over how many points a noisy series is averaged, places and averages; None for a calm one."""
+    look = y[:: max(1, len(y) // LOOK_POINTS)]
+    look = look[np.isfinite(look)]
+    if len(look) < 300:
+        return None
+    low, high = np.quantile(look, (0.02, 0.98))
+    spread = high / 4 - low / 4  # cannot overflow
+    jitter = np.median(np.abs(np.diff(look / 4)))
+    if not spread > 0 or jitter < 0.005 * spread or np.max(np.abs(look)) > 1e9 * spread:
+        return None
+    window = max(5, len(y) // 60)
+    return window, *_moving_mean(y, window)
+
+
+def sampled(step: Array, y: FloatArray) -> tuple[Array, FloatArray]:
+    """Return at most some 16,000 steps with their values: the same steps for every metric, spread evenly.
+
+    A step is in by its hash, and of a shorter series' steps all those are in that a longer one's has.
+    """
+    share = int(np.ceil(np.log2(max(1.0, len(step) / SAMPLE_POINTS))))
+    if share:
+        inside = step.astype(np.uint64) * _HASH < np.uint64(1 << (64 - share))
+        step, y = step[inside], y[inside]
+    steps, first, counts = np.unique(step, return_index=True, return_counts=True)
+    if len(steps) == len(step):
+        return steps, y[first]
+    order = np.argsort(step, kind="stable")
+    bounds = np.r_[0, np.cumsum(counts)[:-1]]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return steps, np.add.reduceat(y[order], bounds) / counts
+
+
+def _holes(finite: Array, longest_unseen: int) -> Array:
+    """Return where runs of missing values end that are long enough to be seen."""
+    if finite.all():
+        return np.empty(0, np.int64)
+    edges = np.flatnonzero(np.diff(np.r_[True, finite, True]))
+    starts, ends = edges[::2], edges[1::2]
+    found: Array = starts[ends - starts > longest_unseen]
+    return found
+
+
+def _within_reach(values: FloatArray) -> FloatArray:
+    """Return the values scaled so that areas between them do not overflow."""
+    top = max(abs(float(values.min())), abs(float(values.max())))
+    return values if top < 1e100 else values * (1e100 / top)
+
+
+def _moving_mean(y: FloatArray, window: int) -> tuple[Array, FloatArray]:
+    """Return places and the mean of the finite values around each; NaN where there are none."""
+    finite = np.isfinite(y)
+    whole = bool(finite.all())
+    total = np.concatenate(([0.0], np.cumsum(y if whole else np.where(finite, y, 0.0))))
+    places = np.unique(np.linspace(0, len(y) - 1, MAX_POINTS // 2).astype(np.int64))
+    start, end = np.maximum(places - window // 2, 0), np.minimum(places + window // 2 + 1, len(y))
+    number = end - start
+    if not whole:
+        counted = np.concatenate(([0], np.cumsum(finite)))
+        number = counted[end] - counted[start]
+    mean = (total[end] - total[start]) / np.maximum(number, 1)
+    return places, np.where(number > 0, mean, np.nan)
