@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from neural.tracking.agent.identity import RunIdentity
 
 
-def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[str, Any]:
+def info(
+    run: RunIdentity, base_dir: Path, mode: str, opened_ns: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the description of this process's session that HELLO and ``session.json`` carry."""
+    sinks = {"sinks": settings["backend"]} if settings.get("backend") else {}
+    env = {"env": settings["env"]} if settings.get("env") else {}
     return {
         "name": run.name,
         "dir": f"{run.name}_{run.experiment_id}",
@@ -30,6 +35,8 @@ def info(run: RunIdentity, base_dir: Path, mode: str, opened_ns: int) -> dict[st
         "opened_ns": opened_ns,
         "key": run.key,
         "mode": mode,
+        **sinks,
+        **env,
     }
 
 

@@ -314,7 +314,8 @@ class Session:
         self._emitter.emit("open", {**self._open_event, **described})
 
     def _info(self) -> dict[str, Any]:
-        return describe.info(self.run, self.base_dir, self.config.mode, self._opened_ns)
+        settings = self._open_event.get("settings") or {}
+        return describe.info(self.run, self.base_dir, self.config.mode, self._opened_ns, settings)
 
     def _hello(self) -> wire.Hello:
         return describe.hello(self.run, self.id, self._info())

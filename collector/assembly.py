@@ -21,6 +21,7 @@ from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.ledger import Tombstones, remove_run
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
+from neural.tracking.collector.roster import Roster
 from neural.tracking.collector.sessions import Position, Session, Sessions
 from neural.tracking.collector.sockets import Router
 from neural.tracking.collector.supervisor import Supervisor
@@ -57,8 +58,13 @@ class Collector:
             host_went_down=lock.host_went_down(),
         )
         self.intake = Intake(base_dir, self.log, self.sessions, self.tombstones)
+        self.roster = Roster(state)
         self.supervisor = Supervisor(
-            state, self.sessions, locate=self.log.ordinal_of, on_applied=self._on_applied
+            state,
+            self.sessions,
+            specs=self.roster.specs(),
+            locate=self.log.ordinal_of,
+            on_applied=self._on_applied,
         )
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
         self.inbox = Inbox(
@@ -81,6 +87,8 @@ class Collector:
                 "adopt": self._adopt,
                 "sync": self._sync,
                 "delete": self._delete,
+                "sinks": self._sinks,
+                "errand": self._errand,
             },
         )
         self.keeper = Housekeeper(self)
@@ -140,9 +148,20 @@ class Collector:
             raise ValueError("delete wants the run's uid, 16 bytes")
         await asyncio.to_thread(self.tombstones.add, uid)
         self.inbox.refuse_run(uid)
+        self.supervisor.tell({"run_gone": uid.hex()})
         await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
         removed = await asyncio.to_thread(remove_run, self.base_dir, uid)
         return {"removed": removed}
+
+    async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Read the configured sinks again, now."""
+        await asyncio.to_thread(self.roster.read_file)
+        self.supervisor.set_workers(self.roster.specs())
+        return {"trouble": self.roster.trouble}
+
+    async def _errand(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Let a sink look at what it was asked for."""
+        return {"known": self.supervisor.errand(str(asked.get("sink")))}
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         durable = self.log.durable
@@ -165,6 +184,7 @@ class Collector:
             },
             "workers": self.supervisor.status(),
             "quarantined": [run.told() for run in quarantined],
+            "sinks_trouble": self.roster.trouble,
             "disk": {"state": "full" if self.log.trouble else "ok", "error": self.log.trouble},
             "events_total": self.intake.events_total,
             "repeated_total": self.intake.repeated_total,
@@ -186,6 +206,8 @@ class Housekeeper:
     async def start(self) -> None:
         """Tell where the collector is, now that it can be reached."""
         await asyncio.to_thread(self._write_endpoint)
+        for name in await asyncio.to_thread(self._collector.roster.errands):
+            self._collector.supervisor.errand(name)
         self._task = asyncio.create_task(self._look_forever(), name="housekeeper")
 
     async def drain(self, deadline: float) -> int:
@@ -216,6 +238,7 @@ class Housekeeper:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 self._check_place()
+                self._look_at_sinks()
                 self._delete_passed()
                 if any_quarantined(collector.state):
                     collector.barriers.look_again()
@@ -239,6 +262,14 @@ class Housekeeper:
         for path in (state.endpoint_file, state.data_socket, state.control_socket):
             if not path.exists():
                 raise LogFailed(f"{path} is gone")
+
+    def _look_at_sinks(self) -> None:
+        """Follow the configuration and the runs, before the log lets go of what a new sink would want."""
+        collector = self._collector
+        changed, named = collector.roster.read_file(), collector.roster.heard(collector.sessions)
+        if changed or named:
+            collector.supervisor.set_workers(collector.roster.specs())
+        collector.supervisor.review(collector.log.bytes_beyond)
 
     def _delete_passed(self) -> None:
         synced = self._collector.supervisor.synced()

@@ -52,6 +52,7 @@ class Follower:
         self._sessions: dict[bytes, SessionInfo] = {}
         self._ended: set[bytes] = set()  # forgotten with the next segment, whose head leaves them out
         self.damaged_bytes = 0
+        self.skipped = False  # the log did not go on where the position was; whoever asks sets it back
         self.strays: dict[str, tuple[int, int]] = {}  # numbers of sessions whose description is damaged
 
     @property
@@ -101,6 +102,7 @@ class Follower:
 
     def _restart(self) -> None:
         self.close()
+        self.skipped = True
         self._current, self._start = None, None
         self._sessions.clear()
         self._ended.clear()
@@ -122,13 +124,17 @@ class Follower:
                 return True
         if start is not None:
             logger.error("position %s was not in the log; reading it from its beginning", list(start))
+            self.skipped = True
         return any(self._open(item) for item in listing)
 
     def _next(self) -> bool:
         """Open the segment after the current one; return whether there is one."""
         assert self._current is not None
         after = [item for item in self._listing() if item.ordinal > self._current.ordinal]
-        return bool(after) and self._open(after[0])
+        if not after:
+            return False
+        self.skipped = self.skipped or after[0].ordinal != self._current.ordinal + 1
+        return self._open(after[0])
 
     def _open(self, item: SegmentFile) -> bool:
         try:

@@ -52,6 +52,10 @@ class Keeper:
         self.restarts = 0
         self.last_error: str | None = None
         self.retired = False
+        self.errand = False  # asked for something beside the log
+        self.detached = False  # over its budget: the log no longer waits for it
+        self.moved_s = time.monotonic()
+        self.about: dict[str, Any] = {}
         self._master = master
         self._tokens: dict[str, asyncio.Event] = {}
         self._told = START
@@ -100,6 +104,8 @@ class Keeper:
             self.last_error = f"could not be spawned: {error}"
             return None
         self._told = START
+        if self.errand:
+            self.process.send({"errand": True})
         try:
             while not self.retired and self._master.wanted(self) and self.process.alive():
                 self._tell()
@@ -139,11 +145,17 @@ class Keeper:
                 self._master.moved(self)
             if "synced" in line:
                 self.synced = self._master.position(line["synced"])
+                self.moved_s, self.detached = time.monotonic(), False
                 self.wake.set()
         except (ValueError, TypeError, IndexError):
             logger.error("worker %s told a position that is none: %s", self.name, json.dumps(line)[:200])
         if "error" in line:
             self.last_error = str(line["error"])[:1000]
+        if isinstance(line.get("about"), dict):
+            self.about = line["about"]
+            self.last_error = self.about.get("error")
+        if line.get("errand") is False:
+            self.errand = False
         token = line.get("token")
         if isinstance(token, str) and token in self._tokens:
             self._tokens[token].set()
@@ -177,4 +189,6 @@ class Keeper:
             "lag_bytes": max(0, durable.offset - self.applied.offset) if same else None,
             "restarts": self.restarts,
             "last_error": self.last_error,
+            "detached": self.detached,
+            "about": self.about,
         }

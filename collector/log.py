@@ -195,6 +195,12 @@ class Log:
             self.segments[0].path.unlink(missing_ok=True)
             del self.segments[0]
 
+    def bytes_beyond(self, position: Position) -> int:
+        """Return how much of the log lies beyond a position. Blocks briefly."""
+        beyond = [s for s in list(self.segments) if s.ordinal >= position.ordinal]
+        size = sum(s.path.stat().st_size for s in beyond if s.path.exists())
+        return size - (position.offset if beyond and beyond[0].ordinal == position.ordinal else 0)
+
     def stored_bytes(self) -> int:
         """Return how much disk the log takes. Blocks briefly."""
         return sum(s.path.stat().st_size for s in list(self.segments) if s.path.exists())

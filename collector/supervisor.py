@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from neural.tracking import segment
 from neural.tracking.collector.keeper import Keeper
+from neural.tracking.collector.roster import named_sinks
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.workers import STORE, WorkerSpec, builtin_specs
 from neural.tracking.files import read_json
@@ -70,12 +72,12 @@ class Supervisor:
     def set_workers(self, specs: Iterable[WorkerSpec]) -> None:
         """Keep exactly these workers from now on.
 
-        A new one begins at its cursor, one that is not named leaves, and one whose interpreter changed is
+        A new one begins at its cursor, one that is not named leaves, and one whose version changed is
         started anew.
         """
         wanted = {spec.name: spec for spec in specs}
         for name, keeper in list(self._keepers.items()):
-            if name not in wanted or wanted[name].python != keeper.spec.python:
+            if name not in wanted or wanted[name].version != keeper.spec.version:
                 keeper.retire()
                 del self._keepers[name]
         for name, spec in wanted.items():
@@ -133,7 +135,46 @@ class Supervisor:
 
     def synced(self) -> Position:
         """Return what every cursor that the log waits for has durably passed."""
-        return min((k.synced for k in self._keepers.values() if k.spec.holds_log), default=START)
+        waited_for = (k.synced for k in self._keepers.values() if self._holds(k))
+        return min(waited_for, default=START)
+
+    def _holds(self, keeper: Keeper) -> bool:
+        return keeper.spec.holds_log and not keeper.detached and self._concerned(keeper)
+
+    def _concerned(self, keeper: Keeper) -> bool:
+        """Return whether the log can hold anything for the worker."""
+        if not keeper.spec.named_only:
+            return True
+        return any(keeper.name in named_sinks(session) for session in self._sessions)
+
+    def review(self, beyond_bytes: Callable[[Position], int]) -> None:
+        """Let go of workers that are over a budget: of the log that waits for them, or of memory."""
+        for keeper in self._keepers.values():
+            spec, now = keeper.spec, time.monotonic()
+            if not self._concerned(keeper) or keeper.synced >= self.durable:
+                keeper.moved_s = now
+            if spec.holds_log and not keeper.detached:
+                waiting, stuck_s = beyond_bytes(keeper.synced), now - keeper.moved_s
+                if waiting > spec.budget_bytes or stuck_s > spec.budget_s:
+                    keeper.detached = True
+                    logger.error(
+                        "sink %s is detached: %d bytes of log wait for it, it stood still for %.0f s; "
+                        "it will read run folders",
+                        keeper.name, waiting, stuck_s,
+                    )  # fmt: skip
+            if keeper.process is not None and spec.memory_bytes < math.inf:
+                keeper.process.kill_over(spec.memory_bytes)
+
+    def errand(self, name: str) -> bool:
+        """Tell a worker that it was asked for something; return whether there is such a worker."""
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            return False
+        keeper.errand = True
+        if keeper.process is not None:
+            keeper.process.send({"errand": True, "sync": "errand"})
+        keeper.wake.set()
+        return True
 
     def undelivered(self) -> bool:
         """Return whether a worker that the log waits for has not durably applied all of it."""
@@ -146,10 +187,10 @@ class Supervisor:
             return True  # not running: it has nothing open
         return await keeper.settle(line, timeout_s)
 
-    def tell(self, line: dict[str, Any], name: str | None = None) -> None:
-        """Send a line to the running worker of this name, or to all."""
+    def tell(self, line: dict[str, Any]) -> None:
+        """Send a line to every running worker."""
         for keeper in self._keepers.values():
-            if name in (None, keeper.name) and keeper.process is not None:
+            if keeper.process is not None:
                 keeper.process.send(line)
 
     def status(self) -> list[dict[str, Any]]:
@@ -177,7 +218,8 @@ class Supervisor:
 
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
-        busy = keeper.synced < self.durable or (keeper.spec.stays and self._sessions.any_live())
+        behind = keeper.synced < self.durable and self._concerned(keeper)
+        busy = behind or keeper.errand or (keeper.spec.stays and self._sessions.any_live())
         # A run in quarantine comes out of it only where someone tries.
         if busy or (keeper.name == STORE and any_quarantined(self._state)):
             keeper.busy_s = time.monotonic()

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
 from neural.tracking.collector.workers import STORE, make_applier
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 NICENESS = 5  # the training and the acknowledgement go first where all cores are taken
 FLUSH_AFTER_S = 1.0
 FLUSH_AFTER_BYTES = 16 << 20
+TICK_S = 1.0
 IDLE_FLUSH_S = 5.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
@@ -47,9 +48,12 @@ LONGEST_STORE_RETRY_S = 5.0  # the disk has room again from one moment to the ne
 class Commands:
     """What the supervisor says, read without blocking for longer than asked."""
 
-    def __init__(self, fd: int, run_gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, fd: int, run_gone: Callable[[str], None], told: Callable[[dict[str, Any]], None]
+    ) -> None:
         self._fd = fd
         self._run_gone = run_gone
+        self._told = told
         self._pending = b""
         self.durable: Position | None = None
         self.tokens: list[Any] = []
@@ -83,6 +87,7 @@ class Commands:
             self.tokens.append(said["sync"])
         if isinstance(said.get("run_gone"), str):
             self._run_gone(said["run_gone"])
+        self._told(said)
 
 
 class Worker:
@@ -96,7 +101,7 @@ class Worker:
         self._follower = Follower(state.log, read_cursor(self._cursor_file))
         self._synced = self._follower.position
         self._unsynced_bytes = 0
-        self._flushed_at = time.monotonic()
+        self._flushed_at = self._ticked_at = time.monotonic()
 
     def run(self) -> None:
         """Work until the supervisor closes the pipe."""
@@ -114,8 +119,24 @@ class Worker:
         self._flush()
 
     def _idle_s(self) -> float:
-        due = FLUSH_AFTER_S if self._dirty() else IDLE_FLUSH_S
-        return max(0.0, self._flushed_at + due - time.monotonic())
+        """Return for how long there is nothing to do unless something comes."""
+        patient = isinstance(self._applier, Patient)
+        due = self._applier.flush_every_s if isinstance(self._applier, Patient) else FLUSH_AFTER_S
+        next_s = self._flushed_at + (due if self._dirty() else max(due, IDLE_FLUSH_S))
+        if patient and self._dirty():
+            next_s = min(next_s, self._ticked_at + TICK_S)
+        return max(0.0, next_s - time.monotonic())
+
+    def _tick(self) -> None:
+        """Let an applier that is flushed seldom do what need not wait for it."""
+        if isinstance(self._applier, Patient) and time.monotonic() - self._ticked_at >= TICK_S:
+            self._insist(self._applier.tick)
+            self._ticked_at = time.monotonic()
+
+    def _flush_due(self) -> bool:
+        due = self._applier.flush_every_s if isinstance(self._applier, Patient) else FLUSH_AFTER_S
+        waited_s = time.monotonic() - self._flushed_at
+        return waited_s >= (due if self._dirty() else max(due, IDLE_FLUSH_S))
 
     def _dirty(self) -> bool:
         return self._follower.position != self._synced
@@ -126,6 +147,9 @@ class Worker:
         if self._commands.durable is not None:
             before = self._follower.position
             items = self._follower.read(self._commands.durable)
+            if self._follower.skipped and isinstance(self._applier, Talks):
+                self._applier.skipped()
+                self._follower.skipped = False
             after = self._follower.position
             moved = after != before
             if items:
@@ -134,7 +158,8 @@ class Worker:
                 self._unsynced_bytes += after.offset - (before.offset if before and items else 0)
                 say({"applied": list(after)})
         tokens = [] if moved else self._commands.tokens
-        if tokens or self._idle_s() == 0.0 or self._unsynced_bytes >= FLUSH_AFTER_BYTES:
+        self._tick()
+        if tokens or self._flush_due() or self._unsynced_bytes >= FLUSH_AFTER_BYTES:
             self._flush()
             for token in tokens:
                 say({"token": token})
@@ -187,6 +212,29 @@ class Worker:
                 raise SystemExit(3)
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """An applier whose flush is dear: called every so often, with a tick in between."""
+
+    @property
+    def flush_every_s(self) -> float:
+        """How long what was applied may wait to be made durable."""
+
+    def tick(self) -> None:
+        """Do what need not wait for the flush. Raises RetryLater."""
+
+
+@runtime_checkable
+class Talks(Protocol):
+    """An applier that tells the supervisor more than positions, and wants to know of holes in the log."""
+
+    def connected(self, say: Callable[[dict[str, Any]], None]) -> None:
+        """Take the way to tell the supervisor."""
+
+    def skipped(self) -> None:
+        """The log does not go on where the cursor was."""
+
+
 def say(line: dict[str, Any]) -> None:
     """Tell the supervisor; when it is gone, so is the reason to work."""
     try:
@@ -234,7 +282,10 @@ def main(arguments: list[str] | None = None) -> int:
     lock = hold_lock(state.cursors / f"{given.name}.lock")
     applier = make_applier(given.name, state)
     gone = getattr(applier, "run_gone", lambda uid: None)
-    commands = Commands(0, gone)
+    told = getattr(applier, "told", lambda line: None)
+    if isinstance(applier, Talks):
+        applier.connected(say)
+    commands = Commands(0, gone, told)
     try:
         worker = Worker(applier, state, commands)
         worker._insist(applier.open)

@@ -6,10 +6,12 @@ the worker's process, so heavy imports belong inside), and how the supervisor is
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from neural.tracking.sinkconfig import default_sink, sink_configs
 from neural.tracking.sinks.base import Applier
 from neural.tracking.state import State
 
@@ -19,14 +21,21 @@ STORE = "store"
 class WorkerSpec(NamedTuple):
     """How the supervisor treats one worker.
 
-    ``holds_log``: log segments stay until its cursor passed them. ``stays``: it is kept while a session
-    is live, also when it has nothing to do; others leave when idle and are spawned again when needed.
+    ``holds_log``: log segments stay until its cursor passed them, unless that takes more than
+    ``budget_bytes`` or ``budget_s``. ``stays``: it is kept while a session is live, also when it has
+    nothing to do; others leave when idle and are spawned again when needed. ``named_only``: only
+    sessions that name it concern it. ``version``: where it changes, the worker is started anew.
     """
 
     name: str
     holds_log: bool
     stays: bool = False
     python: str = sys.executable
+    named_only: bool = False
+    budget_bytes: float = math.inf
+    budget_s: float = math.inf
+    memory_bytes: float = math.inf
+    version: str = ""
 
 
 class Builtin(NamedTuple):
@@ -61,4 +70,9 @@ def make_applier(name: str, state: State) -> Applier:
     """
     if name in BUILTIN:
         return BUILTIN[name].make(state)
-    raise ValueError(f"there is no worker named {name!r}")
+    config = sink_configs(state.base_dir).get(name) or default_sink(name)
+    if config is None:
+        raise ValueError(f"there is no worker named {name!r}")
+    from neural.tracking.collector.delivery import SinkApplier
+
+    return SinkApplier(config, state)

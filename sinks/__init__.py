@@ -1,5 +1,20 @@
-"""Where a worker delivers to: the contract every sink keeps."""
+"""Where workers deliver to: the contract every sink keeps, the sinks themselves, and their registry."""
 
 from neural.tracking.sinks.base import Applier, EventBatch, Item, SessionInfo, SessionMark, SessionNote
+from neural.tracking.sinks.sink import Option, RefusedForGood, RetryLater, RunEvent, RunInfo, Sink, SinkPlace
 
-__all__ = ["Applier", "EventBatch", "Item", "SessionInfo", "SessionMark", "SessionNote"]
+__all__ = [
+    "Applier",
+    "EventBatch",
+    "Item",
+    "Option",
+    "RefusedForGood",
+    "RetryLater",
+    "RunEvent",
+    "RunInfo",
+    "SessionInfo",
+    "SessionMark",
+    "SessionNote",
+    "Sink",
+    "SinkPlace",
+]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import ConfigError
 from neural.tracking.names import check_tag
+from neural.tracking.sinkconfig import backend_environment, check_backends
 
-BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")
 MAX_NOTES_BYTES = 64 << 10
 MAX_TAGS = 256
 
 
 def run_settings(
-    auto_visualize: bool, visualize_every: int | None, backend: str | Iterable[str] | None
+    auto_visualize: bool, visualize_every: int | None, backend: str | Iterable[str] | None, base_dir: Path
 ) -> dict[str, Any]:
     """Return the settings as the open event keeps them.
 
@@ -32,27 +33,9 @@ def run_settings(
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,
-        "backend": check_backends(backend),
+        "backend": check_backends(backend, base_dir),
+        "env": backend_environment(),
     }
-
-
-def check_backends(backend: str | Iterable[str] | None) -> list[str]:
-    """Return the names of backends, each once, in the order given; raises as :func:`run_settings`."""
-    if backend is None:
-        return []
-    if not isinstance(backend, Iterable):
-        raise TypeError(f"backend must be a name or a list of names, not {backend!r}")
-    names = [backend] if isinstance(backend, str) else list(backend)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"backend must be a name or a list of names, not {name!r}")
-        if name not in BACKENDS:
-            import difflib
-
-            near = difflib.get_close_matches(name.lower(), BACKENDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown backend {name!r}, known are {', '.join(BACKENDS)}{hint}")
-    return list(dict.fromkeys(names))
 
 
 def check_tags(tags: str | Iterable[str]) -> list[str]:

@@ -52,7 +52,9 @@ class ExperimentTracker(ReadsBack, DrawsPictures):
             experiment_name: at most 200 bytes, what a folder may be called; default ``experiment``.
             base_dir: holds the runs; default ``NTRACK_DIR``, else ``neural_experiments``.
             auto_visualize: whether plots are drawn while the run goes on, and at its end.
-            backend: name or names of backends the run is also delivered to.
+            backend: name or names of the sinks the run is also delivered to: ``mlflow``, ``wandb``,
+                ``tensorboard``, ``jsonl``, or one configured with ``ntrack sinks add``; default
+                ``NTRACK_SINKS``.
             visualize_every: log calls between two drawings, default 10; however many there are,
                 they are at least 30 s apart.
             tags: short labels to find the run by.
@@ -70,7 +72,7 @@ class ExperimentTracker(ReadsBack, DrawsPictures):
         """
         name = check_run_name(DEFAULT_NAME if experiment_name is None else experiment_name)
         base = resolve_base_dir(base_dir)
-        settings = run_settings(auto_visualize, visualize_every, backend)
+        settings = run_settings(auto_visualize, visualize_every, backend, base)
         labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
         config = agent_config(base, mode=mode, when_full=when_full)
 

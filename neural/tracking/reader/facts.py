@@ -114,7 +114,7 @@ def read_facts(folder: Path) -> RunFacts:
             first, last = line["gap"]
             facts.gaps.setdefault(line["session"], []).append((first, last, line["reason"]))
         elif "note" in line:
-            _fold_note(session, line)
+            fold_note(session, line)
         elif "info" in line:
             facts.uid = facts.uid or line["uid"]
             facts.name = facts.name or line["info"].get("name")
@@ -154,7 +154,8 @@ def _describe(session: SessionFacts, told: dict[str, Any], opened_ns: Any) -> No
         session.opened_ns = opened_ns
 
 
-def _fold_note(session: SessionFacts, line: dict[str, Any]) -> None:
+def fold_note(session: SessionFacts, line: dict[str, Any]) -> None:
+    """Learn from a note's line how the session ended."""
     data = line["data"]
     if line["note"] == "died" and session.status is None:
         session.status, session.ended_ns, session.error = "failed", line["time_ns"], _death(data)

@@ -1,44 +1,48 @@
 """Settings of later parts are checked when the run is opened, not when they first matter."""
 
+from pathlib import Path
+
 import pytest
 
 from neural.tracking.config import agent_config
 from neural.tracking.errors import ConfigError, InvalidNameError
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 
+HERE = Path("no such folder")
+
 
 def test_backend_may_be_one_name_or_several():
-    assert run_settings(True, None, "mlflow")["backend"] == ["mlflow"]
-    assert run_settings(True, None, ["wandb", "mlflow", "wandb"])["backend"] == ["wandb", "mlflow"]
-    assert run_settings(True, None, None)["backend"] == []
+    assert run_settings(True, None, "mlflow", HERE)["backend"] == ["mlflow"]
+    assert run_settings(True, None, ["wandb", "mlflow", "wandb"], HERE)["backend"] == ["wandb", "mlflow"]
+    assert run_settings(True, None, None, HERE)["backend"] == []
 
 
 def test_unknown_backend_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"unknown backend 'Tensorbord'.*did you mean 'tensorboard'"):
-        run_settings(True, None, "Tensorbord")
+        run_settings(True, None, "Tensorbord", HERE)
 
 
 @pytest.mark.parametrize("backend", [3, [None], [["mlflow"]]])
 def test_backend_that_is_no_name_is_refused(backend):
     with pytest.raises(TypeError):
-        run_settings(True, None, backend)
+        run_settings(True, None, backend, HERE)
 
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_fewer_than_one_step_between_pictures_is_refused(every):
     with pytest.raises(ConfigError, match="at least 1 step"):
-        run_settings(True, every, None)
+        run_settings(True, every, None, HERE)
 
 
 @pytest.mark.parametrize("every", ["10", 2.5, True])
 def test_steps_between_pictures_must_be_a_number(every):
     with pytest.raises(TypeError):
-        run_settings(True, every, None)
+        run_settings(True, every, None, HERE)
 
 
 def test_auto_visualize_must_be_a_bool():
     with pytest.raises(TypeError, match="auto_visualize"):
-        run_settings("yes", None, None)
+        run_settings("yes", None, None, HERE)
 
 
 def test_tags_are_kept_once_in_order():
@@ -66,7 +70,7 @@ def test_message_names_the_argument_that_is_wrong():
     with pytest.raises(TypeError, match="group must be text, not int"):
         check_group(3)
     with pytest.raises(TypeError, match="backend must be a name or a list of names, not 3"):
-        run_settings(True, None, 3)
+        run_settings(True, None, 3, HERE)
 
 
 def test_unknown_mode_in_the_environment_is_refused_under_the_name_of_its_variable(tmp_path):

@@ -1,0 +1,382 @@
+"""From the log to a sink: which runs are its, every event once and in order, and where it stands.
+
+Order and completeness come from the numbers, not from positions: a session's next event is the one
+after the last that was taken. What the log no longer has between the two (the sink is new, was
+detached, or the log began anew) is read from the run's folder first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neural.tracking.collector.delivery import letters
+from neural.tracking.collector.delivery.border import Border, NotInstalled
+from neural.tracking.collector.delivery.runs import OpenRun, Runs
+from neural.tracking.collector.delivery.trying import Suspect, Trying
+from neural.tracking.delivered import SinkFolder
+from neural.tracking.errors import FormatError, RefusedForGood, RetryLater
+from neural.tracking.files import write_json
+from neural.tracking.reader.emitted import Emitted, emitted, vouched
+from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.sinkconfig import SinkConfig
+from neural.tracking.sinks.base import EventBatch, Item, SessionNote
+from neural.tracking.sinks.sink import RunEvent, SinkPlace
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[dict[str, Any]], None]
+FOLDER_BATCH = 1000
+
+
+class _Upto(NamedTuple):
+    """Stands among the pending events where everything of the session up to ``last`` was taken."""
+
+    run: OpenRun
+    session: str
+    last: int
+
+
+class SinkApplier:
+    """Applies the log to one sink."""
+
+    def __init__(self, config: SinkConfig, state: State) -> None:
+        self.name = config.name
+        self._config = config
+        self._state = state
+        self._folder = SinkFolder(state, config.name)
+        self._trying = Trying(self._folder.trying)
+        self._runs = Runs(config, state, self._folder)
+        self._border: Border | None = None
+        self._pending: deque[tuple[OpenRun, RunEvent] | _Upto] = deque()
+        self._refused: set[tuple[str, int]] = set()  # of a refused batch: each goes on its own
+        self._errand = False
+        self._sweep = False
+        self._say: Say = lambda line: None
+        self._about: dict[str, Any] = {}
+        self._delivered_total = 0
+        self._settled_s = time.monotonic()
+
+    @property
+    def flush_every_s(self) -> float:
+        """How long the sink wants to be written to before it has to make that durable."""
+        return 1.0 if self._border is None else self._border.flush_every_s
+
+    def connected(self, say: Say) -> None:
+        """Take the way to tell the supervisor."""
+        self._say = say
+
+    def told(self, line: Mapping[str, Any]) -> None:
+        """Hear the supervisor: an errand is to deliver a run from its folder."""
+        self._errand = self._errand or bool(line.get("errand"))
+
+    def skipped(self) -> None:
+        """The log does not go on where the cursor was: whole runs may have been missed."""
+        self._sweep = True
+
+    def run_gone(self, uid: str) -> None:
+        """Forget a run that was deleted."""
+        self._runs.forget(uid)
+        self._pending = deque(e for e in self._pending if e[0].info.uid != uid)
+
+    def open(self) -> None:
+        """Learn where the predecessor was; the backend is opened at the first event for it."""
+        try:
+            self._folder.make()
+            self._trying.open()
+            place = SinkPlace(self.name, self._state.base_dir, self._state.collector_id())
+        except OSError as error:
+            raise RetryLater(f"cannot use {self._folder.root}: {error}") from error
+        self._border = Border(self._config, place, self._trying)
+        self._sweep = self._runs.is_new() or (self._folder.root / "sweep").exists()
+        self._errand = True
+
+    def write(self, batch: Sequence[Item]) -> None:
+        """Take the items, deliver full batches; the rest waits for company until the flush."""
+        with self._telling():
+            for item in batch:
+                self._take(item)
+            self._drain(self._batch_events())
+
+    def tick(self) -> None:
+        """Deliver what waited for company: about a second after it came."""
+        with self._telling():
+            if self._errand or self._sweep:
+                self._do_errands()
+            self._drain(0)
+
+    def flush(self) -> None:
+        """Deliver all that was taken and make it durable, then remember how far each run came."""
+        with self._telling():
+            if self._errand or self._sweep:
+                self._do_errands()
+            self._drain(0)
+            self._settle()
+
+    def close(self) -> None:
+        """Let go of the sink."""
+        if self._border is not None:
+            self._border.close()
+        self._trying.close()
+
+    # Taking
+
+    def _take(self, item: Item) -> None:
+        run = self._runs.of_session(item.session)
+        if run is None:
+            return
+        session = item.session.session.hex()
+        if isinstance(item, EventBatch):
+            taken = run.taken(session)
+            if item.last <= taken:
+                return
+            if item.first > taken + 1:
+                self._fill(run, {session: item.first - 1})
+            for event in _events(item, max(taken, run.taken(session))):
+                self._append(run, session, event)
+            run.took(session, item.last)
+            self._pending.append(_Upto(run, session, item.last))
+        elif isinstance(item, SessionNote):
+            run.heard(session, item.note)
+            self._append_status(run)
+
+    def _append(self, run: OpenRun, session: str, event: Emitted) -> None:
+        rank = run.rank(session)
+        made = RunEvent(run.info, session, rank, event.seq, event.time_ns, event.step, event.kind, event.data)
+        self._pending.append((run, made))
+        run.took(session, event.seq)
+        if run.fold(session, event):
+            self._append_status(run)
+
+    def _append_status(self, run: OpenRun) -> None:
+        """Let the run's status follow where it changed."""
+        told = run.changed_status()
+        if told is not None:
+            time_ns = told.pop("ended_ns") or time.time_ns()
+            self._pending.append((run, RunEvent(run.info, "", 0, 0, time_ns, None, "status", told)))
+
+    def _fill(self, run: OpenRun, upto: Mapping[str, int]) -> None:
+        """Take events from the run's folder, up to these numbers or to what is durable there."""
+        folder = run.info.folder
+        if not folder.is_dir():
+            return
+        try:
+            there = vouched(folder)
+            goal = {session: min(last, there.get(session, 0)) for session, last in upto.items()}
+            after = {session: run.taken(session) for session in goal}
+            for event in emitted(folder, after, goal):
+                self._append(run, event.session, event)
+                if len(self._pending) >= FOLDER_BATCH:
+                    self._drain(self._batch_events())
+            for session, last in goal.items():
+                if last > run.taken(session):
+                    run.took(session, last)
+                self._pending.append(_Upto(run, session, run.taken(session)))
+        except OSError as error:
+            raise RetryLater(f"cannot read {folder}: {error}") from error
+
+    # Errands: runs from their folders, dead letters once more
+
+    def _do_errands(self) -> None:
+        if self._sweep:
+            for found in list_runs(self._state.base_dir):
+                if self._runs.concerns(found):
+                    self._folder.ask(found.uid.hex(), found.folder)
+            (self._folder.root / "sweep").unlink(missing_ok=True)
+            self._sweep = False
+        for file, uid, folder in self._folder.asked():
+            self._deliver_folder(uid, folder)
+            file.unlink(missing_ok=True)
+        for path in sorted(self._folder.root.glob("retry-*.jsonl")):
+            for letter in letters.read(path):
+                run = self._runs.of_letter(letter)
+                self._refused.add((letter["session"], letter["seq"]))
+                self._pending.append((run, _letter_event(run, letter)))
+            self._drain(0)
+            self._settle()
+            path.unlink(missing_ok=True)
+        self._errand = False
+        self._say({"errand": False})
+
+    def _deliver_folder(self, uid: str, folder: Path) -> None:
+        """Deliver what a run folder holds beyond what was delivered of it."""
+        found = Run(folder)
+        if not folder.is_dir() or found.uid.hex() != uid:
+            logger.error("run %s is not in %s any more", uid[:8], folder)
+            return
+        run = self._runs.of_folder(found)
+        sessions = vouched(folder) or {name: found.last_seq(name) for name in found.facts.sessions}
+        for name, facts in found.facts.sessions.items():
+            run.describe(name, facts)
+        self._fill(run, sessions)
+        for name, facts in found.facts.sessions.items():
+            run.settle_facts(name, facts)
+        self._append_status(run)
+        self._drain(0)
+        self._settle()
+
+    # Delivering
+
+    def _batch_events(self) -> int:
+        return self._border.batch_events if self._border is not None and self._pending else 1
+
+    def _drain(self, least: int) -> None:
+        """Deliver from the front while at least ``least`` are pending; what is delivered is gone from there."""
+        assert self._border is not None
+        while self._pending and len(self._pending) >= least:
+            first = self._pending[0]
+            if isinstance(first, _Upto):
+                self._pending.popleft()
+                first.run.delivered(first.session, first.last)
+            elif self._trying.is_suspect(first[1].session, first[1].seq):
+                self._deliver_suspect(*first)
+            else:
+                self._deliver_group(self._group(self._border.batch_events))
+                if time.monotonic() - self._settled_s > self.flush_every_s:
+                    self._settle()
+
+    def _group(self, limit: int) -> list[RunEvent]:
+        """Return the next events that may be delivered together."""
+        group: list[RunEvent] = []
+        for entry in self._pending:
+            if isinstance(entry, _Upto):
+                continue
+            event = entry[1]
+            alone = (event.session, event.seq) in self._refused
+            if self._trying.is_suspect(event.session, event.seq) or (group and alone):
+                break
+            group.append(event)
+            if alone or len(group) >= limit:
+                break
+        return group
+
+    def _deliver_group(self, group: list[RunEvent]) -> None:
+        assert self._border is not None
+        self._trying.begin(_spans(group))
+        try:
+            self._border.write(group)
+        except RefusedForGood as error:
+            if len(group) > 1:
+                logger.warning("%s refused %d events; each is tried on its own", self.name, len(group))
+                self._refused |= {(event.session, event.seq) for event in group}
+                return
+            self._set_aside(group[0], str(error))
+        self._done(len(group))
+
+    def _deliver_suspect(self, run: OpenRun, event: RunEvent) -> None:
+        """Deliver one event of a batch that was fatal, on its own and to the end."""
+        assert self._border is not None
+        suspect = Suspect(event.session, event.seq)
+        if self._trying.is_fatal(suspect):
+            self._set_aside(event, self._trying.last_error)
+        else:
+            self._trying.begin_single(suspect)
+            try:
+                self._border.write([event])
+                self._border.flush()
+            except RefusedForGood as error:
+                self._set_aside(event, str(error))
+        self._trying.passed(suspect)
+        self._done(1)
+        self._settle()
+
+    def _set_aside(self, event: RunEvent, error: str) -> None:
+        logger.error(
+            "%s: event %d of run %s was set aside: %s", self.name, event.seq, event.run.id, error[-500:]
+        )
+        try:
+            letters.append(self._folder.dead_letters, event, error)
+        except OSError as problem:
+            raise RetryLater(f"cannot write {self._folder.dead_letters}: {problem}") from problem
+
+    def _done(self, count: int) -> None:
+        """Drop so many delivered events from the front, with the marks between them."""
+        while count or (self._pending and isinstance(self._pending[0], _Upto)):
+            entry = self._pending.popleft()
+            if isinstance(entry, _Upto):
+                entry.run.delivered(entry.session, entry.last)
+                continue
+            count -= 1
+            run, event = entry
+            run.delivered(event.session, event.seq, event)
+            self._refused.discard((event.session, event.seq))
+            self._delivered_total += 1
+
+    def _settle(self) -> None:
+        """Make durable what was delivered, then how far that is."""
+        assert self._border is not None
+        if self._runs.dirty():
+            self._border.flush()
+            try:
+                self._runs.save()
+            except OSError as error:
+                raise RetryLater(f"cannot write to {self._folder.runs}: {error}") from error
+        self._trying.flushed()
+        self._settled_s = time.monotonic()
+
+    # Telling
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell how it went, where that changed."""
+        try:
+            yield
+        except RetryLater as error:
+            state = "not installed" if isinstance(error, NotInstalled) else "retrying"
+            first = next((e[1] for e in self._pending if not isinstance(e, _Upto)), None)
+            self._tell(state, str(error), first.time_ns if first is not None else None)
+            raise
+        self._tell("ok", None, None)
+
+    def _tell(self, state: str, error: str | None, since_ns: int | None) -> None:
+        about = {"state": state, "error": error, "since_ns": since_ns}
+        self._say({"about": {**about, "delivered_total": self._delivered_total}})
+        if about != self._about:
+            self._about = about
+            with contextlib.suppress(OSError):
+                write_json(self._folder.about, about, durable=False, mode=0o600)
+
+
+def _events(batch: EventBatch, after: int) -> Iterator[Emitted]:
+    """Yield the batch's events numbered above ``after``, in order; of one that is damaged, what decodes."""
+    session = batch.session.session.hex()
+    try:
+        found = list(_decoded(session, batch))
+    except FormatError:
+        found = []
+        for single in batch.singly():
+            with contextlib.suppress(FormatError):
+                found += _decoded(session, single)
+    yield from (event for event in sorted(found, key=lambda e: e.seq) if event.seq > after)
+
+
+def _decoded(session: str, batch: EventBatch) -> Iterator[Emitted]:
+    decoded = batch.decode()
+    for block in decoded.blocks:
+        columns = zip(
+            block.seq.tolist(), block.time_ns.tolist(), block.step.tolist(), block.values.tolist(), strict=True
+        )
+        for seq, time_ns, step, values in columns:
+            data = dict(zip(block.names, values, strict=True))
+            yield Emitted(session, seq, time_ns, None if step == -(2**63) else step, "metrics", data)
+    for event in decoded.events:
+        yield Emitted(session, event.seq, event.time_ns, event.step, event.kind, event.data)
+
+
+def _spans(events: Sequence[RunEvent]) -> dict[str, tuple[int, int]]:
+    spans: dict[str, tuple[int, int]] = {}
+    for event in events:
+        first, last = spans.get(event.session, (event.seq, event.seq))
+        spans[event.session] = (min(first, event.seq), max(last, event.seq))
+    return spans
+
+
+def _letter_event(run: OpenRun, letter: Mapping[str, Any]) -> RunEvent:
+    place = (letter["session"], letter["rank"], letter["seq"], letter["time_ns"], letter["step"])
+    return RunEvent(run.info, *place, letter["kind"], letter["data"])

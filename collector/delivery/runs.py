@@ -1,0 +1,199 @@
+"""The runs that are a sink's: which those are, how far each was taken and delivered, what is kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.delivered import Share, SinkFolder
+from neural.tracking.errors import InvalidNameError
+from neural.tracking.files import inside
+from neural.tracking.opening import folder_name
+from neural.tracking.reader.emitted import Emitted
+from neural.tracking.reader.facts import SessionFacts, fold_note
+from neural.tracking.reader.run import Run
+from neural.tracking.sinkconfig import SinkConfig
+from neural.tracking.sinks.base import SessionInfo
+from neural.tracking.sinks.sink import RunEvent, RunInfo
+from neural.tracking.state import State
+
+_FACTS = ("rank", "attempt", "role", "opened_ns")
+
+
+class OpenRun:
+    """One run: its share as it was saved, and how far beyond that it was taken."""
+
+    def __init__(self, info: RunInfo, share: Share) -> None:
+        self.info = info
+        self.share = share
+        self.dirty = False
+        self._taken: dict[str, int] = {}
+        self._told = (share.status, share.ended)
+
+    def taken(self, session: str) -> int:
+        """Return up to which number the session was taken, delivered or not yet."""
+        return max(self._taken.get(session, 0), self.share.last(session))
+
+    def took(self, session: str, last: int) -> None:
+        """Remember that everything up to ``last`` was taken."""
+        self._taken[session] = max(last, self.taken(session))
+
+    def delivered(self, session: str, last: int, event: RunEvent | None = None) -> None:
+        """Remember that everything up to ``last`` is with the sink, or set aside."""
+        self.dirty = True
+        if event is not None:
+            self.share.events_total += 1
+            if event.kind == "status":
+                self.share.status, self.share.ended = event.data["status"], event.data["ended"]
+                return
+        share = self.share.share_of(session)
+        share.last = max(share.last, last)
+
+    def rank(self, session: str) -> int:
+        return self.share.share_of(session).facts.rank
+
+    def describe(self, session: str, told: SessionFacts | Mapping[str, Any]) -> None:
+        """Learn which rank and attempt a session is."""
+        facts = self.share.share_of(session).facts
+        for name in _FACTS:
+            value = told.get(name) if isinstance(told, Mapping) else getattr(told, name)
+            if isinstance(value, type(getattr(facts, name))):
+                setattr(facts, name, value)
+
+    def settle_facts(self, session: str, told: SessionFacts) -> None:
+        """Learn how a session ended, from its run's folder."""
+        facts = self.share.share_of(session).facts
+        facts.status, facts.error, facts.ended_ns = told.status, told.error, told.ended_ns
+
+    def fold(self, session: str, event: Emitted) -> bool:
+        """Learn from an event what bears on the run's status; return whether it did."""
+        facts = self.share.share_of(session).facts
+        if event.kind == "open":
+            self.describe(session, {**event.data, "opened_ns": event.data.get("started_ns")})
+            facts.status = facts.error = facts.ended_ns = None
+            return True
+        if event.kind == "end":
+            facts.status = str(event.data.get("status") or "completed")
+            facts.error, facts.ended_ns = event.data.get("error"), event.time_ns
+            return True
+        return False
+
+    def heard(self, session: str, note: Mapping[str, Any]) -> None:
+        """Learn from a note of the collector: a death."""
+        facts = self.share.share_of(session).facts
+        data = {key: value for key, value in note.items() if key not in ("kind", "key", "time_ns")}
+        fold_note(facts, {"note": note["kind"], "time_ns": int(note.get("time_ns", 0)), "data": data})
+
+    def changed_status(self) -> dict[str, Any] | None:
+        """Return the run's status where it is another than was last told."""
+        status, error, ended_ns, ended = self.share.decided()
+        if (status, ended) == self._told:
+            return None
+        self._told = (status, ended)
+        return {"status": status, "error": error, "ended": ended, "ended_ns": ended_ns}
+
+
+class Runs:
+    """All runs of one sink that are open in its worker."""
+
+    def __init__(self, config: SinkConfig, state: State, folder: SinkFolder) -> None:
+        self._config = config
+        self._state = state
+        self._folder = folder
+        self._open: dict[str, OpenRun | None] = {}
+
+    def of_session(self, session: SessionInfo) -> OpenRun | None:
+        """Return the session's run, None where it is not this sink's."""
+        uid = session.uid.hex()
+        if uid not in self._open or (self._open[uid] is None and self._named(session)):
+            self._open[uid] = self._opened(session)
+        run = self._open[uid]
+        if run is not None and session.session.hex() not in run.share.sessions:
+            run.describe(session.session.hex(), session.info)
+        return run
+
+    def of_folder(self, found: Run) -> OpenRun:
+        """Return the run of a folder, wherever that lies."""
+        uid = found.uid.hex()
+        run = self._open.get(uid)
+        if run is None:
+            run = self._make(uid, found.name, found.folder, found.start_ns, found.settings.get("env"))
+            self._open[uid] = run
+        run.info.folder = found.folder
+        return run
+
+    def of_letter(self, letter: Mapping[str, Any]) -> OpenRun:
+        """Return the run of a dead letter."""
+        run = self._open.get(letter["run"])
+        if run is None:
+            run = self._make(letter["run"], letter["name"], Path(letter["folder"]), 0, None)
+            self._open[letter["run"]] = run
+        return run
+
+    def concerns(self, found: Run) -> bool:
+        """Return whether a run in ``base_dir`` ought to be delivered, as far as it is not."""
+        if self._folder.share_file(found.uid.hex()).exists():
+            return True
+        if self.name in (found.settings.get("backend") or ()):
+            return True
+        since_ns = self._since_ns()
+        return self._config.runs == "all" and (found.end_ns is None or found.end_ns >= since_ns)
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    def is_new(self) -> bool:
+        """Return whether this sink works here for the first time; remembers that it did."""
+        new = not (self._folder.root / "since").exists()
+        if new:
+            self._folder.mark("since")
+        return new
+
+    def _since_ns(self) -> int:
+        return (self._folder.root / "since").stat().st_mtime_ns
+
+    def forget(self, uid: str) -> None:
+        """Drop a run that was deleted, and what was kept of it."""
+        self._open[uid] = None
+        self._folder.share_file(uid).unlink(missing_ok=True)
+
+    def dirty(self) -> bool:
+        """Return whether something was delivered that is not saved."""
+        return any(run is not None and run.dirty for run in self._open.values())
+
+    def save(self) -> None:
+        """Write the share of every run that was delivered to; raises OSError."""
+        for run in self._open.values():
+            if run is not None and run.dirty:
+                run.share.memory, run.share.link = run.info.memory, run.info.link
+                run.share.write(self._folder.share_file(run.info.uid))
+                run.dirty = False
+
+    def _named(self, session: SessionInfo) -> bool:
+        names = session.info.get("sinks")
+        return isinstance(names, list) and self.name in names
+
+    def _opened(self, session: SessionInfo) -> OpenRun | None:
+        uid = session.uid.hex()
+        if (self._state.tombstones / uid).exists():
+            return None
+        known = self._folder.share_file(uid).exists()
+        if not (known or self._config.runs == "all" or self._named(session)):
+            return None
+        told = session.info
+        name = str(told.get("name") or "run")
+        opened_ns = told["opened_ns"] if isinstance(told.get("opened_ns"), int) else time.time_ns()
+        try:
+            folder = inside(self._state.base_dir, str(told.get("dir")))
+        except InvalidNameError:
+            folder = self._state.base_dir / folder_name("run", session.uid)
+        return self._make(uid, name, folder, opened_ns, told.get("env"))
+
+    def _make(self, uid: str, name: str, folder: Path, opened_ns: int, env: Any) -> OpenRun:
+        share = self._folder.share(uid) or Share(uid, name, str(folder), opened_ns=opened_ns)
+        share.env = share.env or ({str(k): str(v) for k, v in env.items()} if isinstance(env, dict) else {})
+        info = RunInfo(uid, share.name, folder, share.opened_ns, share.env, share.memory, share.link)
+        return OpenRun(info, share)

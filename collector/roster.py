@@ -1,0 +1,96 @@
+"""Which sinks a collector keeps workers for: those of ``config.toml``, and those that runs name.
+
+The file is people's, too: it is looked at every second and read again when it changed. One that cannot
+be read changes nothing; ``status`` tells why.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+
+from neural.tracking.collector.sessions import Session
+from neural.tracking.collector.workers import WorkerSpec, builtin_specs
+from neural.tracking.delivered import SinkFolder, sink_folders
+from neural.tracking.errors import TrackingError
+from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+
+class Roster:
+    """The sinks of one collector."""
+
+    def __init__(self, state: State) -> None:
+        self.trouble: str | None = None
+        self._state = state
+        self._configured: dict[str, SinkConfig] = {}
+        self._stamp: tuple[int, int] | None = None
+        # A sink that a run named stays known: its worker has to know where it was.
+        self._named = {folder.name for folder in sink_folders(state) if default_sink(folder.name)}
+        self.read_file()
+
+    def read_file(self) -> bool:
+        """Read the file if it changed; return whether it did. Blocks briefly."""
+        stamp = self._file_stamp()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self._configured = sink_configs(self._state.base_dir)
+            self.trouble = None
+        except (TrackingError, OSError) as error:
+            self.trouble = str(error)
+            logger.error("sinks stay as they are: %s", error)
+        return True
+
+    def _file_stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._state.config_file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+    def heard(self, sessions: Iterable[Session]) -> bool:
+        """Learn which sinks the sessions name; return whether there is a new one."""
+        names = {name for session in sessions for name in named_sinks(session)}
+        new = {name for name in names - self._named if default_sink(name)}
+        self._named |= new
+        return bool(new - set(self._configured))
+
+    def specs(self) -> list[WorkerSpec]:
+        """Return every worker that is to be kept."""
+        implicit = {name: default_sink(name) for name in sorted(self._named) if name not in self._configured}
+        configs = {**self._configured, **{n: c for n, c in implicit.items() if c is not None}}
+        return [*builtin_specs(), *(_spec(config) for config in configs.values() if config.enabled)]
+
+    def errands(self) -> list[str]:
+        """Return the sinks that were asked for something while nobody listened."""
+        return [
+            spec.name
+            for spec in self.specs()
+            if any(SinkFolder(self._state, spec.name).errands.glob("*"))
+            or any(SinkFolder(self._state, spec.name).root.glob("retry-*"))
+            or (SinkFolder(self._state, spec.name).root / "sweep").exists()
+        ]
+
+
+def named_sinks(session: Session) -> list[str]:
+    """Return the sinks a session's run is for by name."""
+    names = session.info.get("sinks")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _spec(config: SinkConfig) -> WorkerSpec:
+    return WorkerSpec(
+        config.name,
+        holds_log=True,
+        python=config.python or sys.executable,
+        named_only=config.runs == "named",
+        budget_bytes=config.log_budget_bytes,
+        budget_s=config.log_budget_hours * 3600,
+        memory_bytes=config.memory_limit_bytes,
+        version=repr(config),
+    )

@@ -1,0 +1,130 @@
+"""A run's events as they were emitted, read back from its folder: for delivering it to somewhere else.
+
+Within a session the order is that of the numbers. Only numbers above what the caller has, and up to
+what the run's ledgers vouch for, so that this and the collector's log never leave something out between
+them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neural.tracking.errors import FormatError
+from neural.tracking.events import NO_STEP
+from neural.tracking.reader import facts, ledgers, rows
+from neural.tracking.reader.parts import PartReader
+from neural.tracking.reader.points import PointFiles, started_over
+from neural.tracking.reader.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+CHUNK_ROWS = 50_000
+
+
+class Emitted(NamedTuple):
+    """One numbered event; ``data`` of a metrics event maps names to values."""
+
+    session: str
+    seq: int
+    time_ns: int
+    step: int | None
+    kind: str
+    data: dict[str, Any]
+
+
+def vouched(folder: Path) -> dict[str, int]:
+    """Return up to which number each session is durable in the folder."""
+    last: dict[str, int] = {}
+    for ledger in ledgers.read_all(folder, []).values():
+        for session, entry in ledger.sessions.items():
+            last[session] = max(entry.last, last.get(session, 0))
+    return last
+
+
+def emitted(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
+    """Yield the events of the sessions in ``upto``, from ``after`` (excluded) to there (included).
+
+    What is damaged is left out and logged; ``ntrack verify`` names it.
+    """
+    waiting = _lines(folder, after, upto)
+    for points in _points(folder, after, upto):
+        yield from _before(waiting.get(points.session, []), points.seq)
+        yield points
+    for lines in waiting.values():
+        yield from reversed(lines)
+
+
+def _before(lines: list[Emitted], seq: int) -> Iterator[Emitted]:
+    """Take from the lines (last first) those that come before ``seq``."""
+    while lines and lines[-1].seq < seq:
+        yield lines.pop()
+
+
+def _lines(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> dict[str, list[Emitted]]:
+    """Return what is no metric, each session's last first, so that the next one is popped."""
+    found: dict[str, dict[int, Emitted]] = {}
+    for line in facts.read_lines(folder, []):
+        session = line["session"]
+        if "seq" in line and after.get(session, 0) < line["seq"] <= upto.get(session, 0):
+            event = Emitted(session, line["seq"], line["time_ns"], line["step"], line["kind"], line["data"])
+            found.setdefault(session, {})[event.seq] = event
+    return {session: [events[seq] for seq in sorted(events, reverse=True)] for session, events in found.items()}
+
+
+def _points(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
+    files = started_over(lambda: PointFiles(folder / "metrics"))
+    seen = dict(after)
+    for part in files.parts:
+        wanted = {s.hex() for s, (_, last) in part.sessions.items() if last > seen.get(s.hex(), 0)} & set(upto)
+        if not wanted:
+            continue
+        pieces: list[Rows] = []
+        with PartReader(part) as reader:
+            for group in range(len(part.groups)):
+                try:
+                    pieces.append(rows.group_rows(reader, group))
+                except FormatError as error:
+                    logger.error("points were left out: %s", error)
+        yield from _calls(rows.concatenated(pieces), seen, upto)
+    gathering = rows.Gathering()
+    for stretch in files.stretches():
+        for block in stretch.blocks:
+            gathering.add(stretch.session.hex(), block)
+    yield from _calls(gathering.sorted(), seen, upto)
+
+
+def _calls(points: Rows, seen: dict[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
+    """Yield a metrics event for each call among the points; ``seen`` grows to the last of each session."""
+    for code, session in enumerate(points.sessions):
+        mine = (points.session == code) & (points.seq > seen.get(session, 0))
+        mine &= points.seq <= upto.get(session, 0)
+        which = np.flatnonzero(mine)
+        if not len(which):
+            continue
+        which = which[np.argsort(points.seq[which], kind="stable")]  # the metrics of a call stay in order
+        seen[session] = int(points.seq[which[-1]])
+        start = 0
+        while start < len(which):
+            end = min(start + CHUNK_ROWS, len(which))
+            last = points.seq[which[end - 1]]
+            end = int(np.searchsorted(points.seq[which], last, side="right"))  # never a call in two halves
+            yield from _chunk(points.take(which[start:end]), session)
+            start = end
+
+
+def _chunk(points: Rows, session: str) -> Iterator[Emitted]:
+    names = [points.names[code] for code in points.metric.tolist()]
+    values, steps, times = points.value.tolist(), points.step.tolist(), points.time.tolist()
+    numbers = points.seq.tolist()
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[start]:
+            step = None if steps[start] == NO_STEP else steps[start]
+            data = dict(zip(names[start:end], values[start:end], strict=True))
+            yield Emitted(session, numbers[start], times[start], step, "metrics", data)
+            start = end

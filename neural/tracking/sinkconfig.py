@@ -1,0 +1,166 @@
+"""What ``[sinks.<name>]`` in ``config.toml`` says, and which backends a run may name.
+
+Keys that every sink has are checked here; a type's own options are checked by
+:mod:`neural.tracking.sinks.registry`, which knows them. A backend that a run names and the file does
+not configure is a sink of that type with every option at its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neural.tracking.config import read_section
+from neural.tracking.errors import ConfigError
+
+BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")
+RESERVED = frozenset(("store", "visualizer"))  # workers that are no sinks
+WHICH_RUNS = ("all", "named")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_GIB = 1 << 30
+
+
+class SinkConfig(NamedTuple):
+    """One sink: where it delivers, to which runs it belongs, what it may take.
+
+    ``runs``: ``all``, or only those that name it. ``python``: another interpreter to deliver with.
+    ``call_timeout_s``: a call into the backend's code may last so long. ``log_budget_bytes`` and
+    ``log_budget_hours``: so much of the log, and so long, waits for it; beyond that it is detached and
+    later reads run folders. ``memory_limit_bytes``: a worker that takes more is started anew.
+    """
+
+    name: str
+    type: str
+    enabled: bool = True
+    runs: str = "all"
+    python: str | None = None
+    call_timeout_s: float = 120.0
+    log_budget_bytes: int = 4 * _GIB
+    log_budget_hours: float = 24.0
+    memory_limit_bytes: int = 4 * _GIB
+    options: Mapping[str, Any] = {}
+
+
+COMMON_KEYS = tuple(name for name in SinkConfig._fields if name not in ("name", "options"))
+
+
+def check_sink_name(name: str) -> str:
+    """Return ``name`` if a sink can be called so, else raise ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"a sink cannot be called {name!r}: use up to 40 of a-z, 0-9, '-' and '_', a letter or digit first"
+        )
+    if name in RESERVED:
+        raise ConfigError(f"a sink cannot be called {name!r}: a worker of the collector is called so")
+    return name
+
+
+def sink_configs(base_dir: Path) -> dict[str, SinkConfig]:
+    """Return the configured sinks by name.
+
+    Raises:
+        ConfigError: the file is no TOML, or a value is none that its key can have.
+    """
+    found = read_section(base_dir, "sinks")
+    return {name: sink_config(name, table) for name, table in found.items()}
+
+
+def sink_config(name: str, table: Any) -> SinkConfig:
+    """Return the sink that a table describes; keys it does not share with every sink are its options."""
+    where = f"[sinks.{name}] of config.toml"
+    check_sink_name(name)
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table")
+    if not isinstance(table.get("type"), str):
+        raise ConfigError(f"{where} lacks type = {' | '.join(repr(backend) for backend in BACKENDS)}")
+    common = {key: value for key, value in table.items() if key in COMMON_KEYS}
+    options = {key: value for key, value in table.items() if key not in COMMON_KEYS}
+    for key, value in common.items():
+        _check(where, key, value)
+    return SinkConfig(name=name, **common, options=options)
+
+
+def default_sink(name: str) -> SinkConfig | None:
+    """Return the sink a run means that names a backend nobody configured; None where there is no such type."""
+    return SinkConfig(name=name, type=name, runs="named") if name in BACKENDS else None
+
+
+def _check(where: str, key: str, value: Any) -> None:
+    if key == "enabled":
+        good = isinstance(value, bool)
+        wanted = "true or false"
+    elif key == "runs":
+        good = value in WHICH_RUNS
+        wanted = f"one of {', '.join(map(repr, WHICH_RUNS))}"
+        near = difflib.get_close_matches(str(value), WHICH_RUNS, n=1)
+        wanted += f"; did you mean {near[0]!r}?" if near and not good else ""
+    elif key in ("type", "python"):
+        good = isinstance(value, str) and bool(value)
+        wanted = "text"
+    else:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        wanted = "a number above 0"
+    if not good:
+        raise ConfigError(f"{key} in {where} is {value!r}; it must be {wanted}")
+
+
+def backend_names(base_dir: Path) -> list[str]:
+    """Return what ``backend=`` may name: the types that are built in, and every configured sink."""
+    return [*BACKENDS, *(name for name in read_section(base_dir, "sinks") if name not in BACKENDS)]
+
+
+def check_backends(
+    backend: str | Iterable[str] | None, base_dir: Path, environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """Return the names of sinks a run is delivered to, each once, in the order given.
+
+    Args:
+        backend: a name or several; None means ``NTRACK_SINKS``, names with commas between.
+        base_dir: whose ``config.toml`` may configure more of them.
+        environ: the environment.
+
+    Raises:
+        TypeError: not names.
+        ConfigError: an unknown one; says which is nearest.
+    """
+    what = "backend"
+    if backend is None:
+        what = "NTRACK_SINKS"
+        names: list[Any] = [name.strip() for name in environ.get("NTRACK_SINKS", "").split(",") if name.strip()]
+    elif isinstance(backend, Iterable):
+        names = [backend] if isinstance(backend, str) else list(backend)
+    else:
+        raise TypeError(f"backend must be a name or a list of names, not {backend!r}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} must be a name or a list of names, not {name!r}")
+        if name in BACKENDS or name in (known := backend_names(base_dir)):
+            continue
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown backend {name!r} in {what}, known are {', '.join(known)}{hint}")
+    return list(dict.fromkeys(names))
+
+
+# What a training's environment says of its backends, and nothing secret among it.
+_TOLD = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME",
+    "WANDB_BASE_URL", "WANDB_DIR", "WANDB_ENTITY", "WANDB_JOB_TYPE", "WANDB_MODE", "WANDB_PROJECT",
+)  # fmt: skip
+
+
+def backend_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that say where this process's runs go; the collector may have others, or none.
+
+    Credentials stay out, also those inside an address: they must not travel with the run.
+    """
+    return {name: without_credentials(environ[name]) for name in _TOLD if environ.get(name)}
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without the user and password it may hold."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", address)
