@@ -40,7 +40,6 @@ from neural.tracking.state import private_folder
 FIRST_SEGMENT_BYTES = 1 << 20
 SEGMENT_BYTES = 8 << 20
 SPARES = 2
-MAX_FREE_BYTES = 1 << 30  # of the disk, or 5 %, whichever is less, the outbox never takes
 RETRY_S = 1.0
 TOUCH_STEP_BYTES = 256 << 10
 
@@ -274,9 +273,7 @@ def _segment_bytes(limit_bytes: int | None) -> int:
 
 def _keep_reserve(folder: Path, size: int) -> None:
     """Raise OSError where taking ``size`` bytes would leave the disk too little."""
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    reserve = min(disk.f_blocks * disk.f_frsize // 20, MAX_FREE_BYTES)
+    free, reserve = system.free_and_reserve(folder)
     if free - size < reserve:
         raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(folder))
 

@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 
 from neural.tracking import __version__, files, wire
+from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.control import Control
@@ -22,7 +23,7 @@ from neural.tracking.collector.ledger import Tombstones, remove_run
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.roster import Roster
-from neural.tracking.collector.sessions import Position, Session, Sessions
+from neural.tracking.collector.sessions import START, Position, Session, Sessions
 from neural.tracking.collector.sockets import Router
 from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.workers import STORE
@@ -56,6 +57,7 @@ class Collector:
             on_committed=self._on_committed,
             on_failed=self._on_failed,
             host_went_down=lock.host_went_down(),
+            leave_room=self._leave_room,
         )
         self.intake = Intake(base_dir, self.log, self.sessions, self.tombstones)
         self.roster = Roster(state)
@@ -113,6 +115,10 @@ class Collector:
     def _on_committed(self, position: Position) -> None:
         self.supervisor.on_committed(position)
         self.inbox.on_committed(position)
+
+    def _leave_room(self, more_bytes: int) -> None:
+        undelivered = self.log.bytes_beyond(self.supervisor.synced()) + more_bytes
+        room.leave_some(self.state.log, self.base_dir, undelivered)
 
     def _on_failed(self, error: LogFailed) -> None:
         self.daemon.fail(error)
@@ -201,6 +207,7 @@ class Housekeeper:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._busy_s = time.monotonic()
+        self._passed = START
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -275,6 +282,9 @@ class Housekeeper:
         synced = self._collector.supervisor.synced()
         self._collector.sessions.forget_passed(synced)
         self._collector.log.delete_passed(synced)
+        if synced != self._passed:
+            self._passed = synced
+            self._collector.log.try_now()
 
     def _may_leave(self) -> bool:
         """Return whether it idled long enough, and nobody came while the door was being closed."""

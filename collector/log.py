@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -26,7 +27,7 @@ import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from neural.tracking import files, segment, system
-from neural.tracking.collector import logfile, recovery
+from neural.tracking.collector import logfile, recovery, room
 from neural.tracking.collector.logfile import SegmentFile
 from neural.tracking.collector.recovery import LostStretch
 from neural.tracking.collector.sessions import START, Position, Sessions
@@ -79,6 +80,7 @@ class Log:
         on_failed: Callable[[LogFailed], None],
         host_went_down: bool = False,
         retry_s: float = RETRY_S,
+        leave_room: Callable[[int], None] = lambda more_bytes: None,
     ) -> None:
         self.folder = folder
         self.segments: list[SegmentFile] = []
@@ -93,9 +95,11 @@ class Log:
         self._on_committed = on_committed
         self._on_failed = on_failed
         self._retry_s = retry_s
+        self._leave_room = leave_room
         self._host_went_down = host_went_down
         self._queue: deque[Entry] = deque()
         self._arrived = asyncio.Event()
+        self._try_now = asyncio.Event()
         self._idle = asyncio.Event()
         self._leaving = asyncio.Event()
         self._current: SegmentFile | None = None
@@ -108,6 +112,7 @@ class Log:
     async def start(self) -> None:
         """Recover what is there; return once entries can be appended."""
         self.log_id = await asyncio.to_thread(logfile.log_id, self.folder)
+        self._segment_bytes = await asyncio.to_thread(room.segment_bytes, self.folder, self._segment_bytes)
         found = await asyncio.to_thread(
             recovery.recover, self.folder, self._sessions, host_went_down=self._host_went_down
         )
@@ -201,6 +206,10 @@ class Log:
         size = sum(s.path.stat().st_size for s in beyond if s.path.exists())
         return size - (position.offset if beyond and beyond[0].ordinal == position.ordinal else 0)
 
+    def try_now(self) -> None:
+        """Something was freed: where there was no room, do not wait for the next try."""
+        self._try_now.set()
+
     def stored_bytes(self) -> int:
         """Return how much disk the log takes. Blocks briefly."""
         return sum(s.path.stat().st_size for s in list(self.segments) if s.path.exists())
@@ -224,7 +233,7 @@ class Log:
         """Take what is there, up to a group's size: it never waits for company."""
         group: list[Entry] = []
         size = 0
-        while self._queue and size < GROUP_BYTES:
+        while self._queue and size < min(GROUP_BYTES, max(self._segment_bytes, room.LEAST_SEGMENT_BYTES)):
             group.append(self._queue.popleft())
             size += group[-1].size
         return group
@@ -258,6 +267,8 @@ class Log:
         """
         if not any(entry.kind for entry in group):
             return [self.durable] * len(group)
+        if not self._leaving.is_set():  # what is held is worth more than room that a start can wait for
+            self._leave_room(sum(entry.size for entry in group))
         if self._file is None or self._offset >= self._segment_bytes:
             await self._next_segment()
         assert self._file is not None and self._current is not None
@@ -329,4 +340,6 @@ class Log:
         await self._close()
         if self._leaving.is_set():
             raise _GaveUp(f"no room on the disk while leaving: {error}")
-        await asyncio.sleep(self._retry_s)
+        self._try_now.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._try_now.wait(), self._retry_s)

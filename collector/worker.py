@@ -153,7 +153,7 @@ class Worker:
             after = self._follower.position
             moved = after != before
             if items:
-                self._deliver(items)
+                self._deliver(items, before)
             if moved and after is not None:
                 self._unsynced_bytes += after.offset - (before.offset if before and items else 0)
                 say({"applied": list(after)})
@@ -167,8 +167,23 @@ class Worker:
                 self._commands.tokens = []
         return moved
 
-    def _deliver(self, items: list[Item]) -> None:
-        self._insist(lambda: self._applier.write(items))
+    def _deliver(self, items: list[Item], before: Position | None) -> None:
+        try:
+            self._applier.write(items)
+        except RetryLater:
+            self._save_place(before)
+            self._insist(lambda: self._applier.write(items))
+
+    def _save_place(self, position: Position | None) -> None:
+        """Let the log go of what was delivered before: on a full disk that may be all the room there is."""
+        try:
+            self._applier.flush()
+            if position is not None and position != self._synced:
+                _write_cursor(self._cursor_file, position)
+                self._synced = position
+                say({"synced": list(position)})
+        except RetryLater as error:
+            logger.warning("%s kept its place: %s", self._applier.name, error)
 
     def _flush(self) -> None:
         """Make everything delivered durable, then the cursor."""

@@ -32,10 +32,12 @@ from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.reader.tails import Tail
 from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
+from neural.tracking.system import free_and_reserve
 
 logger = logging.getLogger(__name__)
 
 TAIL_BYTES = 16 << 20
+LEAST_TAIL_BYTES = 1 << 20
 TAIL_AGE_S = 300.0
 
 
@@ -48,6 +50,9 @@ class RunWriter:
         self._metrics = folder / "metrics"
         self._metrics.mkdir(exist_ok=True)
         self._collector = collector
+        # Made a part, it is there twice for a moment: on a small disk it must stay small.
+        _, reserve = free_and_reserve(folder)
+        self._most_tail_bytes = min(TAIL_BYTES, max(LEAST_TAIL_BYTES, reserve // 2))
         self._ledger_file = folder / f"ledger-{collector}.json"
         self._tail_file = self._metrics / f"tail-{collector}.seg"
         events_file = folder / f"events-{collector}.jsonl"
@@ -275,7 +280,7 @@ class RunWriter:
         session = batch.session.session
         if batch.last <= self._tail_last.get(session, 0):
             return  # a part has it: the tail was compacted before the ledger was written
-        if self._tail.size >= TAIL_BYTES:
+        if self._tail.size >= self._most_tail_bytes:
             self.compact()
         pieces: list[Any] = []
         told = self._tail.told.get(session)

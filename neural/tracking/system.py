@@ -18,6 +18,8 @@ _LOCAL_FILE_SYSTEMS = frozenset((
     "jfs", "reiserfs", "vfat", "exfat", "ntfs", "ntfs3", "ubifs", "ecryptfs", "erofs", "squashfs", "iso9660",
 ))  # fmt: skip
 
+MAX_RESERVE_BYTES = 1 << 30
+
 
 def preallocate(fd: int, size_bytes: int) -> None:
     """Reserve ``size_bytes`` of disk for the file, so that a mapped store cannot meet a full disk.
@@ -31,6 +33,14 @@ def preallocate(fd: int, size_bytes: int) -> None:
     zeros = bytes(1 << 20)
     for start in range(0, size_bytes, len(zeros)):
         os.pwrite(fd, zeros[: size_bytes - start], start)
+
+
+def free_and_reserve(folder: Path) -> tuple[int, int]:
+    """Return how many bytes are free on the disk, and how many neither outboxes nor the log may take."""
+    disk = os.statvfs(folder)
+    if not disk.f_blocks:  # some file systems do not say
+        return 1 << 62, 0
+    return disk.f_bavail * disk.f_frsize, min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
 
 
 def sync_data(fd: int) -> None:

@@ -1,11 +1,15 @@
 """The disk of the run folders full, or failing the store writer's syncs: the log keeps everything meanwhile."""
 
+import json
+import sys
+
 import pytest
 
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces
+from tests.faults.dropping import DROPPING, end_exactly, limit_outbox, wait_dropping, wait_keeping
 from tests.faults.harness import LONG, wait_until
 from tests.faults.injection import Faults, fail_at
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
@@ -65,3 +69,33 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
     steps = end_unhurt(trainer)
     assert_stored(base_dir, steps)
     assert len(faults.fired(rule)) >= 2
+
+
+def disk_told(disk, base_dir):
+    """Return what a collector that only the processes inside can reach says of its disk."""
+    command = [sys.executable, "-P", "-m", "neural.tracking.cli", "status", "--json"]
+    told = json.loads(disk.run("sh", "-c", '"$@" || true', "sh", *command, "--base-dir", str(base_dir)))
+    return (told["collector"] or {"disk": {"state": ""}})["disk"]["state"]
+
+
+@needs_namespaces
+def test_small_disk_that_the_log_filled_while_the_store_could_not_start_heals_by_itself(
+    keeper, base_dir, tmp_path
+):
+    size = 64 << 20
+    disk = keeper.small_disk(base_dir, size)
+    faults = Faults(tmp_path / "faults")
+    never = fail_at(["open"], 1, "EIO", times=0, only=WORKER)
+    limit_outbox(disk.outside(base_dir), 16 << 20)
+    environment = {**faults.environment(never), "BURST": "3000"}
+    trainer = keeper.trainer(base_dir, DROPPING, disk=disk, environment=environment)
+    wait_until(lambda: disk_told(disk, base_dir) == "full", 60, "the log takes no more")
+    wait_dropping(trainer)
+    left = disk.free_bytes()
+
+    faults.environment()
+
+    wait_until(lambda: disk_told(disk, base_dir) == "ok", 60, "the store made room for the log")
+    wait_keeping(trainer)
+    assert left > size // 40
+    end_exactly(trainer, base_dir, disk)
