@@ -161,12 +161,13 @@ class Collector:
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Read the configured sinks again, now."""
-        await asyncio.to_thread(self.roster.read_file)
+        await asyncio.to_thread(self.roster.look)
         self.supervisor.set_workers(self.roster.specs())
         return {"trouble": self.roster.trouble}
 
     async def _errand(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Let a sink look at what it was asked for."""
+        await self._sinks(asked)
         return {"known": self.supervisor.errand(str(asked.get("sink")))}
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -318,5 +319,6 @@ def _told(session: Session) -> dict[str, Any]:
         "host": session.info.get("host"),
         "last": session.durable,
         "received": session.received,
+        "sinks": session.info.get("sinks"),
         "state": ended or ("connected" if session.identity is not None else "open"),
     }

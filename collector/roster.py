@@ -28,8 +28,12 @@ class Roster:
         self._state = state
         self._configured: dict[str, SinkConfig] = {}
         self._stamp: tuple[int, int] | None = None
-        # A sink that a run named stays known: its worker has to know where it was.
-        self._named = {folder.name for folder in sink_folders(state) if default_sink(folder.name)}
+        self._named: set[str] = set()
+        self.look()
+
+    def look(self) -> None:
+        """Read the file and the folders: a sink that a run named stays known. Blocks briefly."""
+        self._named |= {folder.name for folder in sink_folders(self._state) if default_sink(folder.name)}
         self.read_file()
 
     def read_file(self) -> bool:

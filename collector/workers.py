@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.sinkconfig import default_sink, sink_configs
+from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.sinks.base import Applier
 from neural.tracking.state import State
 
@@ -70,9 +71,15 @@ def make_applier(name: str, state: State) -> Applier:
     """
     if name in BUILTIN:
         return BUILTIN[name].make(state)
-    config = sink_configs(state.base_dir).get(name) or default_sink(name)
-    if config is None:
-        raise ValueError(f"there is no worker named {name!r}")
+    config = sink_named(name, state.base_dir)
     from neural.tracking.collector.delivery import SinkApplier
 
     return SinkApplier(config, state)
+
+
+def sink_named(name: str, base_dir: Path) -> SinkConfig:
+    """Return the sink of this name, as configured or by default; raises ValueError where there is none."""
+    config = sink_configs(base_dir).get(name) or default_sink(name)
+    if config is None:
+        raise ValueError(f"there is no worker named {name!r}")
+    return config

@@ -7,15 +7,14 @@ the file was; what a crash left behind that is cut off again, and comes again.
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from neural.tracking.errors import RetryLater
-from neural.tracking.files import fsync_dir
 from neural.tracking.reader.eventlines import json_value
+from neural.tracking.sinks import counted
+from neural.tracking.sinks.mapping import rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 
@@ -37,10 +36,7 @@ class JsonlSink:
         self._dirty: dict[str, RunInfo] = {}
 
     def open(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RetryLater(f"cannot make {self._folder}: {error}", after_s=5.0) from error
+        counted.make_folder(self._folder)
 
     def write(self, events: Sequence[RunEvent]) -> None:
         by_run: dict[RunInfo, list[RunEvent]] = defaultdict(list)
@@ -52,41 +48,32 @@ class JsonlSink:
         self._dirty.update((run.uid, run) for run in by_run)
 
     def flush(self) -> None:
-        try:
-            for uid, run in self._dirty.items():
-                with self._path(run).open("rb") as file:
-                    os.fsync(file.fileno())
-                if "bytes" not in run.memory:
-                    fsync_dir(self._folder)
-                run.memory["bytes"] = self._sizes[uid]
-                run.link = str(self._path(run))
-        except OSError as error:
-            raise RetryLater(f"cannot sync {self._folder}: {error}", after_s=5.0) from error
+        for uid, run in self._dirty.items():
+            counted.sync(self._path(run))
+            run.memory["bytes"] = self._sizes[uid]
+            run.link = str(self._path(run))
         self._dirty.clear()
 
     def close(self) -> None:
         self._sizes.clear()
 
+    def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
+        """Return (metric, step, value) of what the run's file holds."""
+        lines = map(json.loads, self._path(run).read_bytes().splitlines())
+        return [
+            (rank_prefix(line["rank"]) + name, line["step"] or 0, float(value))
+            for line in lines
+            if line["kind"] == "metrics"
+            for name, value in line["data"].items()
+        ]
+
     def _path(self, run: RunInfo) -> Path:
         return self._folder / f"{run.label}-{self._place.writer}.jsonl"
 
     def _append(self, run: RunInfo, events: Sequence[RunEvent]) -> int:
-        """Write the lines where the file's counted part ends; return where it ends then."""
         data = "".join(json.dumps(_line(event), ensure_ascii=False) + "\n" for event in events)
-        raw = data.encode("utf-8", "backslashreplace")
         start = self._sizes.get(run.uid, int(run.memory.get("bytes", 0)))
-        try:
-            fd = os.open(self._path(run), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.ftruncate(fd, start)
-                written = 0
-                while written < len(raw):
-                    written += os.pwrite(fd, memoryview(raw)[written:], start + written)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise RetryLater(f"cannot write {self._path(run).name}: {error}", after_s=5.0) from error
-        return start + len(raw)
+        return counted.append_at(self._path(run), start, data.encode("utf-8", "backslashreplace"))
 
 
 def _line(event: RunEvent) -> dict[str, Any]:

@@ -8,14 +8,14 @@ sinks are classes that follow :class:`Sink`, named by an entry point in the grou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from neural.tracking.errors import RefusedForGood, RetryLater
 
-__all__ = ["Option", "RefusedForGood", "RetryLater", "RunEvent", "RunInfo", "Sink", "SinkPlace"]
+__all__ = ["Option", "Readable", "RefusedForGood", "RetryLater", "RunEvent", "RunInfo", "Sink", "SinkPlace"]
 
 
 @dataclass(eq=False)
@@ -121,3 +121,11 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go. Called once, also when ``open`` never succeeded."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A sink that can say what its backend holds: for ``ntrack sinks test`` and the contract tests."""
+
+    def points(self, run: RunInfo) -> Iterable[tuple[str, int, float]] | None:
+        """Return (metric, step, value) of all the backend holds of a run; None where it cannot be asked."""

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MISSING_RETRY_S = 15.0
 MISCONFIGURED_RETRY_S = 60.0
+OPEN_FACTOR = 5.0
 
 
 class NotInstalled(RetryLater):
@@ -64,7 +65,8 @@ class Border:
         except ConfigError as error:
             raise RetryLater(str(error), after_s=MISCONFIGURED_RETRY_S) from error
         try:
-            self._call(sink.open)
+            # Its imports come first, and on a busy machine they alone take a minute.
+            self._call(sink.open, OPEN_FACTOR)
         except (ModuleNotFoundError, ImportError) as error:
             raise NotInstalled(self._missing(error), after_s=MISSING_RETRY_S) from error
         self._sink = sink
@@ -89,9 +91,9 @@ class Border:
                 logger.exception("%s failed to close", self._config.name)
             self._sink = None
 
-    def _call(self, action: Callable[[], None]) -> None:
+    def _call(self, action: Callable[[], None], factor: float = 1.0) -> None:
         try:
-            with _deadline(self._config.call_timeout_s):
+            with _deadline(factor * self._config.call_timeout_s):
                 action()
         except (RetryLater, RefusedForGood, ModuleNotFoundError, ImportError):
             raise

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import files
 from neural.tracking.reader import eventlines
 from neural.tracking.reader.eventlines import BadLine
 from neural.tracking.sinks.sink import RunEvent
@@ -52,15 +51,6 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 letter = line.data
                 found[letter["run"], letter["session"], letter["seq"], letter["kind"]] = letter
         yield from found.values()
-
-
-def keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> int:
-    """Keep only the letters that are wanted; return how many went. Raises OSError."""
-    letters = list(read(path))
-    kept = [letter for letter in letters if wanted(letter)]
-    if len(kept) != len(letters):
-        files.atomic_write(path, b"".join(map(eventlines.encode, kept)), mode=0o600)
-    return len(letters) - len(kept)
 
 
 def shown(letter: dict[str, Any]) -> str:

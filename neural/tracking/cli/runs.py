@@ -111,12 +111,19 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     without it, the newest run.
     """
     found = one_run(base_dir, run)
+    from neural.tracking.sinkstatus import links
+    from neural.tracking.state import State
+
+    delivered = links(State.for_base_dir(base_dir), found.uid.hex())
     if as_json:
-        output.print_json({"metadata": found.metadata, "summary": found.summary(), "path": str(found.folder)})
+        told = {"metadata": found.metadata, "summary": found.summary(), "path": str(found.folder)}
+        output.print_json({**told, "sinks": delivered})
         return
     console = output.stdout()
     metadata = found.metadata
-    console.print(Panel(_facts(found, metadata), title=_title(found), title_align="left", border_style="dim"))
+    console.print(
+        Panel(_facts(found, metadata, delivered), title=_title(found), title_align="left", border_style="dim")
+    )
     if error := metadata.get("error"):
         console.print(
             Panel(output.text(error), title="[red]failed with", title_align="left", border_style="red")
@@ -129,7 +136,7 @@ def _title(run: Run) -> str:
     return f"[bold]{output.text(run.name)}[/] {run.id}  {output.status_cell(run.status)}"
 
 
-def _facts(run: Run, metadata: Mapping[str, Any]) -> Table:
+def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -137,6 +144,8 @@ def _facts(run: Run, metadata: Mapping[str, Any]) -> Table:
     began = datetime.fromtimestamp(run.start_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     grid.add_row("started", f"{began} ({output.ago(run.start_ns)}){took}")
     grid.add_row("folder", output.text(run.folder))
+    for name, link in delivered.items():
+        grid.add_row(name, output.text(link))
     for name in ("command", "cwd", "host", "python"):
         if metadata.get(name):
             grid.add_row(name, output.text(metadata[name]))

@@ -1,0 +1,146 @@
+"""``ntrack sinks``: where runs are delivered to beside their folders, and how that goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neural.tracking.cli import output
+from neural.tracking.cli.sinks.edit import add, disable, enable, remove
+from neural.tracking.cli.sinks.letters import dead_letters
+from neural.tracking.cli.sinks.replay import replay
+from neural.tracking.cli.sinks.select import one_sink
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError, TrackingError
+from neural.tracking.sinkstatus import SinkStatus, sink_statuses
+from neural.tracking.state import State
+
+_STATES = {
+    "ok": "[green]● ok[/]",
+    "delivering": "[cyan]◐ delivering[/]",
+    "retrying": "[yellow]! retrying[/]",
+    "not installed": "[yellow]! not installed[/]",
+    "detached": "[yellow]! detached[/]",
+    "disabled": "[dim]○ disabled[/]",
+}
+
+
+@click.group()
+def sinks() -> None:
+    """Deliver runs to MLflow, W&B, TensorBoard, JSONL or a sink of your own.
+
+    A run names sinks itself (backend=, NTRACK_SINKS), or a sink added here takes all runs. Each delivers
+    in a process of its own: one that is down, slow or broken holds up nothing else and catches up later.
+    """
+
+
+for command in (add, remove, enable, disable, replay, dead_letters):
+    sinks.add_command(command)
+
+
+def _statuses(base_dir: Path) -> list[SinkStatus]:
+    state = State.for_base_dir(base_dir)
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(CollectorUnreachableError):
+        found = request(state, "status")
+    if found and found.get("sinks_trouble"):
+        click.echo(f"the collector goes on with the sinks it had: {found['sinks_trouble']}", err=True)
+    try:
+        return sink_statuses(state, found)
+    except (TrackingError, OSError) as error:
+        raise output.Failure(str(error)) from error
+
+
+@sinks.command(name="ls", short_help="List the sinks and how they fare.")
+@output.json_option
+@output.base_dir_option
+def list_sinks(base_dir: Path, as_json: bool) -> None:
+    """List the sinks: state, what each still has to deliver, what it set aside, its last error."""
+    found = _statuses(base_dir)
+    if as_json:
+        output.print_json([status._asdict() for status in found])
+        return
+    console = output.stdout()
+    if not found:
+        console.print("no sinks here: `ntrack sinks add NAME --type TYPE` adds one, backend=TYPE names one")
+        return
+    heads = ("sink", "type", "runs", "state", "behind", "delivered", "set aside", "last error")
+    right = ("behind", "delivered", "set aside")
+    table = output.table(*heads, right=right, flexible=("last error",))
+    for status in found:
+        behind = "–"
+        if status.lag_events:
+            behind = f"{output.count(status.lag_events)}, {output.duration(status.lag_s)}"
+        letters = status.dead_letters
+        table.add_row(
+            f"[bold]{status.name}[/]",
+            output.text(status.type),
+            status.runs,
+            _STATES.get(status.state, status.state),
+            behind,
+            output.count(status.delivered_events),
+            f"[yellow]{output.count(letters)}[/]" if letters else "0",
+            output.text(status.last_error or ""),
+        )
+    console.print(table)
+
+
+@sinks.command(short_help="Say how far behind each sink is.")
+@click.argument("name", required=False)
+@output.json_option
+@output.base_dir_option
+def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
+    """Say how far each sink, or one, is behind: events and seconds. Exit code 3 if any is."""
+    found = [status for status in _statuses(base_dir) if name in (None, status.name)]
+    if name is not None and not found:
+        one_sink(base_dir, name)  # raises where there is none: it has simply nothing to do yet
+    if as_json:
+        output.print_json([{"name": s.name, "lag_events": s.lag_events, "lag_s": s.lag_s} for s in found])
+    else:
+        for status in found:
+            events = output.count(status.lag_events)
+            output.stdout().print(f"{status.name}: {events} events, {output.duration(status.lag_s)}")
+    if any(status.lag_events for status in found):
+        output.leave(output.EXIT_LEFT)
+
+
+@sinks.command(short_help="Deliver a tiny run and read it back.")
+@click.argument("name")
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the backend.")
+@output.base_dir_option
+def test(name: str, base_dir: Path, timeout: float) -> None:
+    """Deliver a tiny run named ntrack-test to a sink and read it back; it stays there."""
+    config = one_sink(base_dir, name)
+    python = config.python or sys.executable
+    command = [python, "-P", "-m", "neural.tracking.collector.delivery.probe", name]
+    console = output.stdout()
+    try:
+        with console.status(f"delivering to {name}"):
+            done = subprocess.run(
+                [*command, "--base-dir", str(base_dir.absolute())],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise output.Failure(f"{name} did not take the run within {timeout:g} s") from None
+    except OSError as error:
+        raise output.Failure(f"{python} could not be started: {error}") from error
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise output.Failure(f"{name} failed (exit code {done.returncode}): {last[0]}") from None
+    if not found["ok"]:
+        raise output.Failure(f"{name}: {found['told']}")
+    console.print(f"[green]●[/] {name}: {output.text(found['told'])}")
+    if found["link"]:
+        console.print(f"  [dim]{output.text(found['link'])}[/]", soft_wrap=True)

@@ -1,0 +1,39 @@
+"""Finds the sink a user names, tells a running collector what changed."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.cli import output
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError, TrackingError
+from neural.tracking.sinkconfig import SinkConfig, default_sink
+from neural.tracking.sinkstatus import known_sinks
+from neural.tracking.state import State
+
+
+def one_sink(base_dir: Path, name: str) -> SinkConfig:
+    """Return the sink of this name: configured, named by a run, or a type with every option at its default."""
+    try:
+        found = known_sinks(State.for_base_dir(base_dir))
+    except (TrackingError, OSError) as error:
+        raise output.Failure(str(error)) from error
+    config = found.get(name) or default_sink(name)
+    if config is None:
+        near = difflib.get_close_matches(name, found, n=1)
+        hint = (
+            f"did you mean {near[0]}?" if near else "`ntrack sinks ls` lists them, `ntrack sinks add` adds one"
+        )
+        raise output.Failure(f"no sink {name!r} in {base_dir}", hint=hint)
+    return config
+
+
+def tell_collector(base_dir: Path, cmd: str = "sinks", **fields: Any) -> bool:
+    """Let a running collector follow at once; return whether one did."""
+    try:
+        answer = request(State.for_base_dir(base_dir), cmd, **fields)
+    except CollectorUnreachableError:
+        return False
+    return bool(answer.get("ok"))

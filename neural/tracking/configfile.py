@@ -1,0 +1,82 @@
+"""Editing ``config.toml`` as a person would: comments, order and blank lines stay as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural.tracking import system
+from neural.tracking.errors import ConfigError
+from neural.tracking.files import atomic_write
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+HEAD = "# Settings of this folder of runs; `ntrack sinks` edits [sinks.*] and keeps what else stands here.\n"
+
+
+def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
+    """Change the file of ``base_dir``, made where it is not there; what ``change`` raises leaves it as it was.
+
+    Raises:
+        ConfigError: it is no TOML, or somebody else is editing it.
+        OSError: it cannot be written.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    path = base_dir / ".ntrack" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_suffix(".lock")):
+        before = path.read_bytes() if path.exists() else HEAD.encode()
+        try:
+            document = tomlkit.parse(before.decode())
+        except (TOMLKitError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}; mend it first") from error
+        change(document)
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        atomic_write(path, tomlkit.dumps(document).encode(), mode=mode)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if not system.lock_exclusively(fd):
+            raise ConfigError(f"{path.with_suffix('.toml')} is being edited by another command; try again")
+        yield
+    finally:
+        os.close(fd)
+
+
+def set_sink(base_dir: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Set keys of ``[sinks.<name>]``, made where it is not there; raises as :func:`edit`."""
+    import tomlkit
+
+    def change(document: TOMLDocument) -> None:
+        sinks = document.setdefault("sinks", tomlkit.table(is_super_table=True))
+        table = sinks.get(name)
+        if table is None:
+            table = sinks[name] = tomlkit.table()
+        for key, value in values.items():
+            table[key] = value
+
+    edit(base_dir, change)
+
+
+def remove_sink(base_dir: Path, name: str) -> bool:
+    """Remove ``[sinks.<name>]``; return whether it was there. Raises as :func:`edit`."""
+    found = False
+
+    def change(document: TOMLDocument) -> None:
+        nonlocal found
+        sinks = document.get("sinks")
+        if sinks is not None and name in sinks:
+            found = True
+            sinks.remove(name)
+
+    edit(base_dir, change)
+    return found

@@ -1,0 +1,128 @@
+"""How sinks fare: what each still has to deliver, since when, what it set aside, what its trouble is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from neural.tracking.delivered import Share, SinkFolder, sink_folders
+from neural.tracking.files import read_json
+from neural.tracking.reader.emitted import vouched
+from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.state import State
+
+
+class SinkStatus(NamedTuple):
+    """One sink.
+
+    ``state``: ``ok``, ``delivering``, ``retrying``, ``not installed``, ``detached`` or ``disabled``.
+    """
+
+    name: str
+    type: str
+    runs: str
+    state: str
+    lag_events: int
+    lag_s: float
+    delivered_events: int
+    dead_letters: int
+    restarts: int
+    pid: int | None
+    last_error: str | None
+
+
+def known_sinks(state: State) -> dict[str, SinkConfig]:
+    """Return every sink: those configured, and those that runs named; raises ConfigError."""
+    found = sink_configs(state.base_dir)
+    for folder in sink_folders(state):
+        implicit = default_sink(folder.name)
+        if folder.name not in found and implicit is not None:
+            found[folder.name] = implicit
+    return found
+
+
+def sink_statuses(state: State, collector: Mapping[str, Any] | None) -> list[SinkStatus]:
+    """Return how each sink fares; ``collector`` is what the running one answers to ``status``.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        OSError: the state folder cannot be read.
+    """
+    return [_status(state, config, collector or {}) for config in known_sinks(state).values()]
+
+
+def _status(state: State, config: SinkConfig, collector: Mapping[str, Any]) -> SinkStatus:
+    folder = SinkFolder(state, config.name)
+    shares = {share.uid: share for share in folder.shares()}
+    worker: Mapping[str, Any] = next(
+        (w for w in collector.get("workers", ()) if w.get("name") == config.name), {}
+    )
+    about = worker.get("about") or read_json(folder.about) or {}
+    lag = _lag_events(state, config, shares, collector)
+    told = about.get("state") or "ok"
+    if not config.enabled:
+        told = "disabled"
+    elif worker.get("detached"):
+        told = "detached"
+    elif told == "ok" and lag:
+        told = "delivering"
+    letters = folder.dead_letters.read_bytes().count(b"\n") if folder.dead_letters.exists() else 0
+    return SinkStatus(
+        name=config.name,
+        type=config.type,
+        runs=config.runs,
+        state=told,
+        lag_events=lag,
+        lag_s=_lag_s(folder, about) if lag else 0.0,
+        delivered_events=sum(share.events_total for share in shares.values()),
+        dead_letters=letters,
+        restarts=worker.get("restarts", 0),
+        pid=worker.get("pid"),
+        last_error=about.get("error") or (worker.get("last_error") if told != "ok" else None),
+    )
+
+
+def _lag_events(
+    state: State, config: SinkConfig, shares: Mapping[str, Share], collector: Mapping[str, Any]
+) -> int:
+    """Return how many events the sink has not been given yet, of all runs that are for it."""
+    goals: dict[tuple[str, str], int] = {}
+    for session in collector.get("sessions", ()):
+        concerned = config.runs == "all" or config.name in (session.get("sinks") or ())
+        if concerned or session["uid"] in shares:
+            goals[session["uid"], session["session"]] = session["last"]
+    for run in _runs_of(state, config, shares):
+        for name, last in vouched(run.folder).items():
+            place = (run.uid.hex(), name)
+            goals[place] = max(last, goals.get(place, 0))
+    given = {(uid, name): share.last(name) for uid, share in shares.items() for name in share.sessions}
+    return sum(max(0, last - given.get(place, 0)) for place, last in goals.items())
+
+
+def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> list[Run]:
+    """Return the runs in ``base_dir`` that were begun to be delivered, or name the sink."""
+    return [
+        run
+        for run in list_runs(state.base_dir)
+        if run.uid.hex() in shares or config.name in (run.settings.get("backend") or ())
+    ]
+
+
+def _lag_s(folder: SinkFolder, about: Mapping[str, Any]) -> float:
+    since_ns = about.get("since_ns")
+    if isinstance(since_ns, int):
+        return max(0.0, time.time() - since_ns / 1e9)
+    moved = max((path.stat().st_mtime for path in folder.runs.glob("*.json")), default=time.time())
+    return max(0.0, time.time() - moved)
+
+
+def links(state: State, uid: str) -> dict[str, str]:
+    """Return where each sink shows a run, by the sink's name."""
+    found = {}
+    for folder in sink_folders(state):
+        share = folder.share(uid)
+        if share is not None and share.link:
+            found[folder.name] = share.link
+    return found

@@ -1,0 +1,46 @@
+"""How names and values become what a backend takes: rules that lose nothing and that people can read back."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def flat_params(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested parameters as one level, names joined with ``/``; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flat_params(value, f"{prefix}{name}/")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def rank_prefix(rank: int) -> str:
+    """Return what stands before a metric's name where backends know no ranks: nothing for rank 0."""
+    return f"rank_{rank}/" if rank else ""
+
+
+def allowed_name(name: str, forbidden: re.Pattern[str], limit: int) -> str:
+    """Return the name if a backend takes it; else one that it takes, unique to this name.
+
+    What is forbidden becomes ``_``; a name that had to change ends in ``-`` and 8 hex digits of the
+    original's SHA-256, so that two of them never meet.
+    """
+    changed = forbidden.sub("_", name)
+    normal = posixpath.normpath(changed).lstrip("/")
+    changed = "_" if normal in (".", "") else re.sub(r"(^|/)\.\.(?=/|$)", r"\1__", normal)
+    if changed == name and len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{changed[: limit - 9]}-{digest}"
+
+
+def cut_text(text: str, limit: int) -> str:
+    """Return the text, its end replaced by a mark where it is over ``limit`` characters."""
+    mark = " … [cut]"
+    return text if len(text) <= limit else text[: limit - len(mark)] + mark

@@ -1,0 +1,281 @@
+"""Delivers to an MLflow tracking server or store: experiment = the run's name, run = ``<name>_<id>``.
+
+A run is found again by its tag ``ntrack.uid``. Metrics go in batches of up to 1,000 with the event's own
+step and time; MLflow's key (metric, time in ms, step, value) makes what comes again harmless, and makes
+equal values at one step within a millisecond one. Other ranks' metrics are ``rank_<k>/<metric>``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
+from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+BATCH_METRICS = 1000
+BATCH_PARAMS = 100
+BATCH_BYTES = 800_000  # a request may have a million
+MAX_NAME, MAX_PARAM, MAX_TAG = 250, 6000, 8000
+UID_TAG = "ntrack.uid"
+DENIED_AFTER_S = 60.0
+
+_FORBIDDEN = re.compile(r"[^/\w.\- :]")
+_REFUSED = frozenset(("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"))
+_DENIED = frozenset(("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"))
+
+
+class MlflowSink:
+    """Delivers through ``MlflowClient``; credentials are MLflow's own environment variables."""
+
+    type: ClassVar[str] = "mlflow"
+    options: ClassVar[Mapping[str, Option]] = {
+        "tracking_uri": Option(
+            str, "", "default: the run's or the collector's MLFLOW_TRACKING_URI, else sqlite in base_dir"
+        ),
+        "experiment": Option(str, "", "default: the run's MLFLOW_EXPERIMENT_NAME, else the run's name"),
+        "request_timeout_s": Option(int, 30, "how long one request may take"),
+    }
+    delivery: ClassVar[Literal["exactly once", "at least once"]] = "exactly once"
+    batch_events: ClassVar[int] = 1000
+    flush_every_s: ClassVar[float] = 1.0
+
+    def __init__(
+        self, place: SinkPlace, *, tracking_uri: str = "", experiment: str = "", request_timeout_s: int = 30
+    ) -> None:
+        self._place = place
+        self._tracking_uri = tracking_uri
+        self._experiment = experiment
+        self._request_timeout_s = request_timeout_s
+        self._clients: dict[str, MlflowClient] = {}
+        self._runs: dict[str, str] = {}  # from our uid to MLflow's run id, once it is known to be there
+
+    def open(self) -> None:
+        # The worker retries, with its own patience; MLflow's would keep it from being told anything.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._request_timeout_s))
+        import mlflow.tracking  # noqa: F401 - whether it is there is found out here
+
+    def write(self, events: Sequence[RunEvent]) -> None:
+        start = 0
+        for end in range(1, len(events) + 1):
+            # Consecutive events of one run and one kind: metrics go in bulk, the rest one by one.
+            if end == len(events) or _place(events[end]) != _place(events[start]):
+                self._deliver(events[start:end])
+                start = end
+
+    def flush(self) -> None:
+        """Nothing to do: every call returned after the server had it."""
+
+    def close(self) -> None:
+        self._clients.clear()
+
+    def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
+        """Return (metric, step, value) of what the server holds of the run."""
+        client, run_id = self._client(run), self._run_id(run)
+        names = client.get_run(run_id).data.metrics
+        return [(n, m.step, m.value) for n in names for m in client.get_metric_history(run_id, n)]
+
+    def _deliver(self, events: Sequence[RunEvent]) -> None:
+        run = events[0].run
+        with _translated_errors():
+            client, run_id = self._client(run), self._run_id(run)
+            if events[0].kind == "metrics":
+                for batch in _metric_batches(events):
+                    client.log_batch(run_id, metrics=batch, synchronous=True)
+                return
+            for event in events:
+                self._deliver_one(client, run_id, event)
+
+    def _deliver_one(self, client: MlflowClient, run_id: str, event: RunEvent) -> None:
+        data = event.data
+        if event.kind == "params":
+            _log_params(client, run_id, flat_params(data["values"]))
+        elif event.kind == "text":
+            name = allowed_name(rank_prefix(event.rank) + data["name"], _FORBIDDEN, 200)
+            client.log_text(run_id, data["text"], f"text/{name}/step_{event.step or 0}_{event.seq}.txt")
+        elif event.kind == "open":
+            tags = {"ntrack.group": data.get("group"), "mlflow.note.content": data.get("notes")}
+            _set_tags(client, run_id, {**_tags(data.get("tags")), **tags})
+        elif event.kind == "tags":
+            _set_tags(client, run_id, _tags(data["add"]))
+        elif event.kind == "notes":
+            _set_tags(client, run_id, {"mlflow.note.content": data["notes"] or ""})
+        elif event.kind == "metadata" and event.rank == 0:
+            _set_tags(client, run_id, _source_tags(data.get("values") or {}))
+        elif event.kind == "status":
+            _set_status(client, run_id, event)
+
+    def _uri(self, run: RunInfo) -> str:
+        """Return where the run goes: as configured, as its training's environment says, as this one's does."""
+        own = os.environ.get("MLFLOW_TRACKING_URI", "")
+        told = run.env.get("MLFLOW_TRACKING_URI", "")
+        if self._tracking_uri:
+            return self._tracking_uri
+        if told and told != _without_user(own):  # else it is this one, and this one may have a password
+            return told
+        return own or f"sqlite:///{self._place.base_dir / 'mlflow.db'}"
+
+    def _client(self, run: RunInfo) -> MlflowClient:
+        from mlflow.tracking import MlflowClient
+
+        uri = self._uri(run)
+        if uri not in self._clients:
+            self._clients[uri] = MlflowClient(tracking_uri=uri)
+        return self._clients[uri]
+
+    def _run_id(self, run: RunInfo) -> str:
+        """Return MLflow's id of the run, which is made where it is not there."""
+        if run.uid in self._runs:
+            return self._runs[run.uid]
+        client = self._client(run)
+        run_id = run.memory.get("run_id")
+        experiment_id = self._experiment_id(client, run)
+        if run_id is None:
+            found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{run.uid}'", max_results=1)
+            if found:
+                run_id = found[0].info.run_id
+            else:
+                tags = {UID_TAG: run.uid, "ntrack.folder": str(run.folder)}
+                made = client.create_run(experiment_id, run.opened_ns // 10**6, tags, run_name=run.label)
+                run_id = made.info.run_id
+        run.memory["run_id"] = self._runs[run.uid] = run_id
+        uri = _without_user(self._uri(run))
+        is_web = uri.startswith(("http://", "https://"))
+        run.link = (
+            f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+            if is_web
+            else f"{uri} run {run_id}"
+        )
+        return str(run_id)
+
+    def _experiment_id(self, client: MlflowClient, run: RunInfo) -> str:
+        name = self._experiment or run.env.get("MLFLOW_EXPERIMENT_NAME") or run.name
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                raise RetryLater(f"experiment {name!r} was deleted in MLflow; restore it there", after_s=60.0)
+            return str(found.experiment_id)
+        # A database without a server keeps artifacts where it was opened from: a worker's folder is no place.
+        uri = self._uri(run)
+        location = f"{self._place.base_dir / 'mlflow-artifacts'}" if uri.startswith("sqlite") else None
+        return str(client.create_experiment(name, artifact_location=location))
+
+
+def _place(event: RunEvent) -> tuple[str, str]:
+    return event.run.uid, event.kind
+
+
+def _without_user(address: str) -> str:
+    return re.sub(r"(?<=://)[^/@\s]*@", "", address)
+
+
+def _metric_batches(events: Sequence[RunEvent]) -> Iterator[list[Any]]:
+    from mlflow.entities import Metric
+
+    batch: list[Any] = []
+    size = 0
+    names: dict[tuple[int, str], str] = {}
+    for event in events:
+        time_ms, step = event.time_ns // 10**6, event.step or 0
+        for name, value in event.data.items():
+            key = names.get((event.rank, name))
+            if key is None:
+                key = allowed_name(rank_prefix(event.rank) + name, _FORBIDDEN, MAX_NAME)
+                names[event.rank, name] = key
+            size += 100 + 4 * len(key)
+            if len(batch) == BATCH_METRICS or size > BATCH_BYTES:
+                yield batch
+                batch, size = [], 100 + 4 * len(key)
+            batch.append(Metric(key, value, time_ms, step))
+    if batch:
+        yield batch
+
+
+def _log_params(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:
+    """Log parameters; one that MLflow holds with another value is refused, the others are not."""
+    from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
+
+    params = [
+        Param(allowed_name(name, _FORBIDDEN, MAX_NAME), cut_text(_as_text(v), MAX_PARAM))
+        for name, v in values.items()
+    ]
+    refused = []
+    for start in range(0, len(params), BATCH_PARAMS):
+        batch = params[start : start + BATCH_PARAMS]
+        try:
+            client.log_batch(run_id, params=batch, synchronous=True)
+        except MlflowException as error:
+            if error.error_code not in _REFUSED:
+                raise
+            for param in batch:
+                try:
+                    client.log_batch(run_id, params=[param], synchronous=True)
+                except MlflowException as single:
+                    if single.error_code not in _REFUSED:
+                        raise
+                    refused.append(f"{param.key}={param.value!r}: {single.message[:200]}")
+    if refused:
+        raise RefusedForGood("MLflow keeps a parameter's first value; refused: " + "; ".join(refused))
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _tags(tags: Any) -> dict[str, str]:
+    return {allowed_name(f"tag.{tag}", _FORBIDDEN, MAX_NAME): "true" for tag in tags or ()}
+
+
+def _source_tags(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    git = metadata.get("git") or {}
+    return {
+        "mlflow.source.name": metadata.get("command"),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": git.get("commit"),
+        "mlflow.source.git.branch": git.get("branch"),
+        "ntrack.host": metadata.get("host"),
+    }
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, Any]) -> None:
+    from mlflow.entities import RunTag
+
+    made = [RunTag(key, cut_text(str(value), MAX_TAG)) for key, value in tags.items() if value is not None]
+    for start in range(0, len(made), BATCH_PARAMS):
+        client.log_batch(run_id, tags=made[start : start + BATCH_PARAMS], synchronous=True)
+
+
+def _set_status(client: MlflowClient, run_id: str, event: RunEvent) -> None:
+    status = event.data["status"]
+    if event.data.get("error"):
+        _set_tags(client, run_id, {"ntrack.error": event.data["error"]})
+    if status == "running":
+        client.update_run(run_id, status="RUNNING")
+    else:
+        client.set_terminated(run_id, "FINISHED" if status == "completed" else "FAILED", event.time_ns // 10**6)
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Tell what the events caused from the world's troubles, by MLflow's own error codes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        text = _without_user(error.message[:1000])
+        if error.error_code in _REFUSED:
+            raise RefusedForGood(f"MLflow refused it ({error.error_code}): {text}") from error
+        if error.error_code in _DENIED:
+            raise RetryLater(f"MLflow rejected the credentials: {text}", after_s=DENIED_AFTER_S) from error
+        raise RetryLater(f"MLflow could not take it ({error.error_code}): {text}") from error
