@@ -179,6 +179,11 @@ class Session:
         """
         return self._emitter.emit(kind, data, step)
 
+    def open_now(self) -> None:
+        """Open where the first event would do so: a child's, or one that was unpickled."""
+        if not self._opened:
+            self._open_late()
+
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all this session emitted is on disk and visible in the run folder; return whether it is.
 

@@ -25,18 +25,20 @@ C = TypeVar("C")
 class AgentConfig:
     """What the part inside the training process may use, section ``[agent]``."""
 
-    __slots__ = ("block_timeout_s", "mode", "outbox_limit_bytes", "when_full")
+    __slots__ = ("block_timeout_s", "mode", "outbox_limit_bytes", "spool_limit_bytes", "when_full")
 
     def __init__(
         self,
         *,
         mode: str = "online",
         outbox_limit_bytes: int = 4 << 30,
+        spool_limit_bytes: int = 20 << 30,
         when_full: str = "drop",
         block_timeout_s: float = 60.0,
     ) -> None:
         self.mode = _one_of("mode", mode, MODES)
         self.outbox_limit_bytes = int(_at_least("outbox_limit_bytes", outbox_limit_bytes, 4 * _MIB))
+        self.spool_limit_bytes = int(_at_least("spool_limit_bytes", spool_limit_bytes, 0))
         self.when_full = _one_of("when_full", when_full, ("drop", "block"))
         self.block_timeout_s = _at_least("block_timeout_s", block_timeout_s, 0.0)
 

@@ -2,11 +2,13 @@
 
 TrackingError
 ├── ConfigError              a setting is missing, unknown or out of range
-├── InvalidNameError         a run, metric or tag name that cannot be stored safely
+├── InvalidNameError         a run, metric, tag or artifact name that cannot be stored safely
 ├── PayloadTooLargeError     refused before it was queued; the run goes on without it
 ├── FormatError              bytes that do not follow the segment or event format
 │   └── ProtocolError        a message that does not follow the wire protocol
 ├── RunConflictError         the folder of this run already belongs to another run
+├── SourceChangedError       a file changed while its snapshot was taken; nothing was recorded
+├── ArtifactDamagedError     a stored artifact is not what was logged
 ├── CollectorUnreachableError  no collector answers on this state folder
 └── SinkError                raised by a sink, never seen by the training process
     ├── RetryLater           the same batch may succeed later
@@ -55,6 +57,24 @@ class ProtocolError(FormatError):
 
 class RunConflictError(TrackingError):
     """The folder of this run already belongs to another run."""
+
+
+class SourceChangedError(TrackingError, OSError):
+    """A file changed while its snapshot was taken, so nothing of it was recorded."""
+
+    def __init__(self, path: str, before: str, after: str) -> None:
+        super().__init__(
+            f"{path} changed while it was read ({before}, then {after}), nothing was recorded; "
+            f"log it once it is written, best by writing it under another name and renaming it"
+        )
+
+
+class ArtifactDamagedError(TrackingError):
+    """A stored artifact is not what was logged; ``expected`` and ``found`` are digests."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"{what} is not what was logged: expected SHA-256 {expected}, found {found}")
 
 
 class CollectorUnreachableError(TrackingError, ConnectionError):

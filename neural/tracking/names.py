@@ -1,4 +1,4 @@
-"""Which names may be used for runs, metrics and tags, checked at the call that brings them."""
+"""Which names may be used for runs, metrics, tags and artifacts, checked at the call that brings them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from neural.tracking.errors import InvalidNameError
 
 MAX_RUN_NAME_BYTES = 200
 MAX_METRIC_NAME_BYTES = 256
+MAX_ARTIFACT_NAME_BYTES = 200  # with what is put around it a file's name has room on every file system
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$")
 
@@ -21,18 +22,49 @@ def check_run_name(name: str) -> str:
         InvalidNameError: empty, over 200 bytes of UTF-8, has a path separator or a control character,
             begins or ends with a dot or a space, is a device's name.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"experiment name must be text, not {type(name).__name__}")
-    if not name.strip():
-        raise InvalidNameError("experiment name", name, "is empty")
-    _check_text("experiment name", name, MAX_RUN_NAME_BYTES)
-    if bad := re.search(r"[/\\]", unicodedata.normalize("NFKC", name)):
-        raise InvalidNameError("experiment name", name, f"may not hold {bad.group()!r}, in any of its forms")
-    if name[0] in ". " or name[-1] in ". ":
+    _check_file_name("experiment name", name, MAX_RUN_NAME_BYTES)
+    if name[0] in ". ":
         raise InvalidNameError("experiment name", name, "may not begin or end with a dot or a space")
-    if _RESERVED.match(name):
-        raise InvalidNameError("experiment name", name, "is reserved for a device")
     return name
+
+
+def check_artifact_name(name: str) -> str:
+    """Return ``name``, composed (NFC), if a file can be called so on every file system.
+
+    Composed, because some file systems take two spellings of a letter for one, and others do not.
+
+    Raises:
+        TypeError: not text.
+        InvalidNameError: as for a run's name; a leading dot is allowed.
+    """
+    _check_file_name("artifact name", name, MAX_ARTIFACT_NAME_BYTES)
+    composed = unicodedata.normalize("NFC", name)
+    _check_text("artifact name", composed, MAX_ARTIFACT_NAME_BYTES)
+    if composed[0] == " " or composed.startswith((".tmp-", ".nfs")):
+        raise InvalidNameError("artifact name", name, "may not begin with a space, '.tmp-' or '.nfs'")
+    return composed
+
+
+def check_alias(alias: object) -> str:
+    """Return ``alias`` if it can stand for a version and cannot be taken for a number; raises as check_tag."""
+    checked = check_tag(alias, "alias")
+    if re.fullmatch(r"[vV]?-?\d+", checked):
+        raise InvalidNameError("alias", checked, "looks like a version's number")
+    return checked
+
+
+def _check_file_name(what: str, name: object, limit_bytes: int) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be text, not {type(name).__name__}")
+    if not name.strip():
+        raise InvalidNameError(what, name, "is empty")
+    _check_text(what, name, limit_bytes)
+    if bad := re.search(r"[/\\]", unicodedata.normalize("NFKC", name)):
+        raise InvalidNameError(what, name, f"may not hold {bad.group()!r}, in any of its forms")
+    if name[-1] in ". ":
+        raise InvalidNameError(what, name, "may not begin or end with a dot or a space")
+    if _RESERVED.match(name):
+        raise InvalidNameError(what, name, "is reserved for a device")
 
 
 def check_metric_name(name: object) -> str:

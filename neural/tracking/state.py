@@ -75,6 +75,18 @@ class State(NamedTuple):
         return self.root / "outbox"
 
     @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
+    @property
+    def artifact_jobs(self) -> Path:
+        return self.root / "artifact-jobs"
+
+    @property
+    def blobs(self) -> Path:
+        return self.base_dir / ".ntrack" / "blobs"
+
+    @property
     def dead_letters(self) -> Path:
         return self.root / "dead-letters"
 

@@ -1,0 +1,228 @@
+"""Snapshots of what an artifact call was given, taken into the spool before the call returns.
+
+The next checkpoint overwrites the same path, so the call copies: blocks shared where the file system
+can, else inside the kernel. Nothing is hashed and nothing synced here; the collector does both before
+it says that a version is stored. A source that changes while it is read is an error, and then nothing
+was recorded. No room is no error: the training goes on, and the event says what was lost and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural.tracking.agent.notice import warn
+from neural.tracking.artifacts import spool
+from neural.tracking.artifacts.copying import clone_or_copy, identity, open_regular
+from neural.tracking.errors import InvalidNameError, SourceChangedError
+from neural.tracking.state import private_folder
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.session import Session
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+MAX_RESERVE_BYTES = 1 << 30  # of the disk, or 5 %, whichever is less, is left to others
+LOOK_EVERY_S = 1.0  # between two looks at how full the whole spool is
+MAX_FILES = 100_000
+
+_spooled: dict[Path, tuple[float, int]] = {}  # by spool: when it was looked at, bytes then and since
+
+
+class Snapshot:
+    """What was taken of one source; ``lost`` says why nothing was, where there was no room."""
+
+    def __init__(self, source: str, how: str, size: int) -> None:
+        self.token = spool.new_token()
+        self.source = source
+        self.how = how
+        self.size = size
+        self.files: int | None = None  # of a folder
+        self.stat: list[int] | None = None  # of a source that stays where it is: who changes it is found out
+        self.lost: str | None = None
+        self._path: Path | None = None
+
+    def give_away(self) -> None:
+        """After the event was kept: let go of the source of ``move=True``, which is the spool's now."""
+        if self.how == "move" and self.lost is None:
+            spool.remove(Path(self.source))
+
+    def discard(self) -> None:
+        """The event was not kept, so nothing may be: a source that was to be moved stays."""
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                spool.remove(self._path)
+
+
+def take(session: Session, source: str, *, move: bool) -> Snapshot:
+    """Return a snapshot of a file or folder.
+
+    Raises:
+        OSError: it is missing, not permitted, neither file nor folder, a loop of links.
+        SourceChangedError: it changed meanwhile.
+        ValueError: a folder without a file, or with names that are no text; a link to be moved.
+    """
+    if move and os.path.islink(source):
+        raise ValueError(f"{source} is a symbolic link; move=True wants the file itself")
+    is_folder = stat.S_ISDIR(os.stat(source).st_mode)
+    found = _list(source) if is_folder else {"": _regular(source)}
+    taken = Snapshot(source, "move" if move else "copy", sum(each.st_size for each in found.values()))
+    taken.files = len(found) if is_folder else None
+
+    def fill(path: Path) -> None:
+        if not is_folder:
+            taken.how, taken.size = _take_file(source, path, move=move)
+            return
+        path.mkdir()
+        for relative in found:
+            (path / relative).parent.mkdir(parents=True, exist_ok=True)
+            taken.how, _ = _take_file(os.path.join(source, relative), path / relative, move=move)
+        after = _list(source)
+        if {name: identity(each)[:2] for name, each in after.items()} != {
+            name: identity(each)[:2] for name, each in found.items()
+        }:
+            raise SourceChangedError(source, f"{len(found)} files", f"{len(after)} files, or others")
+
+    return _spooled_as(session, taken, fill)
+
+
+def leave_in_place(source: str) -> Snapshot:
+    """Return what tells a file that nobody is to touch until the collector has read it; raises as take."""
+    found = _regular(source)
+    taken = Snapshot(os.path.realpath(source), "in place", found.st_size)
+    taken.stat = list(identity(found))
+    return taken
+
+
+def render(session: Session, write: Callable[[Path], None], what: str) -> Snapshot:
+    """Return a snapshot of what ``write`` puts into the file it is given; what that raises is raised."""
+    taken = Snapshot(what, "rendered", 0)
+
+    def fill(path: Path) -> None:
+        write(path)
+        taken.size = path.stat().st_size
+
+    return _spooled_as(session, taken, fill)
+
+
+def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None]) -> Snapshot:
+    """Have the entry made under a temporary name, and renamed once it is whole."""
+    state, config = session.state_folder, session.config
+    limit = config.spool_limit_bytes if config.mode == "online" else None
+    taken.lost = None if taken.how == "move" else _why_not(state.spool, taken.size, limit)
+    if taken.lost is None:
+        folder = state.spool / session.id.hex()
+        temporary = folder / f"{spool.TEMPORARY_PREFIX}{taken.token}"
+        try:
+            private_folder(state.spool)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fill(temporary)
+            taken._path = folder / taken.token
+            os.rename(temporary, taken._path)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                spool.remove(temporary)
+            if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+                raise
+            taken.lost = "disk_full"
+    if taken.lost is not None:
+        text = "artifact %s (%d bytes) of run %s is lost: %s; the training goes on without it"
+        warn(text, taken.source, taken.size, session.run.name, taken.lost)
+    return taken
+
+
+def _why_not(root: Path, size: int, limit: int | None) -> str | None:
+    """Return why so many bytes more may not wait in the spool: ``spool_full``, ``disk_full``, or None."""
+    looked_s, known = _spooled.get(root, (-LOOK_EVERY_S, 0))
+    now = time.monotonic()
+    if limit is not None:
+        if now - looked_s >= LOOK_EVERY_S or known + size > limit:
+            looked_s, known = now, spool.size_bytes(root)
+        if known + size > limit:
+            return "spool_full"
+    existing = root
+    while not existing.exists():
+        existing = existing.parent
+    disk = os.statvfs(existing)
+    reserve = min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
+    if disk.f_bavail * disk.f_frsize - size < reserve:
+        return "disk_full"
+    _spooled[root] = looked_s, known + size
+    return None
+
+
+def _regular(path: str) -> os.stat_result:
+    fd = open_regular(path, follow=True)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _take_file(source: str, target: Path, *, move: bool) -> tuple[str, int]:
+    """Put the bytes of ``source`` into the new file ``target``; return how, and how many."""
+    fd = open_regular(source, follow=True)
+    try:
+        before = os.fstat(fd)
+        if move and _linked(source, target):
+            return "move", before.st_size
+        target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            how, size = clone_or_copy(fd, target_fd)
+        finally:
+            os.close(target_fd)
+        after = os.fstat(fd)
+        if identity(before) != identity(after) or before.st_size not in (0, size):
+            raise SourceChangedError(source, _told(before), _told(after))
+        return "move" if move else how, size
+    finally:
+        os.close(fd)
+
+
+def _linked(source: str, target: Path) -> bool:
+    """Give the source a second name in the spool; False where that cannot be.
+
+    Not renamed: until the event is out, a kill must leave the file where it was.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        return False
+    return True
+
+
+def _told(found: os.stat_result) -> str:
+    return f"{found.st_size} bytes of {found.st_mtime_ns / 1e9:.6f}"
+
+
+def _list(folder: str) -> dict[str, os.stat_result]:
+    """Return the files below a folder by relative path, sorted; raises as :func:`take`."""
+    found: dict[str, os.stat_result] = {}
+    pending = [""]
+    while pending:
+        inside = pending.pop()
+        with os.scandir(os.path.join(folder, inside)) as entries:
+            for entry in entries:
+                relative = os.path.join(inside, entry.name)
+                try:
+                    relative.encode()
+                except UnicodeEncodeError:
+                    raise InvalidNameError("file name", ascii(relative), "is no UTF-8") from None
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(relative)
+                elif entry.is_dir():
+                    raise OSError(errno.ELOOP, "a link to a folder inside a folder is not followed", entry.path)
+                else:
+                    found[relative] = _regular(entry.path)
+                if len(found) > MAX_FILES:
+                    raise ValueError(f"{folder} has more than {MAX_FILES:,} files; pack them into one")
+    if not found:
+        raise ValueError(f"{folder} holds no file; log a folder that does")
+    return dict(sorted(found.items()))

@@ -1,0 +1,159 @@
+"""Checking stored artifacts against their digests, and copying them out; nothing damaged is handed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from neural.tracking.artifacts import copying, manifest, spool
+from neural.tracking.artifacts.copying import Progress, identity, nothing, open_regular
+from neural.tracking.artifacts.manifest import Item
+from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
+from neural.tracking.files import inside
+from neural.tracking.reader.artifacts import Entry
+
+
+class Checker:
+    """Checks the artifacts of run folders; what several versions share is read once."""
+
+    def __init__(self, progress: Progress = nothing) -> None:
+        self._progress = progress
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def check(self, run: Path, entry: Entry) -> None:
+        """Return if all of a stored artifact is as it was logged.
+
+        Raises:
+            ArtifactDamagedError: it is not.
+            OSError: it cannot be read.
+        """
+        if not entry.is_folder:
+            self._expect(place(run, entry), entry.checksum, label(entry))
+            return
+        folder = place(run, entry)
+        items = listed(run, entry)
+        for item in items:
+            self._expect(folder / item.path, item.sha256, f"{label(entry)}/{item.path}")
+        extra = sorted(set(_files(folder)) - {item.path for item in items})
+        if extra:
+            raise ArtifactDamagedError(f"{label(entry)}/{extra[0]}", "of no such file", "one")
+
+    def _expect(self, path: Path, expected: str, what: str) -> None:
+        found = self._digest(path)
+        if found != expected:
+            raise ArtifactDamagedError(what, expected, found)
+
+    def _digest(self, path: Path) -> str:
+        try:
+            fd = open_regular(path, follow=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return "nothing: it is missing"
+        try:
+            status = os.fstat(fd)
+            which = (status.st_dev, *identity(status))
+            if which not in self._known:
+                self._known[which] = copying.digest(fd, self._progress)
+            return self._known[which]
+        finally:
+            os.close(fd)
+
+
+def label(entry: Entry) -> str:
+    """Return how an artifact is named to people."""
+    return f"{entry.name} v{entry.version}" if entry.version is not None else f"{entry.name} (unversioned)"
+
+
+def place(run: Path, entry: Entry) -> Path:
+    """Return where an artifact lies in its run folder.
+
+    Raises:
+        ArtifactDamagedError: the way there leads out of the folder.
+    """
+    try:
+        return inside(run, *entry.path.split("/")[:-1]) / entry.path.rpartition("/")[2]
+    except InvalidNameError:
+        raise ArtifactDamagedError(label(entry), entry.checksum, "a link out of the run folder") from None
+
+
+def listed(run: Path, entry: Entry) -> list[Item]:
+    """Return what the manifest of a folder artifact lists.
+
+    Raises:
+        ArtifactDamagedError: the manifest is damaged or missing.
+    """
+    folder = place(run, entry)
+    if entry.version is None:
+        path = run / "versions" / entry.name / manifest.CURRENT
+    else:
+        path = folder.with_name(folder.name + manifest.SUFFIX)
+    try:
+        fd = open_regular(path, follow=False)
+    except FileNotFoundError:
+        raise ArtifactDamagedError(f"manifest of {label(entry)}", entry.checksum, "nothing") from None
+    try:
+        found = copying.digest(fd)
+        if found != entry.checksum:
+            raise ArtifactDamagedError(f"manifest of {label(entry)}", entry.checksum, found)
+        return manifest.decode(os.pread(fd, os.fstat(fd).st_size, 0))
+    except FormatError as error:
+        raise ArtifactDamagedError(f"manifest of {label(entry)}", entry.checksum, str(error)) from error
+    finally:
+        os.close(fd)
+
+
+def copy_out(run: Path, entry: Entry, target: Path, progress: Progress = nothing) -> Path:
+    """Copy a stored artifact to ``target``, or into it where it is a folder; return where it is then.
+
+    Raises:
+        ArtifactDamagedError: it is not what was logged; nothing was put in place.
+        FileExistsError: a folder would go where something is.
+        TrackingError: it is a reference, of which nothing was fetched.
+    """
+    if uri := entry.call.get("uri"):
+        raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
+    if target.is_dir():
+        target = target / entry.name
+    temporary = target.with_name(f"{spool.TEMPORARY_PREFIX}{os.urandom(8).hex()}")
+    source = place(run, entry)
+    try:
+        if entry.is_folder:
+            if target.exists():
+                raise FileExistsError(17, "something is there already", str(target))
+            temporary.mkdir()
+            for item in listed(run, entry):
+                path = inside(temporary, *item.path.split("/"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _copy(source / item.path, path, item.sha256, f"{label(entry)}/{item.path}", progress)
+        else:
+            _copy(source, temporary, entry.checksum, label(entry), progress)
+        os.rename(temporary, target)
+    finally:
+        spool.remove(temporary)
+    return target
+
+
+def _copy(source: Path, target: Path, expected: str, what: str, progress: Progress) -> None:
+    try:
+        fd = open_regular(source, follow=False)
+    except FileNotFoundError:
+        raise ArtifactDamagedError(what, expected, "nothing: it is missing") from None
+    try:
+        copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            copying.clone_or_copy(fd, copy)
+            found = copying.digest(copy, progress)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(fd)
+    if found != expected:
+        raise ArtifactDamagedError(what, expected, found)
+
+
+def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+    for entry in os.scandir(folder) if folder.is_dir() else ():
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path), f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name

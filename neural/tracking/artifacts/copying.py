@@ -1,0 +1,97 @@
+"""Copies of files: shared blocks where the file system can, else inside the kernel; and digests of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neural.tracking import system
+
+PIECE_BYTES = 8 << 20  # between two looks at a signal or a wish to stop
+HASH_BYTES = 1 << 20
+
+Progress = Callable[[int], None]
+
+
+class Stopped(Exception):
+    """Asked to leave in the middle; whoever stopped it does it again later."""
+
+
+def nothing(count: int) -> None:
+    """Stand in for a progress that nobody watches."""
+
+
+def clone_or_copy(source_fd: int, target_fd: int, progress: Progress = nothing) -> tuple[str, int]:
+    """Fill the empty target with the source's bytes; return how (``reflink`` or ``copy``) and how many.
+
+    Raises:
+        OSError: no room, for one; the target holds a part.
+    """
+    size = os.fstat(source_fd).st_size
+    if size and system.reflink(source_fd, target_fd):
+        return "reflink", os.fstat(target_fd).st_size
+    os.lseek(source_fd, 0, os.SEEK_SET)
+    copied = 0
+    # Files of /proc and their like say that they are empty: only reading tells.
+    copy = system.copy_piece if size else system.read_and_write
+    while count := copy(source_fd, target_fd, PIECE_BYTES):
+        copied += count
+        progress(count)
+    return "copy", copied
+
+
+def digest(fd: int, progress: Progress = nothing) -> str:
+    """Return the SHA-256 of a whole file, 64 hex digits; reads it from its beginning."""
+    import hashlib
+
+    found = hashlib.sha256()
+    buffer = bytearray(HASH_BYTES)
+    view = memoryview(buffer)
+    with os.fdopen(os.dup(fd), "rb", buffering=0) as file:
+        file.seek(0)
+        while count := file.readinto(view):
+            found.update(view[:count])
+            progress(count)
+    return found.hexdigest()
+
+
+def same_bytes(one: int, other: int, progress: Progress = nothing) -> bool:
+    """Return whether two open files hold the same bytes."""
+    first, second = bytearray(HASH_BYTES), bytearray(HASH_BYTES)
+    at = 0
+    while count := os.preadv(one, [first], at):
+        if os.preadv(other, [second], at) != count or first[:count] != second[:count]:
+            return False
+        at += count
+        progress(count)
+    return os.pread(other, 1, at) == b""
+
+
+def open_regular(path: Path | str, *, follow: bool) -> int:
+    """Open a regular file for reading; never waits, whatever lies there.
+
+    Raises:
+        OSError: as ``open`` says (missing, not permitted, a loop of links), or not a regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    fd = os.open(path, flags)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "neither a regular file nor a folder", os.fspath(path))
+
+
+def identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what changes when somebody writes to the file or puts another in its place."""
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+
+
+def told_identity(value: Any) -> tuple[int, int, int, int] | None:
+    """Return an identity that came in an event, None where it is none."""
+    if isinstance(value, list) and len(value) == 4 and all(type(item) is int for item in value):
+        return (value[0], value[1], value[2], value[3])
+    return None

@@ -1,0 +1,62 @@
+"""What a tracker logged as artifacts and the collector has not stored yet, as far as it knows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural.tracking.artifacts.version import ArtifactVersion
+
+if TYPE_CHECKING:
+    from neural.tracking.reader.outcomes import Outcome, OutcomeWatch
+
+# How long reading a version waits: a collector that answers will store it, another may only be starting.
+ANSWERS_S, STARTS_S, NOBODY_S = 60.0, 5.0, 0.2
+
+
+class Followed:
+    """The artifact calls of one tracker, followed until something has become of each."""
+
+    def __init__(self, folder: Path, state: Callable[[], str], *, offline: bool) -> None:
+        self.pid = os.getpid()  # a forked child has nothing to do with what its parent waits for
+        self._folder, self._state, self._offline = folder, state, offline
+        self._waiting: list[ArtifactVersion] = []
+        self._watch: OutcomeWatch | None = None
+        self._lost: list[ArtifactVersion] = []
+
+    def add(self, version: ArtifactVersion) -> None:
+        """Follow one more call; one that was lost at once was told at once."""
+        if version.lost is None:
+            self._waiting.append(version)
+
+    def outcome(self, token: str) -> Outcome | None:
+        """Return what became of a call, None while nobody knows."""
+        if self._watch is None:
+            from neural.tracking.reader.outcomes import OutcomeWatch
+
+            self._watch = OutcomeWatch(self._folder)
+        return self._watch.look(token)
+
+    def patience_s(self) -> float:
+        """Return how long it is worth waiting for the collector now."""
+        if self._state() in ("connected", "closed"):
+            return ANSWERS_S
+        return NOBODY_S if self._offline else STARTS_S
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until something has become of every call; return whether it has."""
+        deadline = time.monotonic() + timeout_s
+        for version in list(self._waiting):
+            if version.wait(max(0.0, deadline - time.monotonic())) or version.lost is not None:
+                self._waiting.remove(version)
+                if version.lost is not None:
+                    self._lost.append(version)
+        return not self._waiting
+
+    def take_lost(self) -> list[ArtifactVersion]:
+        """Return what the collector could not store and was not asked for before."""
+        lost, self._lost = self._lost, []
+        return lost

@@ -1,0 +1,162 @@
+"""What is still to be done for artifact events: one durable file each in ``<state>/artifact-jobs``.
+
+The store writer makes a job before its cursor passes the event, the keeper removes it once the note
+that says what became of it is durable. So a job is there from before the log forgets the event until
+after the run folder can never forget the outcome.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neural.tracking.artifacts import spool
+from neural.tracking.artifacts.copying import told_identity
+from neural.tracking.errors import FormatError, InvalidNameError
+from neural.tracking.files import fsync_dir, fsync_upwards, json_checksum, read_json, write_json
+from neural.tracking.names import check_artifact_name
+from neural.tracking.state import State
+
+KIND = "artifact"  # of the event, and of the note that says what became of it
+PRUNED = "artifact_pruned"  # of the note that says that a version was removed on purpose
+FORMAT = 1
+_NAME = re.compile(r"([0-9a-f]{32})-(\d+)\.json")
+
+
+class Job(NamedTuple):
+    """One artifact event, with whose it is; every field was checked, whoever sent it."""
+
+    uid: bytes
+    folder: str  # of the run
+    session: str
+    seq: int
+    time_ns: int
+    info: Mapping[str, Any]  # of the session, as its HELLO said it
+    name: str
+    token: str
+    how: str
+    size: int
+    files: int | None
+    versioned: bool
+    picture: bool  # a figure: also under plots/
+    source: str
+    spool: str  # on the host of the call
+    stat: tuple[int, int, int, int] | None
+    lost: str | None
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """In which jobs are done: that of the calls."""
+        return self.time_ns, self.session, self.seq
+
+    @property
+    def key(self) -> tuple[bytes, str]:
+        """What only one job at a time may change: a name in a run."""
+        return self.uid, self.name
+
+    def spooled(self, state: State) -> Path:
+        """Return where its bytes wait, or will once they have come."""
+        return state.spool / self.session / self.token
+
+
+def make(
+    uid: bytes,
+    folder: str,
+    session: str,
+    seq: int,
+    time_ns: int,
+    info: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> Job:
+    """Return the job of an event.
+
+    Raises:
+        FormatError: what the event says cannot be an artifact's.
+    """
+    try:
+        name = check_artifact_name(data.get("name"))  # type: ignore[arg-type]
+    except (TypeError, InvalidNameError) as error:
+        raise FormatError(f"artifact event {seq}: {error}") from error
+    token, how, lost = data.get("token"), data.get("how"), data.get("lost")
+    if not spool.is_token(token) or not spool.is_session(session) or not isinstance(how, str):
+        raise FormatError(f"artifact event {seq} does not say where its bytes are")
+    size, files = data.get("size"), data.get("files")
+    if type(size) is not int or size < 0 or not (files is None or (type(files) is int and files > 0)):
+        raise FormatError(f"artifact event {seq} has the impossible size {size!r}")
+    return Job(
+        uid=uid,
+        folder=folder,
+        session=session,
+        seq=seq,
+        time_ns=time_ns,
+        info=info,
+        name=name,
+        token=str(token),
+        how=how,
+        size=size,
+        files=files,
+        versioned=data.get("versioned") is not False,
+        picture=data.get("type") == "figure",
+        source=str(data.get("source", "")),
+        spool=str(data.get("spool", "")),
+        stat=told_identity(data.get("stat")),
+        lost=lost if isinstance(lost, str) else None,
+    )
+
+
+def write(state: State, job: Job) -> None:
+    """Make the job durable; the same one again changes nothing.
+
+    Raises:
+        OSError: it was not.
+    """
+    folder = state.artifact_jobs
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        fsync_upwards(folder.parent)
+    value = {"format": FORMAT, **job._asdict(), "uid": job.uid.hex(), "info": dict(job.info)}
+    write_json(_path(state, job), {**value, "crc": json_checksum(value)}, mode=0o600)
+
+
+def waiting(state: State) -> list[tuple[str, int]]:
+    """Return session and number of the jobs there are, in no order."""
+    try:
+        names = list(state.artifact_jobs.iterdir())
+    except FileNotFoundError:
+        return []
+    found = [_NAME.fullmatch(path.name) for path in names]
+    return [(match[1], int(match[2])) for match in found if match]
+
+
+def read(state: State, session: str, seq: int) -> Job | None:
+    """Return a job, None if it is done.
+
+    Raises:
+        FormatError: it is damaged.
+        OSError: it cannot be read.
+    """
+    path = state.artifact_jobs / f"{session}-{seq}.json"
+    try:
+        value = read_json(path)
+        if value is None:
+            return None
+        crc = value.pop("crc")
+        if crc != json_checksum(value) or value.pop("format") != FORMAT:
+            raise FormatError(f"{path} is damaged, or of another release")
+        value["uid"] = bytes.fromhex(value["uid"])
+        value["stat"] = told_identity(value["stat"])
+        return Job(**value)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{path} is no job: {error}") from error
+
+
+def remove(state: State, job: Job) -> None:
+    """Forget a job that is done."""
+    _path(state, job).unlink(missing_ok=True)
+    fsync_dir(state.artifact_jobs)
+
+
+def _path(state: State, job: Job) -> Path:
+    return state.artifact_jobs / f"{job.session}-{job.seq}.json"

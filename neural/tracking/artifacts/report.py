@@ -1,0 +1,62 @@
+"""The account of a run's artifacts: which are whole, damaged, lost, or on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neural.tracking.artifacts.check import Checker
+from neural.tracking.errors import ArtifactDamagedError
+from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.reader.facts import read_facts
+
+
+@dataclass
+class ArtifactReport:
+    """``lost`` and ``waiting`` name the artifact and its event's number; ``damages`` have both digests."""
+
+    whole: int = 0
+    damages: list[str] = field(default_factory=list)
+    lost: list[tuple[str, int, str]] = field(default_factory=list)
+    waiting: list[tuple[str, int]] = field(default_factory=list)
+
+
+def check_artifacts(
+    run: Path, checker: Checker, begin: Callable[[Entry], None] = lambda entry: None
+) -> ArtifactReport:
+    """Return the account of the artifacts in a run folder, every byte of them read.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    artifacts = read_facts(run).artifacts
+    report = ArtifactReport(
+        lost=[(entry.name, entry.seq, entry.lost or "") for entry in artifacts.lost()],
+        waiting=[(entry.name, entry.seq) for entry in artifacts.waiting()],
+    )
+    for entry in to_check(artifacts):
+        begin(entry)
+        try:
+            checker.check(run, entry)
+        except ArtifactDamagedError as error:
+            if entry.version is None and _was_replaced(run, entry):
+                continue  # since the lines were read
+            report.damages.append(str(error))
+        except OSError as error:
+            report.damages.append(f"{entry.path} cannot be read: {error}")
+        else:
+            report.whole += 1
+    return report
+
+
+def _was_replaced(run: Path, entry: Entry) -> bool:
+    own = [e for e in read_facts(run).artifacts.entries if e.name == entry.name]
+    return (own[-1].session, own[-1].seq) != (entry.session, entry.seq)
+
+
+def to_check(artifacts: Artifacts) -> list[Entry]:
+    """Return every version, and what else lies under ``artifacts/``: of what replaced it, only the last."""
+    found = [entry for name in artifacts.names() for entry in artifacts.versions(name)]
+    current = [artifacts.current(name) for name in artifacts.names()]
+    return [*found, *(entry for entry in current if entry is not None and entry.version is None)]
