@@ -14,12 +14,13 @@ import zmq
 from neural.tracking import __version__, files, wire
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
+from neural.tracking.collector.artifacts.keeper import Keeper
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.control import Control
 from neural.tracking.collector.daemon import Daemon
 from neural.tracking.collector.inbox import Inbox
 from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.ledger import Tombstones, remove_run
+from neural.tracking.collector.ledger import Tombstones, find_run, remove_run
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.roster import Roster
@@ -68,6 +69,7 @@ class Collector:
             locate=self.log.ordinal_of,
             on_applied=self._on_applied,
         )
+        self.artifacts = Keeper(state, self.intake, self.sessions, lambda: self.barriers.applied)
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
         self.inbox = Inbox(
             lambda: Router(self.context, max_part_bytes=wire.MAX_PART_BYTES),
@@ -91,11 +93,20 @@ class Collector:
                 "delete": self._delete,
                 "sinks": self._sinks,
                 "errand": self._errand,
+                "prune": self._prune,
             },
         )
         self.keeper = Housekeeper(self)
         self.daemon = Daemon(
-            [self.keeper, self.control, self.inbox, self.adopter, self.log, self.supervisor],
+            [
+                self.keeper,
+                self.control,
+                self.inbox,
+                self.adopter,
+                self.artifacts,
+                self.log,
+                self.supervisor,
+            ],
             drain_timeout_s=config.drain_timeout_s,
         )
 
@@ -125,6 +136,7 @@ class Collector:
 
     def _on_applied(self, position: Position) -> None:
         self.barriers.on_applied(position)
+        self.artifacts.wake()
         for session in self.sessions:
             session.applied(position)
 
@@ -157,6 +169,7 @@ class Collector:
         self.supervisor.tell({"run_gone": uid.hex()})
         await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
         removed = await asyncio.to_thread(remove_run, self.base_dir, uid)
+        await self.artifacts.sweep()
         return {"removed": removed}
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +182,17 @@ class Collector:
         """Let a sink look at what it was asked for."""
         await self._sinks(asked)
         return {"known": self.supervisor.errand(str(asked.get("sink")))}
+
+    async def _prune(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Remove versions of the run ``uid``, as (session, number of the event); then what is nobody's."""
+        uid, wanted = asked.get("uid"), asked.get("versions")
+        if not wanted:
+            return await self.artifacts.sweep()
+        if not isinstance(uid, bytes) or len(uid) != 16 or not isinstance(wanted, list):
+            raise ValueError("prune wants the run's uid, 16 bytes, and a list of versions")
+        folder = await asyncio.to_thread(find_run, self.base_dir, uid)
+        chosen = {(str(session), int(seq)) for session, seq in wanted}
+        return await self.artifacts.prune(folder, uid, chosen, timeout_s=float(asked.get("timeout_s", 20.0)))
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         durable = self.log.durable
@@ -197,6 +221,7 @@ class Collector:
             "repeated_total": self.intake.repeated_total,
             "refused_total": self.inbox.refused_total,
             "adopted_total": self.adopter.adopted_total,
+            "artifacts": self.artifacts.status(),
         }
 
 
@@ -304,7 +329,10 @@ class Housekeeper:
     def _is_busy(self) -> bool:
         collector = self._collector
         return bool(
-            collector.adopter.anything_there() or collector.supervisor.undelivered() or collector.log.held_bytes
+            collector.adopter.anything_there()
+            or collector.supervisor.undelivered()
+            or collector.log.held_bytes
+            or collector.artifacts.busy()
         )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,41 @@ class Intake:
     def note(self, session: Session, kind: str, key: str, **data: Any) -> None:
         """Record what no session emits: how it died, that it is silent. Kept once per kind and key."""
         self._log.append(segment.NOTE, [events.pack_note(session.id, kind, key, time.time_ns(), **data)])
+
+    async def late_note(
+        self, session_id: bytes, uid: bytes, info: Mapping[str, Any], kind: str, key: str, **data: Any
+    ) -> Position:
+        """Record what became of something a session emitted; the session may have ended, and be forgotten.
+
+        Returns:
+            Where in the log it is, once it is on disk.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            known = await asyncio.to_thread(ledger.known, self._base_dir, str(info.get("dir", "")), session_id)
+            session = self._sessions.get(session_id)
+        if session is None:  # introduced anew, as one that is over, or nobody could tell whose the note is
+            session = Session(session_id, uid, dict(info), received=known.last, durable=known.last)
+            session.ended = known.last if known.ended is None else known.ended
+            self._sessions.add(session)
+            for _ in range(SESSION_COPIES):
+                self._log.append(segment.SESSION, [events.pack_session(session_id, uid, session.info)])
+            self._log.append(segment.MARK, [events.pack_mark(session_id, known.last, session.ended)])
+        durable: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        note = events.pack_note(session_id, kind, key, time.time_ns(), **data)
+        session.notes_held += 1
+        self._log.append(segment.NOTE, [note], durable.set_result)
+        try:
+            position = await asyncio.shield(durable)  # should this be cancelled, the log still tells it
+            session.end = max(session.end, position)
+        finally:
+            session.notes_held -= 1
+        return position
+
+    @property
+    def durable(self) -> Position:
+        """Up to where the log is on disk."""
+        return self._log.durable
 
     def record_lost(self, lost: list[LostStretch]) -> None:
         """Record what a start found damaged in the log."""

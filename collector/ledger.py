@@ -66,6 +66,18 @@ class Tombstones:
         atomic_write(self._folder / uid.hex(), b"")
 
 
+def find_run(base_dir: Path, uid: bytes) -> Path:
+    """Return the folder of a run.
+
+    Raises:
+        FileNotFoundError: it is not in ``base_dir``.
+    """
+    for folder in base_dir.glob(f"*_{uid.hex()[:8]}"):
+        if not folder.is_symlink() and _uid_of(folder) == uid.hex():
+            return folder.resolve()
+    raise FileNotFoundError(2, "no such run", f"{base_dir}/*_{uid.hex()[:8]}")
+
+
 def remove_run(base_dir: Path, uid: bytes) -> bool:
     """Remove the folder of a run that has a tombstone; return whether it was there.
 

@@ -52,6 +52,7 @@ class Session:
     deleted: bool = False  # its run has a tombstone
     end: Position = START  # after its last durable record
     recent: deque[tuple[int, Position]] = field(default_factory=deque)
+    notes_held: int = 0  # about it, and not on disk yet
     seen_s: float = field(default_factory=time.monotonic)
 
     def stored(self, last: int, position: Position) -> None:
@@ -111,6 +112,7 @@ class Sessions:
 
     def forget_passed(self, synced: Position) -> None:
         """Drop ended sessions that every cursor has passed; the run's own ledger answers latecomers."""
-        passed = [s.id for s in self._by_id.values() if s.ended is not None and s.end <= synced]
+        ended = [s for s in self._by_id.values() if s.ended is not None and not s.notes_held]
+        passed = [s.id for s in ended if s.end <= synced]
         for session in passed:
             del self._by_id[session]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import events, segment
+from neural.tracking.artifacts.jobs import KIND as ARTIFACT
+from neural.tracking.artifacts.jobs import PRUNED as ARTIFACT_PRUNED
 from neural.tracking.collector.store.accounting import beyond, lost, others, recovered
 from neural.tracking.collector.store.appendfile import (
     TailFile,
@@ -64,6 +66,7 @@ class RunWriter:
         self._identity = _identity(folder)
         self.unsaved = False
         self.changed: set[str] = set()  # which views no longer show what is stored
+        self.artifacts: list[tuple[SessionInfo, events.Event]] = []  # logged, and no job made of it yet
         with contextlib.ExitStack() as opened:  # what cannot be opened is tried again, for days
             self._events = open_events(events_file, self._ledger.events_bytes)
             opened.callback(lambda: self._events.close())
@@ -261,6 +264,8 @@ class RunWriter:
             self._append_lines(lines)
         for event in decoded.events:
             self._note_event(event, entry)
+            if event.kind == ARTIFACT and event.seq > entry.last:
+                self.artifacts.append((batch.session, event))
         if not self.has_points and decoded.blocks:
             self.has_points = True
             self.changed.add("metadata")
@@ -316,6 +321,9 @@ class RunWriter:
             return
         self._append_lines([eventlines.note_line(item.session.session.hex(), note)])
         entry.notes.append(key)
+        if note["kind"] in (ARTIFACT, ARTIFACT_PRUNED):
+            self.changed |= {"artifacts", "metadata", "summary"} if entry.ended is not None else {"artifacts"}
+            return
         # After an end event the goodbye changes nothing that is shown.
         self.changed |= {"metadata"} if entry.ended is not None else {"metadata", "end"}
         if note["kind"] == "bye":

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from neural.tracking.collector.store import quarantine
+from neural.tracking.collector.store.artifacts import make_jobs
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
@@ -141,6 +142,7 @@ class StoreSink:
         if run is not None:
             run.sessions.setdefault(item.session.session, item.session)
             run.writer.apply(item)
+            make_jobs(self._state, run.writer)
         return run
 
     def _quarantine(self, uid: bytes, folder: str, error: Exception) -> Quarantine:

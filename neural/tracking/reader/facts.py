@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.artifacts.jobs import KIND, PRUNED
 from neural.tracking.params import merge_params
 from neural.tracking.reader import eventlines
+from neural.tracking.reader.artifacts import Artifacts, Entry
 from neural.tracking.reader.eventlines import BadLine
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
@@ -59,6 +61,7 @@ class RunFacts:
     logged: bool = False
     damages: list[str] = field(default_factory=list)
     name: str | None = None
+    artifacts: Artifacts = field(default_factory=Artifacts)
 
     def decider(self) -> SessionFacts | None:
         """Return the session whose end is the run's: the newest attempt's lowest rank's first."""
@@ -103,6 +106,7 @@ def read_facts(folder: Path) -> RunFacts:
     """
     facts = RunFacts()
     events: list[dict[str, Any]] = []
+    outcomes: dict[tuple[str, str], dict[str, Any]] = {}
     for line in read_lines(folder, facts.damages):
         session = facts.sessions.setdefault(line["session"], SessionFacts(line["session"]))
         if "seq" in line:
@@ -115,6 +119,8 @@ def read_facts(folder: Path) -> RunFacts:
             facts.gaps.setdefault(line["session"], []).append((first, last, line["reason"]))
         elif "note" in line:
             fold_note(session, line)
+            if line["note"] in (KIND, PRUNED):
+                outcomes.setdefault((line["session"], f"{line['note']} {line['key']}"), line["data"])
         elif "info" in line:
             facts.uid = facts.uid or line["uid"]
             facts.name = facts.name or line["info"].get("name")
@@ -130,7 +136,16 @@ def read_facts(folder: Path) -> RunFacts:
         if event["kind"] == "metadata" and (session.attempt, -session.rank) >= best:
             best = (session.attempt, -session.rank)
             facts.gathered |= event["data"].get("values") or {}
+    facts.artifacts.entries = [
+        _entry(facts.sessions[event["session"]], event, outcomes) for event in events if event["kind"] == KIND
+    ]
     return facts
+
+
+def _entry(session: SessionFacts, event: dict[str, Any], outcomes: dict[tuple[str, str], Any]) -> Entry:
+    outcome = outcomes.get((session.session, f"{KIND} {event['seq']}"))
+    pruned = (session.session, f"{PRUNED} {event['seq']}") in outcomes
+    return Entry(session.session, event["seq"], event["time_ns"], session.rank, event["data"], outcome, pruned)
 
 
 def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ Written so that a reader sees the old file or the new. Two writers do no harm: b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from neural.tracking.files import atomic_write
+from neural.tracking.reader.artifactview import artifacts_view
 from neural.tracking.reader.eventlines import json_value
 from neural.tracking.reader.run import Run
 
@@ -77,6 +79,7 @@ def _text(value: Any) -> bytes:
 def _replace(path: Path, content: bytes) -> None:
     try:
         if path.read_bytes() == content:
+            os.utime(path)  # readers tell by it that the view is not older than the lines it was made from
             return
     except FileNotFoundError:
         pass
@@ -86,7 +89,7 @@ def _replace(path: Path, content: bytes) -> None:
 _MAKERS = {
     "metadata": lambda run: _text(run.metadata),
     "hyperparameters": lambda run: _text(run.params),
-    "artifacts": lambda run: _text({}),
+    "artifacts": lambda run: _text(artifacts_view(run.facts.artifacts)),
     "summary": lambda run: _text(run.summary()),
     "metrics": _metrics,
 }

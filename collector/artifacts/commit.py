@@ -1,0 +1,296 @@
+"""Storing one artifact: bytes, blob, version number, what is current. In threads; blocks on the disk.
+
+The order in which things become durable: the bytes, the blob's name, the version's name; the note that
+names them is written by the caller after that, and only after the note is durable the spool lets go.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.artifacts import copying, manifest, spool
+from neural.tracking.artifacts.copying import identity, open_regular
+from neural.tracking.artifacts.jobs import Job
+from neural.tracking.artifacts.manifest import Item
+from neural.tracking.collector.artifacts import blobs
+from neural.tracking.collector.artifacts.blobs import Staged
+from neural.tracking.collector.artifacts.numbers import Numbers, made_inside, version_name
+from neural.tracking.files import fsync_dir, inside
+from neural.tracking.state import State
+
+
+class Lost(Exception):
+    """The bytes are gone or not those of the call, for good; the reason goes into the note."""
+
+
+class Commit:
+    """What one job needs to become a version; made anew for each try."""
+
+    def __init__(
+        self,
+        state: State,
+        run: Path,
+        job: Job,
+        numbers: Numbers,
+        look: Callable[[int], None],
+        *,
+        again: bool,
+        local: bool,
+    ) -> None:
+        """Prepare to store; nothing is touched yet.
+
+        Args:
+            look: called with each piece's bytes; may raise Stopped.
+            again: it was tried before, and may have come to any step.
+            local: the call was made on this host, so that a path it named means the same file here.
+        """
+        self._state, self._run, self._job = state, run, job
+        self._numbers, self._look, self._again, self._local = numbers, look, again, local
+        self._temporary = state.blobs / f".tmp-{state.collector_id()}-{job.token}"
+
+    def store(self) -> dict[str, Any]:
+        """Return what the note says of the stored artifact.
+
+        Raises:
+            Lost: it never will be.
+            OSError: the disk refused; calling again is safe.
+            Stopped: as ``look`` says.
+        """
+        job = self._job
+        if job.lost is not None:
+            raise Lost(job.lost)
+        self._state.blobs.mkdir(parents=True, exist_ok=True)
+        try:
+            if job.files is not None:
+                return self._store_folder(job.spooled(self._state))
+            staged = self._staged_source()
+            told = {"sha256": staged.sha256, "size": staged.size}
+            return told | (self._versioned(staged) if job.versioned else self._unversioned(staged))
+        finally:
+            spool.remove(self._temporary)
+
+    def _staged_source(self) -> Staged:
+        job = self._job
+        path = job.spooled(self._state)
+        if job.how == "in place" and self._local and not path.exists():
+            return self._staged_in_place()
+        fd = _open(path)
+        try:
+            if os.fstat(fd).st_size != job.size:
+                raise Lost(f"the snapshot has {os.fstat(fd).st_size} bytes, {job.size} were taken")
+            return blobs.stage(fd, path, self._temporary, self._look)
+        finally:
+            os.close(fd)
+
+    def _staged_in_place(self) -> Staged:
+        """Copy what the training promised not to touch; that it was touched is found out."""
+        path = Path(self._job.source)
+        fd = _open(path)
+        try:
+            before = identity(os.fstat(fd))
+            self._temporary.unlink(missing_ok=True)
+            copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                copying.clone_or_copy(fd, copy, lambda count: self._look(0))
+            finally:
+                os.close(copy)
+            if not before == identity(os.fstat(fd)) == self._job.stat:
+                raise Lost("the file was changed before the collector had read it")
+        finally:
+            os.close(fd)
+        fd = _open(self._temporary)
+        try:
+            return blobs.stage(fd, self._temporary, self._temporary, self._look)
+        finally:
+            os.close(fd)
+
+    def _versioned(self, staged: Staged) -> dict[str, Any]:
+        blob = blobs.add(self._state.blobs, staged, self._look)
+        number = self._mine(blob)
+        if number is None:
+            number = self._numbers.claim(self._run, self._job.name, lambda path: self._link(blob, staged, path))
+        path = self._path_of(number)
+        self._show(lambda fresh: blobs.link(path, fresh))
+        return {"version": number, "path": path.relative_to(self._run).as_posix()}
+
+    def _unversioned(self, staged: Staged) -> dict[str, Any]:
+        """Replace what is current, and keep nothing of what was there before."""
+        self._show(lambda fresh: blobs.link(staged.path, fresh))
+        return {"version": None, "path": f"artifacts/{self._job.name}"}
+
+    def _linker(self, blob: Path, staged: Staged) -> Callable[[Path], None]:
+        return lambda target: self._link(blob, staged, target)
+
+    def _link(self, blob: Path, staged: Staged, target: Path) -> None:
+        try:
+            blobs.link(blob, target)
+        except FileNotFoundError:  # nobody's until now, so it may have been swept away
+            blobs.link(blobs.add(self._state.blobs, staged, self._look), target)
+
+    def _mine(self, blob: Path) -> int | None:
+        """Return the number that a life before took for this job, and did not come to note."""
+        if self._again:
+            wanted = blob.stat()
+            for number, path in self._numbers.unnoted(self._run, self._job.name):
+                if os.path.samestat(path.lstat(), wanted):
+                    self._numbers.take(self._run, self._job.name, number)
+                    return number
+        return None
+
+    def _path_of(self, number: int) -> Path:
+        return inside(self._run, "versions", self._job.name) / version_name(number, self._job.name)
+
+    def _show(self, put: Callable[[Path], None]) -> None:
+        """Make what ``put`` puts in place current, under ``artifacts/``; a picture also under ``plots/``."""
+        for place in ("artifacts", "plots") if self._job.picture else ("artifacts",):
+            folder = made_inside(self._run, place)
+            fresh, shown = folder / f".tmp-{self._job.token}", folder / self._job.name
+            spool.remove(fresh)
+            put(fresh)
+            if shown.is_dir() or (shown.exists() and fresh.is_dir()):
+                spool.remove(shown)
+            os.rename(fresh, shown)
+            spool.remove(fresh)  # it is still there where both were names of one file: rename does nothing then
+            fsync_dir(folder)
+
+    # A folder: its files are blobs, and so is the manifest that lists them.
+
+    def _store_folder(self, source: Path) -> dict[str, Any]:
+        job = self._job
+        if not source.is_dir() or source.is_symlink():
+            raise Lost("the snapshot is gone")
+        files: dict[str, Staged] = {}
+        for path in sorted(_files(source)):
+            fd = _open(path)
+            try:
+                relative = path.relative_to(source).as_posix()
+                temporary = self._state.blobs / f"{self._temporary.name}-{len(files)}"
+                files[relative] = blobs.stage(fd, path, temporary, self._look)
+            finally:
+                os.close(fd)
+        total = sum(staged.size for staged in files.values())
+        if (len(files), total) != (job.files, job.size):
+            raise Lost(
+                f"the snapshot has {len(files)} files of {total} bytes, {job.files} of {job.size} were taken"
+            )
+        try:
+            told = {"size": total, "files": len(files)}
+            return told | (self._versioned_folder(files) if job.versioned else self._unversioned_folder(files))
+        finally:
+            for staged in files.values():
+                if staged.path.name.startswith(self._temporary.name):
+                    staged.path.unlink(missing_ok=True)
+
+    def _versioned_folder(self, files: dict[str, Staged]) -> dict[str, Any]:
+        listing = self._manifest(files)
+        shared = {
+            name: (blobs.add(self._state.blobs, staged, self._look), staged) for name, staged in files.items()
+        }
+        manifest_blob = blobs.add(self._state.blobs, listing, self._look)
+        versions = made_inside(self._run, "versions", self._job.name)
+        built = versions / f".tmp-{self._job.token}"
+        spool.remove(built)
+        _build(built, {name: self._linker(blob, staged) for name, (blob, staged) in shared.items()})
+
+        def put(target: Path) -> None:
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, "taken", str(target))
+            listed = target.with_name(target.name + manifest.SUFFIX)
+            self._link(manifest_blob, listing, listed)  # the claim
+            try:
+                os.rename(built, target)
+            except OSError:
+                listed.unlink()
+                raise
+
+        number = self._mine_folder(manifest_blob, built)
+        if number is None:
+            number = self._numbers.claim(self._run, self._job.name, put)
+        path = self._path_of(number)
+        self._show(lambda fresh: _build(fresh, {name: _linking(path / name) for name in files}))
+        place = path.relative_to(self._run).as_posix()
+        return {"version": number, "path": place, "sha256": listing.sha256}
+
+    def _mine_folder(self, manifest_blob: Path, built: Path) -> int | None:
+        """Return the number a life before claimed with its manifest; complete what it had begun."""
+        versions, name = built.parent, self._job.name
+        wanted = manifest_blob.stat()
+        for path in sorted(versions.glob("v*" + manifest.SUFFIX)) if self._again else ():
+            number = path.name.removesuffix(manifest.SUFFIX).removesuffix(f"_{name}")[1:]
+            if not number.isdigit() or not os.path.samestat(path.lstat(), wanted):
+                continue
+            target = versions / version_name(int(number), name)
+            if not target.exists():
+                os.rename(built, target)
+                fsync_dir(versions)
+            elif int(number) not in dict(self._numbers.unnoted(self._run, name)):
+                continue
+            spool.remove(built)
+            self._numbers.take(self._run, name, int(number))
+            return int(number)
+        return None
+
+    def _unversioned_folder(self, files: dict[str, Staged]) -> dict[str, Any]:
+        listing = self._manifest(files)
+        listed = made_inside(self._run, "versions", self._job.name) / manifest.CURRENT
+        spool.remove(listed)
+        blobs.link(listing.path, listed)
+        self._show(lambda fresh: _build(fresh, {name: _linking(staged.path) for name, staged in files.items()}))
+        return {"version": None, "path": f"artifacts/{self._job.name}", "sha256": listing.sha256}
+
+    def _manifest(self, files: dict[str, Staged]) -> Staged:
+        data = manifest.encode(Item(name, each.size, each.sha256) for name, each in files.items())
+        self._temporary.unlink(missing_ok=True)
+        self._temporary.write_bytes(data)
+        fd = _open(self._temporary)
+        try:
+            return blobs.stage(fd, self._temporary, self._temporary, self._look)
+        finally:
+            os.close(fd)
+
+
+def _build(folder: Path, puts: dict[str, Callable[[Path], None]]) -> None:
+    """Make a folder of files, each put in place by its function; durable when this returns."""
+    folder.mkdir()
+    made = {folder}
+    for relative, put in puts.items():
+        path = inside(folder, *relative.split("/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made |= {parent for parent in path.parents if parent.is_relative_to(folder.resolve())}
+        put(path)
+    for each in made:
+        fsync_dir(each)
+
+
+def _linking(path: Path) -> Callable[[Path], None]:
+    return lambda place: blobs.link(path, place)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+
+def _open(path: Path) -> int:
+    """Open what is to be stored.
+
+    Raises:
+        Lost: it is gone, or no file.
+        OSError: it cannot be read now.
+    """
+    try:
+        return open_regular(path, follow=False)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Lost("the snapshot is gone") from None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise Lost(f"the file cannot be read: {error.strerror}") from None
+        raise

@@ -1,0 +1,275 @@
+"""Does the jobs that the store writer makes of artifact events: a part of the daemon.
+
+Hashing and copying run in threads of their own, so no acknowledgement waits for them. Of one name in one
+run only one job is done at a time, in the order of the calls; of different names a few. A job whose bytes
+have not come yet (from another host) holds up only later ones of the same session and name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from neural.tracking import system
+from neural.tracking.artifacts import jobs, spool
+from neural.tracking.artifacts.copying import Stopped
+from neural.tracking.artifacts.jobs import Job
+from neural.tracking.collector.artifacts import blobs, pruning, tidying
+from neural.tracking.collector.artifacts.commit import Commit, Lost
+from neural.tracking.collector.artifacts.numbers import Numbers
+from neural.tracking.collector.intake import Intake
+from neural.tracking.collector.sessions import Position, Sessions
+from neural.tracking.errors import FormatError, TrackingError
+from neural.tracking.files import inside
+from neural.tracking.opening import RunFile
+from neural.tracking.reader.facts import read_facts
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2
+LOOK_EVERY_S, LEAST_PAUSE_S = 1.0, 0.04
+TIDY_EVERY_S = 5.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+STOPPING_S = 2.0  # of a drain's time, kept for what a thread has in hand
+
+Key = tuple[str, int]  # session and number
+
+
+class Keeper:
+    """Keeps the artifacts; whoever brought bytes, or made a job, calls :meth:`wake`."""
+
+    name = "artifacts"
+
+    def __init__(
+        self, state: State, intake: Intake, sessions: Sessions, applied: Callable[[], Position]
+    ) -> None:
+        self.stored_total = self.lost_total = 0
+        self.last_error: str | None = None
+        self._state, self._intake, self._sessions, self._applied = state, intake, sessions, applied
+        self._numbers = Numbers()
+        self._jobs: dict[Key, Job] = {}
+        self._bad: set[Key] = set()
+        self._old: set[Key] = set()  # a life before may have begun them
+        self._goal: Position | None = None  # what must be applied before the old ones are looked at
+        self._doing: dict[Key, asyncio.Task[None]] = {}
+        self._retries: dict[Key, tuple[float, float]] = {}  # when again, and how long the next pause
+        self._ready = 0
+        self._tidied_s = 0.0
+        self._wake = asyncio.Event()
+        self._stop = False
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="artifacts")
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look for jobs."""
+        self._old = set(await asyncio.to_thread(jobs.waiting, self._state))
+        await asyncio.to_thread(tidying.remove_temporaries, self._state)
+        self._goal = self._intake.durable
+        self._task = asyncio.create_task(self._look_forever(), name="artifacts")
+
+    async def drain(self, deadline: float) -> int:
+        """Do what is ready while there is time; the rest is found again by the next life."""
+        if self._task is None:
+            return 0
+        while (self._doing or self._ready) and time.monotonic() < deadline - STOPPING_S:
+            await asyncio.sleep(0.02)
+        self._stop = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._doing:
+            await asyncio.wait(self._doing.values(), timeout=max(0.0, deadline - time.monotonic()))
+        self._task = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return 0
+
+    def wake(self) -> None:
+        """Look at once: there may be a new job, or the bytes of one have come."""
+        self._wake.set()
+
+    def busy(self) -> bool:
+        """Return whether something is being stored, or could be."""
+        return bool(self._doing or self._ready)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``ntrack status`` tells."""
+        return {
+            "waiting": len(self._jobs),
+            "stored_total": self.stored_total,
+            "lost_total": self.lost_total,
+            "last_error": self.last_error,
+        }
+
+    async def prune(self, folder: Path, uid: bytes, wanted: set[Key], *, timeout_s: float) -> dict[str, Any]:
+        """Remove versions of a run, and the blobs that are nobody's then; return what was freed.
+
+        The notes come first: until the run folder has them a missing version would be damage.
+
+        Raises:
+            ValueError: one of them is no version, or its name's newest.
+            TimeoutError: the store did not apply the notes in time; nothing was removed.
+        """
+        chosen = await asyncio.to_thread(pruning.chosen, folder, wanted)
+        info = {"dir": folder.name, "name": folder.name.rpartition("_")[0]}
+        notes = [
+            self._intake.late_note(
+                bytes.fromhex(e.session), uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
+                name=e.name, version=e.version,
+            )
+            for e in chosen
+        ]  # fmt: skip
+        positions = await asyncio.gather(*notes)
+        deadline = time.monotonic() + timeout_s
+        while positions and self._applied() < max(positions):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the store has not noted what is to be removed; nothing was")
+            await asyncio.sleep(0.01)
+        removed = await asyncio.to_thread(pruning.remove, folder, chosen)
+        return {"versions": removed, **await self.sweep()}
+
+    async def sweep(self) -> dict[str, Any]:
+        """Remove the blobs that no run refers to."""
+        count, size = await asyncio.to_thread(blobs.sweep, self._state.blobs)
+        return {"blobs": count, "bytes": size}
+
+    async def _look_forever(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except OSError as error:
+                logger.warning("artifact jobs could not be looked at: %s", error)
+            await asyncio.sleep(LEAST_PAUSE_S)
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def _look(self) -> None:
+        due = time.monotonic() - self._tidied_s > TIDY_EVERY_S
+        over: list[Path] = []
+        if due:
+            over = await asyncio.to_thread(tidying.over, self._state, self._sessions, self._applied())
+        await self._learn()  # after that: then whatever an event named has a job that is known
+        if due:
+            self._tidied_s = time.monotonic()
+            tokens = {job.token for job in self._jobs.values()}
+            await asyncio.to_thread(tidying.tidy, over, tokens)
+        self._begin()
+
+    async def _learn(self) -> None:
+        """Take in the jobs that are new."""
+        found = await asyncio.to_thread(jobs.waiting, self._state)
+        for key in found:
+            if key in self._jobs or key in self._bad:
+                continue
+            try:
+                job = await asyncio.to_thread(jobs.read, self._state, *key)
+            except FormatError as error:
+                self._bad.add(key)
+                logger.error("artifact job was passed over: %s", error)
+                continue
+            if job is not None:
+                self._jobs[key] = job
+
+    def _begin(self) -> None:
+        """Begin what can be done now, the oldest call first."""
+        busy = {self._jobs[key].key for key in self._doing}
+        behind: set[tuple[bytes, str, str]] = set()
+        self._ready = 0
+        for key, job in sorted(self._jobs.items(), key=lambda item: item[1].order):
+            place = (*job.key, job.session)
+            if key in self._doing:
+                continue
+            if place in behind or not self._is_ready(key, job):
+                behind.add(place)
+                continue
+            self._ready += 1
+            if job.key not in busy and len(self._doing) < AT_ONCE and not self._stop:
+                busy.add(job.key)
+                self._ready -= 1
+                self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
+
+    def _is_ready(self, key: Key, job: Job) -> bool:
+        if time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
+            return False
+        if key in self._old and self._goal is not None and self._applied() < self._goal:
+            return False
+        return job.lost is not None or self._is_local(job) or job.spooled(self._state).exists()
+
+    def _is_local(self, job: Job) -> bool:
+        """Whether the snapshot lies in this very spool, if anywhere: nobody will bring it."""
+        host, boot = job.info.get("host"), job.info.get("boot_id")
+        here = host == platform.node() or bool(boot and boot == system.boot_id())
+        return here and job.spool == str(self._state.spool)
+
+    async def _do(self, key: Key, job: Job) -> None:
+        """Bring one job to its end: bytes, note, and then the spool lets go."""
+        try:
+            told = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
+            if told is not None:
+                session = bytes.fromhex(job.session)
+                await self._intake.late_note(session, job.uid, job.info, jobs.KIND, str(job.seq), **told)
+            await asyncio.to_thread(self._forget, job)
+            del self._jobs[key]
+            self._old.discard(key)
+            self._retries.pop(key, None)
+            self.last_error = None
+        except Stopped:
+            return
+        except (OSError, TrackingError) as error:
+            _, pause_s = self._retries.get(key, (0.0, FIRST_RETRY_S))
+            self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s)
+            self.last_error = f"{job.name} of {job.folder}: {error}"
+            logger.error("artifact %s, tried again in %.0f s", self.last_error, pause_s)
+        finally:
+            del self._doing[key]
+            self._wake.set()
+
+    def _store(self, key: Key, job: Job) -> dict[str, Any] | None:
+        """Return what the note says; None where the run was deleted, or the note is there already."""
+        if (self._state.tombstones / job.uid.hex()).exists():
+            return None
+        told: dict[str, Any] = {"name": job.name, "token": job.token}
+        try:
+            run = self._run_folder(job)
+            if key in self._old and _is_noted(run, job):
+                return None
+            commit = Commit(
+                self._state, run, job, self._numbers, self._look_up, again=key in self._old,
+                local=self._is_local(job),
+            )  # fmt: skip
+            told |= commit.store()
+        except Lost as error:
+            self.lost_total += 1
+            logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
+            return {**told, "version": None, "lost": str(error)}
+        self._old.add(key)  # what is on disk now has no note yet: another try must find it
+        self.stored_total += 1
+        return told
+
+    def _run_folder(self, job: Job) -> Path:
+        folder = inside(self._state.base_dir, job.folder)
+        found = RunFile.read(folder)
+        if found is None or found.uid != job.uid:
+            raise Lost("the run folder was removed")
+        return folder
+
+    def _look_up(self, count: int) -> None:
+        if self._stop:
+            raise Stopped
+
+    def _forget(self, job: Job) -> None:
+        spool.remove(job.spooled(self._state))
+        jobs.remove(self._state, job)
+
+
+def _is_noted(run: Path, job: Job) -> bool:
+    entries = read_facts(run).artifacts.entries
+    return any((e.session, e.seq) == (job.session, job.seq) and e.outcome is not None for e in entries)

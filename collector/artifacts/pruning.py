@@ -1,0 +1,46 @@
+"""Taking versions out of run folders; the note that says so is durable before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from neural.tracking.artifacts import manifest, spool
+from neural.tracking.files import fsync_dir, inside
+from neural.tracking.reader.artifacts import Entry
+from neural.tracking.reader.facts import read_facts
+
+
+def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
+    """Return the versions to remove, by session and number of their events.
+
+    One that has its note already, because a kill came between note and removal, may be removed again.
+
+    Raises:
+        ValueError: one of them is no version, or its name's newest.
+    """
+    artifacts = read_facts(folder).artifacts
+    newest = {name: artifacts.versions(name)[-1:] for name in artifacts.names()}
+    known = {(entry.session, entry.seq): entry for entry in artifacts.entries if entry.version is not None}
+    found = []
+    for key in sorted(wanted):
+        entry = known.get(key)
+        if entry is None:
+            raise ValueError(f"event {key[1]} of session {key[0][:8]} made no version")
+        if entry in newest.get(entry.name, []):
+            raise ValueError(f"version {entry.version} of {entry.name} is its newest, which stays")
+        found.append(entry)
+    return found
+
+
+def remove(folder: Path, entries: Sequence[Entry]) -> int:
+    """Remove the files of these versions; return of how many there were any."""
+    removed = 0
+    for entry in entries:
+        versions = inside(folder, "versions", entry.name)
+        path = versions / Path(entry.path).name
+        removed += path.exists()
+        spool.remove(path)
+        spool.remove(path.with_name(path.name + manifest.SUFFIX))
+        fsync_dir(versions)
+    return removed

@@ -1,0 +1,30 @@
+"""Hands artifact events over to the keeper: a durable job each, before a ledger vouches for the event."""
+
+from __future__ import annotations
+
+import logging
+
+from neural.tracking.artifacts import jobs
+from neural.tracking.collector.store.run import RunWriter
+from neural.tracking.errors import FormatError, RetryLater
+from neural.tracking.state import State
+
+logger = logging.getLogger(__name__)
+
+
+def make_jobs(state: State, writer: RunWriter) -> None:
+    """Make a job of each artifact event that was applied since the last call.
+
+    Raises:
+        RetryLater: not of all; call again, or apply the same events anew.
+    """
+    while writer.artifacts:
+        session, event = writer.artifacts[0]
+        whose = (session.uid, writer.folder.name, session.session.hex())
+        try:
+            jobs.write(state, jobs.make(*whose, event.seq, event.time_ns, session.info, event.data))
+        except FormatError as error:
+            logger.error("%s: %s", writer.folder.name, error)
+        except OSError as error:
+            raise RetryLater(f"cannot note what is to be done for an artifact: {error}") from error
+        del writer.artifacts[0]
