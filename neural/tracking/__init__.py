@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neural.tracking.artifacts.version import ArtifactVersion
     from neural.tracking.errors import (
+        ArtifactDamagedError,
         CollectorUnreachableError,
         ConfigError,
         InvalidNameError,
         PayloadTooLargeError,
         RunConflictError,
+        SourceChangedError,
         TrackingError,
     )
     from neural.tracking.figures.visualizer import MetricVisualizer
@@ -27,6 +30,9 @@ _WHERE = {
     "ExperimentTracker": "tracker",
     "ExperimentManager": "manager",
     "MetricVisualizer": "figures.visualizer",
+    "ArtifactVersion": "artifacts.version",
+    "ArtifactDamagedError": "errors",
+    "SourceChangedError": "errors",
     "TrackingError": "errors",
     "ConfigError": "errors",
     "InvalidNameError": "errors",
@@ -36,6 +42,8 @@ _WHERE = {
 }
 
 __all__ = [
+    "ArtifactDamagedError",
+    "ArtifactVersion",
     "CollectorUnreachableError",
     "ConfigError",
     "ExperimentManager",
@@ -44,6 +52,7 @@ __all__ = [
     "MetricVisualizer",
     "PayloadTooLargeError",
     "RunConflictError",
+    "SourceChangedError",
     "TrackingError",
     "__version__",
 ]

@@ -8,6 +8,7 @@ has none until something is logged, or never.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from neural.tracking.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from neural.tracking.agent import RunIdentity, Session
+    from neural.tracking.artifacts.following import Followed
+    from neural.tracking.artifacts.version import ArtifactVersion
 
 END_STATUSES = ("completed", "failed")
 MAX_TRACEBACK_BYTES = 64 << 10
@@ -49,6 +52,7 @@ class Recorder:
         self._metadata: threading.Thread | None = None
         self._hurry = threading.Event()
         self._opening = threading.RLock()
+        self.followed: Followed | None = None  # artifacts that the collector has still to store
 
     def open(self) -> Session:
         """Return the session, opened now if it was not."""
@@ -87,6 +91,21 @@ class Recorder:
         self.started = True
         return kept
 
+    def follow(self, call: Mapping[str, Any]) -> ArtifactVersion:
+        """Return the version that an artifact call is to become."""
+        from neural.tracking.artifacts.following import Followed
+        from neural.tracking.artifacts.version import ArtifactVersion
+
+        folder, offline = self.opening.folder, self.opening.config.mode != "online"
+        if self.followed is None or self.followed.pid != os.getpid():
+            self.followed = Followed(folder, self._state, offline=offline)
+        version = ArtifactVersion(folder, call, time.time_ns(), aliases=call["aliases"], follow=self.followed)
+        self.followed.add(version)
+        return version
+
+    def _state(self) -> str:
+        return "" if self.session is None else self.session.state
+
     def metrics_emitter(self) -> Callable[[Mapping[str, Any], int | None], bool]:
         """Return what ``log_metrics`` is to call from now on: the session's own function."""
         self.refuse_if_ended("metrics")
@@ -108,8 +127,10 @@ class Recorder:
             )
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was emitted is stored and visible; return whether it is."""
-        return True if self.session is None else self.session.flush(timeout_s)
+        """Wait until all that was emitted is stored and visible, artifacts too; return whether it is."""
+        deadline = time.monotonic() + timeout_s
+        flushed = self.session is None or self.session.flush(timeout_s)
+        return self._artifacts_settled(deadline) and flushed
 
     def close(self, status: str, error: str | None, timeout_s: float | None) -> bool:
         """Emit the end and wait for it to be stored; return whether all is."""
@@ -120,10 +141,26 @@ class Recorder:
         self.ended = status
         if self.session is None:
             return True
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._await_metadata(METADATA_WAIT_S if timeout_s is None else min(METADATA_WAIT_S, timeout_s / 2))
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return self.session.close(status, error, left)
+        from neural.tracking.agent import hooks
+
+        timeout_s = hooks.default_timeout_s() if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        self._await_metadata(min(METADATA_WAIT_S, timeout_s / 2))
+        closed = self.session.close(status, error, max(0.0, deadline - time.monotonic()))
+        return self._artifacts_settled(deadline) and closed
+
+    def _artifacts_settled(self, deadline: float) -> bool:
+        """Wait until something has become of every artifact; a loss that was not told yet is told."""
+        followed = self.followed
+        if followed is None or followed.pid != os.getpid():
+            return True
+        settled = followed.settle(max(0.0, deadline - time.monotonic()))
+        if lost := followed.take_lost():
+            from neural.tracking.agent.notice import warn
+
+            told = ", ".join(f"{version.artifact_name}: {version.lost}" for version in lost[:5])
+            warn("%d artifacts of run %s are lost: %s", len(lost), self.opening.identity.name, told)
+        return settled
 
     def _begin_attempt(self) -> int:
         """Become the run's next attempt; return the step its default steps go on from."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from neural.tracking.config import agent_config
 from neural.tracking.joining import open_run_folder
+from neural.tracking.keeping import KeepsArtifacts
 from neural.tracking.names import check_metric_name, check_run_name
 from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
@@ -22,7 +23,7 @@ from neural.tracking.view import RunView
 DEFAULT_NAME = "experiment"
 
 
-class ExperimentTracker(ReadsBack, DrawsPictures):
+class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
     """Logs one run and reads it back.
 
     A log call packs one event into memory that outlives the process and returns; a collector of its
@@ -199,7 +200,7 @@ class ExperimentTracker(ReadsBack, DrawsPictures):
     # Ending
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything this process logged is stored and visible; return whether it is."""
+        """Wait until all this process logged, artifacts too, is stored and visible; return whether it is."""
         return self._recorder.flush(timeout)
 
     def finish(self, status: str = "completed", timeout: float | None = None) -> bool:

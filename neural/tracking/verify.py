@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.artifacts.check import Checker
+from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
 from neural.tracking.counting import Count, Counts, Numbers, Spans
 from neural.tracking.errors import FormatError
 from neural.tracking.pending import find_pending
@@ -51,13 +53,15 @@ class RunReport:
     folder: Path
     sessions: list[SessionReport] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
+    artifacts: ArtifactReport = field(default_factory=ArtifactReport)
 
     @property
     def exit_code(self) -> int:
         """0: all is stored or a gap; 3: some is still on its way; 6: something is missing or damaged."""
-        if self.damages or any(s.missing or s.doubled for s in self.sessions):
+        if self.damages or self.artifacts.damages or any(s.missing or s.doubled for s in self.sessions):
             return EXIT_INTEGRITY
-        return EXIT_PENDING if any(s.pending for s in self.sessions) else EXIT_OK
+        waits = self.artifacts.waiting or any(s.pending for s in self.sessions)
+        return EXIT_PENDING if waits else EXIT_OK
 
 
 @dataclass
@@ -264,6 +268,7 @@ def verify_base(
     base = Path(base_dir)
     waiting = find_pending(base)
     report = Report(damages=waiting.damages)
+    checker = Checker()
     seen: dict[bytes, Path] = {}
     for run in list_runs(base) if runs is None else runs:
         begin(run.folder)
@@ -272,6 +277,7 @@ def verify_base(
             if run.uid in seen:
                 found.damages.append(f"holds the same run as {seen[run.uid].name}: one is a copy")
             seen[run.uid] = run.folder
+            found.artifacts = check_artifacts(run.folder, checker)
         except (OSError, FormatError) as error:
             found = RunReport(run.folder, damages=[f"cannot be read: {error}"])
         report.runs.append(found)

@@ -18,6 +18,8 @@ HEAVY = (
 
 def test_public_names_are_these():
     assert set(neural.tracking.__all__) == {
+        "ArtifactDamagedError",
+        "ArtifactVersion",
         "CollectorUnreachableError",
         "ConfigError",
         "ExperimentManager",
@@ -26,6 +28,7 @@ def test_public_names_are_these():
         "MetricVisualizer",
         "PayloadTooLargeError",
         "RunConflictError",
+        "SourceChangedError",
         "TrackingError",
         "__version__",
     }

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "neural" / "tracking"
 PARTS = ("agent", "collector", "sinks")
 
 # The public face. Everything else in neural/tracking is the floor that all parts stand on.
-TRACKER = {"tracker", "joining", "picturing", "readback", "recording", "view"}
+TRACKER = {"tracker", "joining", "keeping", "picturing", "readback", "recording", "view"}
 MANAGER = {"manager", "catalogue", "comparing"}
 FACE = {"__init__", "experiment_tracker", *TRACKER, *MANAGER, "comparison_ui", "integrations", "cli"}
 # Also the agent, the collector or the sinks, beside what every module of the face may import.

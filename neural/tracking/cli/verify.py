@@ -37,8 +37,8 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
     beginning, a name, or a path to a run folder, also one that was moved.
 
     Each session's events are numbered 1, 2, 3 …; every number has to be stored exactly once, or be
-    in a recorded gap that says why. Exit code 0: so it is. 3: some are still on their way. 6: some
-    are missing or doubled, or bytes are damaged.
+    in a recorded gap that says why; every stored artifact is held against its SHA-256. Exit code 0:
+    so it is. 3: some are still on their way. 6: some are missing or doubled, or bytes are damaged.
     """
     report = _examine(base_dir, run, quiet=as_json)
     if as_json:
@@ -119,7 +119,11 @@ def _details(run: RunReport) -> Iterator[str]:
             yield f"[red]stored more than once[/] {_span(first, last)} [dim]({who})[/]"
         if session.pending:
             yield f"[yellow]on its way[/] {_where(session)} [dim]({who})[/]"
-    for damage in run.damages:
+    for name, seq, why in run.artifacts.lost:
+        yield f"[yellow]gap[/] artifact {output.text(name)} of event {seq}: {output.text(why)}"
+    for name, seq in run.artifacts.waiting:
+        yield f"[yellow]on its way[/] artifact {output.text(name)} of event {seq}"
+    for damage in [*run.damages, *run.artifacts.damages]:
         yield f"[red]damaged[/] {output.text(damage)}"
 
 
@@ -133,6 +137,7 @@ def _verdict(report: Report) -> str:
     runs = "1 run" if number == 1 else f"{number} runs"
     if report.exit_code == 0:
         gaps = any(s.gaps or s.open_gap for run in report.runs for s in run.sessions)
+        gaps = gaps or any(run.artifacts.lost for run in report.runs)
         every = "every event is stored exactly once" + (", or in a gap that says why" if gaps else "")
         return f"[green]✓[/] {runs}: {every}"
     if report.exit_code == 3:

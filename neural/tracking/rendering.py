@@ -1,0 +1,62 @@
+"""Figures as files: matplotlib's by ``savefig``, plotly's as HTML and JSON, and as a picture where it can."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Writer = Callable[[Path], None]
+_PLOTLY_PICTURES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
+
+
+def figure_files(figure: Any, name: str) -> list[tuple[str, Writer]]:
+    """Return names and writers of the files a figure becomes; the first is the one that was asked for.
+
+    Args:
+        figure: matplotlib's or plotly's.
+        name: its ending chooses the format; without a known one a matplotlib figure becomes PNG, a plotly
+            figure HTML and JSON, and PNG too where kaleido is installed.
+
+    Raises:
+        TypeError: another kind of figure.
+    """
+    if hasattr(figure, "savefig"):
+        return [_matplotlib(figure, name)]
+    if hasattr(figure, "write_html") and hasattr(figure, "to_json"):
+        return _plotly(figure, name)
+    kind = f"{type(figure).__module__}.{type(figure).__qualname__}"
+    raise TypeError(f"figure must be matplotlib's or plotly's, not {kind}; save it and log the file")
+
+
+def _matplotlib(figure: Any, name: str) -> tuple[str, Writer]:
+    ending = name.rpartition(".")[2].lower()
+    if "." not in name or ending not in figure.canvas.get_supported_filetypes():
+        name, ending = f"{name}.png", "png"
+    return name, lambda path: figure.savefig(path, format=ending)
+
+
+def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
+    stem, _, ending = name.rpartition(".")
+    ending = ending.lower()
+    known = stem and ending in ("html", "json", *_PLOTLY_PICTURES)
+    if not known:
+        stem, ending = name, ""
+    html: tuple[str, Writer] = f"{stem}.html", lambda path: _write(path, figure.to_html(include_plotlyjs=True))
+    plain: tuple[str, Writer] = f"{stem}.json", lambda path: _write(path, figure.to_json())
+    if ending == "html":
+        return [html]
+    if ending == "json":
+        return [plain]
+    pictures: list[tuple[str, Writer]] = []
+    if importlib.util.find_spec("kaleido") is not None:
+        wanted = ending or "png"
+        pictures = [(f"{stem}.{wanted}", lambda path: figure.write_image(path, format=wanted))]
+    if ending and pictures:
+        return pictures
+    return [html, plain, *pictures]
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
