@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural.tracking import system
 from neural.tracking.agent.notice import warn
 from neural.tracking.artifacts import spool
 from neural.tracking.artifacts.copying import clone_or_copy, identity, open_regular
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-MAX_RESERVE_BYTES = 1 << 30  # of the disk, or 5 %, whichever is less, is left to others
 LOOK_EVERY_S = 1.0  # between two looks at how full the whole spool is
 MAX_FILES = 100_000
 
@@ -148,9 +148,8 @@ def _why_not(root: Path, size: int, limit: int | None) -> str | None:
     existing = root
     while not existing.exists():
         existing = existing.parent
-    disk = os.statvfs(existing)
-    reserve = min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
-    if disk.f_bavail * disk.f_frsize - size < reserve:
+    free, reserve = system.free_and_reserve(existing)
+    if free - size < reserve:
         return "disk_full"
     _spooled[root] = looked_s, known + size
     return None
