@@ -10,6 +10,7 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from neural.tracking import exitcode
 from neural.tracking.agent.notice import warn
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _installed = False
 _failure: str | None = None
 _previous_hook = sys.excepthook
+exitcode.watch()
 _inherited: list[Outbox] = []  # in a forked child: never finalised, they are the parent's
 
 
@@ -35,6 +37,7 @@ def remember(session: Session) -> None:
         os.register_at_fork(after_in_child=_after_fork_in_child)
         atexit.register(_at_exit)
         _previous_hook, sys.excepthook = sys.excepthook, _note_failure
+        exitcode.on_exit = _note_exit
     _close_with_worker(session)
 
 
@@ -96,6 +99,13 @@ def _note_failure(kind: type[BaseException], error: BaseException, trace: Traceb
         _failure = _traceback_text(kind, error, trace)
     finally:
         _previous_hook(kind, error, trace)
+
+
+def _note_exit(code: object) -> None:
+    """Remember that the process ends by ``sys.exit`` with a code that says it failed."""
+    global _failure
+    if code is not None and code != 0:
+        _failure = _failure or f"SystemExit: {code!s:.1000}"
 
 
 def _traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

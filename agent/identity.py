@@ -61,6 +61,7 @@ _RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 
 _ordinals: Counter[tuple[str, str, str]] = Counter()
 _ordinals_lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: _renew_lock())
 
 
 def choose_run(name: str, environ: Mapping[str, str] = os.environ) -> RunIdentity:
@@ -100,6 +101,12 @@ def derive_uid(key: str, value: str, name: str, ordinal: int) -> bytes:
 
     text = "\0".join((key, value, name, str(ordinal)))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:UID_BYTES]
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held it is not here."""
+    global _ordinals_lock
+    _ordinals_lock = threading.Lock()
 
 
 def _find_job(environ: Mapping[str, str]) -> _Job:

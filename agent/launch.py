@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 from neural.tracking import system
+from neural.tracking.agent.notice import warn
+from neural.tracking.config import collector_config
+from neural.tracking.errors import ConfigError
 from neural.tracking.state import State
 
 STARTS_WITHIN_S = 10.0
@@ -40,6 +43,7 @@ class Launcher:
         self._state = state
         self._fd = -1
         self._until = 0.0
+        self._told = False
 
     @property
     def starting(self) -> bool:
@@ -54,6 +58,13 @@ class Launcher:
         """
         if self.starting or collector_runs(self._state):
             return True
+        try:
+            collector_config(self._state.base_dir)
+        except (ConfigError, OSError) as error:  # else only its own log would tell
+            if not self._told:
+                self._told = True
+                warn("no collector can be started, what is logged waits in its outbox: %s", error)
+            return False
         fd = os.open(self._state.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not system.lock_exclusively(fd):
             os.close(fd)

@@ -93,7 +93,9 @@ class Session:
         self._emitter = Emitter(os.urandom(16))
         self.emit_metrics = self._emitter.emit_metrics
         self._be_new(first_step)
-        if not lazily:
+        if lazily:
+            hooks.remember(self)  # it may be opened by one thread while another forks
+        else:
             self._open(may_raise=True)
 
     def _be_new(self, first_step: int) -> None:

@@ -168,7 +168,7 @@ class Collector:
         self.inbox.refuse_run(uid)
         self.supervisor.tell({"run_gone": uid.hex()})
         await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
-        removed = await asyncio.to_thread(remove_run, self.base_dir, uid)
+        removed = await asyncio.to_thread(remove_run, self.base_dir, uid, asked.get("dir"))
         await self.artifacts.sweep()
         return {"removed": removed}
 

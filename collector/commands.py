@@ -60,9 +60,13 @@ def start(base_dir: Path | str, *, timeout_s: float = 10.0) -> int:
     Returns:
         0 when one answers, also if it ran before; 4 when it does not within the time, or when the
         lock is held by one that does not answer: that one is never doubled.
+
+    Raises:
+        ConfigError: with these settings none would come up.
     """
     state = State.for_base_dir(base_dir)
     if not collector_holds(state):
+        collector_config(state.base_dir)
         spawn(state)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

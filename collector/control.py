@@ -79,6 +79,6 @@ class Control:
                 answer = {"ok": False, "error": f"unknown command {str(asked.get('cmd'))[:40]!r}"}
             else:
                 answer = {"ok": True, **await command(asked)}
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OSError) as error:
             answer = {"ok": False, "error": str(error)}
         self._router.send(identity, [b"", msgpack.packb(answer, default=str)])

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking import __version__, system
+from neural.tracking.config import agent_config, collector_config
 from neural.tracking.control import request
-from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.files import read_json
 from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
 from neural.tracking.quarantine import list_quarantined
@@ -49,6 +50,7 @@ def examine(base_dir: Path) -> Iterator[Finding]:
         yield from _space(place)
     yield _privacy(state)
     yield _sockets(state)
+    yield from _configuration(base_dir)
     collector, answer = _collector(state)
     yield collector
     if answer is not None:
@@ -157,6 +159,14 @@ def _sockets(state: State) -> Finding:
         advice = "remove it, or use a base_dir with a shorter path"
         return Finding(PROBLEM, "sockets", f"{folder} is not this user's own", advice)
     return Finding(NOTE, "sockets", f"the path of base_dir is long, so they are in {folder}")
+
+
+def _configuration(base_dir: Path) -> Iterator[Finding]:
+    for read in (agent_config, collector_config):
+        try:
+            read(base_dir)
+        except (ConfigError, OSError) as error:
+            yield Finding(PROBLEM, "settings", str(error), "correct it; nothing starts with it as it is")
 
 
 def _collector(state: State) -> tuple[Finding, dict[str, Any] | None]:

@@ -59,7 +59,10 @@ class ReadsBack:
 
     @property
     def metrics_history(self) -> list[dict[str, Any]]:
-        """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics."""
+        """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics.
+
+        A metric that was itself named ``step`` or ``timestamp`` is in ``get_metrics("step")`` only.
+        """
         return self._view.run().metrics_history()
 
     @property
@@ -88,6 +91,22 @@ class ReadsBack:
             return self._view.run().metrics_history()
         values: list[Any] = self._view.run().metric(chosen, ranks).value.tolist()
         return values
+
+    def get_texts(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what ``log_text`` was given, in the order logged.
+
+        Args:
+            name: only texts logged under it.
+
+        Returns:
+            One dict a text: ``timestamp``, ``step``, ``name``, ``text``, ``rank``.
+        """
+        from neural.tracking.reader.run import iso_time
+
+        return [
+            {"timestamp": iso_time(text.pop("time_ns")), "step": text.pop("step"), **text}
+            for text in self._view.run().texts(name)
+        ]
 
     def get_best_metric(
         self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None

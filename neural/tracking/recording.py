@@ -11,6 +11,7 @@ import atexit
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 END_STATUSES = ("completed", "failed")
 MAX_TRACEBACK_BYTES = 64 << 10
 METADATA_WAIT_S = 1.0
+METADATA_RETRY_S = 5.0
 METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, and a training's first steps want it
 
 
@@ -53,6 +55,7 @@ class Recorder:
         self._hurry = threading.Event()
         self._opening = threading.RLock()
         self.followed: Followed | None = None  # artifacts that the collector has still to store
+        _recorders.add(self)
 
     def open(self) -> Session:
         """Return the session, opened now if it was not."""
@@ -190,6 +193,16 @@ class Recorder:
             atexit.unregister(self._await_metadata)
 
 
+def _renew_locks() -> None:
+    """In a forked child: a thread that was opening a session is not here to let go of its lock."""
+    for recorder in list(_recorders):
+        recorder._opening = threading.RLock()
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_renew_locks)
+
+
 class NoRecorder(Recorder):
     """Stands in where ``NTRACK_MODE=disabled``: takes everything, keeps nothing, makes no file."""
 
@@ -217,8 +230,11 @@ def _emit_metadata(session: Session, hurry: threading.Event) -> None:
     with forks.held_off:
         from neural.tracking.metadata import gather_metadata
 
+    event = {"values": gather_metadata()}
     try:
-        session.emit("metadata", {"values": gather_metadata()})
+        # Dropped where the disk is full: it is worth a second try when there is room, and it can wait.
+        while not session.emit("metadata", event) and session.state != "closed":
+            time.sleep(METADATA_RETRY_S)
     except TrackingError:  # finished while git was still being asked
         return
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from neural.tracking import exitcode
 from neural.tracking.config import agent_config
 from neural.tracking.joining import open_run_folder
 from neural.tracking.keeping import KeepsArtifacts
@@ -21,6 +22,7 @@ from neural.tracking.settings import check_group, check_notes, check_tags, run_s
 from neural.tracking.view import RunView
 
 DEFAULT_NAME = "experiment"
+exitcode.watch()
 
 
 class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):

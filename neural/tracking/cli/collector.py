@@ -38,8 +38,11 @@ def start(base_dir: Path) -> None:
         state.make()
     except (OSError, TrackingError) as error:
         raise output.Failure(f"cannot use {base_dir}: {error}") from error
-    with console.status("starting the collector"):
-        code = commands.start(base_dir)
+    try:
+        with console.status("starting the collector"):
+            code = commands.start(base_dir)
+    except TrackingError as error:
+        raise output.Failure(f"the collector cannot start: {error}") from error
     if code:
         raise output.Failure(
             "a collector owns this folder, but does not answer" if already else "the collector does not answer",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
 MAX_SHOWN = 40
+MAX_TEXTS, TEXT_LINES, TEXT_WIDTH = 10, 5, 300
 SPARK_POINTS = 200_000
 
 
@@ -105,7 +106,7 @@ def _last_values(metrics: Mapping[str, Any], shown: int) -> Iterator[str]:
 @output.json_option
 @output.base_dir_option
 def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
-    """Show one run: what it is, its parameters, its metrics.
+    """Show one run: what it is, its parameters, its metrics, its newest texts.
 
     RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
     without it, the newest run.
@@ -116,8 +117,8 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
 
     delivered = links(State.for_base_dir(base_dir), found.uid.hex())
     if as_json:
-        told = {"metadata": found.metadata, "summary": found.summary(), "path": str(found.folder)}
-        output.print_json({**told, "sinks": delivered})
+        told = {"metadata": found.metadata, "summary": found.summary(), "texts": found.texts()}
+        output.print_json({**told, "path": str(found.folder), "sinks": delivered})
         return
     console = output.stdout()
     metadata = found.metadata
@@ -130,6 +131,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
         )
     _print_params(console, found)
     _print_metrics(console, found)
+    _print_texts(console, found)
 
 
 def _title(run: Run) -> str:
@@ -190,6 +192,22 @@ def _print_params(console: Console, run: Run) -> None:
     console.print(table)
     if len(params) > MAX_SHOWN:
         console.print(f"[dim]and {len(params) - MAX_SHOWN} more in hyperparameters.json[/]")
+
+
+def _print_texts(console: Console, run: Run) -> None:
+    """Print the newest texts, each cut to a few lines; all of all are in ``--json``."""
+    texts = run.texts()
+    if not texts:
+        return
+    table = output.table("text", "step", "", right=("step",), flexible=("text", ""))
+    for text in texts[-MAX_TEXTS:]:
+        lines = str(text["text"]).splitlines() or [""]
+        more = f" [dim]… {len(lines) - TEXT_LINES} more lines[/]" if len(lines) > TEXT_LINES else ""
+        shown = output.text("\n".join(line[:TEXT_WIDTH] for line in lines[:TEXT_LINES])) + more
+        table.add_row(output.text(text["name"]), "–" if text["step"] is None else str(text["step"]), shown)
+    console.print(table)
+    if len(texts) > MAX_TEXTS:
+        console.print(f"[dim]and {len(texts) - MAX_TEXTS} earlier texts: --json has them all[/]")
 
 
 def _print_metrics(console: Console, run: Run) -> None:

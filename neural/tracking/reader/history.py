@@ -59,14 +59,12 @@ def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     steps = rows.step[firsts].tolist()
     labels = [rows.names[code] for code in rows.metric.tolist()]
     values = rows.value.tolist()
-    return [
-        {
-            "timestamp": str(stamp),
-            "step": step_or_none(step),
-            **dict(zip(labels[start:end], values[start:end], strict=True)),
-        }
-        for stamp, step, start, end in zip(stamps, steps, bounds[:-1], bounds[1:], strict=True)
-    ]
+    found = []
+    for stamp, step, start, end in zip(stamps, steps, bounds[:-1], bounds[1:], strict=True):
+        own = {"timestamp": str(stamp), "step": step_or_none(step)}
+        # Twice: first in order, and the call's own also where a metric bears that name.
+        found.append({**own, **dict(zip(labels[start:end], values[start:end], strict=True)), **own})
+    return found
 
 
 def stats(files: PointFiles) -> dict[str, Stats]:

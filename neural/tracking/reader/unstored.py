@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from neural.tracking.errors import FormatError
 from neural.tracking.events import Decoded, Event, MetricBlock, decode, unpack_schemas
@@ -54,6 +55,18 @@ class UnstoredRun(Run):
                 if event.seq > highest:
                     _fold(found, event)
         return found
+
+    def texts(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return logged texts, those in the outbox last."""
+        session = super().facts.sessions.get(self._session.hex())
+        highest = 0 if session is None else session.highest
+        fresh = [
+            {**event.data, "step": event.step, "time_ns": event.time_ns, "rank": self._rank}
+            for decoded in self._outbox
+            for event in decoded.events
+            if event.kind == "text" and event.seq > highest and name in (None, event.data.get("name"))
+        ]
+        return super().texts(name) + fresh
 
 
 def left_behind(state: State, session: bytes) -> list[Decoded]:

@@ -1,5 +1,8 @@
 """Forked, spawned and pickled: children write sessions of their own and harm nobody's."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.integration.agent.runs import outboxes, run_script, values
@@ -43,6 +46,36 @@ session.close(timeout_s=0.1)
     )
 
     assert list(outboxes(tmp_path)) == ["opener"]
+
+
+def test_child_forked_while_another_thread_opens_the_run_can_open_it_too(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import os, sys, threading
+from neural.tracking import ExperimentManager, ExperimentTracker
+with ExperimentTracker("run", sys.argv[1], mode="offline") as tracker:
+    tracker.log_metrics({"m": 1.0})
+os.environ["NTRACK_MODE"] = "offline"
+(listed,) = ExperimentManager(sys.argv[1]).list_experiments()
+again = ExperimentManager(sys.argv[1]).get_experiment(listed["experiment_id"])
+opening, go_on = threading.Event(), threading.Event()
+def hold():
+    with again._recorder._opening:  # as a thread does in the middle of opening
+        opening.set()
+        go_on.wait()
+threading.Thread(target=hold).start()
+opening.wait()
+if (pid := os.fork()) == 0:
+    again.log_metrics({"child": 2.0})
+    os._exit(7)
+_, status = os.waitpid(pid, 0)
+go_on.set()
+sys.exit(os.waitstatus_to_exitcode(status))
+""")
+
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "runs")], timeout=30)
+
+    assert done.returncode == 7
 
 
 def test_parent_keeps_its_lock_when_a_child_ends(tmp_path):

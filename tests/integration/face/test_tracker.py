@@ -34,6 +34,38 @@ def test_attributes_tell_what_was_given(tracker, shared_base):
     assert "probe" in repr(tracker)
 
 
+def test_texts_are_read_back_in_order_with_their_steps(tracker):
+    tracker.log_text("sample", "first", step=3)
+    tracker.log_text("remark", "in between")
+    tracker.log_text("sample", "second", step=7)
+
+    texts = tracker.get_texts("sample")
+
+    assert [(text["step"], text["text"]) for text in texts] == [(3, "first"), (7, "second")]
+    assert set(texts[0]) == {"timestamp", "step", "name", "text", "rank"}
+    assert [text["name"] for text in tracker.get_texts()] == ["sample", "remark", "sample"]
+
+
+def test_texts_that_no_collector_has_yet_are_read_back_too(tmp_path):
+    tracker = ExperimentTracker("probe", tmp_path, mode="offline")
+    tracker.log_text("sample", "in the outbox", step=1)
+
+    assert [text["text"] for text in tracker.get_texts("sample")] == ["in the outbox"]
+    tracker.finish()
+    assert [text["text"] for text in tracker.get_texts()] == ["in the outbox"]
+
+
+def test_metric_named_like_a_calls_own_fields_does_not_replace_them(tracker):
+    tracker.log_metrics({"step": 100.0, "timestamp": 5.0, "loss": 1.0}, step=3)
+
+    (call,) = tracker.metrics_history
+
+    assert (call["step"], call["loss"]) == (3, 1.0)
+    assert call["timestamp"].endswith("Z")
+    assert tracker.get_metrics("step") == [100.0]
+    assert tracker.get_metrics("timestamp") == [5.0]
+
+
 def test_name_has_a_default(shared_base):
     with ExperimentTracker(base_dir=shared_base) as tracker:
         assert tracker.experiment_name == "experiment"

@@ -50,6 +50,16 @@ def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
     assert "will be made" in doctor._folder(Path("nowhere")).seen
 
 
+@pytest.mark.parametrize("section", ["agent", "collector"])
+def test_settings_with_which_nothing_would_start(base, section):
+    (base / ".ntrack" / "config.toml").write_text(f"[{section}]\nno_such_thing = 1\n")
+
+    found = finding(base, "settings")
+
+    assert found.level == PROBLEM
+    assert "no_such_thing" in found.seen
+
+
 def test_little_space(base, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(100 << 30, 0, 1 << 29))
