@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neural.tracking.artifacts.version import ArtifactVersion
+    from neural.tracking.comparison_ui import ExperimentComparisonUI, launch_comparison_ui
     from neural.tracking.errors import (
         ArtifactDamagedError,
         CollectorUnreachableError,
@@ -33,6 +34,8 @@ _WHERE = {
     "ArtifactVersion": "artifacts.version",
     "ArtifactDamagedError": "errors",
     "SourceChangedError": "errors",
+    "ExperimentComparisonUI": "comparison_ui",
+    "launch_comparison_ui": "comparison_ui",
     "TrackingError": "errors",
     "ConfigError": "errors",
     "InvalidNameError": "errors",
@@ -46,6 +49,7 @@ __all__ = [
     "ArtifactVersion",
     "CollectorUnreachableError",
     "ConfigError",
+    "ExperimentComparisonUI",
     "ExperimentManager",
     "ExperimentTracker",
     "InvalidNameError",
@@ -55,6 +59,7 @@ __all__ = [
     "SourceChangedError",
     "TrackingError",
     "__version__",
+    "launch_comparison_ui",
 ]
 
 

@@ -74,7 +74,7 @@ def list_entries(base_dir: Path) -> list[dict[str, Any]]:
 def run_entry(run: Run) -> dict[str, Any]:
     """Return what a list says of a run: from its views where they are current, else from its truth."""
     metadata, summary = _current_views(run.folder) or (run.metadata, run.summary())
-    wanted = ("status", "start_time", "end_time", "tags", "notes", "group")
+    wanted = ("status", "start_time", "end_time", "tags", "notes", "group", "ranks")
     return {
         "experiment_name": run.name,
         "experiment_id": run.id,

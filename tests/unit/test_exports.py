@@ -22,6 +22,7 @@ def test_public_names_are_these():
         "ArtifactVersion",
         "CollectorUnreachableError",
         "ConfigError",
+        "ExperimentComparisonUI",
         "ExperimentManager",
         "ExperimentTracker",
         "InvalidNameError",
@@ -31,6 +32,7 @@ def test_public_names_are_these():
         "SourceChangedError",
         "TrackingError",
         "__version__",
+        "launch_comparison_ui",
     }
 
 

@@ -15,7 +15,7 @@ PARTS = ("agent", "collector", "sinks")
 # The public face. Everything else in neural/tracking is the floor that all parts stand on.
 TRACKER = {"tracker", "joining", "keeping", "picturing", "readback", "recording", "view"}
 MANAGER = {"manager", "catalogue", "comparing"}
-FACE = {"__init__", "experiment_tracker", *TRACKER, *MANAGER, "comparison_ui", "integrations", "cli"}
+FACE = {"__init__", "experiment_tracker", *TRACKER, *MANAGER, "comparison_ui", "ui", "integrations", "cli"}
 # Also the agent, the collector or the sinks, beside what every module of the face may import.
 FACE_MAY_ALSO = {
     "__init__": {"agent"},

@@ -15,6 +15,7 @@ _COMMANDS = {
     "runs": ("runs", "List, show, remove and rebuild runs."),
     "metrics": ("metrics", "Print a run's metrics as a table, JSON or CSV."),
     "sinks": ("sinks", "Say where runs are delivered to beside their folders; look at how that goes."),
+    "ui": ("ui", "Compare runs in the browser."),
     "verify": ("verify", "Prove that everything emitted is stored, or name what is not."),
     "doctor": ("doctor", "Look for what is wrong here, and say what to do."),
     "collector": ("collector", "Start, stop and look at the collector."),

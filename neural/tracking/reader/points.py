@@ -7,7 +7,7 @@ being read (its replacement is in place) means starting over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +74,9 @@ class Piece:
     seq: Array
 
 
+PartPieces = Callable[[Part, str], Iterable[Piece]]
+
+
 class PointFiles:
     """The parts and tails of a ``metrics`` folder as they were at one moment."""
 
@@ -103,8 +106,12 @@ class PointFiles:
                     self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
         return self._tails_read
 
-    def metric(self, name: str) -> Columns:
+    def metric(self, name: str, pieces_of: PartPieces | None = None) -> Columns:
         """Return the metric's points: a single session in the order of its numbers, several by time.
+
+        Args:
+            name: as it was logged.
+            pieces_of: gives a part's pieces instead of :func:`part_pieces`, for who keeps them.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
@@ -114,7 +121,7 @@ class PointFiles:
         room += sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
         join = _Join(room)
         for part in self.parts:
-            for piece in _part_pieces(part, name):
+            for piece in (pieces_of or part_pieces)(part, name):
                 join.add(piece)
         for stretch in stretches:
             for block in stretch.blocks:
@@ -137,7 +144,12 @@ def started_over(read: Callable[[], T]) -> T:
     return read()
 
 
-def _part_pieces(part: Part, metric: str) -> Iterator[Piece]:
+def part_pieces(part: Part, metric: str) -> Iterator[Piece]:
+    """Yield a part's points of a metric, session by session; a part never changes.
+
+    Raises:
+        FormatError: it is damaged where the points are.
+    """
     groups = part.holding(metric)
     if not groups:
         return

@@ -1,0 +1,106 @@
+"""What the page's URL holds, so that a view can be shared: the tab, the selected runs, every setting.
+
+``/?view=metrics&runs=1a2b3c4d,-,5e6f7a8b&smooth=0.6``. A run's place in ``runs`` is its colour; ``-`` is a
+colour that is free, so that taking one run away does not recolour the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+VIEWS = {
+    "runs": "Runs",
+    "metrics": "Metrics",
+    "params": "Hyperparameters",
+    "best": "Best metrics",
+    "summary": "Summary",
+    "export": "Export",
+}
+MAX_SELECTED = 64
+MAX_URL = 16_000
+
+# Every setting with its default; lists are joined by newlines in the URL.
+SETTINGS: dict[str, Any] = {
+    "q": "",  # filter of the runs
+    "cols": [],  # columns of the table, none: chosen by what differs
+    "m": "",  # search in the metrics' names
+    "smooth": 0.0,
+    "x": "step",
+    "log": [],
+    "ranks": "band",
+    "n": 24,  # charts shown
+    "target": "",  # the metric parameters are held against
+    "goal": "auto",
+}
+CHOICES = {
+    "x": ("step", "relative", "wall"),
+    "ranks": ("band", "lines"),
+    "goal": ("auto", "min", "max"),
+}
+GOAL_OF = "goal."  # "goal.<metric in hex>": min or max of one metric
+
+
+@dataclass(frozen=True)
+class Address:
+    """A view of the page."""
+
+    view: str = "runs"
+    runs: tuple[str, ...] = ()  # keys by slot, "" where a slot is free
+    settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
+
+
+def parse(search: str | None) -> Address:
+    """Return what a URL's query says; whatever in it makes no sense is left out."""
+    text = (search or "").lstrip("?")[:MAX_URL]
+    given = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=None))
+    view = given.get("view", "runs")
+    runs = tuple("" if key == "-" else key[:300] for key in given.get("runs", "").split(",") if key)
+    settings = dict(SETTINGS)
+    for name, value in given.items():
+        if (understood := _understood(name, value)) is not None:
+            settings[name] = understood
+    return Address(view if view in VIEWS else "runs", trimmed(runs[:MAX_SELECTED]), settings)
+
+
+def query(address: Address) -> str:
+    """Return the query of a URL that leads to this view."""
+    fields: dict[str, str] = {}
+    if address.view != "runs":
+        fields["view"] = address.view
+    if runs := trimmed(address.runs):
+        fields["runs"] = ",".join(key or "-" for key in runs)
+    for name, value in address.settings.items():
+        if value != SETTINGS.get(name, "auto"):
+            fields[name] = "\n".join(value) if isinstance(value, list) else str(value)
+    return urlencode(fields, safe=",/")
+
+
+def trimmed(slots: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Return slots without free ones at the end, each run once."""
+    once: list[str] = []
+    for key in slots:
+        once.append("" if key in once else key)
+    while once and not once[-1]:
+        once.pop()
+    return tuple(once)
+
+
+def _understood(name: str, value: str) -> Any:
+    if name.startswith(GOAL_OF):
+        return value if value in ("min", "max") else None
+    if name not in SETTINGS:
+        return None
+    default = SETTINGS[name]
+    if isinstance(default, list):
+        return [item for item in value.split("\n") if item][:100]
+    if isinstance(default, float | int):
+        try:
+            number = type(default)(value)
+        except ValueError:
+            return None
+        return min(max(number, 0), 0.99) if name == "smooth" else min(max(number, 1), 500)
+    if name in CHOICES and value not in CHOICES[name]:
+        return None
+    return value[:1000]

@@ -1,0 +1,238 @@
+"""The page put together: its frame, the tabs, what keeps it live, and the rules every request passes.
+
+What the browser holds: ``settings`` (every control's value), ``selected`` (runs by slot), ``beat`` (the
+catalogue's generation, asked for every two seconds) and ``pulse`` (the generation of the selected runs:
+charts are drawn again only when it moves). The URL follows settings and selection.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
+
+from neural.tracking.ui import address, routes
+from neural.tracking.ui.address import Address
+from neural.tracking.ui.data.catalogue import Catalogue
+from neural.tracking.ui.data.comparing import SMALLER_IS_BETTER
+from neural.tracking.ui.data.series import SeriesStore
+from neural.tracking.ui.guard import Guard
+from neural.tracking.ui.views import best, export, metrics, params, parts, runs, summary
+from neural.tracking.ui.views.parts import Page
+
+logger = logging.getLogger(__name__)
+
+TABS = {
+    "runs": runs,
+    "metrics": metrics,
+    "params": params,
+    "best": best,
+    "summary": summary,
+    "export": export,
+}
+BEAT_MS = 2000
+HASTE_MS = 400  # between two looks while the runs are being read for the first time
+
+_INDEX = """<!DOCTYPE html>
+<html lang="en" data-bs-theme="light">
+<head>
+{%metas%}
+<title>{%title%}</title>
+<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
+<script src="/assets/early/theme.js"></script>
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def build(base_dir: Path, guard: Guard, catalogue: Catalogue | None = None) -> Dash:
+    """Return the page over the runs of ``base_dir``; its Flask application is ``.server``."""
+    page = Page(catalogue or Catalogue(base_dir), SeriesStore())
+    app = Dash(
+        "neural.tracking.ui",
+        title="Runs",
+        index_string=_INDEX,
+        update_title=None,
+        assets_folder=str(Path(__file__).parent / "assets"),
+        assets_ignore=r"theme\.js|sign-in\.css",
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        enable_mcp=False,
+        add_log_handler=False,
+        on_error=_told,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )
+    app.layout = html.Div([dcc.Location(id="url", refresh=False), html.Div(id="shell")])
+    _register(app, page)
+    for tab in TABS.values():
+        tab.register(app, page)
+    routes.register(app, page, guard)
+    return app
+
+
+def _told(error: Exception) -> Any:
+    """Say in the page that an answer failed; the rest of the page goes on."""
+    logger.exception("an answer of the page failed", exc_info=error)
+    set_props(
+        "told", {"children": f"Something here could not be shown: {error}. Reload the page to try again."}
+    )
+    return no_update
+
+
+def frame(page: Page, at: Address) -> list[Any]:
+    """Return everything around the tabs, with the state that the URL holds."""
+    tabs = [dbc.Tab(label=label, tab_id=name) for name, label in address.VIEWS.items()]
+    return [
+        html.A("Skip to the content", href="#content", className="skip"),
+        html.Header(
+            [
+                html.Div(
+                    [html.Span(className="logo", **{"aria-hidden": "true"}), html.H1("Runs")], className="brand"
+                ),
+                html.Code(str(page.catalogue.base_dir), className="base-dir", title="folder of the runs"),
+                html.Span("", id="live", className="live", role="status"),
+                html.Button(
+                    "◐",
+                    id="theme-switch",
+                    className="btn btn-quiet",
+                    type="button",
+                    title="light or dark",
+                    **{"aria-label": "switch between light and dark"},
+                ),
+            ],
+            className="top",
+        ),
+        dbc.Tabs(tabs, id="tabs", active_tab=at.view, className="main-tabs"),
+        html.Div(id="chips", className="chips", **{"aria-label": "selected runs"}),
+        html.Div("", id="told", className="told", role="alert"),
+        html.Div(
+            "The page's server does not answer. Start it again (ntrack ui); the page goes on by itself.",
+            className="offline",
+            role="alert",
+        ),
+        html.Main(html.Div(className="loading", role="status", **{"aria-label": "loading"}), id="content"),
+        dcc.Store(id="settings", data=at.settings),
+        dcc.Store(id="defaults", data={**address.SETTINGS, "smaller": list(SMALLER_IS_BETTER)}),
+        dcc.Store(id="selected", data=list(at.runs)),
+        dcc.Store(id="theme"),
+        dcc.Store(id="beat", data=0),
+        dcc.Store(id="pulse"),
+        dcc.Store(id="any-runs"),
+        dcc.Store(id="url-written"),
+        dcc.Interval(id="tick", interval=HASTE_MS),
+    ]
+
+
+def chips(page: Page, slots: list[str]) -> list[Any]:
+    """Return a mark for each selected run, to see its colour and take it away."""
+    found = []
+    for slot, key in enumerate(slots or ()):
+        if not key:
+            continue
+        row = page.catalogue.row(key)
+        name = row.name if row is not None else key
+        found.append(
+            html.Span(
+                [
+                    parts.dot(slot),
+                    html.Span(name, className="chip-name", title=f"{name} · {key}"),
+                    html.Button(
+                        "×",
+                        type="button",
+                        className="chip-out",
+                        **{"data-out": key, "aria-label": f"take {name} away"},
+                    ),
+                ],
+                className="chip" if row is not None and row.readable else "chip chip-gone",
+            )
+        )
+    if len(found) > 1:
+        found.append(html.Button("clear", type="button", className="btn btn-quiet small", **{"data-out": "*"}))
+    return found
+
+
+def _register(app: Dash, page: Page) -> None:
+    app.callback(Output("shell", "children"), Input("url", "search"))(
+        lambda search: frame(page, address.parse(search))
+    )
+
+    def show(view: str, any_runs: bool | None, settings: dict[str, Any], slots: list[str]) -> Any:
+        catalogue = page.catalogue
+        if catalogue.complete and not catalogue.rows():
+            return parts.first_run(catalogue.base_dir)
+        at = Address(view, tuple(slots or ()), {**address.SETTINGS, **(settings or {})})
+        return TABS.get(view, runs).layout(page, at)
+
+    app.callback(
+        Output("content", "children"),
+        Input("tabs", "active_tab"),
+        Input("any-runs", "data"),
+        State("settings", "data"),
+        State("selected", "data"),
+    )(show)
+
+    def beat(ticks: int, before: int, had_runs: bool | None) -> tuple[Any, ...]:
+        catalogue = page.catalogue
+        catalogue.refresh()
+        generation = catalogue.generation
+        live = sum(1 for row in catalogue.rows() if row.status == "running")
+        if not catalogue.complete:
+            told = f"reading {catalogue.scanned:,} of {catalogue.total:,} folders"
+        else:
+            told = f"{live} running" if live else ""
+        there = bool(generation)
+        return (
+            generation if generation != before else no_update,
+            BEAT_MS if catalogue.complete else HASTE_MS,
+            told,
+            there if there != had_runs else no_update,
+        )
+
+    app.callback(
+        Output("beat", "data"),
+        Output("tick", "interval"),
+        Output("live", "children"),
+        Output("any-runs", "data"),
+        Input("tick", "n_intervals"),
+        State("beat", "data"),
+        State("any-runs", "data"),
+    )(beat)
+
+    def pulse(generation: int, slots: list[str], before: Any) -> tuple[Any, Any]:
+        state = [
+            [key, row.generation if (row := page.catalogue.row(key)) is not None else None]
+            for key in slots or ()
+            if key
+        ]
+        return (state if state != before else no_update), chips(page, slots)
+
+    app.callback(
+        Output("pulse", "data"),
+        Output("chips", "children"),
+        Input("beat", "data"),
+        Input("selected", "data"),
+        State("pulse", "data"),
+    )(pulse)
+
+    app.clientside_callback(
+        ClientsideFunction("ntrack", "gather"),
+        Output("settings", "data"),
+        Input({"set": ALL}, "value"),
+        State("settings", "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("ntrack", "writeAddress"),
+        Output("url-written", "data"),
+        Input("tabs", "active_tab"),
+        Input("selected", "data"),
+        Input("settings", "data"),
+        State("defaults", "data"),
+    )

@@ -1,0 +1,135 @@
+"""The comparison as files. Text is written so that no spreadsheet takes it for a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural.tracking.events import NO_STEP
+from neural.tracking.reader.eventlines import json_value
+from neural.tracking.ui.data.catalogue import UNREADABLE, Row
+from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
+from neural.tracking.ui.data.series import SeriesStore
+from neural.tracking.ui.text import csv_cell
+
+_CHUNK = 20_000
+TYPES = {
+    "comparison.csv": "text/csv; charset=utf-8",
+    "runs.csv": "text/csv; charset=utf-8",
+    "comparison.json": "application/json",
+}
+
+
+def can_make(name: str) -> bool:
+    """Return whether this installation can export the file."""
+    return name in TYPES
+
+
+def export(name: str, base_dir: Path, rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
+    """Yield the file's content piece by piece.
+
+    Raises:
+        KeyError: there is no such export.
+    """
+    if name == "comparison.csv":
+        return values_csv(rows, series)
+    if name == "runs.csv":
+        return iter([runs_csv(rows).encode()])
+    if name == "comparison.json":
+        return iter([comparison_json(base_dir, rows).encode()])
+    raise KeyError(name)
+
+
+def values_csv(rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
+    """Yield a line for each value of each metric of each run, run by run as they were logged."""
+    yield b"run,id,metric,step,time,rank,value\r\n"
+    for row in rows:
+        for metric in sorted(row.metrics):
+            try:
+                columns = series.columns(row.folder, metric)
+            except UNREADABLE as error:
+                yield _lines([[row.name, row.id, metric, "", "", "", f"unreadable: {error}"]])
+                continue
+            head = [csv_cell(row.name), csv_cell(row.id), csv_cell(metric)]
+            for start in range(0, len(columns), _CHUNK):
+                part = columns.take(slice(start, start + _CHUNK))
+                stamps = np.datetime_as_string(part.time_ns.astype("M8[ns]").astype("M8[us]"), timezone="UTC")
+                yield _lines(
+                    [
+                        [*head, "" if step == NO_STEP else step, stamp, rank, repr(value)]
+                        for step, stamp, rank, value in zip(
+                            part.step.tolist(),
+                            stamps.tolist(),
+                            part.rank.tolist(),
+                            part.value.tolist(),
+                            strict=True,
+                        )
+                    ]
+                )
+
+
+def _lines(lines: Sequence[Sequence[Any]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows(lines)
+    return out.getvalue().encode()
+
+
+def runs_csv(rows: Sequence[Row]) -> str:
+    """Return a line a run: what it is, its parameters, last, least and greatest of each metric."""
+    differing, constant = parameters(rows)
+    metrics = metric_names(rows)
+    head = ["run", "id", "status", "start", "end", "duration_s", "tags", "group", "notes"]
+    head += [f"param {name}" for name in [*differing, *constant]]
+    head += [f"{what} {name}" for name in metrics for what in ("last", "min", "max")]
+    out = io.StringIO()
+    write = csv.writer(out).writerow
+    write([csv_cell(title) for title in head])
+    for row in rows:
+        cells: list[Any] = [row.name, row.id, row.status, row.start, row.end, row.duration_s]
+        cells += [", ".join(row.tags), row.group, row.notes]
+        cells += [row.params.get(name) for name in [*differing, *constant]]
+        cells += [_number((row.metrics.get(n) or {}).get(w)) for n in metrics for w in ("last", "min", "max")]
+        write([csv_cell(cell) for cell in cells])
+    return out.getvalue()
+
+
+def _number(value: Any) -> Any:
+    try:
+        return None if value is None else float(value)  # NaN and infinities are text in summaries
+    except (TypeError, ValueError):
+        return value
+
+
+def comparison_json(base_dir: Path, rows: Sequence[Row]) -> str:
+    """Return what there is to compare, for scripts."""
+    differing, _ = parameters(rows)
+    content = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "base_dir": str(base_dir),
+        "differing_parameters": differing,
+        "goals": {name: goal_of(name) for name in metric_names(rows)},
+        "runs": [
+            {
+                "experiment_name": row.name,
+                "experiment_id": row.id,
+                "status": row.status,
+                "start_time": row.start,
+                "end_time": row.end,
+                "duration_s": row.duration_s,
+                "tags": list(row.tags),
+                "group": row.group,
+                "notes": row.notes,
+                "hyperparameters": row.params,
+                "metrics": row.metrics,
+            }
+            for row in rows
+        ],
+    }
+    return json.dumps(json_value(content), indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,70 @@
+"""Making curves small enough to send and to see, without losing a spike; and smoothing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_BLOCK = 256
+
+
+def thin(values: Array, count: int) -> Array:
+    """Return about ``count`` places to draw: the least and the greatest of every stretch, first and last.
+
+    Args:
+        values: of the curve in the order drawn; NaN and infinities are drawn only where all places are.
+        count: how many places; at least 4.
+    """
+    if len(values) <= count:
+        return np.arange(len(values))
+    finite = np.flatnonzero(np.isfinite(values))
+    if len(finite) <= count:
+        return finite
+    from tsdownsample import MinMaxDownsampler
+
+    dense = values if len(finite) == len(values) else values[finite]
+    n_out = max(4, count - count % 2)
+    picked = MinMaxDownsampler().downsample(np.ascontiguousarray(dense), n_out=n_out).astype(np.int64)
+    ends = np.array([0, len(dense) - 1])
+    found: Array = finite[np.union1d(picked, ends)]
+    return found
+
+
+def smoothed(values: Array, weight: float) -> Array:
+    """Return the exponential moving mean, without its bias towards the start; NaN stays a hole.
+
+    Args:
+        weight: of the past, ``0 <= weight < 1``.
+    """
+    if weight <= 0 or not len(values):
+        return values
+    real = np.isfinite(values)
+    total = _decayed_sum(np.where(real, values, 0.0), weight)
+    count = _decayed_sum(real.astype(float), weight)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+    mean[~real] = np.nan
+    return mean
+
+
+def _decayed_sum(values: Array, weight: float) -> Array:
+    """Return ``y[i] = weight * y[i-1] + values[i]``, a block of places at a time as one product of matrices."""
+    padded = np.zeros(-(-len(values) // _BLOCK) * _BLOCK)
+    padded[: len(values)] = values
+    blocks = padded.reshape(-1, _BLOCK)
+    places = np.arange(_BLOCK)
+    age = places[:, None] - places[None, :]
+    kernel = np.where(age >= 0, weight ** np.maximum(age, 0), 0.0)
+    within = blocks @ kernel.T
+    whole = weight**_BLOCK
+    carried = np.empty(len(blocks))
+    carry = 0.0
+    for number, last in enumerate(within[:, -1].tolist()):
+        carried[number] = carry
+        carry = whole * carry + last
+    result: Array = (within + carried[:, None] * weight ** (places + 1)).ravel()[: len(values)]
+    return result

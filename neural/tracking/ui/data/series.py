@@ -1,0 +1,231 @@
+"""A run's metric as curves: read once from its folder, kept until its files change, cut and thinned as asked.
+
+Parts never change, so of a live run only what is new is read again. What is kept is bounded in bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural.tracking.events import NO_STEP
+from neural.tracking.reader import points
+from neural.tracking.reader.parts import Part
+from neural.tracking.reader.points import Columns, Piece, PointFiles, part_pieces, started_over
+from neural.tracking.ui.data.kept import Kept
+from neural.tracking.ui.data.reduction import smoothed, thin
+
+Array = npt.NDArray[Any]
+
+CURVES_BYTES = 320 << 20
+PIECES_BYTES = 96 << 20
+SMALL_BYTES = 48 << 20
+MAX_RANK_LINES = 32
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve in the order drawn: ``x`` is the step, or nanoseconds since 1970."""
+
+    rank: int | None  # None: all ranks together
+    x: Array
+    y: Array
+    low: Array | None = None  # least and greatest rank
+    high: Array | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(int(a.nbytes) for a in (self.x, self.y, self.low, self.high) if a is not None)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A line as it is sent; ``total`` is how many points it stands for, in what is shown."""
+
+    rank: int | None
+    x: Array
+    y: Array
+    total: int
+    low: Array | None = None
+    high: Array | None = None
+    faint: tuple[Array, Array] | None = None  # what was smoothed, as it is
+    not_finite: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return 64 + sum(int(a.nbytes) for a in (self.x, self.y, *(self.faint or ())))
+
+
+class SeriesStore:
+    """Reads metrics of runs. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._files: Kept[PointFiles] = Kept(64, lambda files: 1)  # counted, not weighed
+        self._pieces: Kept[list[Piece]] = Kept(PIECES_BYTES, _pieces_bytes)
+        self._lines: Kept[list[Line]] = Kept(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
+        self._drawn: Kept[list[Drawn]] = Kept(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
+        # Reading is mostly checksums and decompression, which let other threads run meanwhile.
+        self._readers = ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1)), "ntrack-ui-reader")
+
+    def drawn(
+        self,
+        folders: Sequence[Path],
+        metric: str,
+        *,
+        by_time: bool = False,
+        ranks: str = "band",
+        span: tuple[float, float] | None = None,
+        count: int = 1000,
+        weight: float = 0.0,
+    ) -> list[list[Drawn] | Exception]:
+        """Return each run's lines ready to send, or why they cannot be read.
+
+        Args:
+            by_time: order by time instead of by step.
+            ranks: ``"band"``: their mean with least and greatest, ``"lines"``: each rank for itself.
+            span: only between these two, in the unit of ``x``; with the neighbours outside.
+            count: points a run, at most.
+            weight: of the past in the smoothing, 0 for none.
+        """
+
+        def one(folder: Path) -> list[Drawn] | Exception:
+            try:
+                signature = self.signature(folder)
+                key = (folder, metric, by_time, ranks, span, count, weight)
+                return self._drawn.get(
+                    key,
+                    signature,
+                    lambda: _drawn(self._whole(folder, signature, metric, by_time, ranks), span, count, weight),
+                )
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                return error
+
+        return list(self._readers.map(one, folders))
+
+    def best(self, folder: Path, metric: str, goal: str) -> tuple[float | None, int | None]:
+        """Return the best value over the mean of the ranks and its first step; (None, None): there is none."""
+        try:
+            lines = self._whole(folder, self.signature(folder), metric, False, "band")
+        except (OSError, ValueError, KeyError, TypeError):
+            return None, None
+        real = np.flatnonzero(~np.isnan(lines[0].y)) if lines else np.empty(0, np.int64)
+        if not len(real):
+            return None, None
+        values = lines[0].y[real]
+        place = real[int(values.argmin() if goal == "min" else values.argmax())]
+        return float(lines[0].y[place]), int(lines[0].x[place])
+
+    def signature(self, folder: Path) -> tuple[Any, ...]:
+        """Return what changes when a run's points do."""
+        found = []
+        try:
+            with os.scandir(folder / "metrics") as files:
+                for file in files:
+                    about = file.stat()
+                    found.append((file.name, about.st_size, about.st_mtime_ns))
+        except FileNotFoundError:
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder.name} was deleted meanwhile") from None
+        return tuple(sorted(found))
+
+    def columns(self, folder: Path, metric: str) -> Columns:
+        """Return a metric's points as they were logged; raises as ``Run.metric``."""
+        return self._columns(folder, self.signature(folder), metric)
+
+    def _whole(
+        self, folder: Path, signature: tuple[Any, ...], metric: str, by_time: bool, ranks: str
+    ) -> list[Line]:
+        def make() -> list[Line]:
+            return list(_lines(self._columns(folder, signature, metric), by_time, ranks))
+
+        return self._lines.get((folder, metric, by_time, ranks), signature, make)
+
+    def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str) -> Columns:
+        def files() -> PointFiles:
+            return started_over(lambda: PointFiles(folder / "metrics"))
+
+        def read() -> Columns:
+            return self._files.get(folder, signature, files).metric(metric, self._part_pieces)
+
+        try:
+            return read()
+        except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
+            return files().metric(metric, self._part_pieces)
+
+    def _part_pieces(self, part: Part, metric: str) -> list[Piece]:
+        if (
+            part.rows > 1 << 20
+        ):  # large ones would push everything else out, and the joined curve is kept anyway
+            return list(part_pieces(part, metric))
+        return self._pieces.get((part.path, metric), part.crcs, lambda: list(part_pieces(part, metric)))
+
+
+def _pieces_bytes(pieces: list[Piece]) -> int:
+    return sum(p.value.nbytes + p.step.nbytes + p.time_ns.nbytes + p.seq.nbytes for p in pieces) + 64
+
+
+def _lines(columns: Columns, by_time: bool, ranks: str) -> Iterator[Line]:
+    if not len(columns):
+        return
+    numbers = [columns.rank[0]] if columns.rank.strides == (0,) else np.unique(columns.rank)
+    if len(numbers) == 1:
+        yield _line(None, columns, by_time)
+    elif ranks == "lines":
+        for number in numbers[:MAX_RANK_LINES]:
+            yield _line(int(number), columns.take(np.flatnonzero(columns.rank == number)), by_time)
+    else:
+        mean, low, high = (points.united(columns, how) for how in ("mean", "min", "max"))
+        yield _line(None, mean, by_time, low.value, high.value)
+
+
+def _line(
+    rank: int | None, columns: Columns, by_time: bool, low: Array | None = None, high: Array | None = None
+) -> Line:
+    x = columns.time_ns if by_time else _steps(columns.step)
+    y = columns.value
+    if np.any(x[1:] < x[:-1]):
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
+        low, high = (None if a is None else a[order] for a in (low, high))
+    # Copies: what is kept must not hold the columns that are not needed.
+    return Line(rank, np.array(x), np.array(y), low, high)
+
+
+def _steps(step: Array) -> Array:
+    """Return the steps; where a call gave none, how many came before it."""
+    missing = step == NO_STEP
+    return np.where(missing, np.arange(len(step)), step) if missing.any() else step
+
+
+def _drawn(lines: Sequence[Line], span: tuple[float, float] | None, count: int, weight: float) -> list[Drawn]:
+    each = max(100, count // max(1, len(lines)))
+    return [_one_drawn(line, span, each, weight) for line in lines]
+
+
+def _one_drawn(line: Line, span: tuple[float, float] | None, count: int, weight: float) -> Drawn:
+    y = smoothed(line.y, weight)  # over all of it: a zoom must not change a curve's course
+    start, stop = 0, len(y)
+    if span is not None:
+        start = max(0, int(np.searchsorted(line.x, span[0], "left")) - 1)
+        stop = min(len(y), int(np.searchsorted(line.x, span[1], "right")) + 1)
+    x, y = line.x[start:stop], y[start:stop]
+    faint, low, high = None, line.low, line.high
+    if weight > 0 and low is None:
+        count //= 2
+        raw = line.y[start:stop]
+        keep = thin(raw, count)
+        faint = (x[keep], raw[keep])
+    keep = thin(y, count)
+    if low is not None and high is not None:
+        low, high = low[start:stop], high[start:stop]
+        third = max(4, count // 3)
+        keep = np.unique(np.concatenate((thin(y, third), thin(low, third), thin(high, third))))
+        low, high = low[keep], high[keep]
+    return Drawn(line.rank, x[keep], y[keep], len(x), low, high, faint, int(len(x) - np.isfinite(y).sum()))

@@ -1,0 +1,182 @@
+"""What the server answers beside Dash: downloads, pictures, signing in; and the rules before all of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from urllib.parse import parse_qs
+
+import flask
+from dash import Dash
+from werkzeug.exceptions import HTTPException
+
+from neural.tracking.errors import InvalidNameError
+from neural.tracking.files import inside
+from neural.tracking.reader.run import Run
+from neural.tracking.ui import guard as guard_module
+from neural.tracking.ui.data import belongings, exporting
+from neural.tracking.ui.data.catalogue import UNREADABLE
+from neural.tracking.ui.guard import CONTENT_POLICY, COOKIE, HEADERS, SIGN_IN, Guard
+from neural.tracking.ui.views.parts import Page
+
+_CHUNK = 1 << 20
+_WORTH_PACKING = 2000
+_SIGN_IN_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="/assets/early/sign-in.css"></head><body><main><h1>Runs</h1>
+<p>{told}</p><form method="post" action="{where}"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button type="submit">Sign in</button></form>
+<p class="faint">It is what {variable} or the token file held where <code>ntrack ui</code> was started.</p>
+</main></body></html>"""
+_OPEN_TO_ALL = (SIGN_IN, "/assets/early/sign-in.css")
+
+
+def register(app: Dash, page: Page, guard: Guard) -> None:
+    """Add the rules and the routes to the page's Flask application."""
+    server: flask.Flask = app.server
+    server.config["MAX_CONTENT_LENGTH"] = 4 << 20
+    policy = CONTENT_POLICY.format(scripts=" ".join(app.csp_hashes()))
+    _add_rules(server, guard, policy)
+    _add_downloads(server, page)
+
+
+def _add_rules(server: flask.Flask, guard: Guard, policy: str) -> None:
+    def check() -> flask.Response | None:
+        asked = flask.request
+        refused = guard.refusal(asked.method, asked.path, asked.headers)
+        if refused is not None:
+            return _plain(refused.status, refused.reason)
+        if asked.path not in _OPEN_TO_ALL and guard.needs_token(asked.cookies.get(COOKIE)):
+            if asked.method == "GET" and asked.path == "/":
+                return _sign_in_page("This page needs a token.")
+            return _plain(401, "sign in first")
+        return None
+
+    def harden(answer: flask.Response) -> flask.Response:
+        for name, value in HEADERS.items():
+            answer.headers.setdefault(name, value)
+        answer.headers.setdefault("Content-Security-Policy", policy)
+        if not flask.request.path.startswith(("/_dash-component-suites/", "/assets/")):
+            answer.headers.setdefault("Cache-Control", "no-store")
+        return _packed(answer)
+
+    def sign_in() -> flask.Response:
+        if flask.request.method == "POST":
+            if not guard.is_token(flask.request.form.get("token", "")):
+                return _sign_in_page("That is not the token.", 401)
+            answer = flask.redirect("/")
+            answer.set_cookie(COOKIE, guard.cookie, httponly=True, samesite="Lax", max_age=30 * 86400)
+            return answer
+        return _sign_in_page("This page needs a token.")
+
+    server.before_request(check)
+    server.after_request(harden)
+    server.add_url_rule(SIGN_IN, "sign_in", sign_in, methods=["GET", "POST"])
+
+
+def _plain(status: int, told: str) -> flask.Response:
+    return flask.Response(told + "\n", status, mimetype="text/plain")
+
+
+def _sign_in_page(told: str, status: int = 401) -> flask.Response:
+    text = _SIGN_IN_PAGE.format(told=told, where=SIGN_IN, variable=guard_module.TOKEN_VARIABLE)
+    return flask.Response(text, status, mimetype="text/html")
+
+
+def _packed(answer: flask.Response) -> flask.Response:
+    """Compress what is worth it: curves become a quarter smaller, tables a tenth of what they are."""
+    wanted = "gzip" in flask.request.headers.get("Accept-Encoding", "")
+    if not wanted or answer.direct_passthrough or answer.is_streamed or answer.mimetype != "application/json":
+        return answer
+    data = answer.get_data()
+    if len(data) > _WORTH_PACKING and "Content-Encoding" not in answer.headers:
+        answer.set_data(gzip.compress(data, 1))
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Vary"] = "Accept-Encoding"
+    return answer
+
+
+def _add_downloads(server: flask.Flask, page: Page) -> None:
+    def export(name: str) -> flask.Response:
+        asked = parse_qs(flask.request.query_string.decode("utf-8", "replace")).get("runs", [""])[0]
+        rows = page.catalogue.chosen(key for key in asked.split(",")[:500] if key)
+        if not exporting.can_make(name):
+            return _plain(404, f"there is no export {name}")
+        if not rows:
+            return _plain(404, "none of these runs is there any more: select some in the page")
+        try:
+            content, kind = (
+                exporting.export(name, page.catalogue.base_dir, rows, page.series),
+                exporting.TYPES[name],
+            )
+        except UNREADABLE as error:
+            return _plain(500, f"the export could not be made: {error}")
+        return _download(content, name, kind)
+
+    def artifact(key: str, name: str, number: int) -> flask.Response:
+        row = page.catalogue.row(key)
+        if row is None or not row.readable:
+            return _plain(404, "this run is not there any more")
+        try:
+            found = next(
+                v for v in belongings.versions(Run(row.folder)) if (v.name, v.number) == (name, number)
+            )
+            path = inside(row.folder, *found.path)
+            size = os.stat(path).st_size
+            with open(path, "rb") as file:
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        except StopIteration:
+            return _plain(404, f"this run has no version {number} of {name}")
+        except (InvalidNameError, *UNREADABLE) as error:
+            return _plain(404, f"{name} v{number} cannot be read: {error}")
+        if checksum != found.checksum:
+            return _plain(
+                409,
+                f"{name} v{number} is damaged: SHA-256 is {checksum}, logged was {found.checksum}; not sent",
+            )
+        return _download(_pieces(str(path)), name.rpartition("/")[2], "application/octet-stream", size)
+
+    def plot(key: str, name: str) -> flask.Response:
+        row = page.catalogue.row(key)
+        names = [] if row is None else [one for one, _ in belongings.plots(row.folder)]
+        if row is None or name not in names:  # only what the folder lists: no path is built from a request
+            return _plain(404, "there is no such picture")
+        try:
+            data = inside(row.folder, "plots", name).read_bytes()
+        except (InvalidNameError, OSError) as error:
+            return _plain(404, f"the picture cannot be read: {error}")
+        return flask.Response(data, mimetype="image/png", headers={"Content-Security-Policy": "sandbox"})
+
+    def health() -> flask.Response:
+        catalogue = page.catalogue
+        told = {"ready": catalogue.complete, "runs": len(catalogue.rows())}
+        return flask.Response(json.dumps(told), mimetype="application/json")
+
+    server.add_url_rule("/export/<name>", "export", export)
+    server.add_url_rule("/artifact/<key>/<path:name>/<int:number>", "artifact", artifact)
+    server.add_url_rule("/plot/<key>/<name>", "plot", plot)
+    server.add_url_rule("/health", "health", health)
+    server.register_error_handler(
+        HTTPException, lambda error: _plain(error.code or 500, str(error.description))
+    )
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(_CHUNK):
+            yield piece
+
+
+def _download(content: Iterator[bytes], name: str, kind: str, size: int | None = None) -> flask.Response:
+    answer = flask.Response(content, mimetype=None, content_type=kind)
+    answer.headers["Content-Security-Policy"] = (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    )
+    answer.headers.set("Content-Disposition", "attachment", filename=name)
+    if size is not None:
+        answer.headers["Content-Length"] = str(size)
+    return answer

@@ -1,0 +1,149 @@
+"""Starting the page: the port, the address it is told under, and the server that answers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neural.tracking.errors import ConfigError, TrackingError
+from neural.tracking.ui.data.catalogue import Catalogue
+from neural.tracking.ui.guard import Guard, find_token
+
+THREADS = 8
+_PORTS_TRIED = 100
+
+
+class PortTakenError(TrackingError, OSError):
+    """Something else listens on the port."""
+
+    def __init__(self, host: str, port: int, free: int | None) -> None:
+        self.port = port
+        self.next_free = free
+        hint = f"take the next free one with --port {free}" if free else "choose another with --port"
+        super().__init__(f"port {port} on {host} is taken, perhaps by a page that runs already; {hint}")
+
+
+def serve(
+    base_dir: Path,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    debug: bool = False,
+    token_file: Path | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Answer requests until interrupted.
+
+    Args:
+        base_dir: the folder of the runs; need not be there yet.
+        port: 0 takes any free one.
+        host: where to listen; any but this computer's own address needs a token.
+        debug: show errors of the page's code in the browser.
+        token_file: a private file with the token; default ``NTRACK_UI_TOKEN``.
+        ready: called with the page's address once it answers.
+
+    Raises:
+        ConfigError: another host without a token, or the ``ui`` extra is not installed.
+        PortTakenError: something else listens there; tells the next free port.
+        OSError: the address cannot be listened on.
+    """
+    guard = Guard(host, find_token(token_file))
+    listening = listen(host, port)
+    try:
+        catalogue = Catalogue(base_dir)
+        catalogue.start()  # reads the runs while Dash is being imported
+        server = _server(base_dir, guard, catalogue, listening, debug)
+    except BaseException:
+        listening.close()
+        raise
+    if ready is not None:
+        ready(address_of(host, listening.getsockname()[1]))
+    with _stopped_by_sigterm():
+        try:
+            server.run()
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        finally:
+            server.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises as :func:`serve`."""
+    try:
+        return _bound(host, port)
+    except socket.gaierror as error:
+        raise ConfigError(f"{host!r} is no address of this computer: {error}") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(host, port, _next_free(host, port)) from error
+        raise
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    found = socket.socket(family, kind)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(where)
+        found.listen(128)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def _next_free(host: str, port: int) -> int | None:
+    for candidate in range(port + 1, min(port + _PORTS_TRIED, 65536)):
+        try:
+            _bound(host, candidate).close()
+        except OSError:
+            continue
+        return candidate
+    return None
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the address to open in a browser."""
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    return f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
+
+
+def _server(base_dir: Path, guard: Guard, catalogue: Catalogue, listening: socket.socket, debug: bool) -> Any:
+    try:
+        import waitress
+
+        from neural.tracking.ui.app import build
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("neural"):
+            raise
+        raise ConfigError(
+            f"the comparison page needs {error.name}: pip install 'neural-tracking[ui]'"
+        ) from error
+    app = build(base_dir, guard, catalogue)
+    if debug:
+        # Not the debugger of the server: it would run code for whoever reaches the page.
+        app.enable_dev_tools(debug=True, dev_tools_hot_reload=False, dev_tools_disable_version_check=True)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # many charts at once are no news
+    return waitress.create_server(
+        app.server, sockets=[listening], threads=THREADS, ident=None, max_request_body_size=4 << 20
+    )
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Any:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

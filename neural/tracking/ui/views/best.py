@@ -1,0 +1,104 @@
+"""The best value each selected run reached, metric by metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import Dash, Input, Output, html
+
+from neural.tracking.ui import charts, text
+from neural.tracking.ui.address import GOAL_OF, Address
+from neural.tracking.ui.data.catalogue import Row
+from neural.tracking.ui.data.comparing import best, goal_of, metric_names
+from neural.tracking.ui.views import parts
+from neural.tracking.ui.views.metrics import matching
+from neural.tracking.ui.views.parts import Page
+
+MAX_CHARTS = 48
+
+
+def layout(page: Page, at: Address) -> html.Div:
+    """Return the tab; its content comes with the first answer."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    parts.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
+                ],
+                className="toolbar",
+            ),
+            html.Div(id="best-content"),
+        ],
+        className="view view-best",
+    )
+
+
+def reached(page: Page, row: Row, metric: str, goal: str) -> tuple[float | None, int | None]:
+    """Return the best value and its step; several ranks count as their mean, as in ``get_best_metric``."""
+    return page.series.best(row.folder, metric, goal) if row.ranks > 1 else best(row, metric, goal)
+
+
+def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> html.Section:
+    """Return the bars of one metric, best first, with the choice of what best is."""
+    code = metric.encode().hex()
+    found = [(pair, *reached(page, pair[1], metric, goal)) for pair in chosen]
+    found = [one for one in found if one[1] is not None]
+    found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
+    members = parts.members([pair for pair, _, _ in found])
+    figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
+    told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
+    choice = dbc.RadioItems(
+        id={"set": f"{GOAL_OF}{code}"},
+        options=[{"label": "least", "value": "min"}, {"label": "greatest", "value": "max"}],
+        value=goal,
+        className="segmented small",
+        inputClassName="btn-check",
+        labelClassName="btn btn-sm",
+        labelCheckedClassName="active",
+    )
+    return html.Section(
+        [
+            html.Div(
+                [
+                    html.H3(metric, title=metric),
+                    html.Div(choice, role="group", **{"aria-label": f"best {metric} is"}),
+                ],
+                className="card-head",
+            ),
+            parts.graph(figure, f"{goal} {metric}: {told}"),
+        ],
+        className="chart-card",
+    )
+
+
+def register(app: Dash, page: Page) -> None:
+    """Add the tab's answers."""
+
+    def content(slots: list[str], settings: dict[str, Any], theme: Any, pulse: Any) -> Any:
+        chosen = page.chosen(slots)
+        if not chosen:
+            return html.Div([parts.trouble(page.gone(slots)), parts.select_first()])
+        names = matching(metric_names([row for _, row in chosen]), settings.get("m"))
+        if not names:
+            return parts.notice(
+                "Nothing to compare yet", "No metric matches, or the selected runs logged none."
+            )
+        cards = [
+            card(page, name, chosen, goal_of(name, settings.get(f"{GOAL_OF}{name.encode().hex()}", "auto")))
+            for name in names[:MAX_CHARTS]
+        ]
+        more = None
+        if len(names) > MAX_CHARTS:
+            more = html.P(
+                f"{MAX_CHARTS} of {len(names):,} metrics; search for the others.", className="faint hint"
+            )
+        return html.Div([parts.trouble(page.gone(slots)), html.Div(cards, className="chart-grid"), more])
+
+    app.callback(
+        Output("best-content", "children"),
+        Input("selected", "data"),
+        Input("settings", "data"),
+        Input("theme", "data"),
+        Input("pulse", "data"),
+    )(content)

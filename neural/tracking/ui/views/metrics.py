@@ -1,0 +1,312 @@
+"""Interactive curves of the selected runs: one chart a metric, grouped by what stands before the slash.
+
+A chart is asked for when it comes into sight, and again when something of the selected runs changed. What is
+sent is thinned to some thousand points; a zoom asks for the finer detail of its stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+
+from neural.tracking.ui import charts
+from neural.tracking.ui.address import Address
+from neural.tracking.ui.charts import CONFIG
+from neural.tracking.ui.data.catalogue import Row
+from neural.tracking.ui.data.comparing import grouped, metric_names
+from neural.tracking.ui.data.series import Drawn
+from neural.tracking.ui.views import parts
+from neural.tracking.ui.views.parts import Page, segmented, setting
+
+POINTS = 18_000  # a chart, over all its runs
+MOST, FEWEST = 2000, 300  # a run
+MORE = 24  # charts a click on "more" adds
+
+
+def layout(page: Page, at: Address) -> html.Div:
+    """Return the tab: what can be set, and room for the charts."""
+    settings = at.settings
+    return html.Div(
+        [
+            html.Div(
+                [
+                    parts.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
+                    segmented(
+                        "x", {"step": "step", "relative": "time", "wall": "clock"}, settings["x"], "x axis"
+                    ),
+                    html.Div(
+                        [
+                            html.Span("log", className="control-label"),
+                            dbc.Checklist(
+                                id=setting("log"),
+                                value=settings["log"],
+                                inline=True,
+                                className="segmented",
+                                options=[{"label": axis, "value": axis} for axis in ("x", "y")],
+                                inputClassName="btn-check",
+                                labelClassName="btn btn-sm",
+                                labelCheckedClassName="active",
+                            ),
+                        ],
+                        className="control",
+                        role="group",
+                        **{"aria-label": "logarithmic axes"},
+                    ),
+                    html.Div(
+                        [
+                            html.Label("smooth", className="control-label", htmlFor="smooth-range"),
+                            html.Div(
+                                dcc.Slider(
+                                    id=setting("smooth"),
+                                    min=0,
+                                    max=0.99,
+                                    step=0.01,
+                                    value=settings["smooth"],
+                                    marks=None,
+                                    updatemode="mouseup",
+                                    allow_direct_input=True,
+                                ),
+                                className="slider-room",
+                            ),
+                        ],
+                        className="control control-smooth",
+                    ),
+                    html.Div(
+                        segmented("ranks", {"band": "band", "lines": "lines"}, settings["ranks"], "ranks"),
+                        id="ranks-control",
+                        hidden=True,
+                    ),
+                ],
+                className="toolbar",
+            ),
+            html.Div(id="metrics-trouble"),
+            html.Div(id="charts", className="charts"),
+            html.Button("", id="more-charts", className="btn btn-quiet more", type="button", hidden=True),
+            dcc.Store(id="shown-charts", data=settings["n"]),
+            dcc.Store(id="chart-names"),
+        ],
+        className="view view-metrics",
+    )
+
+
+def matching(names: Sequence[str], search: str | None) -> list[str]:
+    """Return the metrics whose names contain every word of the search."""
+    words = (search or "").lower().split()
+    return [name for name in names if all(word in name.lower() for word in words)]
+
+
+def _id(part: str, metric: Any) -> dict[str, Any]:
+    """Return the id of a part of a card; ``metric`` is the name in hex, which no character of it can break."""
+    return {"part": part, "metric": metric}
+
+
+def card(name: str) -> html.Div:
+    """Return room for one chart."""
+    code = name.encode().hex()
+    return html.Div(
+        [
+            html.Div(
+                [html.H3(name, title=name), html.Span(id=_id("note", code), className="note")],
+                className="card-head",
+            ),
+            html.Div(
+                dcc.Graph(
+                    id=_id("chart", code),
+                    figure=charts.blank(),
+                    config=CONFIG,
+                    style={"height": "240px"},
+                ),
+                role="img",
+                **{"aria-label": f"curves of {name}"},
+            ),
+            dcc.Store(id=_id("seen", code)),
+            dcc.Store(id=_id("zoom", code)),
+        ],
+        className="chart-card",
+        id=_id("card", code),
+    )
+
+
+def sections(names: Sequence[str]) -> list[html.Section]:
+    """Return the cards, group by group."""
+    return [
+        html.Section(
+            [
+                html.H2([head or "metrics", html.Span(f" {len(members)}", className="faint")]),
+                html.Div([card(name) for name in members], className="chart-grid"),
+            ],
+            className="chart-group",
+        )
+        for head, members in grouped(names).items()
+    ]
+
+
+def told(lines: Sequence[Sequence[Drawn]], failed: int) -> str:
+    """Return what a chart's corner says: how much of what there is it shows."""
+    shown = sum(len(line.x) for drawn in lines for line in drawn)
+    total = sum(line.total for drawn in lines for line in drawn)
+    holes = sum(line.not_finite for drawn in lines for line in drawn)
+    found = []
+    if shown < total:
+        found.append(f"showing {shown:,} of {total:,}")
+    elif total:
+        found.append(f"{total:,} point{'s' if total != 1 else ''}")
+    if holes:
+        found.append(f"{holes:,} not finite")
+    if any(line.low is not None for drawn in lines for line in drawn):
+        found.append("band: least to greatest rank")
+    if failed:
+        found.append(f"{failed} run{'s' if failed != 1 else ''} unreadable here")
+    return " · ".join(found)
+
+
+def span_of(zoom: Any, x: str, rows: Sequence[Row]) -> list[tuple[float, float] | None]:
+    """Return the stretch of each run that a zoomed axis shows, in the unit its points have."""
+    if not zoom:
+        return [None] * len(rows)
+    low, high = float(zoom[0]), float(zoom[1])
+    if x == "step":
+        return [(low, high)] * len(rows)
+    if x == "wall":
+        return [(low * 1e6, high * 1e6)] * len(rows)
+    return [(parts.start_ns(row) + low * 1e9, parts.start_ns(row) + high * 1e9) for row in rows]
+
+
+def register(app: Dash, page: Page) -> None:
+    """Add the tab's answers."""
+
+    def names(
+        slots: list[str], search: str, count: int, pulse: Any, before: list[str] | None
+    ) -> tuple[Any, ...]:
+        chosen = [row for _, row in page.chosen(slots)]
+        wrong = parts.trouble(page.gone(slots))
+        if not chosen:
+            return parts.select_first(), wrong, True, "", None, True
+        found = matching(metric_names(chosen), search)
+        ordered = [name for members in grouped(found).values() for name in members]
+        shown = ordered[: count or MORE]
+        left = len(ordered) - len(shown)
+        nothing = not any(row.metrics for row in chosen)
+        hide_ranks = not any(row.ranks > 1 for row in chosen)
+        more = (left <= 0, f"Show {min(MORE, left)} more of {len(ordered):,} charts")
+        if shown == before:
+            return no_update, wrong, *more, no_update, hide_ranks
+        if not shown:
+            empty = (
+                parts.notice(
+                    "Nothing logged yet", "Charts appear here with the first metric a selected run logs."
+                )
+                if nothing
+                else parts.notice("No metric matches", "Search for fewer words, or clear the search.")
+            )
+            return empty, wrong, *more, shown, hide_ranks
+        return sections(shown), wrong, *more, shown, hide_ranks
+
+    app.callback(
+        Output("charts", "children"),
+        Output("metrics-trouble", "children"),
+        Output("more-charts", "hidden"),
+        Output("more-charts", "children"),
+        Output("chart-names", "data"),
+        Output("ranks-control", "hidden"),
+        Input("selected", "data"),
+        Input(setting("m"), "value"),
+        Input("shown-charts", "data"),
+        Input("pulse", "data"),
+        State("chart-names", "data"),
+    )(names)
+
+    def more(clicks: int | None, count: int) -> Any:
+        return (count or MORE) + MORE if clicks else no_update
+
+    app.callback(
+        Output("shown-charts", "data"),
+        Input("more-charts", "n_clicks"),
+        State("shown-charts", "data"),
+        prevent_initial_call=True,
+    )(more)
+
+    def draw(
+        seen: bool,
+        zoom: Any,
+        slots: list[str],
+        x: str,
+        log: list[str],
+        weight: float,
+        ranks: str,
+        theme: Any,
+        pulse: Any,
+        own: dict[str, str],
+    ) -> tuple[Any, Any]:
+        if not seen:
+            return no_update, no_update
+        metric = bytes.fromhex(own["metric"]).decode()
+        chosen = [pair for pair in page.chosen(slots) if metric in pair[1].metrics or pair[1].live]
+        return chart(page, metric, chosen, zoom, x, log or [], weight or 0.0, ranks)
+
+    app.callback(
+        Output(_id("chart", MATCH), "figure"),
+        Output(_id("note", MATCH), "children"),
+        Input(_id("seen", MATCH), "data"),
+        Input(_id("zoom", MATCH), "data"),
+        Input("selected", "data"),
+        Input(setting("x"), "value"),
+        Input(setting("log"), "value"),
+        Input(setting("smooth"), "value"),
+        Input(setting("ranks"), "value"),
+        Input("theme", "data"),
+        Input("pulse", "data"),
+        State(_id("chart", MATCH), "id"),
+        prevent_initial_call=True,
+    )(draw)
+
+    app.clientside_callback(
+        ClientsideFunction("ntrack", "zoomed"),
+        Output(_id("zoom", MATCH), "data"),
+        Input(_id("chart", MATCH), "relayoutData"),
+        State(setting("x"), "value"),
+        State(setting("log"), "value"),
+        State(_id("zoom", MATCH), "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("ntrack", "watchCharts"), Output("charts", "title"), Input("charts", "children")
+    )
+
+
+def chart(
+    page: Page,
+    metric: str,
+    chosen: Sequence[tuple[int, Row]],
+    zoom: Any,
+    x: str,
+    log: Sequence[str],
+    weight: float,
+    ranks: str,
+) -> tuple[charts.Figure, str]:
+    """Return the figure of a metric, and what its corner says."""
+    rows = [row for _, row in chosen]
+    each = max(FEWEST, min(MOST, POINTS // max(1, len(rows))))
+    drawn: list[Any] = []
+    by_span: dict[Any, list[int]] = {}
+    for place, span in enumerate(span_of(zoom, x, rows)):
+        by_span.setdefault(span, []).append(place)
+    found: dict[int, Any] = {}
+    for span, places in by_span.items():
+        read = page.series.drawn(
+            [rows[place].folder for place in places],
+            metric,
+            by_time=x != "step",
+            ranks=ranks,
+            span=span,
+            count=each,
+            weight=weight,
+        )
+        found |= dict(zip(places, read, strict=True))
+    drawn = [found[place] for place in range(len(rows))]
+    lines = [[] if isinstance(one, Exception) else one for one in drawn]
+    figure = charts.curves(parts.members(chosen), lines, parts.theme(), x=x, log=log, revision=f"{x} {log}")
+    return figure, told(lines, sum(isinstance(one, Exception) for one in drawn))

@@ -1,0 +1,239 @@
+"""Hyperparameters side by side, differences first, and what they do to a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dash import Dash, Input, Output, dcc, html
+
+from neural.tracking.ui import relations, text
+from neural.tracking.ui.address import Address
+from neural.tracking.ui.charts import Member
+from neural.tracking.ui.data.catalogue import Row
+from neural.tracking.ui.data.comparing import (
+    MISSING,
+    best,
+    correlation,
+    goal_of,
+    labels,
+    metric_names,
+    parameters,
+)
+from neural.tracking.ui.views import parts
+from neural.tracking.ui.views.parts import Page, segmented, setting
+
+MAX_AXES = 10
+MAX_SCATTERS = 6
+MAX_RUNS = 1000  # in the charts, when none is selected
+MAX_ROWS = 400
+
+Point = tuple[int, Row, float]  # slot (-1: not selected), run, its best value of the metric
+
+
+def layout(page: Page, at: Address) -> html.Div:
+    """Return the tab; its content comes with the first answer."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.Span("against", className="control-label"),
+                            dcc.Dropdown(
+                                id=setting("target"),
+                                options=[],
+                                value=at.settings["target"] or None,
+                                placeholder="a metric",
+                                className="target-choice",
+                            ),
+                        ],
+                        className="control",
+                    ),
+                    segmented(
+                        "goal",
+                        {"auto": "by name", "min": "least", "max": "greatest"},
+                        at.settings["goal"],
+                        "best is",
+                    ),
+                ],
+                className="toolbar",
+            ),
+            html.Div(id="params-content"),
+        ],
+        className="view view-params",
+    )
+
+
+def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
+    """Return the table: a row a parameter, a column a run; the constant ones folded below."""
+    rows = [row for _, row in chosen]
+    differing, constant = parameters(rows)
+    names = [member.name for member in parts.members(chosen)]
+    head = html.Thead(
+        html.Tr(
+            [html.Th("parameter", scope="col")]
+            + [
+                html.Th([parts.dot(slot), name], scope="col", title=name)
+                for (slot, _), name in zip(chosen, names, strict=True)
+            ]
+        )
+    )
+    found: list[Any] = []
+    if differing:
+        found.append(_scrolling(head, differing, rows))
+    elif len(rows) > 1:
+        found.append(html.P("All parameters are the same.", className="faint"))
+    if len(differing) > MAX_ROWS:
+        found.append(html.P(f"and {len(differing) - MAX_ROWS} more; the export has all", className="faint"))
+    if constant:
+        title = f"{len(constant)} the same in {'all' if len(rows) > 1 else 'this run'}"
+        same = html.Table(
+            [html.Tbody([_line(name, rows[:1]) for name in constant[:MAX_ROWS]])], className="table-plain"
+        )
+        found.append(
+            html.Details(
+                [html.Summary(title if len(rows) > 1 else f"{len(constant)} parameters"), same],
+                open=not differing,
+                className="constant",
+            )
+        )
+    if not differing and not constant:
+        found.append(html.P("The selected runs logged no hyperparameters.", className="faint"))
+    return html.Div(found)
+
+
+def _scrolling(head: html.Thead, names: Sequence[str], rows: Sequence[Row]) -> html.Div:
+    body = html.Tbody([_line(name, rows) for name in names[:MAX_ROWS]])
+    return html.Div(
+        html.Table([head, body], className="table-plain side-by-side"),
+        className="scrolling",
+        tabIndex="0",
+        role="region",
+        **{"aria-label": "parameters that differ"},
+    )
+
+
+def _line(name: str, rows: Sequence[Row]) -> html.Tr:
+    cells = []
+    for row in rows:
+        there = name in row.params
+        shown = text.value(row.params[name]) if there else MISSING
+        cells.append(html.Td(shown[:300], className="" if there else "faint"))
+    return html.Tr([html.Th(name, scope="row"), *cells])
+
+
+def points(page: Page, chosen: Sequence[tuple[int, Row]], metric: str, goal: str) -> list[Point]:
+    """Return the runs the charts show: the selected ones, or while fewer than two are, all."""
+    slots = {row.key: slot for slot, row in chosen}
+    rows = [row for _, row in chosen] if len(chosen) > 1 else page.catalogue.rows()
+    found = []
+    for row in rows:
+        value, _ = best(row, metric, goal)
+        if row.readable and value is not None and abs(value) < float("inf"):
+            found.append((slots.get(row.key, -1), row, value))
+    return found[:MAX_RUNS]
+
+
+def charts_of(found: Sequence[Point], metric: str, goal: str) -> list[Any]:
+    """Return correlation, parallel coordinates and scatters of what differs."""
+    theme = parts.theme()
+    rows = [row for _, row, _ in found]
+    goals = [value for _, _, value in found]
+    title = f"{goal} {metric}"
+    differing = [
+        name for name in parameters(rows)[0] if sum(name in row.params for row in rows) * 2 > len(rows)
+    ]
+    strength = {name: correlation([row.params.get(name) for row in rows], goals) for name in differing}
+    telling = sorted(differing, key=lambda name: -abs(strength[name] or 0.0))
+    if len(rows) < 2 or not telling:
+        return [
+            html.P(
+                "Two runs with different parameters and this metric are needed to chart them.",
+                className="faint",
+            )
+        ]
+    complete = [
+        (place, row) for place, row in enumerate(rows) if all(name in row.params for name in telling[:MAX_AXES])
+    ]
+    axes = telling[:MAX_AXES]
+    columns = [[row.params[name] for _, row in complete] for name in axes]
+    sections: list[Any] = []
+    if len(complete) > 1:
+        figure = relations.parallel(
+            axes,
+            columns,
+            [goals[place] for place, _ in complete],
+            labels([row for _, row in complete]),
+            title,
+            theme,
+        )
+        sections.append(
+            _panel("Every run a line", parts.graph(figure, f"parallel coordinates against {title}"), "wide")
+        )
+    known = [(name, value) for name in telling if (value := strength[name]) is not None][:16]
+    if known:
+        figure = relations.correlations([name for name, _ in known], [value for _, value in known], theme)
+        hint = "rank correlation (Spearman): +1 grows with it, −1 falls with it, 0 nothing to see"
+        graph = parts.graph(figure, f"correlation of parameters with {title}")
+        sections.append(_panel(f"Goes along with {title}", html.Div([graph, html.P(hint, className="faint")])))
+    for name in telling[:MAX_SCATTERS]:
+        with_it = [(slot, row, value) for slot, row, value in found if name in row.params]
+        dots = [Member(slot, row.name, 0) for slot, row, _ in with_it]
+        figure = relations.scatter(
+            dots,
+            [_plain(row.params[name]) for _, row, _ in with_it],
+            [value for *_, value in with_it],
+            (name, title),
+            theme,
+        )
+        sections.append(_panel(name, parts.graph(figure, f"{name} against {title}")))
+    return sections
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else text.value(value)
+
+
+def _panel(title: str, content: Any, kind: str = "") -> html.Section:
+    return html.Section([html.H3(title), content], className=f"panel {kind}")
+
+
+def register(app: Dash, page: Page) -> None:
+    """Add the tab's answers."""
+
+    def content(slots: list[str], target: str | None, goal: str, theme: Any, pulse: Any) -> tuple[Any, ...]:
+        chosen = page.chosen(slots)
+        rows = [row for _, row in chosen] if len(chosen) > 1 else page.catalogue.rows()[:300]
+        names = metric_names([row for row in rows if row.readable])
+        offered = [{"label": name, "value": name} for name in names[:500]]
+        metric = target if target in names else (names[0] if names else None)
+        if not rows:
+            return parts.select_first(), offered, metric
+        found: list[Any] = [parts.trouble(page.gone(slots))]
+        if chosen:
+            found.append(_panel("Side by side", table(chosen), "wide"))
+        if len(chosen) < 2:
+            found.append(
+                html.P(
+                    "Charts of all runs; tick two or more in the Runs tab to see only those.",
+                    className="faint hint",
+                )
+            )
+        if metric is not None:
+            sense = goal_of(metric, goal)
+            found.append(
+                html.Div(charts_of(points(page, chosen, metric, sense), metric, sense), className="panel-grid")
+            )
+        return html.Div(found), offered, metric
+
+    app.callback(
+        Output("params-content", "children"),
+        Output(setting("target"), "options"),
+        Output(setting("target"), "placeholder"),
+        Input("selected", "data"),
+        Input(setting("target"), "value"),
+        Input(setting("goal"), "value"),
+        Input("theme", "data"),
+        Input("pulse", "data"),
+    )(content)

@@ -1,0 +1,198 @@
+"""A card a run: how it ended, when and where it ran, its artifacts, pictures, and where else it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from dash import Dash, Input, Output, html
+
+from neural.tracking.reader.run import Run
+from neural.tracking.ui import text
+from neural.tracking.ui.address import Address
+from neural.tracking.ui.data import belongings
+from neural.tracking.ui.data.catalogue import UNREADABLE, Row
+from neural.tracking.ui.data.comparing import goal_of, metric_names
+from neural.tracking.ui.views import parts
+from neural.tracking.ui.views.parts import Page
+
+MAX_METRICS = 8
+MAX_PLOTS = 12
+MAX_VERSIONS = 60
+
+
+def layout(page: Page, at: Address) -> html.Div:
+    """Return the tab; its content comes with the first answer."""
+    return html.Div(html.Div(id="summary-content"), className="view view-summary")
+
+
+def card(slot: int, row: Row) -> html.Article:
+    """Return the card of one run; what of it cannot be read is said on it."""
+    try:
+        run = Run(row.folder)
+        metadata = run.metadata
+        damages = run.damages
+    except UNREADABLE as unreadable:
+        return html.Article(
+            [_title(slot, row), html.P(f"Cannot be read now: {unreadable}", className="trouble")],
+            className="run-card",
+        )
+    found: list[Any] = [_title(slot, row)]
+    if damages:
+        found.append(parts.trouble([("damaged", what) for what in damages[:4]]))
+    if row.notes:
+        found.append(html.P(row.notes[:2000], className="notes"))
+    if error := metadata.get("error"):
+        tail = str(error).strip().splitlines()[-1][:300]
+        found.append(
+            html.Details(
+                [html.Summary(tail), html.Pre(str(error)[:20_000], className="code")], className="failure"
+            )
+        )
+    found.append(_facts(row, metadata))
+    for title, content in (
+        ("Metrics", _metrics(row)),
+        ("Artifacts", _artifacts(row, run)),
+        ("Also in", _links(row, metadata)),
+        ("Pictures", _plots(row)),
+    ):
+        if content is not None:
+            found.append(html.Section([html.H4(title), content]))
+    return html.Article(found, className="run-card")
+
+
+def _title(slot: int, row: Row) -> html.Header:
+    tags = [html.Span(tag, className="tag") for tag in row.tags[:12]]
+    return html.Header(
+        [
+            html.H3([parts.dot(slot), row.name, html.Code(row.id, className="id")]),
+            html.Div([parts.status(row), *tags]),
+        ]
+    )
+
+
+def _facts(row: Row, metadata: Mapping[str, Any]) -> html.Dl:
+    git = metadata.get("git") if isinstance(metadata.get("git"), dict) else {}
+    assert isinstance(git, dict)
+    commit = str(git.get("commit") or "")[:10]
+    branch = f" on {git['branch']}" if git.get("branch") else ""
+    dirty = " with changes" if git.get("dirty") else ""
+    command = metadata.get("command")
+    facts = {
+        "started": html.Time(row.start or "–", dateTime=row.start or "", className="when"),
+        "took": text.duration(row.duration_s)
+        if row.duration_s is not None
+        else "still running"
+        if row.live
+        else "–",
+        "calls": f"{row.calls:,}",
+        "ranks": str(row.ranks) if row.ranks > 1 else None,
+        "attempts": str(metadata.get("attempts")) if (metadata.get("attempts") or 1) > 1 else None,
+        "group": row.group,
+        "git": html.Code(commit + branch + dirty) if commit else None,
+        "command": html.Code(" ".join(map(str, command)) if isinstance(command, list) else str(command))
+        if command
+        else None,
+        "host": metadata.get("host"),
+        "Python": metadata.get("python"),
+        "folder": html.Code(str(row.folder)),
+    }
+    found: list[Any] = []
+    for name, value in facts.items():
+        if value not in (None, ""):
+            found += [html.Dt(name), html.Dd(value if hasattr(value, "to_plotly_json") else str(value)[:500])]
+    return html.Dl(found)
+
+
+def _metrics(row: Row) -> html.Table | None:
+    names = metric_names([row])
+    if not names:
+        return None
+    head = html.Thead(
+        html.Tr(
+            [html.Th("metric", scope="col")] + [html.Th(w, scope="col") for w in ("last", "best", "at step")]
+        )
+    )
+    body = []
+    for name in names[:MAX_METRICS]:
+        found, goal = row.metrics[name], goal_of(name)
+        step = found.get(f"{goal}_step")
+        cells = [
+            text.number(found.get("last")),
+            text.number(found.get(goal)),
+            "–" if step is None else f"{step:,}",
+        ]
+        body.append(html.Tr([html.Th(name, scope="row"), *[html.Td(cell) for cell in cells]]))
+    if len(names) > MAX_METRICS:
+        body.append(html.Tr(html.Td(f"and {len(names) - MAX_METRICS:,} more", colSpan=4, className="faint")))
+    return html.Table([head, html.Tbody(body)], className="table-plain")
+
+
+def _artifacts(row: Row, run: Run) -> html.Ul | None:
+    versions = belongings.versions(run)
+    if not versions:
+        return None
+    items: list[Any] = []
+    for version in versions[:MAX_VERSIONS]:
+        where = f"/artifact/{quote(row.key, safe='')}/{quote(version.name, safe='')}/{version.number}"
+        items.append(
+            html.Li(
+                [
+                    html.A(
+                        f"{version.name} v{version.number}", href=where, download=version.name, className="get"
+                    ),
+                    html.Span(f" {text.size(version.size)} · {version.checksum[:12]}", className="faint"),
+                ]
+            )
+        )
+    if len(versions) > MAX_VERSIONS:
+        items.append(html.Li(f"and {len(versions) - MAX_VERSIONS} more", className="faint"))
+    return html.Ul(items, className="artifacts")
+
+
+def _links(row: Row, metadata: Mapping[str, Any]) -> html.Ul | None:
+    found = belongings.links(row.folder, metadata)
+    if not found:
+        return None
+    items = []
+    for name, told in found:
+        address = text.web_link(told)
+        # Only addresses of the web become links; everything else is text.
+        shown = (
+            html.A(told, href=address, target="_blank", rel="noopener noreferrer")
+            if address
+            else html.Span(told)
+        )
+        items.append(html.Li([html.B(name), " ", shown]))
+    return html.Ul(items, className="links")
+
+
+def _plots(row: Row) -> html.Div | None:
+    names = belongings.plots(row.folder)
+    if not names:
+        return None
+    found = []
+    for name, changed in names[:MAX_PLOTS]:
+        where = f"/plot/{quote(row.key, safe='')}/{quote(name, safe='')}?{changed}"
+        found.append(
+            html.A(
+                html.Img(src=where, alt=name.removesuffix(".png"), loading="lazy"), href=where, target="_blank"
+            )
+        )
+    return html.Div(found, className="plots")
+
+
+def register(app: Dash, page: Page) -> None:
+    """Add the tab's answers."""
+
+    def content(slots: list[str], pulse: Any) -> Any:
+        chosen = page.chosen(slots)
+        wrong = parts.trouble(page.gone(slots))
+        if not chosen:
+            return html.Div([wrong, parts.select_first()])
+        return html.Div([wrong, html.Div([card(slot, row) for slot, row in chosen], className="cards")])
+
+    app.callback(Output("summary-content", "children"), Input("selected", "data"), Input("pulse", "data"))(
+        content
+    )
