@@ -6,4 +6,10 @@ from neural.tracking.figures.visualizer import MetricVisualizer
 from neural.tracking.manager import ExperimentManager
 from neural.tracking.tracker import ExperimentTracker
 
-__all__ = ["ArtifactVersion", "ExperimentComparisonUI", "ExperimentManager", "ExperimentTracker", "MetricVisualizer"]
+__all__ = [
+    "ArtifactVersion",
+    "ExperimentComparisonUI",
+    "ExperimentManager",
+    "ExperimentTracker",
+    "MetricVisualizer",
+]
