@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 30.0
 CALM_S = 60.0  # a worker that lived this long starts again without a wait
-TELL_EVERY_S = 0.01
+TELL_EVERY_S, TELL_SELDOM_S = 0.01, 0.5
 
 
 class Master(Protocol):
@@ -28,6 +28,9 @@ class Master(Protocol):
 
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
+
+    def readable(self, keeper: Keeper) -> Position:
+        """Return up to where the worker may read the log."""
 
     def command(self, spec: WorkerSpec) -> list[str]:
         """Return how to spawn the worker."""
@@ -56,6 +59,7 @@ class Keeper:
         self.detached = False  # over its budget: the log no longer waits for it
         self.moved_s = time.monotonic()
         self.about: dict[str, Any] = {}
+        self.owes = False  # the worker says that it has something to do, whatever the log holds
         self._master = master
         self._tokens: dict[str, asyncio.Event] = {}
         self._told = START
@@ -94,6 +98,8 @@ class Keeper:
             logger.error("worker %s left with code %s; it starts again in %.1f s", self.name, code, backoff_s)
             await self._pause(backoff_s * random.uniform(0.8, 1.2), quietly=True)
             backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
+            # Else a worker that cannot live would keep the collector from ever leaving.
+            self.owes = self.owes and backoff_s < LAST_BACKOFF_S
 
     async def _live(self) -> int | None:
         """Run one process from spawn to exit; return its exit code, None when it could not be spawned."""
@@ -116,7 +122,7 @@ class Keeper:
             self.process = None
 
     def _tell(self) -> None:
-        durable = self._master.durable
+        durable = self._master.readable(self)
         if self.process is not None and durable > self._told:
             self._told = durable
             self.process.send({"durable": durable.told()})
@@ -124,7 +130,7 @@ class Keeper:
     async def _pause(self, longest_s: float, *, quietly: bool = False) -> None:
         """Wait until something changed, yet not so often that every commit wakes the worker."""
         if self.process is not None:
-            await asyncio.sleep(TELL_EVERY_S)
+            await asyncio.sleep(TELL_SELDOM_S if self.spec.reads_folders else TELL_EVERY_S)
         with contextlib.suppress(TimeoutError):
             if quietly:
                 deadline = time.monotonic() + longest_s
@@ -149,6 +155,8 @@ class Keeper:
                 self.wake.set()
         except (ValueError, TypeError, IndexError):
             logger.error("worker %s told a position that is none: %s", self.name, json.dumps(line)[:200])
+        if "owes" in line:
+            self.owes = bool(line["owes"])
         if "error" in line:
             self.last_error = str(line["error"])[:1000]
         if isinstance(line.get("about"), dict):

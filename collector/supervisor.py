@@ -18,7 +18,7 @@ from neural.tracking import segment
 from neural.tracking.collector.keeper import Keeper
 from neural.tracking.collector.roster import named_sinks
 from neural.tracking.collector.sessions import START, Position, Sessions
-from neural.tracking.collector.workers import STORE, WorkerSpec, builtin_specs
+from neural.tracking.collector.workers import STORE, VISUALIZER, WorkerSpec, builtin_specs
 from neural.tracking.files import read_json
 from neural.tracking.quarantine import any_quarantined
 from neural.tracking.state import State
@@ -107,6 +107,7 @@ class Supervisor:
         if self.durable.ordinal == 1 and self.durable.offset == segment.HEADER_BYTES:
             cursor = self.durable  # a log in which nothing was ever written needs no reading
         keeper.applied = keeper.synced = cursor
+        keeper.owes = keeper.name == VISUALIZER and self._state.pictures_due.exists()
 
     async def drain(self, deadline: float) -> int:
         """Let the store finish what is durable, then ask all to leave; return whether it is behind.
@@ -177,8 +178,8 @@ class Supervisor:
         return True
 
     def undelivered(self) -> bool:
-        """Return whether a worker that the log waits for has not durably applied all of it."""
-        return self.synced() < self.durable
+        """Return whether a worker that the log waits for is behind it, or one has something else to do."""
+        return self.synced() < self.durable or any(keeper.owes for keeper in self._keepers.values())
 
     async def settle(self, name: str, line: dict[str, Any], timeout_s: float) -> bool:
         """Send a worker a line and then a token; return whether it answered the token in time."""
@@ -218,12 +219,18 @@ class Supervisor:
 
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
-        behind = keeper.synced < self.durable and self._concerned(keeper)
-        busy = behind or keeper.errand or (keeper.spec.stays and self._sessions.any_live())
+        behind = keeper.synced < self.readable(keeper) and self._concerned(keeper)
+        busy = behind or keeper.errand or keeper.owes
+        busy = busy or (keeper.spec.stays and self._sessions.any_live())
         # A run in quarantine comes out of it only where someone tries.
         if busy or (keeper.name == STORE and any_quarantined(self._state)):
             keeper.busy_s = time.monotonic()
         return time.monotonic() - keeper.busy_s < self._idle_s
+
+    def readable(self, keeper: Keeper) -> Position:
+        """Return up to where the worker may read the log: what is durable, or what the store has applied."""
+        store = self._keepers.get(STORE)
+        return store.applied if keeper.spec.reads_folders and store is not None else self.durable
 
     def command(self, spec: WorkerSpec) -> list[str]:
         """Return how to spawn the worker."""
@@ -233,3 +240,6 @@ class Supervisor:
         """A worker told a new applied position."""
         if keeper.name == STORE:
             self._on_applied(keeper.applied)
+            for other in self._keepers.values():
+                if other.spec.reads_folders:
+                    other.wake.set()

@@ -120,10 +120,8 @@ class Worker:
 
     def _idle_s(self) -> float:
         """Return for how long there is nothing to do unless something comes."""
-        patient = isinstance(self._applier, Patient)
-        due = self._applier.flush_every_s if isinstance(self._applier, Patient) else FLUSH_AFTER_S
-        next_s = self._flushed_at + (due if self._dirty() else max(due, IDLE_FLUSH_S))
-        if patient and self._dirty():
+        next_s = self._flushed_at + self._pause_s()
+        if isinstance(self._applier, Patient) and self._dirty():
             next_s = min(next_s, self._ticked_at + TICK_S)
         return max(0.0, next_s - time.monotonic())
 
@@ -134,9 +132,14 @@ class Worker:
             self._ticked_at = time.monotonic()
 
     def _flush_due(self) -> bool:
+        return time.monotonic() - self._flushed_at >= self._pause_s()
+
+    def _pause_s(self) -> float:
+        """Return how long after a flush the next one is due."""
+        if isinstance(self._applier, Paced):
+            return self._applier.flush_within_s
         due = self._applier.flush_every_s if isinstance(self._applier, Patient) else FLUSH_AFTER_S
-        waited_s = time.monotonic() - self._flushed_at
-        return waited_s >= (due if self._dirty() else max(due, IDLE_FLUSH_S))
+        return due if self._dirty() else max(due, IDLE_FLUSH_S)
 
     def _dirty(self) -> bool:
         return self._follower.position != self._synced
@@ -225,6 +228,15 @@ class Worker:
             self._commands.wait(left)
             if self._commands.ended:
                 raise SystemExit(3)
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """An applier that says itself how soon it wants to be flushed next, also when nothing comes."""
+
+    @property
+    def flush_within_s(self) -> float:
+        """Return the seconds between two flushes, as of now."""
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from neural.tracking.sinks.base import Applier
 from neural.tracking.state import State
 
 STORE = "store"
+VISUALIZER = "visualizer"
 
 
 class WorkerSpec(NamedTuple):
@@ -24,14 +25,16 @@ class WorkerSpec(NamedTuple):
 
     ``holds_log``: log segments stay until its cursor passed them, unless that takes more than
     ``budget_bytes`` or ``budget_s``. ``stays``: it is kept while a session is live, also when it has
-    nothing to do; others leave when idle and are spawned again when needed. ``named_only``: only
-    sessions that name it concern it. ``version``: where it changes, the worker is started anew.
+    nothing to do; others leave when idle and are spawned again when needed. ``reads_folders``: it is told
+    of the log only what the store has applied, at most twice a second. ``named_only``: only sessions that
+    name it concern it. ``version``: where it changes, the worker is started anew.
     """
 
     name: str
     holds_log: bool
     stays: bool = False
     python: str = sys.executable
+    reads_folders: bool = False
     named_only: bool = False
     budget_bytes: float = math.inf
     budget_s: float = math.inf
@@ -45,6 +48,7 @@ class Builtin(NamedTuple):
     make: Callable[[State], Applier]
     holds_log: bool
     stays: bool
+    reads_folders: bool = False
 
 
 def _store(state: State) -> Applier:
@@ -53,14 +57,25 @@ def _store(state: State) -> Applier:
     return StoreSink(state)
 
 
+def _visualizer(state: State) -> Applier:
+    from neural.tracking.collector.visualizer import Visualizer
+    from neural.tracking.config import collector_config
+
+    return Visualizer(state, niceness=collector_config(state.base_dir).drawing_niceness)
+
+
 BUILTIN: dict[str, Builtin] = {
     STORE: Builtin(_store, holds_log=True, stays=True),
+    VISUALIZER: Builtin(_visualizer, holds_log=False, stays=False, reads_folders=True),
 }
 
 
 def builtin_specs() -> list[WorkerSpec]:
     """Return the workers that need no configuration, the store first."""
-    return [WorkerSpec(name, kind.holds_log, kind.stays) for name, kind in BUILTIN.items()]
+    return [
+        WorkerSpec(name, kind.holds_log, kind.stays, reads_folders=kind.reads_folders)
+        for name, kind in BUILTIN.items()
+    ]
 
 
 def make_applier(name: str, state: State) -> Applier:

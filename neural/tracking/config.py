@@ -46,14 +46,20 @@ class AgentConfig:
 class CollectorConfig:
     """What the daemon does, section ``[collector]``."""
 
-    __slots__ = ("drain_timeout_s", "idle_exit_s", "segment_bytes")
+    __slots__ = ("drain_timeout_s", "drawing_niceness", "idle_exit_s", "segment_bytes")
 
     def __init__(
-        self, *, segment_bytes: int = 64 * _MIB, idle_exit_s: float = 600.0, drain_timeout_s: float = 30.0
+        self,
+        *,
+        segment_bytes: int = 64 * _MIB,
+        idle_exit_s: float = 600.0,
+        drain_timeout_s: float = 30.0,
+        drawing_niceness: int = 19,
     ) -> None:
         self.segment_bytes = int(_at_least("segment_bytes", segment_bytes, 2 * _MIB))
         self.idle_exit_s = _at_least("idle_exit_s", idle_exit_s, 0.1)
         self.drain_timeout_s = _at_least("drain_timeout_s", drain_timeout_s, 0.1)
+        self.drawing_niceness = int(_at_least("drawing_niceness", drawing_niceness, 0))
 
 
 def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **given: Any) -> AgentConfig:

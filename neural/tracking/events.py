@@ -272,7 +272,7 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
     known = dict(schemas)
     decoded = Decoded([], [], [])
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for pos, count, length, kind, record_id in _runs(payload):
+    for pos, count, length, kind, record_id in record_runs(payload):
         if kind == segment.METRICS:
             groups.setdefault((record_id, length), []).append((pos, count))
             continue
@@ -294,7 +294,7 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
     return decoded
 
 
-def _runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+def record_runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (pos, count, length, kind, id): runs of equal metrics records found at once, others singly."""
     pos, end = 0, len(payload)
     singly = 0  # after a short run, so many records are walked one by one: probing costs more than a step

@@ -99,6 +99,10 @@ class State(NamedTuple):
         return self.root / "strays.json"
 
     @property
+    def pictures_due(self) -> Path:
+        return self.root / "pictures-due.json"
+
+    @property
     def config_file(self) -> Path:
         return self.base_dir / ".ntrack" / "config.toml"
 

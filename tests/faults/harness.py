@@ -92,6 +92,10 @@ class Collector:
         process = self.process()
         return process.children(recursive=True) if process else []
 
+    def store(self) -> psutil.Process:
+        """The store's process, which must be there."""
+        return next(worker for worker in self.workers() if "store" in worker.cmdline())
+
     def kill(self) -> int | None:
         """SIGKILL the collector only; return its pid, None where there was none."""
         process = self.process()

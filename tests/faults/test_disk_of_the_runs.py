@@ -14,13 +14,13 @@ from tests.faults.harness import LONG, wait_until
 from tests.faults.injection import Faults, fail_at
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
 
-WORKER = "neural.tracking.collector.worker"
+WORKER = "neural.tracking.collector.worker store"
 
 
 def store_told(base_dir):
     """Return what ``status`` says of the store writer; nothing while no collector answers."""
     try:
-        (worker,) = request(State.for_base_dir(base_dir), "status")["workers"]
+        worker, *_ = request(State.for_base_dir(base_dir), "status")["workers"]
     except CollectorUnreachableError:
         return {"restarts": 0, "last_error": None}
     return worker

@@ -16,7 +16,7 @@ from tests.faults.injection import Faults, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.training import BURST, assert_stored, delivered
 
-COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.worker"
+COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.worker store"
 DURABLE = ("fdatasync", "fsync", "rename", "unlink")
 STEPS = 2000
 SAMPLE = 6
@@ -44,7 +44,7 @@ def calls(waiting, tmp_path_factory):
     collector = keeper.run_collector(base_dir, environment=faults.environment(record="neural.tracking"))
     try:
         wait_until(lambda: delivered(base_dir), 30)
-        worker = next(iter(keeper.collector_of(base_dir).workers())).pid
+        worker = keeper.collector_of(base_dir).store().pid
         collector.terminate()
         assert collector.wait(30) == 0
     finally:

@@ -94,7 +94,9 @@ def delivered(base_dir: Path) -> bool:
     state = State.for_base_dir(base_dir)
     try:
         told = request(state, "status")
-        if any(state.outbox.iterdir()) or any(w["synced"] != told["log"]["durable"] for w in told["workers"]):
+        if any(state.outbox.iterdir()) or any(
+            w["synced"] != told["log"]["durable"] for w in told["workers"] if w["holds_log"]
+        ):
             return False
         report = verify_base(base_dir)
     except (OSError, TrackingError):

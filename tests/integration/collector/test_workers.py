@@ -95,7 +95,7 @@ def test_store_dies_and_comes_back(start_collector, make_peer, tmp_path):
         peer.ask(peer.batch(50))
         peer.send(wire.Barrier(session=peer.session, seq=peer.seq, token=round_number))
         assert visible(peer, round_number)
-        (worker,) = collector.status()["workers"]
+        worker = collector.status()["workers"][0]
         psutil.Process(worker["pid"]).kill()
 
     assert wait_until(lambda: collector.status()["workers"][0]["restarts"] == 3)
@@ -120,6 +120,6 @@ def test_worker_gives_way_to_the_training(start_collector, make_peer, tmp_path):
     peer.ask(peer.batch(10))
     request(collector.state, "sync", timeout_s=30)
 
-    (store,) = psutil.Process(collector.pid).children()
+    store = psutil.Process(collector.status()["workers"][0]["pid"])
 
     assert store.nice() > psutil.Process(collector.pid).nice()

@@ -1,0 +1,161 @@
+"""When which run's pictures are due. Knows nothing of files, processes or clocks: it is told.
+
+A run is drawn the first time as soon as it has logged so many times as it asked for, later at most every
+30 s, and once more when it ended. Only the newest state is ever drawn: what came since is a number, not a
+queue. Later rounds wait until all drawing together costs at most 5 % of a core; the first and the last
+one of a run do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DEFAULT_EVERY = 10
+PAUSE_S = 30.0
+SHARE = 0.05
+MOST_TRIES = 3  # a round that failed so often is given up; the next log call begins anew
+
+
+@dataclass
+class Watched:
+    """What is known of one run. ``logs`` and ``ended``: since its last round began."""
+
+    folder: str
+    every: int
+    logs: int = 0
+    logged: bool = False  # ever
+    rounds: int = 0
+    drawn_s: float = float("-inf")
+    not_before_s: float = float("-inf")
+    tries: int = 0
+    ended: bool = False
+    live: set[bytes] = field(default_factory=set)
+
+    @property
+    def owes(self) -> bool:
+        """Return whether a round will be drawn even if nothing more comes."""
+        return self.logs >= self.every or self.ended
+
+    def due_s(self, free_s: float) -> float:
+        """Return when the round is due; ``free_s``: when drawing has cost little enough again."""
+        last = self.ended and not self.live
+        if last or not self.rounds:
+            return self.not_before_s
+        return max(self.not_before_s, self.drawn_s + PAUSE_S, free_s)
+
+
+class Plan:
+    """All runs that are drawn automatically. ``now_s`` is any clock that only goes forward."""
+
+    def __init__(self) -> None:
+        self._runs: dict[bytes, Watched] = {}
+        self._free_s = float("-inf")
+        self._drawing: tuple[bytes, int, bool] | None = None
+
+    def __contains__(self, uid: bytes) -> bool:
+        return uid in self._runs
+
+    def watch(self, uid: bytes, folder: str, every: int | None) -> None:
+        """Draw this run from now on."""
+        self._runs.setdefault(uid, Watched(folder, every or DEFAULT_EVERY))
+
+    def forget(self, uid: bytes) -> None:
+        """Draw this run no more: it is gone."""
+        self._runs.pop(uid, None)
+
+    def logged(self, uid: bytes, session: bytes, calls: int) -> None:
+        """Take note of log calls of a session that is live."""
+        run = self._runs[uid]
+        run.logs += calls
+        run.logged = run.logged or calls > 0
+        run.live.add(session)
+
+    def ended(self, uid: bytes, session: bytes) -> None:
+        """Take note that a session will bring nothing more; with the last one, the run is drawn again."""
+        run = self._runs.get(uid)
+        if run is None or (session not in run.live and run.ended):
+            return
+        run.live.discard(session)
+        if run.live:
+            return
+        if run.logged:
+            run.ended = True
+        else:
+            del self._runs[uid]
+
+    def owes(self) -> bool:
+        """Return whether something is being drawn, or will be without further events."""
+        return self._drawing is not None or any(run.owes for run in self._runs.values())
+
+    def next_due_s(self) -> float | None:
+        """Return when the next round is due, None where none is."""
+        return min((run.due_s(self._free_s) for run in self._runs.values() if run.owes), default=None)
+
+    def begin(self, now_s: float) -> tuple[bytes, str] | None:
+        """Return uid and folder of the run to draw now, None where none is due; one at a time."""
+        due = [
+            (run.due_s(self._free_s), uid)
+            for uid, run in self._runs.items()
+            if run.owes and run.due_s(self._free_s) <= now_s
+        ]
+        if self._drawing is not None or not due:
+            return None
+        uid = min(due)[1]
+        run = self._runs[uid]
+        self._drawing = (uid, run.logs, run.ended)
+        run.logs, run.ended = 0, False
+        return uid, run.folder
+
+    def done(self, now_s: float, cpu_s: float) -> None:
+        """Take note that the round was drawn, and what it cost."""
+        assert self._drawing is not None
+        (uid, _, ended), self._drawing = self._drawing, None
+        self._free_s = now_s + cpu_s * (1 / SHARE - 1)
+        run = self._runs.get(uid)
+        if run is None:
+            return
+        run.rounds, run.drawn_s, run.tries = run.rounds + 1, now_s, 0
+        self._drop_if_over(uid, ended)
+
+    def failed(self, now_s: float) -> bool:
+        """Take note that the round came to nothing; return whether it is tried again, after a pause."""
+        assert self._drawing is not None
+        (uid, logs, ended), self._drawing = self._drawing, None
+        run = self._runs.get(uid)
+        if run is None:
+            return False
+        run.tries += 1
+        if run.tries >= MOST_TRIES:
+            run.tries = 0
+            self._drop_if_over(uid, ended)
+            return False
+        run.logs, run.ended = run.logs + logs, run.ended or ended
+        run.not_before_s = now_s + 2.0**run.tries
+        return True
+
+    def pending(self) -> dict[str, Any]:
+        """Return what a successor must know: the runs that are live, or have something to be drawn."""
+        kept = {}
+        for uid, run in self._runs.items():
+            now = self._drawing if self._drawing is not None and self._drawing[0] == uid else (uid, 0, False)
+            if run.logged:
+                logs, ended = run.logs + now[1], run.ended or now[2]
+                kept[uid.hex()] = {"folder": run.folder, "every": run.every, "logs": logs, "ended": ended}
+        return kept
+
+    def resume(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take up what :meth:`pending` returned to a predecessor; raises ValueError for what it did not."""
+        try:
+            for uid, one in kept.items():
+                logs, ended = int(one["logs"]), bool(one["ended"])
+                run = Watched(str(one["folder"]), int(one["every"]), logs, logged=True, ended=ended)
+                self._runs[bytes.fromhex(uid)] = run
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no record of what is due: {error!r}") from error
+
+    def _drop_if_over(self, uid: bytes, ended: bool) -> None:
+        run = self._runs[uid]
+        if not run.live and not run.owes and ended:
+            del self._runs[uid]
