@@ -11,6 +11,7 @@ from typing import Protocol
 
 from neural.tracking import wire
 from neural.tracking.agent.notice import warn
+from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.stream import Shipment
 from neural.tracking.agent.wishes import Wishes
 
@@ -19,6 +20,7 @@ SILENCE_S = 2.0  # without an answer that is due: say HELLO again
 GIVE_UP_S = 10.0  # then the link is of no use
 REFUSED_S = 60.0
 REPEATED_WELCOME_S = 1.0
+ALIVE_S = 15.0  # without a word to another host: say that we are there
 
 
 class Talks(Protocol):
@@ -35,17 +37,25 @@ class Conversation:
         session: 16 bytes.
         hello: makes the HELLO of this session.
         records: the session's SCHEMA records so far; only grows.
+        pace: of a talk with another host.
     """
 
     def __init__(
-        self, wishes: Wishes, session: bytes, hello: Callable[[], wire.Hello], records: list[bytes]
+        self,
+        wishes: Wishes,
+        session: bytes,
+        hello: Callable[[], wire.Hello],
+        records: list[bytes],
+        pace: Pace | None = None,
     ) -> None:
         self.welcomed = False
         self.quiet_until = 0.0  # refused: no use to say HELLO before
         self._blocked = False  # the link took nothing at the last try
         self._wishes = wishes
         self._session, self._hello, self._records = session, hello, records
+        self._pace = pace
         self._link: Talks | None = None
+        self._spoke_at = 0.0
         self._log_id = b""
         self._window = 0
         self._schemas_sent = 0
@@ -62,6 +72,12 @@ class Conversation:
         self._link = link
         self._blocked = False
         self._silent_since = now
+        self._again()
+
+    def reconnected(self, now: float) -> None:
+        """The link was cut and has come back by itself: what was on it may be lost."""
+        self._silent_since = now
+        self._broken()
         self._again()
 
     def stop(self) -> None:
@@ -82,7 +98,7 @@ class Conversation:
         Only then do answers set off batches: else each would send off the few events since the last.
         """
         stream = self._wishes.stream
-        return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window
+        return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window_now
 
     def say(self, now: float) -> None:
         """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
@@ -101,8 +117,11 @@ class Conversation:
             self._wishes.bye is not None
             and not self._bye_sent
             and self._wishes.stream.acknowledged >= self._wishes.bye
+            and self._tell_death(now)
         ):
             self._bye_sent = self._send(wire.Bye(session=self._session, n=self._wishes.bye), now)
+        if self._pace is not None and now - self._spoke_at > ALIVE_S:
+            self._send(wire.Alive(session=self._session), now)
 
     def hear(self, message: wire.Message, now: float) -> None:
         """Take one message of the collector; one that is for another session is ignored."""
@@ -113,6 +132,8 @@ class Conversation:
             if message.log_id == self._log_id and self.welcomed:
                 self._window = message.window
                 self._wishes.stream.acknowledge(message.last)
+                if self._pace is not None:
+                    self._pace.acknowledged(message.last, now)
         elif isinstance(message, wire.Welcome):
             self._on_welcome(message, now)
         elif isinstance(message, wire.Visible):
@@ -139,10 +160,20 @@ class Conversation:
             due = self._silent_since
         if due is not None and now - due > SILENCE_S:
             self._due_since = now
+            self._broken()
             self._again()
         if not self.welcomed and now >= self.quiet_until:
             return now - self._silent_since > GIVE_UP_S
         return False
+
+    @property
+    def _window_now(self) -> int:
+        """How many bytes may be unacknowledged: what the collector grants, and the network bears."""
+        return self._window if self._pace is None else min(self._window, self._pace.window_bytes)
+
+    def _broken(self) -> None:
+        if self._pace is not None:
+            self._pace.broken()
 
     def _again(self) -> None:
         """Have HELLO said at the next chance."""
@@ -151,9 +182,24 @@ class Conversation:
     def _send(self, message: wire.Message, now: float) -> bool:
         sent = self._link is not None and self._link.send(message)
         self._blocked = not sent
-        if sent and self._due_since is None and not isinstance(message, wire.Barrier):
+        if sent:
+            self._spoke_at = now
+        if sent and self._due_since is None and not isinstance(message, wire.Barrier | wire.Alive):
             self._due_since = now
         return sent
+
+    def _tell_death(self, now: float) -> bool:
+        """Tell how the process ended, where it is gone; return whether that is told."""
+        death = self._wishes.death
+        if death is None:
+            return True
+        told = wire.Died(
+            session=self._session,
+            reason=death.reason,
+            signal=death.signal or 0,
+            open_gap=death.open_gap or "",
+        )
+        return self._send(told, now)
 
     def _on_welcome(self, message: wire.Welcome, now: float) -> None:
         assert self._wishes.stream is not None
@@ -210,15 +256,16 @@ class Conversation:
         assert stream is not None
         self._held_up = False
         while True:
-            found = stream.cut(max(self._window - stream.in_flight_bytes, 0))
+            room = max(self._window_now - stream.in_flight_bytes, 0)
+            found = stream.cut(room if self._pace is None else min(room, self._pace.batch_bytes))
             if found is None:
                 return
             shipment, payload = found
             if not payload:
-                if not self._ship_gap(shipment, "outbox_removed", now):
+                if not self._ship_gap(shipment, shipment.reason, now):
                     return
                 continue
-            if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window:
+            if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window_now:
                 self._held_up = True
                 return
             known = len(self._records)
@@ -236,3 +283,5 @@ class Conversation:
                 return
             self._schemas_sent = known
             stream.shipped(shipment)
+            if self._pace is not None:
+                self._pace.sent(shipment.last, stream.in_flight_bytes, now)

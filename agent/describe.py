@@ -12,12 +12,14 @@ from neural.tracking import __version__, system
 if TYPE_CHECKING:
     from neural.tracking import wire
     from neural.tracking.agent.identity import RunIdentity
+    from neural.tracking.config import AgentConfig
 
 
 def info(
-    run: RunIdentity, base_dir: Path, mode: str, opened_ns: int, settings: Mapping[str, Any]
+    run: RunIdentity, base_dir: Path, config: AgentConfig, opened_ns: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the description of this process's session that HELLO and ``session.json`` carry."""
+    where = {} if config.collector is None else {"collector": config.collector}
     sinks = {"sinks": settings["backend"]} if settings.get("backend") else {}
     env = {"env": settings["env"]} if settings.get("env") else {}
     return {
@@ -34,7 +36,8 @@ def info(
         "start_time": system.process_start_ticks(os.getpid()) or 0,
         "opened_ns": opened_ns,
         "key": run.key,
-        "mode": mode,
+        "mode": config.mode,
+        **where,
         **sinks,
         **env,
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
-from neural.tracking.agent.launch import collector_runs, launch_collector
+from neural.tracking.agent import ways
+from neural.tracking.agent.launch import launch
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.sender import Sender
 from neural.tracking.agent.wishes import Wishes
+from neural.tracking.config import AgentConfig
 from neural.tracking.state import State
 
 BYE_S = 0.5  # of a close's time, kept for telling the collector
@@ -32,14 +34,13 @@ def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadlin
     return visible and told
 
 
-def see_that_someone_delivers(state: State) -> None:
-    """Leave a collector behind for an outbox that is not empty."""
-    if collector_runs(state):
-        return
+def see_that_someone_delivers(config: AgentConfig, state: State) -> None:
+    """Leave a helper behind for an outbox that is not empty: a collector, or a courier to another host's."""
     try:
-        launch_collector(state)
+        launch(ways.helper(config, state))
     except OSError as error:
-        warn("no collector could be started, events wait in %s: %s", state.outbox, error)
+        who = "collector" if config.collector is None else "courier"
+        warn("no %s could be started, events wait in %s: %s", who, ways.outboxes(config, state), error)
 
 
 def summarise(run_name: str, emitted: int, gaps: list[tuple[int, int, str]]) -> None:

@@ -1,7 +1,8 @@
-"""Starting a collector that outlives this process: detached, and one for many ranks that find none.
+"""Starting a helper that outlives this process: detached, and one for many ranks that find none.
 
-Whoever starts one holds ``launch.lock`` until the new collector holds its own lock. Looking whether
-a collector runs takes its lock shared, for microseconds; a collector that starts tries for longer.
+The helper is a collector; where that is on another host, a courier, which ships what processes that are
+gone leave here. Whoever starts one holds its launch lock until the new one holds its own lock. Looking
+whether one runs takes its lock shared, for microseconds; one that starts tries for longer.
 """
 
 from __future__ import annotations
@@ -10,21 +11,61 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from neural.tracking import system
 from neural.tracking.agent.notice import warn
 from neural.tracking.config import collector_config
 from neural.tracking.errors import ConfigError
+from neural.tracking.keys import COLLECTOR_SECRET
 from neural.tracking.state import State
 
 STARTS_WITHIN_S = 10.0
 
 
+class Helper(NamedTuple):
+    """What can be started: module and arguments, the lock it holds, the one for starting it, where it logs.
+
+    ``check`` raises ConfigError where it would not come up.
+    """
+
+    arguments: tuple[str, ...]
+    lock: Path
+    launch_lock: Path
+    log: Path
+    check: Callable[[], object]
+
+
+def collector_of(state: State) -> Helper:
+    """Return the collector of a state folder."""
+
+    def check() -> None:
+        listen = collector_config(state.base_dir).listen
+        if listen is not None and not (state.keys / COLLECTOR_SECRET).exists():
+            raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
+
+    arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")
+    return Helper(arguments, state.lock, state.launch_lock, state.daemon_log, check)
+
+
+def courier_of(state: State) -> Helper:
+    """Return the courier of a state folder."""
+    arguments = ("neural.tracking.agent.courier", str(state.base_dir), str(state.root))
+    launch_lock = state.courier_lock.with_suffix(".launch")
+    return Helper(arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None)
+
+
 def collector_runs(state: State) -> bool:
     """Return whether some process holds the collector's lock, also a suspended one."""
+    return runs(collector_of(state))
+
+
+def runs(helper: Helper) -> bool:
+    """Return whether some process holds the helper's lock."""
     try:
-        fd = os.open(state.lock, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(helper.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -37,10 +78,11 @@ def collector_runs(state: State) -> bool:
 
 
 class Launcher:
-    """Starts a collector when none runs and nobody else is starting one."""
+    """Starts a helper when none runs and nobody else is starting one."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, helper: Helper) -> None:
+        self.launched = 0  # how often this one did
+        self._helper = helper
         self._fd = -1
         self._until = 0.0
         self._told = False
@@ -51,35 +93,36 @@ class Launcher:
         return self._fd >= 0
 
     def launch(self) -> bool:
-        """Start a collector; return whether one runs or is being started, by whomever.
+        """Start it; return whether one runs or is being started, by whomever.
 
         Raises:
             OSError: no process could be started.
         """
-        if self.starting or collector_runs(self._state):
+        if self.starting or runs(self._helper):
             return True
         try:
-            collector_config(self._state.base_dir)
+            self._helper.check()
         except (ConfigError, OSError) as error:  # else only its own log would tell
             if not self._told:
                 self._told = True
                 warn("no collector can be started, what is logged waits in its outbox: %s", error)
             return False
-        fd = os.open(self._state.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not system.lock_exclusively(fd):
             os.close(fd)
             return True
         try:
-            _spawn(self._state)
+            _spawn(self._helper)
         except BaseException:
             os.close(fd)
             raise
+        self.launched += 1
         self._fd, self._until = fd, time.monotonic() + STARTS_WITHIN_S
         return True
 
     def settle(self) -> None:
-        """Let others try once the collector runs, or did not come up in time."""
-        if self._fd >= 0 and (time.monotonic() > self._until or collector_runs(self._state)):
+        """Let others try once it runs, or did not come up in time."""
+        if self._fd >= 0 and (time.monotonic() > self._until or runs(self._helper)):
             self.close()
 
     def close(self) -> None:
@@ -96,36 +139,40 @@ def launch_collector(state: State, base_dir: Path | None = None) -> bool:
         OSError: no process could be started.
     """
     assert base_dir is None or Path(os.path.abspath(base_dir)) == state.base_dir
-    launcher = Launcher(state)
+    return launch(collector_of(state))
+
+
+def launch(helper: Helper) -> bool:
+    """Start a helper unless one runs; return at once whether one runs or is being started; raises as above."""
+    launcher = Launcher(helper)
     try:
         return launcher.launch()
     finally:
         launcher.close()
 
 
-def _spawn(state: State) -> None:
-    """Start the daemon through a shell that is gone at once, so that it is nobody's child here."""
+def _spawn(helper: Helper) -> None:
+    """Start it through a shell that is gone at once, so that it is nobody's child here."""
     import subprocess  # not on the trainer's thread: see the import budget
 
-    command = [sys.executable, "-P", "-m", "neural.tracking.collector", "run"]
-    arguments = ["--base-dir", str(state.base_dir), "--auto"]
-    with state.daemon_log.open("ab") as log:
+    command = [sys.executable, "-P", "-m", *helper.arguments]
+    with helper.log.open("ab") as log:
         done = subprocess.run(
-            ["/bin/sh", "-c", '"$@" & ', "sh", *command, *arguments],
+            ["/bin/sh", "-c", '"$@" & ', "sh", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=state.root,
+            cwd=helper.log.parent,
             env=_environment(),
             start_new_session=True,
             check=False,
         )
     if done.returncode:  # it could not fork: too many processes
-        raise OSError(f"no process could be started for the collector, see {state.daemon_log}")
+        raise OSError(f"no process could be started, see {helper.log}")
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment in which the daemon finds this package, wherever it was imported from."""
+    """Return the environment in which the helper finds this package, wherever it was imported from."""
     environ = dict(os.environ)
     root = Path(__file__).parents[2] if __name__.startswith("neural.") else Path(__file__).parents[1]
     if not (root / "neural").is_dir():

@@ -1,4 +1,8 @@
-"""The ZeroMQ socket of one sender; imported and used by the sender's thread only."""
+"""The ZeroMQ socket of one sender; imported and used by the sender's thread only.
+
+To another host it is encrypted, each end proves its key (CURVE), and what becomes of the connection can
+be heard: with a wrong key ZeroMQ stays silent otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,29 @@ import math
 from collections.abc import Iterator
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from neural.tracking import wire
+from neural.tracking.address import is_ipv6
 from neural.tracking.errors import ProtocolError
+from neural.tracking.keys import Security
 
 HIGH_WATER_MARK = 64
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
+CONNECT_TIMEOUT_MS = 5000
+UP, DOWN = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 class Link:
-    """A DEALER connected to one endpoint, with a context of its own."""
+    """A DEALER connected to one endpoint, with a context of its own; secured where that is another host's."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, security: Security | None = None) -> None:
         self.endpoint = endpoint
         self.invalid_total = 0
+        self.is_up = False  # known of a secured link only, as of the last news
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
@@ -35,10 +47,30 @@ class Link:
             (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
         ):
             self._socket.setsockopt(option, value)
+        self._monitor = None if security is None else self._secure(security)
         self._socket.connect(endpoint)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._polled = (-1, False)
+
+    def _secure(self, security: Security) -> zmq.Socket[bytes]:
+        """Set the keys; return what tells of the connection."""
+        for option, value in (
+            (zmq.CURVE_SERVERKEY, security.collector),
+            (zmq.CURVE_PUBLICKEY, security.pair.public),
+            (zmq.CURVE_SECRETKEY, security.pair.secret),
+            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+            (zmq.IPV6, int(is_ipv6(self.endpoint))),
+        ):
+            self._socket.setsockopt(option, value)
+        return self._socket.get_monitor_socket(UP | DOWN | REFUSED | BROKEN)
+
+    def news(self) -> Iterator[int]:
+        """Yield what became of the connection since the last call: UP, DOWN, REFUSED or BROKEN."""
+        while self._monitor is not None and self._monitor.poll(0):
+            event = int(recv_monitor_message(self._monitor)["event"])
+            self.is_up = event == UP
+            yield BROKEN if event & BROKEN else event
 
     def wait(self, fd: int, timeout_s: float, *, for_room: bool) -> bool:
         """Wait for a message, for ``fd``, or for room to send; return whether ``fd`` was readable."""
@@ -71,5 +103,8 @@ class Link:
 
     def close(self) -> None:
         """Close socket and context; what ZeroMQ still holds is dropped, the outbox has it."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
         self._socket.close(0)
         self._context.term()

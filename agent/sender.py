@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 from neural.tracking import system
 from neural.tracking.agent import forks
 from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.launch import Launcher, collector_runs
 from neural.tracking.agent.notice import warn
+from neural.tracking.agent.routes import RECONNECT_S, Route, jittered
 from neural.tracking.agent.upkeep import Upkeep
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.files import read_json
-from neural.tracking.state import State
 
 if TYPE_CHECKING:
     from neural.tracking.agent.conversation import Conversation
@@ -29,11 +27,8 @@ if TYPE_CHECKING:
 
 BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
 CALM_EVENTS_PER_S, IDLE_EVENTS_PER_S = 1000, 200
-RECONNECT_S = 0.5
-STARTING_S = 0.05  # between looks for a collector that was just started
 FAILED_S = 1.0
 BEGIN_S = 0.03
-MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
 
 
 class Sender:
@@ -43,31 +38,27 @@ class Sender:
         wishes: what callers ask for.
         talk: makes the conversation, in the thread, which imports what it takes.
         make_outbox: tries again to make the outbox for which there was no room.
-        launches: whether to start a collector when none runs.
+        route: the way to the collector.
     """
 
     def __init__(
         self,
-        state: State,
         emitter: Emitter,
         wishes: Wishes,
         talk: Callable[[], Conversation],
         make_outbox: Callable[[], None],
-        *,
-        launches: bool,
+        route: Route,
     ) -> None:
         self.wake = system.Wake()
-        self._state, self._emitter, self._wishes = state, emitter, wishes
+        self._emitter, self._wishes = emitter, wishes
         self._make_talk = talk
         self._talk: Conversation | None = None
         self._upkeep = Upkeep(emitter, make_outbox)
-        self._launcher = Launcher(state) if launches else None
+        self._route = route
         self._link: Link | None = None
-        self._endpoint: object = None
         self._stopping = False
         self._warned = False
-        self._next_look = self._connect_at = self._launch_at = 0.0
-        self._launch_wait_s = MIN_LAUNCH_S
+        self._next_look = self._connect_at = 0.0
         self._seen, self._seen_at = 0, time.monotonic()
         self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
 
@@ -106,8 +97,7 @@ class Sender:
                 self._disconnect(FAILED_S)
                 self._next_look = time.monotonic() + FAILED_S
         self._disconnect(0.0)
-        if self._launcher is not None:
-            self._launcher.close()
+        self._route.close()
 
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
@@ -122,6 +112,8 @@ class Sender:
         if self._link is not None:
             for message in self._link.receive():
                 talk.hear(message, now)
+            if self._route.watch(self._link, now):
+                talk.reconnected(now)
         look = woken or now >= self._next_look
         if look:
             self._upkeep.look(self._wishes.stream, now)
@@ -131,7 +123,7 @@ class Sender:
         if self._link is not None:
             if look or not talk.welcomed or talk.may_go_on:
                 talk.say(now)
-            if look and talk.is_stalled(now) and self._is_gone():
+            if look and talk.is_stalled(now) and self._route.is_gone():
                 self._disconnect(0.0)
             elif talk.is_useless(now):
                 self._disconnect(RECONNECT_S)
@@ -159,54 +151,22 @@ class Sender:
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 
     def _connect(self, talk: Conversation, now: float) -> None:
-        """Connect to the collector there is; start one where there is none and data waits."""
-        if self._launcher is not None:
-            self._launcher.settle()
-        endpoint = self._read_endpoint()
-        address = endpoint.get("data") if isinstance(endpoint, dict) else None
-        if isinstance(address, str) and collector_runs(self._state):
-            from neural.tracking.agent.link import Link
-
-            self._link = Link(address)
-            self._endpoint = endpoint
-            self._launch_wait_s = MIN_LAUNCH_S
+        """Connect to the collector there is, if any can be had now."""
+        data_waits = self._data_waits() and not self._wishes.deleted
+        self._link = self._route.connect(now, data_waits=data_waits)
+        if self._link is None:
+            self._connect_at = self._route.next_try
+        else:
             talk.start(self._link, now)
-            return
-        self._connect_at = now + RECONNECT_S
-        if self._launcher is None or self._wishes.deleted or not self._data_waits():
-            return
-        if not self._launcher.starting and now >= self._launch_at:
-            self._launch_at = now + _jittered(self._launch_wait_s)
-            self._launch_wait_s = min(2 * self._launch_wait_s, MAX_LAUNCH_S)
-            self._launcher.launch()
-        if self._launcher.starting:
-            self._connect_at = now + STARTING_S
 
     def _data_waits(self) -> bool:
         stream = self._wishes.stream
         return self._emitter.emitted > (stream.acknowledged if stream is not None else 0)
 
-    def _read_endpoint(self) -> object:
-        try:
-            return read_json(self._state.endpoint_file)
-        except (OSError, ValueError):
-            return None
-
-    def _is_gone(self) -> bool:
-        """Return whether the collector connected to has left, or another has taken its place."""
-        return self._read_endpoint() != self._endpoint or not collector_runs(self._state)
-
     def _disconnect(self, wait_s: float) -> None:
-        self._connect_at = time.monotonic() + _jittered(wait_s)
+        self._connect_at = time.monotonic() + jittered(wait_s)
         if self._talk is not None:
             self._talk.stop()
         link, self._link = self._link, None
         if link is not None:
             link.close()
-
-
-def _jittered(wait_s: float) -> float:
-    """Return about as long a wait, so that many senders do not knock at once."""
-    import random
-
-    return wait_s * random.uniform(0.75, 1.25)

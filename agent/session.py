@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking import events
-from neural.tracking.agent import describe, ending, hooks
+from neural.tracking.agent import describe, ending, hooks, ways
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.identity import RunIdentity
-from neural.tracking.agent.launch import collector_runs
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.sender import Sender
@@ -125,6 +124,11 @@ class Session:
         return self.run.uid
 
     @property
+    def outboxes(self) -> Path:
+        """The folder this session's outbox is in."""
+        return ways.outboxes(self.config, self.state_folder)
+
+    @property
     def rank(self) -> int:
         """This process's rank; children share their parent's."""
         return self.run.rank
@@ -159,6 +163,8 @@ class Session:
         """How delivery stands, for people: connected, connecting, refused and why, closed."""
         if self._closed:
             return "closed"
+        if self._wishes.status == "connecting" and self._wishes.trouble:
+            return f"not connected: {self._wishes.trouble}"
         return self._wishes.status
 
     def unacknowledged(self) -> Iterator[events.Decoded]:
@@ -231,7 +237,7 @@ class Session:
         self._emitter.on_homeless = self._warn_closed
         emitted = self.emitted
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
-        comes = self.config.mode == "online" or collector_runs(self.state_folder)
+        comes = self.config.mode == "online" or ways.is_open(self.config, self.state_folder, self._wishes)
         stored = comes and ending.deliver(self._wishes, self._sender, self.run.name, emitted, deadline)
         self._let_go(self._sender, deadline)
         ending.summarise(self.run.name, emitted, self.gaps)
@@ -248,7 +254,7 @@ class Session:
             self._emitter.detach()
             self._outbox.close(stream.segments, delete=delivered)
         if not delivered and self.config.mode == "online":
-            ending.see_that_someone_delivers(self.state_folder)
+            ending.see_that_someone_delivers(self.config, self.state_folder)
 
     # Opening, here and in other processes.
 
@@ -273,14 +279,8 @@ class Session:
             )
         else:
             self._emit_open()
-        self._sender = Sender(
-            self.state_folder,
-            self._emitter,
-            self._wishes,
-            self._talk,
-            self._make_late,
-            launches=self.config.mode == "online",
-        )
+        route = ways.route(self.config, self.state_folder, self._wishes)
+        self._sender = Sender(self._emitter, self._wishes, self._talk, self._make_late, route)
         self._emitter.on_roll = self._sender.wake.set
         try:
             self._sender.start()
@@ -296,7 +296,7 @@ class Session:
     def _make_outbox(self) -> None:
         limit = self.config.outbox_limit_bytes if self.config.mode == "online" else None
         removed, stream = self._outbox, self._wishes.stream
-        self._outbox = Outbox.create(self.state_folder.outbox, self.id, self.uid, self._info(), limit)
+        self._outbox = Outbox.create(self.outboxes, self.id, self.uid, self._info(), limit)
         self._emitter.attach(self._outbox)
         if removed is None or stream is None:
             self._wishes.stream = Stream(self._emitter, self._outbox)
@@ -322,15 +322,14 @@ class Session:
 
     def _info(self) -> dict[str, Any]:
         settings = self._open_event.get("settings") or {}
-        return describe.info(self.run, self.base_dir, self.config.mode, self._opened_ns, settings)
+        return describe.info(self.run, self.base_dir, self.config, self._opened_ns, settings)
 
     def _hello(self) -> wire.Hello:
         return describe.hello(self.run, self.id, self._info())
 
     def _talk(self) -> Conversation:
-        from neural.tracking.agent.conversation import Conversation
-
-        return Conversation(self._wishes, self.id, self._hello, self._emitter.schemas.records)
+        hello, records = self._hello, self._emitter.schemas.records
+        return ways.talk(self.config, self._wishes, self.id, hello, records)
 
     def _warn_closed(self) -> None:
         if not self._warned_closed:

@@ -25,12 +25,13 @@ _RECORD = struct.Struct("<IIHHIQQ")  # frame, and the first two words of the bod
 
 
 class Shipment(NamedTuple):
-    """A batch on its way, or with no bytes a gap that was told."""
+    """A batch on its way, or with no bytes a gap that was told, and why it is one."""
 
     first: int
     last: int
     start: int
     end: int
+    reason: str = "outbox_removed"
 
     @property
     def size_bytes(self) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neural.tracking.agent.stream import Stream
+    from neural.tracking.deaths import Death
 
 
 class Request:
@@ -29,8 +30,10 @@ class Wishes:
     def __init__(self) -> None:
         self.requests: dict[int, Request] = {}
         self.bye: int | None = None  # the session's total, once nothing follows
+        self.death: Death | None = None  # how the process ended whose session it was, told with the bye
         self.stream: Stream | None = None  # once there is an outbox
         self.status = "connecting"
+        self.trouble = ""  # what keeps it from connecting, where that is known
         self.lost: list[tuple[int, int, str]] = []  # told to the collector as gaps
         self.deleted = False  # the run was deleted: nothing is to be sent any more
         self.closed = threading.Event()  # the collector has the session's end on disk

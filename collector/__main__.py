@@ -1,4 +1,4 @@
-"""``python -m neural.tracking.collector run --base-dir … [--auto]``: how a collector is spawned."""
+"""``python -m neural.tracking.collector run --base-dir …``: how a collector is spawned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-dir", required=True)
     parser.add_argument("--auto", action="store_true", help="leave after some idle minutes")
     parser.add_argument("--idle-exit-s", type=float, default=None)
+    parser.add_argument("--listen", default=None, help="tcp://host:port, for trainings on other hosts")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
     try:
         return commands.run(
-            given.base_dir, auto=given.auto, idle_exit_s=given.idle_exit_s, verbose=given.verbose
+            given.base_dir,
+            auto=given.auto,
+            idle_exit_s=given.idle_exit_s,
+            verbose=given.verbose,
+            listen=given.listen,
         )
     except (TrackingError, OSError) as error:
         sys.stderr.write(f"the collector could not start: {error}\n")

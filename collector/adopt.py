@@ -13,16 +13,17 @@ import logging
 import os
 import platform
 import shutil
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural.tracking import events, outbox_files, segment, system
+from neural.tracking import outbox_files, system
 from neural.tracking.collector.intake import Intake, Refused, Verdict
-from neural.tracking.collector.liveness import OUTBOX_GONE, POWER_LOSS, Death, Watch, is_alive, is_local
+from neural.tracking.collector.liveness import Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
+from neural.tracking.deaths import OUTBOX_GONE, POWER_LOSS
+from neural.tracking.endings import ends
 from neural.tracking.errors import FormatError
 from neural.tracking.outbox_files import (
     ADOPTED_SUFFIX,
@@ -39,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 LIVE_LOOK_EVERY_S = 4.0  # at an outbox whose process is seen to live: finish() may have left it
-_LENGTH_AND_KIND = struct.Struct("<IH")
 TEMPORARY_MAX_AGE_S = 600.0
 GRACE_S = 5.0  # before a session without process and outbox is given up
 RETRY_S = 30.0  # before an orphan that could not be taken is tried again
@@ -236,9 +236,9 @@ class Adopter:
                     break
                 newest = piece
         emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
-        if session.ended is None and not await asyncio.to_thread(_ends, orphan, emitted, newest):
+        if session.ended is None and not await asyncio.to_thread(ends, orphan, emitted, newest):
             death = POWER_LOSS if orphan.host_went_down else await self._watch.death(session.id)
-            self._note_death(session, death)
+            self._intake.note_death(session, *death)
         await self._close(session, emitted)
 
     def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
@@ -256,12 +256,6 @@ class Adopter:
             self._intake.bye(session, n, closed.set)
         await closed.wait()
 
-    def _note_death(self, session: Session, death: Death) -> None:
-        more = {"signal": death.signal, "open_gap": death.open_gap}
-        told = {key: value for key, value in more.items() if value is not None}
-        self._intake.note(session, "died", "died", reason=death.reason, **told)
-        logger.info("session %s ended without an end: %s", session.id.hex(), death.reason)
-
     def _give_up_missing(self, present: set[str], now_s: float) -> None:
         """Close sessions whose process is gone and whose outbox is not there: nobody will bring more."""
         for session in self._sessions.open():
@@ -273,38 +267,10 @@ class Adopter:
             if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
                 del self._missing_since_s[session.id]
                 went_down = outbox_files.host_went_down(session.info)
-                self._note_death(session, POWER_LOSS if went_down else OUTBOX_GONE)
+                self._intake.note_death(session, *(POWER_LOSS if went_down else OUTBOX_GONE))
                 if session.claimed > session.received:
                     self._intake.gap(session, session.received + 1, session.claimed, "damage")
                 self._intake.bye(session, session.received, lambda: None)
-
-
-def holds_end(payload: bytes) -> bool:
-    """Return whether the last record of a stretch of a session's stream is the end event."""
-    *_, (kind, body) = _walk(payload)
-    try:
-        return kind == segment.EVENT and events.unpack_event(body).kind == "end"
-    except FormatError:
-        return False
-
-
-def _walk(payload: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Yield kind and body of records whose checksums were verified."""
-    view, pos = memoryview(payload), 0
-    yield 0, view[:0]
-    while pos + segment.FRAME_BYTES <= len(view):
-        length, kind = _LENGTH_AND_KIND.unpack_from(view, pos + 4)
-        if length < segment.FRAME_BYTES:
-            return
-        yield kind, view[pos + segment.FRAME_BYTES : pos + length]
-        pos += segment.aligned(length)
-
-
-def _ends(orphan: Orphan, emitted: int, newest: Piece | Lost | None) -> bool:
-    """Return whether the last number the session emitted is its end event. Blocks on reading."""
-    if newest is None and emitted:  # all of it was acknowledged; its last segment is still there
-        newest = next(orphan.pieces(emitted - 1), None)
-    return isinstance(newest, Piece) and newest.last == emitted and holds_end(newest.payload)
 
 
 def _is_session(name: str) -> bool:

@@ -11,25 +11,28 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import __version__, files, wire
+from neural.tracking import __version__, keys, wire
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.artifacts.keeper import Keeper
 from neural.tracking.collector.barriers import Barriers
+from neural.tracking.collector.contact import Contacts
 from neural.tracking.collector.control import Control
 from neural.tracking.collector.daemon import Daemon
+from neural.tracking.collector.doors import Doors
+from neural.tracking.collector.gate import Gate
+from neural.tracking.collector.housekeeper import Housekeeper
 from neural.tracking.collector.inbox import Inbox
 from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.ledger import Tombstones, find_run, remove_run
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.roster import Roster
-from neural.tracking.collector.sessions import START, Position, Session, Sessions
-from neural.tracking.collector.sockets import Router
+from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
 from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
-from neural.tracking.quarantine import any_quarantined, is_quarantined, list_quarantined
+from neural.tracking.quarantine import is_quarantined, list_quarantined
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,14 @@ class Collector:
     """All parts of one collector, and the commands that concern more than one of them."""
 
     def __init__(
-        self, base_dir: Path, lock: Lock, state: State, config: CollectorConfig, *, auto: bool
+        self,
+        base_dir: Path,
+        lock: Lock,
+        state: State,
+        config: CollectorConfig,
+        *,
+        auto: bool,
+        pair: keys.Pair | None = None,
     ) -> None:
         self.started_ns = time.time_ns()
         self.state, self.lock, self.config, self.auto = state, lock, config, auto
@@ -71,13 +81,17 @@ class Collector:
         )
         self.artifacts = Keeper(state, self.intake, self.sessions, lambda: self.barriers.applied)
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
+        self.pair = pair
+        self.gate = Gate(self.context, state.keys)
+        self.doors = Doors(self.context, state, self.gate, config.listen, pair)
+        self.contacts = Contacts(self.sessions, self.intake, config.lost_contact_s)
         self.inbox = Inbox(
-            lambda: Router(self.context, max_part_bytes=wire.MAX_PART_BYTES),
-            state,
+            self.doors,
             self.intake,
             self.log,
             self.sessions,
             self.barriers,
+            self.contacts,
             on_greeted=self.adopter.watch,
         )
         self.intake.on_durable = self.inbox.on_durable
@@ -102,6 +116,7 @@ class Collector:
                 self.keeper,
                 self.control,
                 self.inbox,
+                *([self.gate] if config.listen else []),
                 self.adopter,
                 self.artifacts,
                 self.log,
@@ -206,6 +221,7 @@ class Collector:
             "base_dir": str(self.base_dir),
             "state_dir": str(self.state.root),
             "auto": self.auto,
+            "remote": self._remote(),
             "sessions": [_told(session) for session in self.sessions],
             "log": {
                 "segments": len(self.log.segments),
@@ -224,116 +240,12 @@ class Collector:
             "artifacts": self.artifacts.status(),
         }
 
-
-class Housekeeper:
-    """A part of the daemon: looks every second whether all is in place, what can go, whether to leave."""
-
-    name = "housekeeper"
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-        self._busy_s = time.monotonic()
-        self._passed = START
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Tell where the collector is, now that it can be reached."""
-        await asyncio.to_thread(self._write_endpoint)
-        for name in await asyncio.to_thread(self._collector.roster.errands):
-            self._collector.supervisor.errand(name)
-        self._task = asyncio.create_task(self._look_forever(), name="housekeeper")
-
-    async def drain(self, deadline: float) -> int:
-        """Stop looking; take back the address."""
-        if self._task is not None:
-            if self._collector.lock.in_place():  # else it is a successor's
-                self._collector.state.endpoint_file.unlink(missing_ok=True)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        return 0
-
-    def _write_endpoint(self) -> None:
-        collector, state = self._collector, self._collector.state
-        about = {
-            "data": f"ipc://{state.data_socket}",
-            "control": f"ipc://{state.control_socket}",
-            "pid": os.getpid(),
-            "log_id": collector.log.log_id.hex(),
-            "protocol": wire.PROTOCOL,
-            "version": __version__,
-        }
-        files.write_json(state.endpoint_file, about, durable=False, mode=0o600)
-
-    async def _look_forever(self) -> None:
-        collector = self._collector
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            try:
-                self._check_place()
-                self._look_at_sinks()
-                self._delete_passed()
-                if any_quarantined(collector.state):
-                    collector.barriers.look_again()
-            except LogFailed as error:
-                collector.daemon.fail(error)
-                return
-            except OSError as error:
-                logger.warning("passed log segments stay for now: %s", error)
-            if collector.auto and self._may_leave():
-                logger.info("collector leaves after %.0f idle seconds", collector.config.idle_exit_s)
-                collector.daemon.request_stop()
-                return
-
-    def _check_place(self) -> None:
-        """Raise LogFailed where something is gone without which nobody finds this collector, or its log."""
-        collector, state = self._collector, self._collector.state
-        collector.log.check_place()
-        if not collector.lock.in_place():
-            raise LogFailed(f"the lock {collector.lock.path} is gone")
-        # A predecessor whose folder was removed takes them along: ZeroMQ unlinks a socket by its path.
-        for path in (state.endpoint_file, state.data_socket, state.control_socket):
-            if not path.exists():
-                raise LogFailed(f"{path} is gone")
-
-    def _look_at_sinks(self) -> None:
-        """Follow the configuration and the runs, before the log lets go of what a new sink would want."""
-        collector = self._collector
-        changed, named = collector.roster.read_file(), collector.roster.heard(collector.sessions)
-        if changed or named:
-            collector.supervisor.set_workers(collector.roster.specs())
-        collector.supervisor.review(collector.log.bytes_beyond)
-
-    def _delete_passed(self) -> None:
-        synced = self._collector.supervisor.synced()
-        self._collector.sessions.forget_passed(synced)
-        self._collector.log.delete_passed(synced)
-        if synced != self._passed:
-            self._passed = synced
-            self._collector.log.try_now()
-
-    def _may_leave(self) -> bool:
-        """Return whether it idled long enough, and nobody came while the door was being closed."""
-        collector = self._collector
-        if self._is_busy():
-            self._busy_s = time.monotonic()
-        if time.monotonic() - self._busy_s < collector.config.idle_exit_s:
-            return False
-        collector.inbox.unbind()
-        if not self._is_busy():
-            return True
-        collector.inbox.rebind()
-        self._busy_s = time.monotonic()
-        return False
-
-    def _is_busy(self) -> bool:
-        collector = self._collector
-        return bool(
-            collector.adopter.anything_there()
-            or collector.supervisor.undelivered()
-            or collector.log.held_bytes
-            or collector.artifacts.busy()
-        )
+    def _remote(self) -> dict[str, Any] | None:
+        """Return where it listens to other hosts, as whom, and whom it lets in; None where it does not."""
+        if self.pair is None or self.doors.remote_address is None:
+            return None
+        public = keys.public_text(self.pair.public)
+        return {"address": self.doors.remote_address, "key": public, **self.gate.status()}
 
 
 def _told(session: Session) -> dict[str, Any]:
@@ -348,5 +260,8 @@ def _told(session: Session) -> dict[str, Any]:
         "last": session.durable,
         "received": session.received,
         "sinks": session.info.get("sinks"),
-        "state": ended or ("connected" if session.identity is not None else "open"),
+        "via": session.info.get(VIA),
+        "silent_s": round(time.monotonic() - session.seen_s) if session.silent else None,
+        "state": ended
+        or ("lost contact" if session.silent else "connected" if session.peer is not None else "open"),
     }

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neural.tracking.collector import lock as locks
 from neural.tracking.config import collector_config
-from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.outboxes import collector_holds
 from neural.tracking.state import State
 
+if TYPE_CHECKING:
+    from neural.tracking.keys import Pair
+
 EXIT_OK, EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE = 0, 1, 3, 4
+MAX_FILES = 65_536
 
 
 def run(
-    base_dir: Path | str, *, auto: bool = False, idle_exit_s: float | None = None, verbose: bool = False
+    base_dir: Path | str,
+    *,
+    auto: bool = False,
+    idle_exit_s: float | None = None,
+    verbose: bool = False,
+    listen: str | None = None,
 ) -> int:
     """Be the collector of ``base_dir`` until stopped.
 
@@ -29,12 +39,14 @@ def run(
         auto: leave by itself after the idle time.
         idle_exit_s: the idle time; default ``NTRACK_IDLE_EXIT_S``, else as configured.
         verbose: say on stderr what goes to ``collector.log``.
+        listen: ``tcp://host:port`` for trainings on other hosts; default as configured, else nowhere.
 
     Returns:
         0, also when another one holds the lock; 1 after a failure; 3 if anything was left.
 
     Raises:
-        ConfigError: a setting is wrong, or the state folder another user's.
+        ConfigError: a setting is wrong, the state folder another user's, or it is to listen to other
+            hosts and has no keys.
         OSError: the state folder cannot be made.
     """
     state = State.for_base_dir(base_dir)
@@ -46,16 +58,47 @@ def run(
         if verbose:
             sys.stderr.write(f"a collector runs already on {state.base_dir}\n")
         return EXIT_OK
-    config = collector_config(state.base_dir, idle_exit_s=idle_exit_s or _idle_from_environment())
+    pair = check_listen(state, listen)
+    idle_exit_s = idle_exit_s or _idle_from_environment()
+    config = collector_config(state.base_dir, idle_exit_s=idle_exit_s, listen=listen)
 
     from neural.tracking.collector import daemon, daemonlog
 
     with daemonlog.to_file(state.daemon_log, also_stderr=verbose):
-        return daemon.run(state.base_dir, lock, state, config, auto=auto)
+        return daemon.run(state.base_dir, lock, state, config, auto=auto, pair=pair)
 
 
-def start(base_dir: Path | str, *, timeout_s: float = 10.0) -> int:
-    """Start a detached collector and wait until it answers.
+def check_listen(state: State, listen: str | None) -> Pair | None:
+    """Return the key pair for listening to other hosts, None where it is not to; make room for many.
+
+    Raises:
+        ConfigError: it is to listen, and has no key to prove itself with.
+        OSError: the key cannot be read.
+    """
+    address = collector_config(state.base_dir, listen=listen).listen
+    if address is None:
+        return None
+    from neural.tracking import keys
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, _most_files())
+    try:
+        return keys.read_pair(state.keys / keys.COLLECTOR_SECRET)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"this collector is to listen on {address} and has no key to prove itself with; "
+            f"`ntrack keys collector` makes one, `ntrack keys allow` lets others in"
+        ) from None
+
+
+def _most_files() -> tuple[int, int]:
+    """Return the limit of open files that may be had: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    return max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), hard
+
+
+def start(base_dir: Path | str, *, timeout_s: float = 10.0, listen: str | None = None) -> int:
+    """Start a detached collector, listening to other hosts where asked, and wait until it answers.
 
     Returns:
         0 when one answers, also if it ran before; 4 when it does not within the time, or when the
@@ -66,8 +109,8 @@ def start(base_dir: Path | str, *, timeout_s: float = 10.0) -> int:
     """
     state = State.for_base_dir(base_dir)
     if not collector_holds(state):
-        collector_config(state.base_dir)
-        spawn(state)
+        check_listen(state, listen)
+        spawn(state, *(["--listen", listen] if listen else []))
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:

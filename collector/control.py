@@ -45,7 +45,7 @@ class Control:
     async def start(self) -> None:
         """Bind and begin to answer."""
         self._router = Router(self._context, max_part_bytes=MAX_REQUEST_BYTES)
-        self._router.bind(self._state.control_socket)
+        self._router.bind(f"ipc://{self._state.control_socket}")
         self._task = asyncio.create_task(self._serve(), name="control")
 
     async def drain(self, deadline: float) -> int:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from neural.tracking.collector.lock import Lock
 from neural.tracking.config import CollectorConfig
+from neural.tracking.keys import Pair
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -94,15 +95,28 @@ class Daemon:
         return clean
 
 
-def run(base_dir: Path, lock: Lock, state: State, config: CollectorConfig, *, auto: bool) -> int:
-    """Be the collector of ``base_dir`` until stopped; the lock is held already. Return the exit code."""
-    return asyncio.run(_main(base_dir, lock, state, config, auto=auto))
+def run(
+    base_dir: Path,
+    lock: Lock,
+    state: State,
+    config: CollectorConfig,
+    *,
+    auto: bool,
+    pair: Pair | None = None,
+) -> int:
+    """Be the collector of ``base_dir`` until stopped; the lock is held already. Return the exit code.
+
+    ``pair`` is what it shows to other hosts, given where it listens to any.
+    """
+    return asyncio.run(_main(base_dir, lock, state, config, auto, pair))
 
 
-async def _main(base_dir: Path, lock: Lock, state: State, config: CollectorConfig, *, auto: bool) -> int:
+async def _main(
+    base_dir: Path, lock: Lock, state: State, config: CollectorConfig, auto: bool, pair: Pair | None
+) -> int:
     from neural.tracking.collector.assembly import Collector
 
-    collector = Collector(base_dir, lock, state, config, auto=auto)
+    collector = Collector(base_dir, lock, state, config, auto=auto, pair=pair)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, collector.daemon.request_stop)

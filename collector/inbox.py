@@ -7,22 +7,21 @@ dropped, what does not fit is refused, and reading stops while the log's queue i
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
-from neural.tracking import wire
+from neural.tracking import __version__, wire
+from neural.tracking.collector import hello
 from neural.tracking.collector.barriers import Barriers
+from neural.tracking.collector.contact import Contacts
+from neural.tracking.collector.doors import Doors
 from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.log import Log
-from neural.tracking.collector.sessions import Position, Session, Sessions
-from neural.tracking.collector.sockets import Router
-from neural.tracking.errors import FormatError, ProtocolError
-from neural.tracking.events import unpack_map
-from neural.tracking.names import check_run_name
-from neural.tracking.state import State
+from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
+from neural.tracking.collector.sockets import Peer, Router
+from neural.tracking.errors import ProtocolError
 
 logger = logging.getLogger(__name__)
 
@@ -31,64 +30,61 @@ _COMPLAIN_S = 10.0
 
 
 class Inbox:
-    """A part of the daemon: the ROUTER socket senders connect to."""
+    """A part of the daemon: the ROUTER sockets senders connect to."""
 
     name = "inbox"
 
     def __init__(
         self,
-        listen: Callable[[], Router],
-        state: State,
+        doors: Doors,
         intake: Intake,
         log: Log,
         sessions: Sessions,
         barriers: Barriers,
+        contacts: Contacts,
         on_greeted: Callable[[Session], None],
     ) -> None:
         self.refused_total = 0
-        self._listen = listen
-        self._state = state
+        self._doors = doors
         self._intake = intake
         self._log = log
         self._sessions = sessions
         self._barriers = barriers
+        self._contacts = contacts
         self._on_greeted = on_greeted
-        self._router: Router | None = None
         self._dirty: set[Session] = set()  # to be acknowledged after the group in hand
         self._greeting: dict[bytes, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._complained_s = -_COMPLAIN_S
 
     async def start(self) -> None:
         """Bind and begin to receive."""
-        self._router = self._listen()
-        self._router.bind(self._state.data_socket)
-        self._task = asyncio.create_task(self._receive_forever(), name="inbox")
+        self._doors.open()
+        for router in self._doors.routers:
+            self._tasks.append(asyncio.create_task(self._receive_forever(router), name="inbox"))
 
     def unbind(self) -> None:
         """Let no new sender connect."""
-        if self._router is not None:
-            self._router.unbind()
+        self._doors.unbind()
 
     def rebind(self) -> None:
         """Let senders connect again."""
-        if self._router is not None:
-            self._router.bind(self._state.data_socket)
+        self._doors.rebind()
 
     async def drain(self, deadline: float) -> int:
         """Take nothing new; what is on its way stays in the outboxes. Answers go on until closed."""
-        if self._task is not None:
+        if self._tasks:
             self.unbind()
-            for task in (self._task, *self._greeting.values()):
+            tasks = [*self._tasks, *self._greeting.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(self._task, *self._greeting.values(), return_exceptions=True)
-            self._task = None
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks = []
         return 0
 
     def close(self) -> None:
-        """Close the socket, after the last acknowledgement."""
-        if self._router is not None:
-            self._router.close()
+        """Close the sockets, after the last acknowledgement."""
+        self._doors.close()
 
     def on_durable(self, session: Session) -> None:
         """A session's durable mark moved: acknowledge with the group, look after its barriers."""
@@ -104,42 +100,52 @@ class Inbox:
     def refuse_run(self, uid: bytes) -> None:
         """Tell the senders of a deleted run to stop."""
         for session in self._intake.forget_run(uid):
-            if session.identity is not None:
-                self._refuse(session.identity, session.id, "run_deleted", f"run {uid.hex()[:8]} was deleted")
+            if session.peer is not None:
+                self._refuse(session.peer, session.id, "run_deleted", f"run {uid.hex()[:8]} was deleted")
 
-    async def _receive_forever(self) -> None:
-        assert self._router is not None
+    async def _receive_forever(self, router: Router) -> None:
         while True:
-            await self._router.readable()
+            await router.readable()
             await self._log.room()
             started, taken = time.monotonic(), 0
             while taken < TURN_BYTES and time.monotonic() - started < TURN_S:
-                parts = self._router.receive()
-                if parts is None:
+                received = router.receive_from()
+                if received is None:
                     break
+                peer, parts = received
                 taken += sum(map(len, parts))
-                self._take(parts[0], parts[1:])
+                self._take(peer, parts)
             await asyncio.sleep(0)
 
-    def _take(self, identity: bytes, parts: list[bytes]) -> None:
+    def _take(self, peer: Peer, parts: list[bytes]) -> None:
+        via = self._doors.name_of(peer)
         try:
             message = wire.decode(parts)
         except ProtocolError as error:
-            self._complain(identity, parts, error)
+            self._complain(peer, parts, error)
             return
-        if isinstance(message, wire.Hello):
-            self._on_hello(identity, message)
-        elif isinstance(message, wire.Data | wire.GapNotice | wire.Bye | wire.Barrier):
+        if via is None:
+            reason = f"its key is not allowed (any more): {peer.key}"
+            self._refuse(peer, getattr(message, "session", bytes(16)), "not_allowed", reason)
+        elif isinstance(message, wire.Hello):
+            self._on_hello(peer, message, via)
+        elif isinstance(message, wire.Ping):
+            pong = wire.Pong(session=message.session, version=__version__, time_ns=time.time_ns())
+            peer.send(pong.encode())
+        elif isinstance(message, wire.Data | wire.GapNotice | wire.Bye | wire.Barrier | wire.Alive | wire.Died):
             session = self._sessions.get(message.session)
             if session is None or not session.greeted:
-                self._refuse(identity, message.session, "unknown_session", "say HELLO first")
+                self._refuse(peer, message.session, "unknown_session", "say HELLO first")
+            elif via and not session.is_remote:
+                self._refuse(peer, session.id, "not_allowed", "the session is of the collector's own host")
             elif session.deleted:
-                self._refuse(identity, session.id, "run_deleted", f"run {session.uid.hex()[:8]} was deleted")
+                self._refuse(peer, session.id, "run_deleted", f"run {session.uid.hex()[:8]} was deleted")
             else:
-                session.identity = identity
+                session.peer = peer
+                self._contacts.heard(session)
                 self._on_message(session, message)
         else:
-            self._complain(identity, parts, ProtocolError(f"{message.type} is for senders to hear"))
+            self._complain(peer, parts, ProtocolError(f"{message.type} is for senders to hear"))
 
     def _on_message(self, session: Session, message: wire.Message) -> None:
         if isinstance(message, wire.Data):
@@ -151,24 +157,33 @@ class Inbox:
         elif isinstance(message, wire.Barrier):
             visible = wire.Visible(session=session.id, token=message.token)
             self._barriers.add(session, message.seq, lambda: self._send(session, visible))
+        elif isinstance(message, wire.Died) and session.ended is None:
+            self._intake.note_death(session, message.reason, message.signal or None, message.open_gap or None)
 
-    def _on_hello(self, identity: bytes, hello: wire.Hello) -> None:
-        if hello.protocol != wire.PROTOCOL:
-            self._refuse_protocol(identity, hello.session, hello.protocol)
-        elif reason := _unfit_info(hello):
-            self._refuse(identity, hello.session, "bad_hello", reason)
-        elif hello.session not in self._greeting:
-            task = asyncio.create_task(self._greet(identity, hello), name="greet")
-            self._greeting[hello.session] = task
-            task.add_done_callback(lambda _: self._greeting.pop(hello.session, None))
+    def _on_hello(self, peer: Peer, said: wire.Hello, via: str) -> None:
+        if said.protocol != wire.PROTOCOL:
+            self._refuse_protocol(peer, said.session, said.protocol)
+        elif reason := hello.unfit(said):
+            self._refuse(peer, said.session, "bad_hello", reason)
+        elif said.session not in self._greeting:
+            info = {key: value for key, value in said.info.items() if key != VIA}
+            said = dataclasses.replace(said, info=info | ({VIA: via} if via else {}))
+            task = asyncio.create_task(self._greet(peer, said), name="greet")
+            self._greeting[said.session] = task
+            task.add_done_callback(lambda _: self._greeting.pop(said.session, None))
 
-    async def _greet(self, identity: bytes, hello: wire.Hello) -> None:
-        try:
-            session = await self._intake.open(hello.session, hello.uid, hello.info)
-        except Refused as refused:
-            self._refuse(identity, hello.session, refused.code, str(refused))
+    async def _greet(self, peer: Peer, said: wire.Hello) -> None:
+        known = self._sessions.get(said.session)
+        if VIA in said.info and known is not None and not known.is_remote:
+            self._refuse(peer, said.session, "not_allowed", "the session is of the collector's own host")
             return
-        session.identity = identity
+        try:
+            session = await self._intake.open(said.session, said.uid, said.info)
+        except Refused as refused:
+            self._refuse(peer, said.session, refused.code, str(refused))
+            return
+        self._contacts.greeted(session, known=known is not None and not session.greeted)
+        session.peer = peer
         session.greeted = True
         self._on_greeted(session)
         self._welcome(session)
@@ -184,14 +199,13 @@ class Inbox:
         self._answer(session, verdict)
 
     def _on_bye(self, session: Session, bye: wire.Bye) -> None:
-        identity = session.identity
+        peer = session.peer
 
         def ended() -> None:
-            if identity is not None and self._router is not None:
-                answer = wire.ByeAck(session=session.id, log_id=self._log.log_id)
-                self._router.send(identity, answer.encode())
+            if peer is not None:
+                peer.send(wire.ByeAck(session=session.id, log_id=self._log.log_id).encode())
             self._barriers.forget(session)
-            session.identity = None
+            session.peer = None
 
         if self._intake.bye(session, bye.n, ended) is Verdict.OUT_OF_ORDER:
             self._welcome(session)
@@ -201,8 +215,8 @@ class Inbox:
             self._acknowledge(session)
         elif verdict is Verdict.OUT_OF_ORDER:
             self._welcome(session)
-        elif verdict is Verdict.UNFIT and session.identity is not None:
-            self._refuse(session.identity, session.id, "bad_data", "the batch does not follow the protocol")
+        elif verdict is Verdict.UNFIT and session.peer is not None:
+            self._refuse(session.peer, session.id, "bad_data", "the batch does not follow the protocol")
 
     def _welcome(self, session: Session) -> None:
         """Tell the durable mark, after what is queued became durable, so that the sender cuts right."""
@@ -231,52 +245,27 @@ class Inbox:
         self._send(session, ack)
 
     def _send(self, session: Session, message: wire.Message) -> None:
-        if session.identity is not None and self._router is not None:
-            self._router.send(session.identity, message.encode())
+        if session.peer is not None:
+            session.peer.send(message.encode())
 
-    def _refuse(self, identity: bytes, session: bytes, code: str, reason: str) -> None:
+    def _refuse(self, peer: Peer, session: bytes, code: str, reason: str) -> None:
         self.refused_total += 1
-        if self._router is not None:
-            self._router.send(identity, wire.Refuse(session=session, code=code, reason=reason).encode())
+        peer.send(wire.Refuse(session=session, code=code, reason=reason).encode())
 
-    def _refuse_protocol(self, identity: bytes, session: bytes, spoken: object) -> None:
+    def _refuse_protocol(self, peer: Peer, session: bytes, spoken: object) -> None:
         reason = (
             f"this collector speaks protocol {wire.PROTOCOL}, the sender {str(spoken)[:20]}; upgrade the older"
         )
-        self._refuse(identity, session, "protocol", reason)
+        self._refuse(peer, session, "protocol", reason)
 
-    def _complain(self, identity: bytes, parts: list[bytes], error: ProtocolError) -> None:
+    def _complain(self, peer: Peer, parts: list[bytes], error: ProtocolError) -> None:
         """Count what does not decode; answer only a HELLO of another protocol, whatever its form is."""
         self.refused_total += 1
-        head = _head_of_any_form(parts[0]) if parts else {}
+        head = hello.head_of_any_form(parts[0]) if parts else {}
         session = head.get("session")
         if head.get("t") == "hello" and head.get("protocol") != wire.PROTOCOL:
             known = session if isinstance(session, bytes) and len(session) == 16 else bytes(16)
-            self._refuse_protocol(identity, known, head.get("protocol"))
+            self._refuse_protocol(peer, known, head.get("protocol"))
         if time.monotonic() - self._complained_s >= _COMPLAIN_S:
             self._complained_s = time.monotonic()
             logger.warning("%d messages were not understood, the last: %s", self.refused_total, error)
-
-
-def _head_of_any_form(part: bytes) -> dict[str, Any]:
-    """Return a head's map; another protocol's may come without the checksum. Empty where it is damaged."""
-    try:
-        return wire.unpack_head(part)
-    except ProtocolError:
-        with contextlib.suppress(FormatError):
-            return unpack_map(part[: wire.MAX_HEAD_BYTES])
-    return {}
-
-
-def _unfit_info(hello: wire.Hello) -> str:
-    """Return why a HELLO's description cannot be used, empty if it can."""
-    name = hello.info.get("name")
-    if not isinstance(name, str):
-        return "info must hold the run's name"
-    try:
-        check_run_name(name)
-    except ValueError as error:
-        return str(error)
-    if hello.info.get("dir") != f"{name}_{hello.uid.hex()[:8]}":
-        return "info must hold the run's folder, its name and the first 8 digits of its uid"
-    return ""

@@ -179,6 +179,13 @@ class Intake:
         """Up to where the log is on disk."""
         return self._log.durable
 
+    def note_death(self, session: Session, reason: str, signal: int | None, open_gap: str | None) -> None:
+        """Record how a session's process ended that emitted no end."""
+        more = {"signal": signal, "open_gap": open_gap}
+        told = {key: value for key, value in more.items() if value is not None}
+        self.note(session, "died", "died", reason=reason, **told)
+        logger.info("session %s ended without an end: %s", session.id.hex(), reason)
+
     def record_lost(self, lost: list[LostStretch]) -> None:
         """Record what a start found damaged in the log."""
         for session, first, last in lost:

@@ -10,12 +10,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from neural.tracking.collector.sockets import Peer
 
 WINDOW_BYTES = 8 << 20
 ALL_WINDOWS_BYTES = 64 << 20
 LEAST_WINDOW_BYTES = 64 << 10
 MAX_OPEN_SESSIONS = 10_000
+VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone
 _MAX_RECENT = 4096
 
 
@@ -47,13 +51,19 @@ class Session:
     ended: int | None = None  # the total, once the end is durable
     schemas: dict[int, bytes] = field(default_factory=dict)  # whole SCHEMA records by id
     schema_bytes: int = 0
-    identity: bytes | None = None  # the connection that spoke last
+    peer: Peer | None = None  # the connection that spoke last
     greeted: bool = False  # said HELLO to this process of the collector
     deleted: bool = False  # its run has a tombstone
     end: Position = START  # after its last durable record
     recent: deque[tuple[int, Position]] = field(default_factory=deque)
     notes_held: int = 0  # about it, and not on disk yet
     seen_s: float = field(default_factory=time.monotonic)
+    silent: bool = False  # contact with its host was lost, and that is noted
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is of a process on another host, whatever that host is called."""
+        return VIA in self.info
 
     def stored(self, last: int, position: Position) -> None:
         """Remember that everything up to ``last`` is durable before ``position``."""
@@ -107,7 +117,7 @@ class Sessions:
 
     def window(self) -> int:
         """Return how many bytes each sender may have unacknowledged now."""
-        sending = sum(1 for s in self._by_id.values() if s.identity is not None and s.ended is None)
+        sending = sum(1 for s in self._by_id.values() if s.peer is not None and s.ended is None)
         return max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(1, sending)))
 
     def forget_passed(self, synced: Position) -> None:

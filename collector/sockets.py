@@ -1,4 +1,4 @@
-"""A ROUTER socket on the event loop, without a thread and without a wait.
+"""A ROUTER socket on the event loop, without a thread and without a wait; and who spoke through it.
 
 ZeroMQ's descriptor is edge-triggered: after *any* call on the socket its signal may be used up. So
 whoever sends or receives here looks again before waiting: :meth:`Router.readable` asks the socket's
@@ -10,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import zmq
 
+from neural.tracking.address import is_ipv6
+from neural.tracking.keys import Pair
+
 HIGH_WATER_MARK = 128
+BACKLOG = 1024  # a cluster may connect in one moment
+HANDSHAKE_MS = 10_000  # who connects and says nothing is not waited for any longer
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 
 
@@ -36,19 +41,38 @@ class Router:
         self._signal = asyncio.Event()
         self._address = ""
 
-    def bind(self, path: Path) -> None:
-        """Listen on a socket file, readable by its user alone.
+    def secure(self, pair: Pair, domain: bytes) -> None:
+        """Let in only who proves a key that the ZAP handler allows; without a handler, nobody."""
+        for option, value in (
+            (zmq.CURVE_SERVER, 1),
+            (zmq.CURVE_SECRETKEY, pair.secret),
+            (zmq.ZAP_DOMAIN, domain),
+            (zmq.ZAP_ENFORCE_DOMAIN, 1),  # else ZeroMQ lets everybody in where no handler answers
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.BACKLOG, BACKLOG),
+        ):
+            self._socket.setsockopt(option, value)
+
+    def bind(self, address: str) -> None:
+        """Listen; a socket file is readable by its user alone.
 
         Raises:
             zmq.ZMQError: the address cannot be had.
         """
-        self._address = f"ipc://{path}"
+        self._socket.setsockopt(zmq.IPV6, is_ipv6(address))
         before = os.umask(0o077)
         try:
-            self._socket.bind(self._address)
+            self._socket.bind(address)
         finally:
             os.umask(before)
+        bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        self._address = bound.rstrip(b"\0").decode() if isinstance(bound, bytes) else address
         asyncio.get_running_loop().add_reader(self._fd, self._signal.set)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, empty if nowhere; with the port that the system chose."""
+        return self._address
 
     def unbind(self) -> None:
         """Listen no more; those connected stay."""
@@ -81,6 +105,19 @@ class Router:
         except zmq.Again:
             return None
 
+    def receive_from(self) -> tuple[Peer, list[bytes]] | None:
+        """Return who said the next message, and its parts; None when there is none."""
+        try:
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+            parts = self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        try:
+            key = frame.get("User-Id")
+        except zmq.ZMQError:  # ZeroMQ was not told: nobody asked for a key here
+            key = ""
+        return Peer(self, frame.bytes, str(key)), parts
+
     def send(self, identity: bytes, parts: Sequence[bytes]) -> bool:
         """Hand over a message if its receiver is there and not behind; return whether it was taken."""
         try:
@@ -90,3 +127,15 @@ class Router:
         finally:
             self._signal.set()
         return True
+
+
+class Peer(NamedTuple):
+    """A connection that said something, and where the answer goes; one of another host showed ``key``."""
+
+    router: Router
+    identity: bytes
+    key: str
+
+    def send(self, parts: Sequence[bytes]) -> bool:
+        """Answer, as :meth:`Router.send`."""
+        return self.router.send(self.identity, parts)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from neural.tracking.address import check_address, check_listen
 from neural.tracking.errors import ConfigError
 
 MODES = ("online", "offline", "disabled")
@@ -25,7 +26,14 @@ C = TypeVar("C")
 class AgentConfig:
     """What the part inside the training process may use, section ``[agent]``."""
 
-    __slots__ = ("block_timeout_s", "mode", "outbox_limit_bytes", "spool_limit_bytes", "when_full")
+    __slots__ = (
+        "block_timeout_s",
+        "collector",
+        "mode",
+        "outbox_limit_bytes",
+        "spool_limit_bytes",
+        "when_full",
+    )
 
     def __init__(
         self,
@@ -35,18 +43,27 @@ class AgentConfig:
         spool_limit_bytes: int = 20 << 30,
         when_full: str = "drop",
         block_timeout_s: float = 60.0,
+        collector: str | None = None,
     ) -> None:
         self.mode = _one_of("mode", mode, MODES)
         self.outbox_limit_bytes = int(_at_least("outbox_limit_bytes", outbox_limit_bytes, 4 * _MIB))
         self.spool_limit_bytes = int(_at_least("spool_limit_bytes", spool_limit_bytes, 0))
         self.when_full = _one_of("when_full", when_full, ("drop", "block"))
         self.block_timeout_s = _at_least("block_timeout_s", block_timeout_s, 0.0)
+        self.collector = check_address("collector", collector)  # None: this host's own
 
 
 class CollectorConfig:
     """What the daemon does, section ``[collector]``."""
 
-    __slots__ = ("drain_timeout_s", "drawing_niceness", "idle_exit_s", "segment_bytes")
+    __slots__ = (
+        "drain_timeout_s",
+        "drawing_niceness",
+        "idle_exit_s",
+        "listen",
+        "lost_contact_s",
+        "segment_bytes",
+    )
 
     def __init__(
         self,
@@ -55,11 +72,15 @@ class CollectorConfig:
         idle_exit_s: float = 600.0,
         drain_timeout_s: float = 30.0,
         drawing_niceness: int = 19,
+        listen: str | None = None,
+        lost_contact_s: float = 60.0,
     ) -> None:
         self.segment_bytes = int(_at_least("segment_bytes", segment_bytes, 2 * _MIB))
         self.idle_exit_s = _at_least("idle_exit_s", idle_exit_s, 0.1)
         self.drain_timeout_s = _at_least("drain_timeout_s", drain_timeout_s, 0.1)
         self.drawing_niceness = int(_at_least("drawing_niceness", drawing_niceness, 0))
+        self.listen = check_listen("listen", listen)  # None: this host only
+        self.lost_contact_s = _at_least("lost_contact_s", lost_contact_s, 1.0)
 
 
 def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **given: Any) -> AgentConfig:
@@ -71,7 +92,10 @@ def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **give
     mode = environ.get("NTRACK_MODE")
     if mode and given.get("mode") is None:
         _one_of("NTRACK_MODE", mode, MODES)
-    from_environment = {"mode": mode or None}
+    collector = environ.get("NTRACK_COLLECTOR")
+    if collector:
+        check_address("NTRACK_COLLECTOR", collector)
+    from_environment = {"mode": mode or None, "collector": collector or None}
     return _merged(AgentConfig, "agent", base_dir, from_environment, given)
 
 

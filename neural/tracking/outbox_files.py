@@ -100,7 +100,7 @@ def claim(folder: Path) -> int | None:
     """
     path = folder / LOCK_NAME
     try:
-        if _is_owned(folder):
+        if is_owned(folder):
             return None
     except (FormatError, OSError):
         pass
@@ -119,7 +119,7 @@ def claim(folder: Path) -> int | None:
     return None
 
 
-def _is_owned(folder: Path) -> bool:
+def is_owned(folder: Path) -> bool:
     """Return whether the owner is seen to live and has not let go, whatever its lock says.
 
     A process loses its record locks on a file when it closes any descriptor of it: it need only copy
@@ -216,14 +216,14 @@ class Orphan:
                     )
         return b"".join(found.values())
 
-    def pieces(self, after: int = 0) -> Iterator[Piece | Lost]:
-        """Yield what was emitted after number ``after``, in order and without a hole, at most 1 MiB at once.
+    def pieces(self, after: int = 0, most_bytes: int = segment.MAX_BATCH_BYTES) -> Iterator[Piece | Lost]:
+        """Yield what was emitted after number ``after``, in order and without a hole, so much at once.
 
         Blocks: on reading and checking every byte; megabytes a second, not a matter for an event loop.
         """
         known = after
         for item in self._segments:
-            for piece in self._pieces_of(item, known):
+            for piece in self._pieces_of(item, known, most_bytes):
                 yield piece
                 known = piece.last
         if self._last > known:
@@ -239,7 +239,7 @@ class Orphan:
         else:
             yield Lost(known + 1, self._last, self._reason())
 
-    def _pieces_of(self, item: _Segment, known: int) -> Iterator[Piece | Lost]:
+    def _pieces_of(self, item: _Segment, known: int, most_bytes: int) -> Iterator[Piece | Lost]:
         data = memoryview(item.path.read_bytes())
         start = end = 0  # the piece being gathered is data[start:end], its numbers first..known
         first = known + 1
@@ -252,7 +252,7 @@ class Orphan:
             if isinstance(record, segment.Damage):
                 continue
             low, high = events.numbers(record)
-            adjoins = record.pos == end and record.end - start <= segment.MAX_BATCH_BYTES
+            adjoins = record.pos == end and record.end - start <= most_bytes
             follows = high is None or low == known + 1
             if not (adjoins and follows):
                 yield from gathered()

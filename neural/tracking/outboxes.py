@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from neural.tracking.outbox_files import (
     NUMBER_AT,
     TEMPORARY_PREFIX,
     claim,
+    is_owned,
     read_info,
     read_number,
 )
@@ -33,15 +35,28 @@ class Outbox:
     emitted: int
     size_bytes: int
     readable: bool = True
+    collector: str | None = None  # the address of one on another host
 
 
 def list_outboxes(state: State) -> list[Outbox]:
     """Return the outboxes of this state folder; those that vanish meanwhile are left out."""
+    return _list(state.outbox, _is_live)
+
+
+def list_remote_outboxes(state: State) -> list[Outbox]:
+    """Return those whose events go to a collector on another host; ``live`` while a process writes.
+
+    Touches no lock: a courier, perhaps of this process, may hold that of one whose process is gone.
+    """
+    return _list(state.remote_outbox, lambda folder, pid: is_owned(folder))
+
+
+def _list(place: Path, is_live: Callable[[Path, int | None], bool]) -> list[Outbox]:
     try:
-        folders = sorted(entry for entry in state.outbox.iterdir() if entry.is_dir())
+        folders = sorted(entry for entry in place.iterdir() if entry.is_dir())
     except OSError:
         return []
-    found = [_look(folder) for folder in folders if not folder.name.startswith(TEMPORARY_PREFIX)]
+    found = [_look(folder, is_live) for folder in folders if not folder.name.startswith(TEMPORARY_PREFIX)]
     return [outbox for outbox in found if outbox is not None]
 
 
@@ -66,13 +81,14 @@ def collector_holds(state: State) -> bool:
     return False
 
 
-def _look(folder: Path) -> Outbox | None:
+def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox | None:
     session = folder.name.removesuffix(ADOPTED_SUFFIX)
-    run, pid, readable = "?", None, True
+    run, pid, readable, collector = "?", None, True, None
     try:
         info = read_info(folder).info
         run = str(info.get("dir") or info.get("name") or "?")
         pid = info.get("pid") if isinstance(info.get("pid"), int) else None
+        collector = info.get("collector")
     except FormatError:
         readable = False
     except OSError:
@@ -80,8 +96,8 @@ def _look(folder: Path) -> Outbox | None:
     try:
         control = (folder / CONTROL_NAME).read_bytes()
         size = sum(entry.stat().st_size for entry in folder.iterdir())
-        live = _is_live(folder, pid)
-    except OSError:
+        live = is_live(folder, pid)
+    except (OSError, FormatError):
         return None
     return Outbox(
         folder=folder,
@@ -93,6 +109,7 @@ def _look(folder: Path) -> Outbox | None:
         emitted=read_number(control, NUMBER_AT) or 0,
         size_bytes=size,
         readable=readable,
+        collector=collector,
     )
 
 

@@ -87,6 +87,23 @@ class State(NamedTuple):
         return self.base_dir / ".ntrack" / "blobs"
 
     @property
+    def remote_outbox(self) -> Path:
+        """Outboxes whose events go to a collector on another host: no collector here adopts them."""
+        return self.root / "remote-outbox"
+
+    @property
+    def courier_lock(self) -> Path:
+        return self.root / "courier.lock"
+
+    @property
+    def courier_log(self) -> Path:
+        return self.root / "courier.log"
+
+    @property
+    def keys(self) -> Path:
+        return self.base_dir / ".ntrack" / "keys"
+
+    @property
     def dead_letters(self) -> Path:
         return self.root / "dead-letters"
 

@@ -161,9 +161,52 @@ class Visible(Message):
     token: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alive(Message):
+    """The session has nothing to say, and its process is there."""
+
+    type: ClassVar[str] = "alive"
+    session: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died(Message):
+    """The session's process is gone without an end; from whoever ships what it left on its host.
+
+    ``signal`` is 0 where none is known, ``open_gap`` empty where all that was emitted is known.
+    """
+
+    type: ClassVar[str] = "died"
+    session: bytes
+    reason: str
+    signal: int
+    open_gap: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ping(Message):
+    """Are you there, and what time is it? ``session`` is any 16 bytes, of nothing."""
+
+    type: ClassVar[str] = "ping"
+    session: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pong(Message):
+    """I am; ``time_ns`` is the collector's wall clock."""
+
+    type: ClassVar[str] = "pong"
+    session: bytes
+    version: str
+    time_ns: int
+
+
 _TYPES: dict[str, type[Message]] = {
-    kind.type: kind for kind in (Hello, Welcome, Refuse, Data, Ack, GapNotice, Bye, ByeAck, Barrier, Visible)
-}
+    kind.type: kind
+    for kind in (
+        Hello, Welcome, Refuse, Data, Ack, GapNotice, Bye, ByeAck, Barrier, Visible, Alive, Died, Ping, Pong,
+    )
+}  # fmt: skip
 _HINTS = {kind: get_type_hints(kind) for kind in _TYPES.values()}
 
 

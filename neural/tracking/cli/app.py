@@ -19,6 +19,8 @@ _COMMANDS = {
     "verify": ("verify", "Prove that everything emitted is stored, or name what is not."),
     "doctor": ("doctor", "Look for what is wrong here, and say what to do."),
     "collector": ("collector", "Start, stop and look at the collector."),
+    "keys": ("keys", "Let trainings on other hosts in, and connect to collectors there."),
+    "outbox": ("outbox", "Look at what waits here for a collector on another host, and ship it."),
 }
 _RUNS = {
     "ls": ("runs:list_runs", "List the runs, newest first."),

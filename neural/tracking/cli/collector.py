@@ -24,9 +24,17 @@ def collector() -> None:
     """
 
 
+_listen_option = click.option(
+    "--listen",
+    metavar="tcp://HOST:PORT",
+    help="Also take trainings of other hosts; default as in config.toml, else not. See `ntrack keys`.",
+)
+
+
 @collector.command(short_help="Start one in the background.")
+@_listen_option
 @output.base_dir_option
-def start(base_dir: Path) -> None:
+def start(base_dir: Path, listen: str | None) -> None:
     """Start a collector in the background, unless one runs; return once it answers."""
     from neural.tracking.collector import commands
 
@@ -40,7 +48,7 @@ def start(base_dir: Path) -> None:
         raise output.Failure(f"cannot use {base_dir}: {error}") from error
     try:
         with console.status("starting the collector"):
-            code = commands.start(base_dir)
+            code = commands.start(base_dir, listen=listen)
     except TrackingError as error:
         raise output.Failure(f"the collector cannot start: {error}") from error
     if code:
@@ -49,9 +57,17 @@ def start(base_dir: Path) -> None:
             hint=f"see {state.daemon_log}; `ntrack doctor` tells more",
             code=code,
         )
-    pid = _ask_or_fail(state, "ping").get("pid")
+    found = _ask_or_fail(state, "status")
+    pid, address = found.get("pid"), (found.get("remote") or {}).get("address")
+    if listen and not address:
+        raise output.Failure(
+            f"a collector runs here already, pid {pid}, and does not listen to other hosts",
+            hint="`ntrack collector stop`, then start it again with --listen; trainings go on meanwhile",
+        )
     done = "already runs here" if already else "started"
     console.print(f"[green]●[/] collector {done}, pid {pid}, log {output.text(state.daemon_log)}")
+    if address:
+        console.print(f"  listening to other hosts on {output.text(address)}")
 
 
 @collector.command(short_help="Let it store what it holds, and leave.")
@@ -105,8 +121,9 @@ def status(base_dir: Path, as_json: bool) -> None:
     metavar="SECONDS",
     help="Leave when idle for so long; default: stay.",
 )
+@_listen_option
 @output.base_dir_option
-def run(base_dir: Path, idle_exit: float | None) -> None:
+def run(base_dir: Path, idle_exit: float | None, listen: str | None) -> None:
     """Run the collector in the foreground, for systemd and containers; stop it with SIGTERM.
 
     Leaves with 0 at once when a collector already runs here, 3 when something was left undone.
@@ -114,7 +131,9 @@ def run(base_dir: Path, idle_exit: float | None) -> None:
     from neural.tracking.collector import commands
 
     try:
-        code = commands.run(base_dir, auto=idle_exit is not None, idle_exit_s=idle_exit, verbose=True)
+        code = commands.run(
+            base_dir, auto=idle_exit is not None, idle_exit_s=idle_exit, verbose=True, listen=listen
+        )
     except (OSError, TrackingError) as error:
         raise output.Failure(f"the collector could not start: {error}") from error
     output.leave(code)

@@ -34,6 +34,7 @@ class SessionFacts:
     status: str | None = None  # None while open
     error: str | None = None
     lost_contact: bool = False
+    contact_ns: int = 0  # when that was noted
     highest: int = 0  # the highest number among its lines
     total: int | None = None  # its number of events, once told
 
@@ -176,8 +177,8 @@ def fold_note(session: SessionFacts, line: dict[str, Any]) -> None:
         session.status, session.ended_ns, session.error = "failed", line["time_ns"], _death(data)
     elif line["note"] == "bye" and isinstance(data.get("n"), int):
         session.total = data["n"]
-    elif line["note"] == "lost_contact":
-        session.lost_contact = True
+    elif line["note"] in ("lost_contact", "contact") and line["time_ns"] >= session.contact_ns:
+        session.lost_contact, session.contact_ns = line["note"] == "lost_contact", line["time_ns"]
 
 
 def _death(data: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from neural.tracking.collector.barriers import MAX_WAITING, Barriers
 from neural.tracking.collector.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
+from neural.tracking.collector.sockets import Peer
 
 SEGMENT = b"l" * 16
 
@@ -17,7 +18,7 @@ def session(number=1, **more):
 def connected(count):
     sessions = Sessions()
     for number in range(count):
-        sessions.add(Session(number.to_bytes(16, "little"), b"u" * 16, {}, identity=b"i"))
+        sessions.add(Session(number.to_bytes(16, "little"), b"u" * 16, {}, peer=Peer(None, b"i", "")))
     return sessions
 
 

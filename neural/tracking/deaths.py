@@ -1,0 +1,80 @@
+"""How processes ended: what the kernel tells of them, and the words for it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import struct
+from typing import Any, NamedTuple
+
+from neural.tracking import system
+
+# From linux/pidfd.h (Linux >= 6.15): struct pidfd_info, first published size, and its ioctl.
+_INFO = struct.Struct("<QQ11Ii")
+_INFO_BYTES = 64
+_INFO_EXIT = 1 << 3
+_GET_INFO = (3 << 30) | (_INFO_BYTES << 16) | (0xFF << 8) | 11
+
+
+class Death(NamedTuple):
+    """How a process ended, as far as is known."""
+
+    reason: str
+    signal: int | None = None
+    open_gap: str | None = None  # why more may have been emitted than anybody knows of
+
+
+UNKNOWN_DEATH = Death("died")
+POWER_LOSS = Death("the host lost power", open_gap="host_lost_power")
+OUTBOX_GONE = Death("died, and its outbox is gone", open_gap="outbox_gone")
+
+
+def same_process(info: dict[str, Any]) -> bool:
+    """Return whether the very process a session of this host tells of still runs."""
+    pid, started = info.get("pid"), info.get("start_time")
+    if not isinstance(pid, int) or info.get("boot_id") != system.boot_id():
+        return False
+    ticks = system.process_start_ticks(pid)
+    return ticks is not None and (not isinstance(started, int) or started == ticks)
+
+
+def open_pidfd(info: dict[str, Any]) -> int | None:
+    """Return a descriptor that becomes readable when the session's process ends, None where there is none."""
+    pid = info.get("pid")
+    if not isinstance(pid, int) or not 0 < pid < 2**31 or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if same_process(info):  # else the number belongs to another process by now
+        return fd
+    os.close(fd)
+    return None
+
+
+def ask_kernel(fd: int) -> Death | None:
+    """Return how the process ended; None while it lives, or nobody has waited for it."""
+    buffer = bytearray(_INFO_BYTES)
+    _INFO.pack_into(buffer, 0, _INFO_EXIT, *([0] * 13))
+    try:
+        fcntl.ioctl(fd, _GET_INFO, buffer)
+    except OSError as error:
+        unknown = error.errno in (errno.ENOTTY, errno.EINVAL, errno.ESRCH)  # an older kernel
+        return UNKNOWN_DEATH if unknown else Death(str(error))
+    mask, *_, status = _INFO.unpack_from(buffer)
+    if not mask & _INFO_EXIT:
+        return None
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return Death(f"killed by {_name(number)}", number)
+    return Death(f"exited with code {os.waitstatus_to_exitcode(status)} without an end")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,40 @@
+"""Whether what a session left behind ends with its end event: else its process died."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from neural.tracking import events, segment
+from neural.tracking.errors import FormatError
+from neural.tracking.outbox_files import Lost, Orphan, Piece
+
+_LENGTH_AND_KIND = struct.Struct("<IH")
+
+
+def holds_end(payload: bytes) -> bool:
+    """Return whether the last record of a stretch of a session's stream is the end event."""
+    *_, (kind, body) = _walk(payload)
+    try:
+        return kind == segment.EVENT and events.unpack_event(body).kind == "end"
+    except FormatError:
+        return False
+
+
+def _walk(payload: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield kind and body of records whose checksums were verified."""
+    view, pos = memoryview(payload), 0
+    yield 0, view[:0]
+    while pos + segment.FRAME_BYTES <= len(view):
+        length, kind = _LENGTH_AND_KIND.unpack_from(view, pos + 4)
+        if length < segment.FRAME_BYTES:
+            return
+        yield kind, view[pos + segment.FRAME_BYTES : pos + length]
+        pos += segment.aligned(length)
+
+
+def ends(orphan: Orphan, emitted: int, newest: Piece | Lost | None) -> bool:
+    """Return whether the last number the session emitted is its end event. Blocks on reading."""
+    if newest is None and emitted:  # all of it was acknowledged; its last segment is still there
+        newest = next(orphan.pieces(emitted - 1), None)
+    return isinstance(newest, Piece) and newest.last == emitted and holds_end(newest.payload)
