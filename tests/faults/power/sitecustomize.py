@@ -1,0 +1,63 @@
+"""Imported by Python itself at start when this folder is on PYTHONPATH: notes what a disk has for sure.
+
+A line for every sync that came back: of a file, how long it was before; of a folder, which names led to
+which inodes. What is unlinked or renamed over is kept under another name, by a hard link, since a disk whose
+folder was not synced may still have it. ``tests/faults/power_cut.py`` makes of it what a disk may hold after
+the power went. ``POWER_BOOT_ID`` stands in for the system's, so that the next life sees a restarted host.
+"""
+
+import json
+import os
+
+_fsync, _fdatasync, _open = os.fsync, os.fdatasync, os.open
+_unlink, _rename, _truncate, _stat = os.unlink, os.rename, os.ftruncate, os.stat
+
+
+def _install(shadow, boot_id):
+    log = _open(os.path.join(shadow, "record"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(**what):
+        os.write(log, (json.dumps(what) + "\n").encode())
+
+    def keep(path, dir_fd=None):
+        try:
+            inode = _stat(path, dir_fd=dir_fd, follow_symlinks=False).st_ino
+            os.link(path, os.path.join(shadow, str(inode)), src_dir_fd=dir_fd, follow_symlinks=False)
+        except OSError:  # not there, a folder, or kept already
+            pass
+
+    def syncing(sync):
+        def synced(fd):
+            found = os.fstat(fd)
+            folder = os.path.isdir(f"/proc/self/fd/{fd}")
+            names = {e.name: e.inode() for e in os.scandir(fd)} if folder else None
+            result = sync(fd)
+            note(inode=found.st_ino, size=found.st_size, names=names)
+            return result
+
+        return synced
+
+    def unlinked(path, *, dir_fd=None):
+        keep(path, dir_fd)
+        return _unlink(path, dir_fd=dir_fd)
+
+    def renamed(source, target, **more):
+        keep(target)
+        return _rename(source, target, **more)
+
+    def truncated(fd, length):
+        note(inode=os.fstat(fd).st_ino, cut=length)
+        return _truncate(fd, length)
+
+    os.fsync, os.fdatasync = syncing(_fsync), syncing(_fdatasync)
+    os.unlink = os.remove = unlinked
+    os.rename = os.replace = renamed
+    os.ftruncate = truncated
+
+    from neural.tracking import system
+
+    system.boot_id = lambda: boot_id
+
+
+if "POWER_SHADOW" in os.environ:
+    _install(os.environ["POWER_SHADOW"], os.environ["POWER_BOOT_ID"])

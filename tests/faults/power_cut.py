@@ -1,0 +1,141 @@
+"""What a disk may hold when the power goes: what was synced, and of everything else anything or nothing.
+
+Strict as POSIX allows: a synced file whose folder was not synced may have no name; of a rename that was
+not synced the old name may be left; pages that were not synced are zero, old or new, each as chance has it,
+and a file that grew ends anywhere between its synced length and its last.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import psutil
+
+from tests.faults.harness import Collector
+
+PAGE = 4096
+
+
+class Power:
+    """Records the syncs of the processes started with :attr:`environment`; see ``power/sitecustomize.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._shadow = folder
+        self.environment = {
+            "POWER_SHADOW": str(folder),
+            "POWER_BOOT_ID": "the-boot-before",
+            "PYTHONPATH": str(Path(__file__).parent / "power"),
+        }
+        self._old: dict[int, bytes] = {}
+
+    def look(self, base_dir: Path) -> None:
+        """Remember what pages hold now: what was written since may still be this on the disk."""
+        for path in base_dir.rglob("outbox/*/*"):
+            with contextlib.suppress(OSError):
+                self._old[path.stat().st_ino] = path.read_bytes()
+
+    def cut(self, base_dir: Path, trainer: psutil.Process) -> "Remains":
+        """Stop everything at this moment; what the disk may hold then can be made any number of times."""
+        collector = Collector(base_dir)
+        stopped = [trainer, collector.process()]
+        for process in stopped:
+            if process is not None:
+                process.suspend()
+        workers = collector.workers()
+        for process in workers:
+            process.suspend()
+        remains = Remains(base_dir, self._shadow, self._old)
+        for process in [*stopped, *workers]:
+            if process is not None:
+                Collector.end(process)
+        return remains
+
+
+class Remains:
+    """A moment: the files as the kernel had them, and what of it was synced."""
+
+    def __init__(self, base_dir: Path, shadow: Path, old: dict[int, bytes]) -> None:
+        self._root = base_dir.stat().st_ino
+        self._old = old
+        self._now: dict[int, dict[str, int]] = {}  # of each folder, what its names lead to
+        self._content: dict[int, bytes] = {}
+        self._synced_size: dict[int, int] = {}
+        self._synced_names: dict[int, dict[str, int]] = {}
+        self._folders = {self._root}
+        for kept in shadow.iterdir():
+            if kept.name.isdigit():
+                self._content[int(kept.name)] = kept.read_bytes()
+        self._read(base_dir)
+        for line in (shadow / "record").read_text().splitlines():
+            with contextlib.suppress(ValueError):  # it was being written
+                self._learn(json.loads(line))
+
+    def _read(self, folder: Path) -> None:
+        names = self._now[folder.stat().st_ino] = {}
+        for path in folder.iterdir():
+            inode = path.lstat().st_ino
+            if path.is_dir():
+                self._folders.add(inode)
+                self._read(path)
+            elif path.is_file():
+                self._content[inode] = path.read_bytes()
+            else:
+                continue  # a socket
+            names[path.name] = inode
+
+    def _learn(self, said: dict) -> None:
+        inode = said["inode"]
+        if "cut" in said:
+            self._synced_size[inode] = min(said["cut"], self._synced_size.get(inode, 0))
+        elif said["names"] is not None:
+            self._folders.add(inode)
+            self._synced_names[inode] = said["names"]
+        else:
+            self._synced_size[inode] = said["size"]
+
+    def make(self, target: Path, chance) -> None:
+        """Make in ``target`` what the disk may hold."""
+        self._folder(self._root, target, chance)
+
+    def _folder(self, inode: int, target: Path, chance) -> None:
+        target.mkdir(mode=0o700)
+        for name, found in self._names(inode, chance).items():
+            if found in self._folders:
+                self._folder(found, target / name, chance)
+            elif found in self._content:
+                (target / name).write_bytes(self._file(found, chance))
+                os.chmod(target / name, 0o600)
+
+    def _names(self, inode: int, chance) -> dict[str, int]:
+        synced, now = self._synced_names.get(inode, {}), self._now.get(inode, {})
+        before = {found: name for name, found in synced.items()}
+        after = {found: name for name, found in now.items()}
+        eager = chance.random()
+        # A file has its old name or its new one, never neither and never both.
+        written = {found: chance.random() < eager for found in before.keys() | after.keys()}
+        names: dict[str, int] = {}
+        for found, name in before.items():
+            if not written[found] or after.get(found) == name:
+                names[name] = found
+        for found, name in after.items():
+            if written[found]:
+                names[name] = found
+        return names
+
+    def _file(self, inode: int, chance) -> bytes:
+        data = bytearray(self._content[inode])
+        sure = self._synced_size.get(inode, 0)
+        if sure >= len(data):
+            return bytes(data)
+        end = chance.choice((sure, len(data), len(data), chance.randint(sure, len(data))))
+        old = self._old.get(inode, b"")
+        likely = chance.choice((0.0, 0.5, 0.95, 1.0))
+        for start in range(sure - sure % PAGE, len(data), PAGE):
+            if chance.random() > likely:
+                page = old[start : start + PAGE] if chance.random() < 0.5 else b""
+                lost = page.ljust(PAGE, b"\0")[: len(data) - start]
+                skip = max(sure - start, 0)
+                data[start + skip : start + PAGE] = lost[skip:]
+        return bytes(data[:end])

@@ -1,0 +1,65 @@
+"""The power goes at a random moment: what was acknowledged is there, and nobody claims more than there is."""
+
+import numpy as np
+import psutil
+import pytest
+
+from neural.tracking.reader.run import list_runs
+from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.outcome import points, verify, wait_settled
+from tests.faults.power_cut import Power
+from tests.faults.training import ACKNOWLEDGED, TRAINING, truth
+
+MOMENTS = ["while it trains", "around its end", "after the store worker died"]
+ENDING = TRAINING.replace("tracker.finish(timeout=20)", "tracker.finish(timeout=20); time.sleep(60)")
+
+
+def assert_as_promised(base_dir, acknowledged):
+    """Every number up to ``acknowledged`` is stored, with its value; the rest is too, or a gap."""
+    if not acknowledged and not any(base_dir.glob("*_*/run.json")) and not any(base_dir.rglob("*.seg")):
+        return
+    sessions = wait_settled(base_dir, 30)
+    assert len(sessions) <= 1
+    for session in sessions:
+        assert session.n >= acknowledged
+        assert (session.missing, session.doubled) == ([], [])
+        assert all(first > acknowledged for first, _, _ in session.gaps), session
+        assert {reason for _, _, reason in session.gaps} <= {"host_lost_power"}
+        assert session.open_gap in (None, "host_lost_power")
+    for run in list_runs(base_dir):
+        for name in ("half", "square"):
+            for found in points(run, name).values():
+                assert np.array_equal(found.value, truth(found.step)[name])
+    assert verify(base_dir) == 0
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("moment", MOMENTS if LONG else MOMENTS[1:2])
+def test_what_was_acknowledged_is_there_when_the_power_comes_back(keeper, base_dir, tmp_path, chance, moment):
+    for number in range(rounds(1, 20)):
+        here = tmp_path / f"{number}"
+        here.mkdir()
+        power = Power(here / "shadow")
+        trainer = keeper.trainer(here / "runs", ENDING, environment=power.environment)
+        collector = keeper.collector_of(here / "runs")
+        if chance.random() < 0.8:
+            trainer.wait_returned(10, ACKNOWLEDGED)
+        trainer.go_on_for(chance.uniform(0.0, 0.7))
+        power.look(here / "runs")
+        if moment == "after the store worker died":
+            for worker in wait_until(collector.workers):
+                collector.end(worker)
+        if moment == "around its end":
+            trainer.go()
+        trainer.go_on_for(chance.uniform(0.0, 1.0))
+        remains = power.cut(here / "runs", psutil.Process(trainer.pid))
+        acknowledged = trainer.returned(ACKNOWLEDGED)
+
+        for outcome in range(rounds(2, 6)):
+            after = here / f"after-{outcome}" / "runs"
+            after.parent.mkdir()
+            remains.make(after, chance)
+            process = keeper.run_collector(after)
+            assert_as_promised(after, acknowledged)
+            process.terminate()
+            assert process.wait(40) in (0, 3)
