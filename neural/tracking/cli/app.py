@@ -12,7 +12,7 @@ from neural.tracking import __version__
 # name: (module, one line for the list of commands)
 _COMMANDS = {
     "status": ("status", "What the collector is doing, and what waits for it."),
-    "runs": ("runs", "List, show, remove and rebuild runs."),
+    "runs": ("runs", "List, show, draw, remove and rebuild runs."),
     "metrics": ("metrics", "Print a run's metrics as a table, JSON or CSV."),
     "sinks": ("sinks", "Say where runs are delivered to beside their folders; look at how that goes."),
     "ui": ("ui", "Compare runs in the browser."),
@@ -25,6 +25,7 @@ _COMMANDS = {
 _RUNS = {
     "ls": ("runs:list_runs", "List the runs, newest first."),
     "show": ("runs:show_run", "Show one run: what it is, its parameters, its metrics."),
+    "plot": ("plot:plot_run", "Draw a run's pictures."),
     "rm": ("runs:remove_runs", "Remove runs, with all their files."),
     "rebuild": ("rebuild:rebuild_runs", "Make every view of a run anew from its truth."),
 }
@@ -78,4 +79,4 @@ def main() -> None:
 
 @click.group(cls=LazyGroup, lazy=_RUNS)
 def runs() -> None:
-    """List, show, remove and rebuild runs."""
+    """List, show, draw, remove and rebuild runs."""

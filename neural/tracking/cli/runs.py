@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
 MAX_SHOWN = 40
+CURVE_ROWS = 6
 MAX_TEXTS, TEXT_LINES, TEXT_WIDTH = 10, 5, 300
 SPARK_POINTS = 200_000
 
@@ -131,6 +132,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
         )
     _print_params(console, found)
     _print_metrics(console, found)
+    _print_curves(console, found)
     _print_texts(console, found)
 
 
@@ -236,6 +238,25 @@ def _print_metrics(console: Console, run: Run) -> None:
         console.print("[dim]values are over all ranks, the course is their mean[/]")
     if len(stats) > MAX_SHOWN:
         console.print(f"[dim]and {len(stats) - MAX_SHOWN} more; `ntrack metrics {run.id} --json` has all[/]")
+
+
+def _print_curves(console: Console, run: Run) -> None:
+    """Draw the most telling metrics, two beside each other where there is room."""
+    from neural.tracking.cli.curve import curve
+    from neural.tracking.errors import FormatError
+    from neural.tracking.figures.names import most_telling_first
+    from neural.tracking.figures.run import read_series
+
+    width = 52 if not output.is_narrow(console) else min(72, console.width - 2)
+    try:
+        names = most_telling_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
+        drawn = [one for one in read_series(run, names) if one.finite > 1]
+    except FormatError:
+        return  # the table said that they are damaged
+    if drawn:
+        grid = Table.grid(padding=(0, 4))
+        grid.add_row(*("\n".join(curve(one, width, CURVE_ROWS)) for one in drawn))
+        console.print(grid)
 
 
 def _at(value: float | None, step: int | None) -> str:

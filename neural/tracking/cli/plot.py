@@ -1,0 +1,82 @@
+"""``ntrack runs plot``: a run's pictures as files."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neural.tracking.cli import output
+from neural.tracking.cli.select import one_run
+
+if TYPE_CHECKING:
+    from neural.tracking.figures.visualizer import Picture
+    from neural.tracking.reader.run import Run
+
+
+@click.command(name="plot")
+@click.argument("run", required=False)
+@click.option(
+    "--metric", "-m", "metrics", multiple=True, help="Only these, in one picture; may be a pattern: 'val*'."
+)
+@click.option(
+    "--format", "-f", "kind", type=click.Choice(["png", "svg", "pdf"]), default="png", help="Of the files."
+)
+@click.option(
+    "--output", "-o", "folder", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write into.  [default: the run's plots/]",
+)  # fmt: skip
+@click.option("--open", "show", is_flag=True, help="Open what was drawn.")
+@output.base_dir_option
+def plot_run(
+    run: str | None, metrics: tuple[str, ...], kind: str, folder: Path | None, show: bool, base_dir: Path
+) -> None:
+    """Draw a run's pictures: every metric, all together, their correlation, their distributions.
+
+    RUN is as for `ntrack runs show`. With --metric, one picture of those metrics, train and
+    validation in one panel. Prints the files' paths.
+    """
+    from neural.tracking.figures.run import FOLDER, run_pictures, save_pictures
+
+    found = one_run(base_dir, run)
+    pictures = [_chosen(found, metrics)] if metrics else run_pictures(found)
+    target = found.folder / FOLDER if folder is None else folder
+    try:
+        target.mkdir(parents=folder is not None, exist_ok=True)
+        paths = list(save_pictures(pictures, target, kind=kind).values())
+    except OSError as error:
+        hint = "write elsewhere with --output" if folder is None else ""
+        raise output.Failure(f"cannot write into {target}: {error.strerror or error}", hint=hint) from error
+    for path in paths:
+        click.echo(path)
+    if show:
+        click.launch(str(paths[0] if len(paths) == 1 else target))
+
+
+def _chosen(run: Run, wanted: Sequence[str]) -> Picture:
+    """Return the picture of the metrics that the words mean."""
+    from neural.tracking.figures.names import file_name, most_telling_first
+    from neural.tracking.figures.panels import plot_panels
+    from neural.tracking.figures.run import read_series, title_of_run
+    from neural.tracking.figures.visualizer import Picture
+
+    known = most_telling_first(run.metric_names())
+    names: list[str] = []
+    for word in wanted:
+        matching = [word] if word in known else [name for name in known if fnmatch.fnmatchcase(name, word)]
+        if not matching:
+            raise output.Failure(f"no metric {word!r} in run {run.id}", hint=_there_are(known, word))
+        names += [name for name in matching if name not in names]
+    rest = f"_and_{len(names) - 1}_more" if len(names) > 1 else ""
+    series = read_series(run, names)
+    return Picture(file_name(f"plot_{names[0]}{rest}"), lambda: plot_panels(series, title=title_of_run(run)))
+
+
+def _there_are(known: Sequence[str], word: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:8]) or 'none'}"
