@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench system-tools clean
+.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench compare system-tools clean
 
 help:
 	@echo "make demo             train two processes that log into one run, then look at what was stored"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
 	@echo "make faults           the long fault runs: kills, power loss, full disks"
 	@echo "make bench            the benchmarks: machine, versions, medians and p99"
+	@echo "make compare          the same work through this project and through what people use today"
 	@echo "make format           format the sources and sort their imports"
 
 venv: $(STAMP)
@@ -64,6 +65,10 @@ bench: $(STAMP)
 	@missed=0; for script in benchmarks/[!_]*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || missed=1; \
 	done; exit $$missed
+
+# Makes an environment for each tool below .compare and writes docs/comparison.md; about 20 minutes.
+compare: $(STAMP)
+	$(BIN)/python benchmarks/compare
 
 # strace and iproute2 let the fault tests fail system calls and cut networks. They are
 # installed where that needs no password; elsewhere the tests that use them say so and skip.

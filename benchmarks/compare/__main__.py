@@ -1,0 +1,123 @@
+"""The same work through this project and through what people use today.
+
+Run as ``python benchmarks/compare [--quick]``. Each tool runs in a virtual environment of its own, in
+turn, round after round; one run at a time on a machine. Writes ``docs/comparison.md`` with its figures
+(not with ``--quick``), and all it measured into ``.compare/results.json``, trial by trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from catalog import ALL, NOTHING, OURS, PEERS, ROOT, SERVERS, Entry
+from launch import trial
+from measures import calls, faults, long, survive, training
+from report import document
+from venvs import CACHE, CannotInstall, prepare, versions
+
+LOCK = Path("/tmp/neural-tracking-benchmark.lock")
+EVERYONE = (OURS, *PEERS)
+# measure, who takes part, rounds
+MEASURES: tuple[tuple[Any, tuple[Entry, ...], int], ...] = (
+    (calls, EVERYONE, 3),
+    (long, EVERYONE, 1),
+    (survive, EVERYONE, 1),
+    (training, (NOTHING, *EVERYONE), 3),
+    (faults, (OURS, *PEERS, *SERVERS), 1),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="compare", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="short loops and one round, for development")
+    parser.add_argument("--peers", nargs="+", choices=[entry.key for entry in ALL], help="only these")
+    parser.add_argument("--measures", nargs="+", choices=[_name(m) for m, _, _ in MEASURES], help="only these")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write the report again")
+    given = parser.parse_args()
+    CACHE.mkdir(exist_ok=True)
+    results_file = CACHE / ("results-quick.json" if given.quick else "results.json")
+    if not given.report:
+        with LOCK.open("w") as lock:
+            print("waiting until no other benchmark runs", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            measure(results_file, given.quick, given.peers, given.measures)
+    results = json.loads(results_file.read_text())
+    return document.write(results, into_docs=not given.quick)
+
+
+def measure(
+    results_file: Path, quick: bool, peers: Sequence[str] | None, measures: Sequence[str] | None
+) -> None:
+    """Measure everything and keep it in the file, with what a reader must know to judge it."""
+    sys.path.append(str(ROOT / "benchmarks"))
+    from _measure import machine
+
+    begun = time.time()
+    wanted = {*(peers or [entry.key for entry in ALL]), OURS.key, NOTHING.key}
+    pythons, told, missing = install([entry for entry in ALL if entry.key in wanted])
+    about = {"command": f"python benchmarks/compare {shlex.join(sys.argv[1:])}".strip(), "quick": quick}
+    about |= {"began": begun, "machine": machine(), "versions": told, "missing": missing}
+    found: list[dict[str, Any]] = []
+    for module, entries, rounds in MEASURES:
+        if measures is None or _name(module) in measures:
+            present = [entry for entry in entries if entry.key in pythons]
+            for result in take_turns(module, present, pythons, 1 if quick else rounds, quick):
+                found.append(result)
+                results = {**about, "took_s": time.time() - begun, "trials": found}
+                results_file.write_text(json.dumps(results, indent=1))
+
+
+def install(entries: list[Entry]) -> tuple[dict[str, Path], dict[str, dict[str, str]], dict[str, str]]:
+    """Return interpreters, versions, and why a tool is missing, each by the entry's key."""
+    pythons: dict[str, Path] = {}
+    told: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
+    for entry in entries:
+        try:
+            python = prepare(OURS if entry is NOTHING else entry)
+        except CannotInstall as error:
+            print(f"  {entry.title} cannot be installed: {error}", flush=True)
+            missing[entry.key] = str(error)
+            continue
+        pythons[entry.key] = python
+        told[entry.key] = versions(python, entry.packages)
+    return pythons, told, missing
+
+
+def take_turns(
+    module: Any, entries: list[Entry], pythons: dict[str, Path], rounds: int, quick: bool
+) -> Iterator[dict[str, Any]]:
+    """Run every trial of a measure, all tools in turn in each round; the first is another one each time."""
+    for turn in range(rounds):
+        for options in module.plan(quick):
+            for entry in entries[turn:] + entries[:turn]:
+                if hasattr(module, "fits") and not module.fits(entry, options):
+                    continue
+                begun = time.monotonic()
+                with trial(entry, pythons[entry.key]) as made:
+                    result = module.drive(made, options, quick)
+                kind = {"measure": _name(module), "peer": entry.key, "round": turn, "options": options}
+                yield {**kind, "result": result}
+                told = ", ".join(f"{key} {value}" for key, value in options.items())
+                failed = f": {result['failed']}" if "failed" in result else ""
+                took = time.monotonic() - begun
+                print(
+                    f"  {_name(module)} {turn + 1}/{rounds} {told}: {entry.title} {took:.1f} s{failed}",
+                    flush=True,
+                )
+
+
+def _name(module: Any) -> str:
+    return str(module.__name__).rpartition(".")[2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

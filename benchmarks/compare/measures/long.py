@@ -1,0 +1,51 @@
+"""A longer run of 3 metrics: whether a call gets slower, memory and disk, how long the end takes."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+from measures import MOST_FINISH_S, back_to_back, ended, values
+
+CALLS = 100_000
+EDGE = 1000
+METRICS = 3
+IDLE_WAIT_S = 30.0
+MIB = 1 << 20
+
+
+def plan(quick: bool) -> list[dict[str, Any]]:
+    """Return the options of the trials of one round."""
+    return [{"calls": 5_000 if quick else CALLS, "seconds": 3.0 if quick else 20.0}]
+
+
+def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
+    """Run one trial; disk is counted once the last helper has no more to do."""
+    trial.start("long", options)
+    whole = trial.wait_finished(MOST_FINISH_S)
+    found = trial.result()
+    if "failed" in found:
+        return found
+    helpers = [peak for pid, peak in trial.watch.peaks.items() if pid != trial.watch.trainer]
+    found["helpers_mb"] = sum(helpers) / MIB
+    if whole and trial.watch.wait_idle(IDLE_WAIT_S):
+        found["disk_bytes_a_point"] = trial.disk_bytes() / found["calls"] / METRICS
+    return found
+
+
+def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """In the training process."""
+    metrics = values(METRICS)
+    peer.load()
+    log = peer.start(folder / "data")
+    times = back_to_back(log, metrics, 0, options["seconds"], options["calls"])
+    first, last = sorted(times[:EDGE]), sorted(times[-EDGE:])
+    found = {
+        "calls": len(times),
+        "first_us": first[len(first) // 2] / 1e3,
+        "last_us": last[len(last) // 2] / 1e3,
+        "growth": last[len(last) // 2] / first[len(first) // 2],
+        "trainer_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    return ended(peer, folder, found)

@@ -1,0 +1,1 @@
+"""From what was measured to a table, figures and ``docs/comparison.md``."""

@@ -1,0 +1,27 @@
+"""One training process of the comparison, in the tool's environment.
+
+Run by the driver as ``trial.py MODULE MODE MEASURE FOLDER OPTIONS``; its result goes into
+``FOLDER/result.json``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    module, mode, measure, folder, options = sys.argv[1:]
+    where = Path(folder)
+    peer = importlib.import_module(f"peers.{module}").make(mode)
+    result = importlib.import_module(f"measures.{measure}").trial(peer, where, json.loads(options))
+    temporary = where / "result.tmp"
+    temporary.write_text(json.dumps(result))
+    os.rename(temporary, where / "result.json")
+
+
+if __name__ == "__main__":
+    main()
