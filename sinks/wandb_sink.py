@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -49,25 +50,35 @@ class WandbSink:
         self._place = place
         self._options = options
         self._open: dict[str, wandb.Run] = {}
+        self._unflushed = False
 
     def open(self) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
+        if "wandb" not in sys.modules:
+            os.environ.pop("WANDB_SERVICE", None)  # a training's own: it ends with the training
         if file := self._options.get("api_key_file"):
             os.environ["WANDB_API_KEY"] = _secret(Path(file).expanduser())
         import wandb  # noqa: F401 - whether it is there is found out here
 
     def write(self, events: Sequence[RunEvent]) -> None:
+        self._unflushed = True
         with _translated_errors():
             for event in events:
                 self._deliver(event)
 
     def flush(self) -> None:
-        """Finish every open run: the only time W&B says that it has everything."""
+        """Finish every open run and its service: only once that has left, W&B has everything."""
+        if not self._unflushed:
+            return
+        import wandb
+
         with _translated_errors():
             for uid in list(self._open):
                 self._open[uid].finish(exit_code=0)
                 del self._open[uid]
+            wandb.teardown()
+        self._unflushed = False
 
     def close(self) -> None:
         self._open.clear()

@@ -1,0 +1,134 @@
+"""The MLflow sink against a real `mlflow server` on loopback, read back through its own client."""
+
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
+from neural.tracking.sinks.mlflow_sink import MlflowSink
+from neural.tracking.sinks.sink import RunInfo, SinkPlace
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(400)]
+pytest.importorskip("mlflow")
+
+LARGEST = 1.7976931348623157e308
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (folder / "server.log").open("wb")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "a"),
+    ]
+    env = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [*command, *stores, "--workers", "1"], stdout=log, stderr=log, env=env, start_new_session=True
+    )
+    uri = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 300
+    while True:
+        try:
+            with urllib.request.urlopen(f"{uri}/health", timeout=5):
+                break
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+    yield uri
+    os.killpg(process.pid, 15)
+    process.wait(30)
+    log.close()
+
+
+class TestMlflow(SinkContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, server, request):
+        self.uri = server
+        self.experiment = request.node.name
+
+    def make_sink(self, place):
+        return MlflowSink(place, tracking_uri=self.uri, experiment=self.experiment)
+
+    def kept_value(self, value):
+        return math.copysign(LARGEST, value) if math.isinf(value) else value
+
+
+def opened(folder, uri, experiment):
+    run = RunInfo("ab" * 16, "shown", folder / "shown_abababab", 1_700_000_000 * 10**9)
+    sink = MlflowSink(SinkPlace("mlflow", folder, "0123abcd"), tracking_uri=uri, experiment=experiment)
+    sink.open()
+    return run, sink
+
+
+def stored(uri, run):
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri).get_run(run.memory["run_id"])
+
+
+def test_client_finds_parameters_tags_text_and_status(tmp_path, server):
+    from mlflow import MlflowClient
+
+    run, sink = opened(tmp_path, server, "kinds")
+    sink.write([e._replace(run=run) for e in [*every_kind(), status("failed", error="ValueError: nan")]])
+
+    found = stored(server, run)
+    assert found.info.run_name == "shown_abababab"
+    assert found.info.status == "FAILED"
+    assert found.info.start_time == 1_700_000_000_000
+    assert found.data.params["lr"] == "0.1"
+    assert found.data.params["opt/name"] == "sgd"
+    assert found.data.params["long"].endswith("[cut]")
+    assert found.data.tags["tag.later"] == "true"
+    assert found.data.tags["mlflow.note.content"] == "second"
+    assert found.data.tags["ntrack.error"] == "ValueError: nan"
+    (text,) = MlflowClient(server).list_artifacts(run.memory["run_id"], "text/sample/one")
+    assert text.path.endswith("step_4_3.txt")
+
+
+def test_points_keep_their_own_time(tmp_path, server):
+    from mlflow import MlflowClient
+
+    run, sink = opened(tmp_path, server, "times")
+    sink.write([metrics(7, step=3, loss=0.25)._replace(run=run)])
+
+    (point,) = MlflowClient(server).get_metric_history(run.memory["run_id"], "loss")
+    assert point.timestamp == 1_700_000_000_070
+
+
+def test_changed_parameter_is_refused_and_the_others_are_kept(tmp_path, server):
+    run, sink = opened(tmp_path, server, "changed")
+    sink.write([event(1, "params", {"values": {"lr": 0.1}})._replace(run=run)])
+
+    with pytest.raises(RefusedForGood, match=r"lr='0\.2'"):
+        sink.write([event(2, "params", {"values": {"lr": 0.2, "depth": 3}})._replace(run=run)])
+
+    assert stored(server, run).data.params == {"lr": "0.1", "depth": "3"}
+
+
+def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://user:secret@127.0.0.1:{free.getsockname()[1]}"
+    run, sink = opened(tmp_path, nobody, "down")
+
+    with pytest.raises(RetryLater) as caught:
+        sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+
+    assert "secret" not in str(caught.value)

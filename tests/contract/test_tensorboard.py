@@ -1,0 +1,119 @@
+"""The TensorBoard sink: its files as TensorBoard's own reader and server see them."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
+from neural.tracking.sinks.sink import RunInfo, SinkPlace
+from neural.tracking.sinks.tensorboard_sink import TensorBoardSink
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(300)]
+pytest.importorskip("tensorboard")
+
+
+class TestTensorBoard(SinkContract):
+    def make_sink(self, place):
+        return TensorBoardSink(place)
+
+    def kept_value(self, value):
+        return float(np.float32(value))
+
+    def points(self, sink, run):
+        # The tag is whatever was logged: TensorBoard forbids nothing.
+        return sink.points(run)
+
+
+def delivered(folder, *events):
+    run = RunInfo("ab" * 16, "shown", folder / "shown_abababab", 10**18)
+    sink = TensorBoardSink(SinkPlace("tensorboard", folder, "0123abcd"))
+    sink.open()
+    sink.write([e._replace(run=run) for e in events])
+    sink.flush()
+    return run
+
+
+def test_accumulator_finds_texts_parameters_and_the_end(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    delivered(tmp_path, *every_kind(), status("failed", error="ValueError: nan"))
+
+    reader = EventAccumulator(str(tmp_path / "tensorboard" / "shown_abababab"))
+    reader.Reload()
+    tags = set(reader.Tags()["tensors"])
+    assert {"sample/one", "run/hyperparameters", "run/about", "run/status"} <= tags
+    assert reader.Tensors("sample/one")[0].tensor_proto.string_val == [b"hello\nworld"]
+    assert reader.Tensors("sample/one")[0].step == 4
+    assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= tags
+
+
+def test_value_that_is_flipped_by_nothing_keeps_its_own_time(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    delivered(tmp_path, metrics(7, step=3, loss=0.25))
+
+    reader = EventAccumulator(str(tmp_path / "tensorboard" / "shown_abababab"))
+    reader.Reload()
+    (point,) = reader.Scalars("loss")
+    assert point.wall_time == pytest.approx(1_700_000_000 + 0.07, abs=1e-5)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+    log = (tmp_path / "server.log").open("wb")
+    options = ["--host", "127.0.0.1", "--reload_interval", "1", "--load_fast=false"]
+    process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(20)
+    log.close()
+
+
+def answer(url, ready, timeout_s=240):
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as reply:
+                found = json.loads(reply.read())
+                if ready(found):
+                    return found
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        assert time.monotonic() < deadline, url
+        time.sleep(0.2)
+
+
+def test_real_server_answers_its_scalars_route_with_what_was_logged(tmp_path, server):
+    calls = [metrics(n, step=n, loss=n / 4) for n in range(1, 101)]
+    second = [metrics(1, step=1, session="1" * 32, rank=1, loss=9.0)]
+    delivered(tmp_path, *calls, *second, event(101, "text", {"name": "t", "text": "hi"}, step=1))
+
+    base = f"{server}/data/plugin/scalars/scalars?tag=loss&run="
+    first = answer(base + "shown_abababab", lambda found: len(found) == 100)
+    other = answer(base + "shown_abababab/rank_1", lambda found: len(found) == 1)
+
+    assert [(step, value) for _, step, value in first] == [(n, n / 4) for n in range(1, 101)]
+    assert [(step, value) for _, step, value in other] == [(1, 9.0)]
+
+
+def test_folder_that_was_removed_is_written_anew_by_a_replay(tmp_path):
+    run = delivered(tmp_path, metrics(1, step=1, loss=0.5))
+    shutil.rmtree(tmp_path / "tensorboard")
+
+    again = delivered(tmp_path, metrics(1, step=1, loss=0.5))
+
+    assert run.label == again.label

@@ -1,0 +1,55 @@
+"""Reads W&B's run files: framed as LevelDB frames its log, filled with wandb's own protocol buffers."""
+
+import json
+import struct
+from pathlib import Path
+
+BLOCK_BYTES = 32 << 10
+HEAD_BYTES = 7
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def records(path: Path):
+    """Yield wandb's own records of a ``.wandb`` file, in order; what a crash tore off is passed over."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    at, held = HEAD_BYTES, b""
+    while at + HEAD_BYTES <= len(data):
+        room = BLOCK_BYTES - at % BLOCK_BYTES
+        if room < HEAD_BYTES:
+            at += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        if kind not in (FULL, FIRST, MIDDLE, LAST):
+            return
+        piece = data[at + HEAD_BYTES : at + HEAD_BYTES + length]
+        at += HEAD_BYTES + length
+        held = piece if kind in (FULL, FIRST) else held + piece
+        if kind in (FULL, LAST):
+            record = Record()
+            record.ParseFromString(held)
+            yield record
+
+
+def run_files(folder: Path, run_id: str):
+    """Return the files of a run, in the order they were begun."""
+    return sorted(
+        folder.glob(f"wandb/offline-run-*/run-{run_id}.wandb"), key=lambda path: path.stat().st_ctime_ns
+    )
+
+
+def rows(folder: Path, run_id: str):
+    """Return every history row of a run, as (name to value); numbers W&B writes as text are numbers again."""
+    return [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for path in run_files(folder, run_id)
+        for record in records(path)
+        if record.WhichOneof("record_type") == "history"
+    ]
+
+
+def number(value):
+    """Return a value of a row as a number, NaN and the infinities too."""
+    return float(value)
