@@ -18,7 +18,7 @@ from neural.tracking.agent.wishes import Wishes
 LATE_S = 0.3
 SILENCE_S = 2.0  # without an answer that is due: say HELLO again
 GIVE_UP_S = 10.0  # then the link is of no use
-REFUSED_S = 60.0
+REFUSED_S, NOT_ALLOWED_S = 60.0, 5.0
 REPEATED_WELCOME_S = 1.0
 ALIVE_S = 15.0  # without a word to another host: say that we are there
 
@@ -226,7 +226,7 @@ class Conversation:
         if message.code == "run_deleted":
             self._wishes.give_up()
         self._wishes.status = f"refused: {message.reason}"
-        self.quiet_until = now + REFUSED_S
+        self.quiet_until = now + (NOT_ALLOWED_S if message.code == "not_allowed" else REFUSED_S)
         if message.code not in self._said:
             self._said.add(message.code)
             warn("the collector refused this session: %s; the data stays in its outbox", message.reason)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEYLESS_S = 5.0  # keys may still come
 UNREACHABLE_S = 5.0
+REFUSED_S = 2.0  # ZeroMQ does not try again by itself
 BROKEN_TIMES = 3  # a cut in the middle of one handshake looks like a wrong key
 
 
@@ -35,6 +36,7 @@ class RemoteRoute:
         self._said: set[str] = set()
         self._connections = 0  # of the link in use
         self._broken = 0
+        self._refused_at = 0.0  # when the link in use was, 0 if it was not
         self._down_since = time.monotonic()
 
     def connect(self, now: float, *, data_waits: bool) -> Link | None:
@@ -49,6 +51,7 @@ class RemoteRoute:
             self._trouble("no key", str(error))
             return None
         self._connections = self._broken = 0
+        self._refused_at = 0.0
         return Link(self._address, security)
 
     def watch(self, link: Link, now: float) -> bool:
@@ -63,6 +66,7 @@ class RemoteRoute:
                 self._wishes.trouble = ""
                 anew = self._connections > 1
             elif event == REFUSED:
+                self._refused_at = now
                 public = keys.public_text(keys.client_security(self._address).pair.public)
                 refused = f"does not allow this key; on its host: `ntrack keys allow NAME {public}`"
                 self._trouble("refused", f"the collector at {self._address} {refused}")
@@ -75,7 +79,8 @@ class RemoteRoute:
         return anew
 
     def is_gone(self) -> bool:
-        return False  # the link tells, and connects again by itself
+        """Return whether the link is of no use any more; but for a refusal it connects again by itself."""
+        return 0.0 < self._refused_at < time.monotonic() - REFUSED_S
 
     def close(self) -> None:
         if self._watchful is not None:

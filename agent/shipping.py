@@ -94,7 +94,7 @@ class _Shipment:
         if self._talk.welcomed and self._stream.is_empty:
             self._say_the_end()
         self._talk.say(now)
-        if self._talk.is_useless(now):
+        if self._talk.is_useless(now) or self._route.is_gone():
             self._disconnect()
 
     def _connect(self, now: float) -> None:

@@ -13,7 +13,7 @@ from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.files import atomic_write, inside, read_json
-from neural.tracking.outboxes import collector_holds, has_orphans
+from neural.tracking.outboxes import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.quarantine import any_quarantined
 from neural.tracking.reader.run import Run, find_run, list_runs
 from neural.tracking.recording import Opening
@@ -26,19 +26,23 @@ DELETE_TIMEOUT_S = 15.0
 
 
 def rescue_orphans(base_dir: Path) -> bool:
-    """Start a collector where events wait for one that nobody will bring; return whether one was started.
+    """Start who delivers events that nobody will bring, a collector or a courier; return whether one was.
 
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
     """
     state = State.for_base_dir(base_dir)
-    if not os.path.isdir(state.outbox) or agent_config(base_dir).mode != "online":
+    left = os.path.isdir(state.outbox), os.path.isdir(state.remote_outbox)
+    if not any(left) or agent_config(base_dir).mode != "online":
         return False
-    if collector_holds(state) or not (has_orphans(state) or any_quarantined(state)):
-        return False
-    from neural.tracking.agent import launch_collector
+    from neural.tracking.agent.launch import courier_of, launch, launch_collector
 
-    launch_collector(state, base_dir)
-    return True
+    here = left[0] and not collector_holds(state) and (has_orphans(state) or any_quarantined(state))
+    if here:
+        launch_collector(state, base_dir)
+    elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
+    if elsewhere:
+        launch(courier_of(state))
+    return here or elsewhere
 
 
 def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:

@@ -10,11 +10,17 @@ from tests.faults.injection import needs_strace
 from tests.faults.keeper import Keeper
 
 # Their asserts are to tell what they compared, as those of tests do.
-pytest.register_assert_rewrite("tests.faults.dropping", "tests.faults.outcome", "tests.faults.training")
+pytest.register_assert_rewrite(
+    "tests.faults.dropping", "tests.faults.outcome", "tests.faults.remote", "tests.faults.training"
+)
+
+from tests.faults.remote import needs_hosts, own_dir, remote  # noqa: E402
+
+__all__ = ["own_dir", "remote"]  # fixtures
 
 
 def pytest_report_header():
-    tools = {"strace": needs_strace, "namespaces": needs_namespaces}
+    tools = {"strace": needs_strace, "namespaces": needs_namespaces, "networks": needs_hosts}
     told = [f"{name} {'missing' if mark.args[0] else 'there'}" for name, mark in tools.items()]
     return f"fault tests: {'long' if LONG else 'short'} form, " + ", ".join(told)
 

@@ -1,0 +1,179 @@
+"""Collectors and trainings on different hosts: keys for both, and network namespaces that are the hosts."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from neural.tracking import keys
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.state import State
+from tests.faults.harness import wait_until
+from tests.faults.training import SLOWEST, SLOWEST_NS, STORED
+
+NET = "10.93.7"
+PORT = 5757
+
+
+class Remote:
+    """A collector that listens to other hosts, and what a training needs to reach it."""
+
+    def __init__(self, keeper, folder, *, listen="tcp://127.0.0.1:0", prefix=()):
+        self.base_dir = folder / "collector" / "runs"
+        self.user_keys = folder / "user-keys"
+        self.state = State.for_base_dir(self.base_dir)
+        self.log = self.state.daemon_log
+        self._keeper, self._listen, self._prefix = keeper, listen, prefix
+        self.base_dir.mkdir(parents=True)
+        self.state.make()
+        self.pair, self.user = keys.Pair.make(), keys.Pair.make()
+        keys.write_pair(self.state.keys / keys.COLLECTOR_SECRET, self.pair)
+        keys.write_pair(self.user_keys / keys.CLIENT_SECRET, self.user)
+        self.collector = keeper.collector_of(self.base_dir)
+        self.address = ""
+
+    def start(self):
+        """Start it, again at the same place, and wait until it answers."""
+        self._keeper.run_collector(self.base_dir, "--listen", self._listen, prefix=self._prefix)
+        self.collector.wait_ready()
+        told = wait_until(lambda: json.loads(self.state.endpoint_file.read_text()).get("remote"))
+        self.address = self._listen = told
+        self.trust(self.pair)
+        return self
+
+    def allow(self, **names):
+        keys.write_list(self.state.keys / keys.ALLOWED, {name: pair.public for name, pair in names.items()})
+
+    def trust(self, pair):
+        place = self.address.removeprefix("tcp://")
+        keys.write_list(self.user_keys / keys.COLLECTORS, {place: pair.public})
+
+    def environment(self, **more):
+        return {"NTRACK_COLLECTOR": self.address, "NTRACK_KEYS": str(self.user_keys), **more}
+
+    def status(self):
+        with contextlib.suppress(CollectorUnreachableError):
+            return request(self.state, "status")
+        return {"sessions": [], "events_total": 0, "remote": None}
+
+
+@pytest.fixture
+def remote(keeper, tmp_path):
+    """A collector that runs, and lets the user in."""
+    made = Remote(keeper, tmp_path)
+    made.allow(me=made.user)
+    return made.start()
+
+
+@pytest.fixture
+def own_dir(tmp_path):
+    """The base_dir of a training on another host: nothing of the collector is in it."""
+    return tmp_path / "trainer" / "runs"
+
+
+class Hosts:
+    """Network namespaces on one bridge: host 0 is ``NET.1``, and so on."""
+
+    def __init__(self, count):
+        self._hub = f"nt{os.getpid()}{secrets.token_hex(2)}"
+        self._names = [f"{self._hub}-{number}" for number in range(count)]
+        try:
+            self._make()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _make(self):
+        _ip("netns", "add", self._hub)
+        _ip("-n", self._hub, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self._hub, "link", "set", "br0", "up")
+        for number, name in enumerate(self._names):
+            _ip("netns", "add", name)
+            _ip(
+                "-n",
+                self._hub,
+                "link",
+                "add",
+                f"p{number}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                name,
+            )
+            _ip("-n", self._hub, "link", "set", f"p{number}", "master", "br0", "up")
+            _ip("-n", name, "addr", "add", f"{NET}.{number + 1}/24", "dev", "eth0")
+            _ip("-n", name, "link", "set", "eth0", "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+
+    def prefix(self, number):
+        """Return what runs a command on that host."""
+        return ("ip", "netns", "exec", self._names[number])
+
+    def cut(self, number):
+        """Pull that host's cable."""
+        _ip("-n", self._hub, "link", "set", f"p{number}", "down")
+
+    def mend(self, number):
+        _ip("-n", self._hub, "link", "set", f"p{number}", "up")
+
+    def spoil(self, number, *how):
+        """Lose, delay, repeat or disorder packets to that host."""
+        command = ["tc", "-n", self._hub, "qdisc", "replace", "dev", f"p{number}", "root", "netem", *how]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def remove(self):
+        for name in (*self._names, self._hub):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def _ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def _can(*how):
+    """Return whether this machine can make hosts, and spoil their network."""
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        return False
+    hosts = None
+    try:
+        hosts = Hosts(1)
+        if how:
+            hosts.spoil(0, *how)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        if hosts is not None:
+            hosts.remove()
+    return True
+
+
+_HOSTS = _can()
+needs_hosts = pytest.mark.skipif(
+    not _HOSTS, reason="needs `ip netns` with veth and bridge, as root: install iproute2"
+)
+needs_netem = pytest.mark.skipif(
+    not (_HOSTS and _can("loss", "1%")), reason="needs `tc` and a kernel with sch_netem, as root"
+)
+
+
+def end_whole(trainer):
+    """Let a TRAINING come to its end; return how many steps it made, all of which it saw stored."""
+    trainer.go()
+    trainer.succeed(60)
+    assert trainer.returned(SLOWEST) < SLOWEST_NS
+    assert trainer.returned(STORED), "finish() did not see everything stored"
+    return trainer.returned()
+
+
+def files_with(folder: Path, text: bytes) -> list[Path]:
+    """Return the files below a folder that hold a text."""
+    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]

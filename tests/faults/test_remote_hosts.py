@@ -1,0 +1,103 @@
+"""Ranks on three other hosts log into one run, over a network that is cut, lossy and slow."""
+
+import numpy as np
+import pytest
+
+from tests.faults.harness import rounds, wait_until
+from tests.faults.outcome import only_run, verify, wait_settled
+from tests.faults.remote import NET, PORT, Hosts, Remote, end_whole, needs_hosts, needs_netem
+from tests.faults.training import TRAINING, truth
+
+RANKS = 3
+
+pytestmark = needs_hosts
+
+
+@pytest.fixture
+def hosts():
+    made = Hosts(RANKS + 1)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def far(hosts, keeper, tmp_path):
+    """A collector on host 0."""
+    made = Remote(keeper, tmp_path, listen=f"tcp://{NET}.1:{PORT}", prefix=hosts.prefix(0))
+    made.allow(me=made.user)
+    return made.start()
+
+
+def start_ranks(keeper, far, hosts, tmp_path):
+    job = {"NTRACK_RUN_ID": "job", "WORLD_SIZE": str(RANKS)}
+    return [
+        keeper.trainer(
+            tmp_path / f"host-{rank + 1}" / "runs",
+            TRAINING,
+            environment=far.environment(**job, RANK=str(rank)),
+            prefix=hosts.prefix(rank + 1),
+        )
+        for rank in range(RANKS)
+    ]
+
+
+def assert_all_there(base_dir, steps):
+    """Each rank's every step is there once, with its own values, in one run."""
+    sessions = wait_settled(base_dir, 60)
+    assert [(s.gaps, s.missing, s.doubled) for s in sessions] == [([], [], [])] * RANKS
+    run = only_run(base_dir)
+    columns = run.metric("half", ranks="all")
+    for rank, count in enumerate(steps):
+        own = columns.take(np.flatnonzero(columns.rank == rank))
+        assert np.array_equal(own.step, np.arange(count))
+        assert np.array_equal(own.value, truth(own.step)["half"])
+    assert run.status == "completed"
+    assert verify(base_dir) == 0
+
+
+def assert_nothing_stayed(tmp_path):
+    """No outbox is left on the ranks' hosts, and none of them ever had a collector of its own."""
+    for rank in range(RANKS):
+        state = tmp_path / f"host-{rank + 1}" / "runs" / ".ntrack"
+        assert not any((state / "remote-outbox").iterdir())
+        assert not (state / "log").exists()
+
+
+@pytest.mark.timeout(3600)
+def test_cables_pulled_and_collector_killed_again_and_again_end_exactly_once(
+    keeper, far, hosts, tmp_path, chance
+):
+    trainers = start_ranks(keeper, far, hosts, tmp_path)
+    wait_until(lambda: far.status()["events_total"] > 100 * RANKS, 30, "all ranks are heard")
+
+    for number in range(rounds(3, 60)):
+        cut = chance.randrange(1, RANKS + 1)
+        hosts.cut(cut)
+        if number % 2:
+            far.collector.kill()
+            trainers[0].go_on_for(chance.uniform(0.0, 1.0))
+            far.start()
+        trainers[cut - 1].go_on_for(chance.uniform(0.2, 3.0))
+        hosts.mend(cut)
+        for _ in range(chance.randrange(5)):  # packets lost in bursts
+            hosts.cut(cut)
+            trainers[0].go_on_for(0.05)
+            hosts.mend(cut)
+            trainers[0].go_on_for(0.1)
+
+    steps = [end_whole(trainer) for trainer in trainers]
+    assert_all_there(far.base_dir, steps)
+    assert_nothing_stayed(tmp_path)
+
+
+@needs_netem
+@pytest.mark.timeout(600)
+def test_packets_lost_late_repeated_and_disordered_end_exactly_once(keeper, far, hosts, tmp_path):
+    for host in range(RANKS + 1):
+        hosts.spoil(host, "loss", "10%", "delay", "20ms", "10ms", "duplicate", "5%", "reorder", "20%")
+
+    trainers = start_ranks(keeper, far, hosts, tmp_path)
+    wait_until(lambda: far.status()["events_total"] > 300 * RANKS, 60, "all ranks are heard")
+    steps = [end_whole(trainer) for trainer in trainers]
+
+    assert_all_there(far.base_dir, steps)

@@ -1,0 +1,205 @@
+"""A training on another host dies, is cut off, or falls silent: nothing is lost, and the collector tells."""
+
+import json
+import sys
+
+import psutil
+import pytest
+
+from neural.tracking.outboxes import list_remote_outboxes
+from neural.tracking.reader.run import list_runs
+from neural.tracking.state import State
+from tests.faults.harness import Collector, wait_until
+from tests.faults.outcome import only_run, points_of, verify, wait_settled
+from tests.faults.proxy import ByteProxy
+from tests.faults.remote import end_whole
+from tests.faults.training import BURST, TRAINING, assert_stored
+
+WAITING = "import logging; logging.basicConfig()\n" + BURST
+
+
+NTRACK = [sys.executable, "-P", "-m", "neural.tracking.cli"]
+
+
+def courier(own_dir):
+    """Return the courier's process, None where none runs."""
+    state = State.for_base_dir(own_dir)
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "neural.tracking.agent.courier" in words and str(state.root) in words:
+            return process
+    return None
+
+
+def left_behind(own_dir):
+    return list_remote_outboxes(State.for_base_dir(own_dir))
+
+
+def test_killed_training_is_delivered_and_failed_within_five_seconds(keeper, remote, own_dir):
+    trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
+    trainer.wait_returned(300)
+    wait_until(lambda: remote.status()["events_total"] > 100 and courier(own_dir), 20, "it is under way")
+
+    returned = trainer.kill()
+
+    wait_until(lambda: statuses(remote) == ["failed"], 15, "the run is failed")
+    (session,) = wait_settled(remote.base_dir)
+    assert (session.gaps, session.missing, session.doubled) == ([], [], [])
+    assert len(points_of(only_run(remote.base_dir), "half").step) >= returned
+    assert verify(remote.base_dir) == 0
+    wait_until(lambda: not left_behind(own_dir), 10, "its outbox is removed")
+
+
+def test_training_that_nobody_could_hear_is_delivered_once_somebody_can(keeper, remote, own_dir):
+    remote.collector.kill()
+    trainer = keeper.trainer(own_dir, WAITING, environment=remote.environment(STEPS="3000", FINISH_S="1"))
+    trainer.succeed()
+    assert len(left_behind(own_dir)) == 1
+
+    remote.start()
+
+    assert_stored(remote.base_dir, 3000)
+    assert only_run(remote.base_dir).status == "completed"
+
+
+def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote, own_dir, chance):
+    remote.collector.kill()
+    for name in ("first", "second"):
+        environment = remote.environment(STEPS="8000", FINISH_S="0.5", NAME=name)
+        keeper.trainer(own_dir, WAITING, environment=environment).succeed()
+    remote.start()
+
+    for _ in range(3):
+        if one := courier(own_dir):
+            Collector.end(one)
+        launcher = keeper.start(
+            [*NTRACK, "outbox", "ls", "--base-dir", own_dir], environment=remote.environment()
+        )
+        assert launcher.wait(20) == 0
+        keeper.start([*NTRACK, "runs", "ls", "--base-dir", own_dir], environment=remote.environment()).wait(20)
+
+    sessions = wait_settled(remote.base_dir, 60)
+    assert [(s.n, s.gaps, s.missing, s.doubled) for s in sessions] == [(8_082, [], [], [])] * 2
+    assert verify(remote.base_dir) == 0
+
+
+def test_outboxes_are_shipped_on_request_where_no_courier_runs(keeper, remote, own_dir):
+    remote.collector.kill()
+    environment = remote.environment(STEPS="500", FINISH_S="0", NTRACK_MODE="offline")
+    keeper.trainer(own_dir, WAITING, environment=environment).succeed()
+    assert courier(own_dir) is None
+    ship = [*NTRACK, "outbox", "ship", "--base-dir", own_dir]
+    early = keeper.start([*ship, "--timeout", "1"], environment=remote.environment())
+    assert early.wait(30) == 3
+
+    remote.start()
+
+    late = keeper.start(ship, environment=remote.environment())
+    assert late.wait(60) == 0, keeper.output(late)
+    assert_stored(remote.base_dir, 500)
+
+
+def lost_contact(remote):
+    """Return of each session whether it is noted as lost."""
+    return [s.lost_contact for run in list_runs(remote.base_dir) for s in run.facts.sessions.values()]
+
+
+def statuses(remote):
+    return [run.status for run in list_runs(remote.base_dir)]
+
+
+@pytest.fixture
+def quick_to_miss(remote):
+    """The collector takes a session for lost after 2 silent seconds."""
+    remote.collector.kill()
+    remote.state.config_file.write_text("[collector]\nlost_contact_s = 2\n")
+    return remote.start()
+
+
+def test_silent_training_is_lost_from_sight_keeps_its_status_and_comes_back(keeper, quick_to_miss, own_dir):
+    remote = quick_to_miss
+    trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
+    wait_until(lambda: remote.status()["events_total"] > 100, 20, "it is connected")
+
+    trainer.suspend()
+    wait_until(lambda: lost_contact(remote) == [True], 20, "it is noted as lost")
+    assert remote.status()["sessions"][0]["state"] == "lost contact"
+    assert only_run(remote.base_dir).status == "running"
+    trainer.resume()
+
+    wait_until(lambda: lost_contact(remote) == [False], 20, "it is noted as back")
+    assert_stored(remote.base_dir, end_whole(trainer))
+
+
+def test_contact_lost_before_and_found_after_a_new_collector_is_noted(keeper, quick_to_miss, own_dir):
+    remote = quick_to_miss
+    trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
+    wait_until(lambda: remote.status()["events_total"] > 100, 20, "it is connected")
+    trainer.suspend()
+    wait_until(lambda: lost_contact(remote) == [True], 20, "it is noted as lost")
+
+    remote.collector.kill()
+    remote.start()
+    trainer.resume()
+
+    wait_until(lambda: lost_contact(remote) == [False], 20, "it is noted as back")
+    assert_stored(remote.base_dir, end_whole(trainer))
+
+
+def test_quiet_training_that_logs_nothing_for_long_is_not_lost(keeper, remote, own_dir, monkeypatch):
+    quiet = """
+from neural.tracking import ExperimentTracker
+from neural.tracking.agent import conversation
+conversation.ALIVE_S = 0.5
+tracker = ExperimentTracker("training", base_dir)
+tracker.log_metrics({"half": 0.0}, step=0)
+ready()
+wait_for_go()
+tracker.finish(timeout=20)
+"""
+    remote.collector.kill()
+    remote.state.config_file.write_text("[collector]\nlost_contact_s = 3\n")
+    remote.start()
+    trainer = keeper.trainer(own_dir, quiet, environment=remote.environment())
+    trainer.wait_ready()
+
+    trainer.go_on_for(6.0)
+
+    wait_until(lambda: lost_contact(remote) == [False], 10, "its run is there, and it is not noted as lost")
+    assert remote.status()["sessions"][0]["state"] == "connected"
+    trainer.go()
+    trainer.succeed(60)
+
+
+def test_slow_line_is_not_flooded_and_arrives(keeper, remote, own_dir):
+    host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
+    proxy = ByteProxy(("127.0.0.1", 0), (host, int(port)))
+    proxy.delay_s = 0.3  # for each 64 KiB: some 200 KB/s
+    try:
+        slow = f"tcp://127.0.0.1:{proxy.port}"
+        (remote.user_keys / "collectors").write_text(
+            (remote.user_keys / "collectors").read_text().replace(f"{host}:{port}", f"127.0.0.1:{proxy.port}")
+        )
+        environment = remote.environment(STEPS="10000", FINISH_S="40") | {"NTRACK_COLLECTOR": slow}
+        keeper.trainer(own_dir, BURST, environment=environment).succeed(60)
+        assert proxy.connections_total == 1, "the line was given up for dead"
+    finally:
+        proxy.close()
+
+    assert_stored(remote.base_dir, 10_000)
+
+
+def test_no_collector_of_this_host_takes_what_goes_to_another(keeper, remote, own_dir):
+    remote.collector.kill()
+    environment = remote.environment(STEPS="500", FINISH_S="0", NTRACK_MODE="offline")
+    keeper.trainer(own_dir, BURST, environment=environment).succeed()
+
+    keeper.run_collector(own_dir)
+    keeper.collector_of(own_dir).wait_ready()
+    keeper.trainer(own_dir, BURST, environment={"STEPS": "10", "FINISH_S": "20", "NAME": "here"}).succeed()
+
+    (left,) = left_behind(own_dir)
+    assert left.collector == remote.address
+    assert not left.live
+    names = [json.loads(path.read_text())["experiment_name"] for path in own_dir.glob("*/metadata.json")]
+    assert names == ["here"]
