@@ -1,16 +1,13 @@
 """Blobs: every artifact's bytes once, under their SHA-256, and hard links to them in run folders.
 
-A blob with one link is nobody's: whatever is being stored keeps the link in the spool until the version
-has its own. So what nobody needs is seen from the link count alone, whoever looks, on whichever host,
-while whatever happens: at worst a blob is stored a second time.
+A blob with one link is nobody's, and may be swept away at any time, by whomever: then it is linked anew
+from what waits in the spool.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -117,23 +114,6 @@ def link(blob: Path, target: Path) -> None:
             os.close(copy)
     finally:
         os.close(fd)
-
-
-def sweep(root: Path, *, dry_run: bool = False) -> tuple[int, int]:
-    """Remove the blobs that no run refers to; return how many and their bytes. Safe at any time."""
-    count = size = 0
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if not folder.is_dir() or folder.is_symlink():
-            continue
-        for blob in list(folder.iterdir()):
-            with contextlib.suppress(FileNotFoundError):
-                found = blob.lstat()
-                ours = len(blob.name) == 64 or blob.name.startswith(".tmp-")
-                if ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                    count, size = count + 1, size + found.st_size
-                    if not dry_run:
-                        blob.unlink()
-    return count, size
 
 
 def _same(blob: Path, other: Path, progress: Progress) -> bool:

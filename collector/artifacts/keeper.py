@@ -20,7 +20,8 @@ from neural.tracking import system
 from neural.tracking.artifacts import jobs, spool
 from neural.tracking.artifacts.copying import Stopped
 from neural.tracking.artifacts.jobs import Job
-from neural.tracking.collector.artifacts import blobs, pruning, tidying
+from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.collector.artifacts import pruning, tidying
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
 from neural.tracking.collector.intake import Intake
@@ -135,8 +136,8 @@ class Keeper:
 
     async def sweep(self) -> dict[str, Any]:
         """Remove the blobs that no run refers to."""
-        count, size = await asyncio.to_thread(blobs.sweep, self._state.blobs)
-        return {"blobs": count, "bytes": size}
+        swept = await asyncio.to_thread(sweep, self._state.blobs)
+        return {"blobs": swept.blobs, "bytes": swept.size_bytes}
 
     async def _look_forever(self) -> None:
         while True:
@@ -201,7 +202,9 @@ class Keeper:
             return False
         if key in self._old and self._goal is not None and self._applied() < self._goal:
             return False
-        return job.lost is not None or self._is_local(job) or job.spooled(self._state).exists()
+        if job.lost is not None or self._is_local(job) or job.spooled(self._state).exists():
+            return True
+        return self._is_deleted(job)
 
     def _is_local(self, job: Job) -> bool:
         """Whether the snapshot lies in this very spool, if anywhere: nobody will bring it."""
@@ -234,7 +237,7 @@ class Keeper:
 
     def _store(self, key: Key, job: Job) -> dict[str, Any] | None:
         """Return what the note says; None where the run was deleted, or the note is there already."""
-        if (self._state.tombstones / job.uid.hex()).exists():
+        if self._is_deleted(job):
             return None
         told: dict[str, Any] = {"name": job.name, "token": job.token}
         try:
@@ -253,6 +256,9 @@ class Keeper:
         self._old.add(key)  # what is on disk now has no note yet: another try must find it
         self.stored_total += 1
         return told
+
+    def _is_deleted(self, job: Job) -> bool:
+        return (self._state.tombstones / job.uid.hex()).exists()
 
     def _run_folder(self, job: Job) -> Path:
         folder = inside(self._state.base_dir, job.folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking import system
+from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
@@ -140,6 +141,7 @@ def _delete_alone(state: State, run: Run) -> bool:
         going = folder.with_name(f".deleted-{run.uid.hex()}")
         os.rename(folder, going)  # at once, and not half of it should this be interrupted
         shutil.rmtree(going)
+        sweep(state.blobs)
     finally:
         os.close(fd)
     return True

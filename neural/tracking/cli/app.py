@@ -14,6 +14,7 @@ _COMMANDS = {
     "status": ("status", "What the collector is doing, and what waits for it."),
     "runs": ("runs", "List, show, draw, remove and rebuild runs."),
     "metrics": ("metrics", "Print a run's metrics as a table, JSON or CSV."),
+    "artifacts": ("artifacts", "List, copy out, check and prune what runs keep."),
     "sinks": ("sinks", "Say where runs are delivered to beside their folders; look at how that goes."),
     "ui": ("ui", "Compare runs in the browser."),
     "verify": ("verify", "Prove that everything emitted is stored, or name what is not."),
@@ -30,6 +31,13 @@ _RUNS = {
     "rebuild": ("rebuild:rebuild_runs", "Make every view of a run anew from its truth."),
 }
 
+_ARTIFACTS = {
+    "ls": ("artifacts:list_artifacts", "List a run's artifacts, newest version first."),
+    "get": ("artifacts:get_artifact", "Copy one version out of a run, checked."),
+    "verify": ("artifacts:verify_artifacts", "Hold every version against its SHA-256."),
+    "prune": ("artifacts:prune_artifacts", "Remove old versions, and bytes no run refers to."),
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command only when it is run, or its own help is asked for."""
@@ -44,8 +52,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._lazy:
             return None
-        if cmd_name == "runs":
-            return runs
+        if cmd_name in ("runs", "artifacts"):
+            return runs if cmd_name == "runs" else artifacts
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
         loaded = importlib.import_module(f"neural.tracking.cli.{module}")
         command: click.Command = getattr(loaded, attribute or cmd_name)
@@ -80,3 +88,8 @@ def main() -> None:
 @click.group(cls=LazyGroup, lazy=_RUNS)
 def runs() -> None:
     """List, show, draw, remove and rebuild runs."""
+
+
+@click.group(cls=LazyGroup, lazy=_ARTIFACTS)
+def artifacts() -> None:
+    """List, copy out, check and prune the files that runs keep."""

@@ -1,0 +1,301 @@
+"""``ntrack artifacts``: what a run keeps, getting it out, holding it against its digests, pruning versions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from neural.tracking.cli import output
+from neural.tracking.cli.select import no_runs, one_run, some_runs
+
+if TYPE_CHECKING:
+    from neural.tracking.artifacts.report import ArtifactReport
+    from neural.tracking.reader.artifacts import Artifacts, Entry
+    from neural.tracking.reader.run import Run
+
+STARTS_WITHIN_S = 10.0
+PRUNE_TIMEOUT_S = 30.0
+PRUNE_AT_ONCE = 1000
+
+
+@click.command(name="ls")
+@click.argument("run", required=False)
+@click.option("--name", help="Only the versions of this name.")
+@output.json_option
+@output.base_dir_option
+def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: bool) -> None:
+    """List a run's artifacts, newest version first.
+
+    RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
+    without it, the newest run.
+    """
+    from neural.tracking.reader.artifactview import artifacts_view
+
+    found = one_run(base_dir, run)
+    artifacts = found.facts.artifacts
+    names = [each for each in artifacts.names() if name in (None, each)]
+    if as_json:
+        view = artifacts_view(artifacts)
+        output.print_json({each: view[each] for each in names})
+        return
+    console = output.stdout()
+    if not names and not artifacts.waiting() and not artifacts.lost():
+        console.print(f"run {found.id} keeps no artifacts" + (f" called {output.text(name)}" if name else ""))
+        return
+    console.print(_table(artifacts, names, console))
+    for entry in artifacts.waiting():
+        console.print(f"  [yellow]on its way[/] {output.text(entry.name)}, {output.size(entry.size)}")
+    for entry in artifacts.lost():
+        console.print(f"  [yellow]lost[/] {output.text(entry.name)}: {output.text(entry.lost)}")
+
+
+def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
+    from neural.tracking.reader.artifactview import names_of_versions
+
+    heads = ["name", "version", "size", "logged", "aliases", "taken", "sha-256"]
+    if output.is_narrow(console):
+        heads = heads[:4] if output.is_tiny(console) else heads[:5]
+    table = output.table(*heads, right=("size",), flexible=("name", "aliases"))
+    for name in names:
+        aliases = names_of_versions(artifacts, name)
+        entries = artifacts.versions(name)[::-1]
+        current = artifacts.current(name)
+        if current is not None and current.version is None:
+            entries.insert(0, current)
+        for number, entry in enumerate(entries):
+            files = f" [dim]{entry.outcome['files']} files[/]" if entry.is_folder and entry.outcome else ""
+            cells = {
+                "name": f"[bold]{output.text(name)}[/]" if number == 0 else "",
+                "version": "[dim]current[/]" if entry.version is None else f"v{entry.version}",
+                "size": output.size(entry.size) + files,
+                "logged": output.ago(entry.time_ns),
+                "aliases": output.text(" ".join(aliases.get(entry.version or 0, []))),
+                "taken": f"[dim]{output.text(entry.call.get('uri') or entry.call.get('how'))}[/]",
+                "sha-256": f"[dim]{entry.checksum[:12]}[/]",
+            }
+            table.add_row(*(cells[head] for head in heads))
+    return table
+
+
+@click.command(name="get")
+@click.argument("run")
+@click.argument("name")
+@click.argument("version", default="latest")
+@click.option(
+    "--to",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="File, or folder to put it in.  [default: .]",
+)
+@output.base_dir_option
+def get_artifact(run: str, name: str, version: str, to: Path, base_dir: Path) -> None:
+    """Copy one version of an artifact out of a run, checked against its SHA-256.
+
+    VERSION is a number, v3, an alias, or -1 for the newest (after --); default: latest. Exit code 6:
+    its bytes are not those that were logged, and nothing was copied.
+    """
+    from neural.tracking.artifacts.check import copy_out, label
+    from neural.tracking.errors import ArtifactDamagedError, TrackingError
+
+    found = one_run(base_dir, run)
+    entry = _one(found, name, version)
+    if not to.parent.is_dir():
+        raise output.Failure(f"there is no folder {to.parent}")
+    try:
+        with _bar("copying", entry.size) as progress:
+            target = copy_out(found.folder, entry, to, progress)
+    except ArtifactDamagedError as error:
+        raise output.Failure(str(error), code=output.EXIT_INTEGRITY) from error
+    except (TrackingError, OSError) as error:
+        raise output.Failure(str(error)) from error
+    output.stdout().print(f"{output.text(label(entry))} is in {output.text(target)}", soft_wrap=True)
+
+
+def _one(run: Run, name: str, version: str) -> Entry:
+    artifacts = run.facts.artifacts
+    entry = artifacts.find(name, version)
+    current = artifacts.current(name)
+    if entry is None and version == "latest" and current is not None:
+        entry = current
+    if entry is not None:
+        return entry
+    if name not in artifacts.names():
+        known = ", ".join(artifacts.names()[:12]) or "none"
+        raise output.Failure(f"run {run.id} keeps no artifact {name!r}", hint=f"there are {known}")
+    known = ", ".join([f"v{e.version}" for e in artifacts.versions(name)] + sorted(artifacts.aliases(name)))
+    raise output.Failure(f"{name} has no version {version!r}", hint=f"there are {known}")
+
+
+@click.command(name="verify")
+@click.argument("run", nargs=-1)
+@output.json_option
+@output.base_dir_option
+def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
+    """Hold every version of every artifact against its SHA-256; without RUN, of all runs.
+
+    Exit code 0: all are whole. 3: some are still on their way. 6: some are damaged or missing.
+    """
+    from neural.tracking.artifacts.check import Checker
+    from neural.tracking.artifacts.report import check_artifacts, to_check
+    from neural.tracking.artifacts.sweeping import sweep
+    from neural.tracking.state import State
+
+    runs = some_runs(base_dir, run)
+    if not runs:
+        raise no_runs(base_dir)
+    total = sum(entry.size for each in runs for entry in to_check(each.facts.artifacts))
+    reports: list[tuple[Run, ArtifactReport]] = []
+    with _bar("verifying", total, quiet=as_json) as progress:
+        checker = Checker(progress)
+        for each in runs:
+            reports.append((each, check_artifacts(each.folder, checker)))
+    damaged = sum(len(report.damages) for _, report in reports)
+    waiting = sum(len(report.waiting) for _, report in reports)
+    unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
+    code = output.EXIT_INTEGRITY if damaged else output.EXIT_LEFT if waiting else 0
+    if as_json:
+        told = [{"run": each.folder.name, **vars(report)} for each, report in reports]
+        output.print_json({"exit_code": code, "runs": told, "unowned_blobs": unowned._asdict()})
+    else:
+        _print_reports(reports, code)
+        if unowned.blobs:
+            console = output.stdout()
+            held = f"{unowned.blobs} blobs of {output.size(unowned.size_bytes)} are no run's"
+            console.print(f"  [dim]{held}; `ntrack artifacts prune` frees them[/]")
+    if code:
+        output.leave(code)
+
+
+def _print_reports(reports: Sequence[tuple[Run, ArtifactReport]], code: int) -> None:
+    console = output.stdout()
+    for run, report in reports:
+        where = f"[bold]{output.text(run.folder.name)}[/]"
+        for damage in report.damages:
+            console.print(f"  {where} [red]damaged[/] {output.text(damage)}", soft_wrap=True)
+        for name, _, why in report.lost:
+            console.print(f"  {where} [yellow]lost[/] {output.text(name)}: {output.text(why)}", soft_wrap=True)
+        for name, _ in report.waiting:
+            console.print(f"  {where} [yellow]on its way[/] {output.text(name)}", soft_wrap=True)
+    whole = sum(report.whole for _, report in reports)
+    damaged = sum(len(report.damages) for _, report in reports)
+    if damaged:
+        console.print(f"[red]✗[/] {damaged} of {whole + damaged} versions are damaged [dim](exit code 6)[/]")
+    elif code:
+        console.print(f"[yellow]…[/] {whole} versions are whole, some are on their way [dim](exit code 3)[/]")
+    else:
+        console.print(f"[green]✓[/] {whole} versions, every byte as it was logged")
+
+
+@click.command(name="prune")
+@click.argument("run", nargs=-1)
+@click.option("--keep-last", "-n", type=click.IntRange(min=1), help="Of each name, keep so many versions.")
+@click.option(
+    "--keep-alias",
+    multiple=True,
+    help="Keep versions with this alias, too; repeatable.  [default: with any alias]",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.base_dir_option
+def prune_artifacts(
+    run: tuple[str, ...],
+    base_dir: Path,
+    keep_last: int | None,
+    keep_alias: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Remove old versions of artifacts, and the bytes that no run refers to any more.
+
+    Of the runs named, or of all. Without --keep-last no version goes, only bytes that are no run's. The
+    newest version of a name always stays. Safe while runs go on; a collector does it.
+    """
+    from neural.tracking.artifacts.sweeping import sweep
+    from neural.tracking.state import State
+
+    console = output.stdout()
+    doomed: list[tuple[Run, list[Entry]]] = []
+    for each in some_runs(base_dir, run) if keep_last is not None else ():
+        if each.folder.parent.resolve() != base_dir.resolve():
+            raise output.Failure(f"{each.folder} is not in {base_dir}", hint="give its folder with --base-dir")
+        entries = list(_doomed(each.facts.artifacts, keep_last or 1, keep_alias))
+        if entries:
+            doomed.append((each, entries))
+            told = f"{len(entries)} versions, {output.size(sum(entry.size for entry in entries))}"
+            console.print(f"{output.text(each.folder.name)}: {told}")
+    count = sum(len(entries) for _, entries in doomed)
+    if dry_run:
+        unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
+        held = f"{unowned.blobs} blobs of {output.size(unowned.size_bytes)} that are no run's"
+        console.print(f"would remove {count} versions, and {held}")
+        return
+    if count and not yes:
+        click.confirm(f"Remove {count} versions for good?", abort=True)
+    removed, blobs, size = _prune(base_dir, doomed)
+    console.print(f"removed {removed} versions and {blobs} blobs, {output.size(size)} freed")
+
+
+def _doomed(artifacts: Artifacts, keep_last: int, keep_alias: Sequence[str]) -> Iterator[Entry]:
+    for name in artifacts.names():
+        aliases = artifacts.aliases(name)
+        kept = {number for alias, number in aliases.items() if not keep_alias or alias in keep_alias}
+        for entry in artifacts.versions(name)[:-keep_last]:
+            if entry.version not in kept:
+                yield entry
+
+
+def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int, int]:
+    """Have the collector do it; return how many versions and blobs went, and their bytes."""
+    versions = blobs = size = 0
+    batches: list[tuple[bytes, list[Entry]]] = []
+    for run, entries in doomed:
+        starts = range(0, len(entries), PRUNE_AT_ONCE)
+        batches += [(run.uid, entries[at : at + PRUNE_AT_ONCE]) for at in starts]
+    for uid, entries in [*batches, (b"", [])]:
+        wanted = [[entry.session, entry.seq] for entry in entries]
+        answer = _ask_collector(base_dir, uid=uid, versions=wanted)
+        versions, blobs = versions + answer.get("versions", 0), blobs + answer["blobs"]
+        size += answer["bytes"]
+    return versions, blobs, size
+
+
+def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
+    from neural.tracking.agent import launch_collector
+    from neural.tracking.control import request
+    from neural.tracking.errors import CollectorUnreachableError
+    from neural.tracking.outboxes import collector_holds
+    from neural.tracking.state import State
+
+    state = State.for_base_dir(base_dir)
+    if not collector_holds(state):
+        launch_collector(state, base_dir)
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:
+        try:
+            request(state, "ping", timeout_s=1.0)
+            answer = request(state, "prune", timeout_s=PRUNE_TIMEOUT_S, **asked)
+            break
+        except CollectorUnreachableError as error:
+            if time.monotonic() > deadline:
+                raise output.Failure(str(error), code=output.EXIT_UNREACHABLE) from error
+            time.sleep(0.05)
+    if not answer.get("ok"):
+        raise output.Failure(f"nothing was pruned: {answer.get('error')}")
+    return answer
+
+
+@contextmanager
+def _bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Any]:
+    """Show a bar of bytes on standard error; yields what is told of each piece."""
+    columns = (TextColumn(what), BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)
