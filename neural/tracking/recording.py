@@ -133,7 +133,7 @@ class Recorder:
         """Wait until all that was emitted is stored and visible, artifacts too; return whether it is."""
         deadline = time.monotonic() + timeout_s
         flushed = self.session is None or self.session.flush(timeout_s)
-        return self._artifacts_settled(deadline) and flushed
+        return self._artifacts_settled(deadline if flushed else 0.0) and flushed
 
     def close(self, status: str, error: str | None, timeout_s: float | None) -> bool:
         """Emit the end and wait for it to be stored; return whether all is."""
@@ -150,7 +150,8 @@ class Recorder:
         deadline = time.monotonic() + timeout_s
         self._await_metadata(min(METADATA_WAIT_S, timeout_s / 2))
         closed = self.session.close(status, error, max(0.0, deadline - time.monotonic()))
-        return self._artifacts_settled(deadline) and closed
+        # Where nobody has the events nobody can have the artifacts, and there is nothing to wait for.
+        return self._artifacts_settled(deadline if closed else 0.0) and closed
 
     def _artifacts_settled(self, deadline: float) -> bool:
         """Wait until something has become of every artifact; a loss that was not told yet is told."""

@@ -42,9 +42,10 @@ class Followed:
 
     def patience_s(self) -> float:
         """Return how long it is worth waiting for the collector now."""
-        if self._state() in ("connected", "closed"):
-            return ANSWERS_S
-        return NOBODY_S if self._offline else STARTS_S
+        state = self._state()
+        if self._offline and state != "connected":
+            return NOBODY_S
+        return ANSWERS_S if state in ("connected", "closed") else STARTS_S
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until something has become of every call; return whether it has."""
