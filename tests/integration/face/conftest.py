@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
 
 ROOT = Path(__file__).parents[3]
+STORED_S = 30
 LAUNCHER_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_STEP_ID",
     "PMIX_NAMESPACE", "NTRACK_RUN_ID", "NTRACK_MODE", "NTRACK_DIR", "NTRACK_STATE_DIR", "NTRACK_FS",
@@ -72,3 +74,23 @@ def wait_until(condition, timeout_s=10.0, what="the condition"):
             return found
         time.sleep(0.02)
     raise AssertionError(f"{what} did not come true within {timeout_s} s")
+
+
+@pytest.fixture
+def tracker(shared_base):
+    with ExperimentTracker("keeps", shared_base) as made:
+        yield made
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(os.urandom(200_000))
+    return path
+
+
+def settled(manager, experiment_id):
+    """Return the run once nothing of it is on its way."""
+    tracker = manager.get_experiment(experiment_id)
+    artifacts = tracker._view.run().facts.artifacts
+    return tracker if artifacts.entries and not artifacts.waiting() else None
