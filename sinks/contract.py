@@ -29,6 +29,11 @@ HOSTILE_NAMES = (
     "{braces}", "comma,", 'quote"', "emoji\U0001f600", "n" * 256, "n" * 255 + "m", "_private", "step", "a/../b",
 )  # fmt: skip
 
+_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
+)
+
 Point = tuple[str, int, float]
 
 
@@ -95,6 +100,26 @@ class SinkContract:
 
         worker.deliver(*every_kind(), metrics(20, step=1, loss=0.5))
         worker.deliver(status("completed"))
+
+        worker.holds([("loss", 1, 0.5)])
+
+    def test_artifacts_and_figures_are_taken(self, tmp_path: Path) -> None:
+        worker = _Worker(self, tmp_path)
+        (tmp_path / "v3_model.pt").write_bytes(b"weights")
+        (tmp_path / "curve.png").write_bytes(_PNG)
+        about = {
+            "version": 3,
+            "checksum": "0" * 64,
+            "size": 7,
+            "aliases": ["best"],
+            "metadata": {"a": 1},
+            "uri": None,
+        }
+
+        for name, kind, file in (("model.pt", "model", "v3_model.pt"), ("curve", "figure", "curve.png")):
+            data = {**about, "name": name, "type": kind, "path": str(tmp_path / file)}
+            worker.deliver(event(2, "artifact", data, step=1))
+        worker.deliver(metrics(3, step=1, loss=0.5))
 
         worker.holds([("loss", 1, 0.5)])
 

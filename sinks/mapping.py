@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -44,3 +45,15 @@ def cut_text(text: str, limit: int) -> str:
     """Return the text, its end replaced by a mark where it is over ``limit`` characters."""
     mark = " … [cut]"
     return text if len(text) <= limit else text[: limit - len(mark)] + mark
+
+
+def png_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of a PNG, None of anything else, or of what is gone."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError:
+        return None
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 24:
+        return None
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])

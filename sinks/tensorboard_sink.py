@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from neural.tracking.sinks import counted
-from neural.tracking.sinks.mapping import flat_params
+from neural.tracking.sinks.mapping import flat_params, png_size
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 _STATUS = {"completed": "STATUS_SUCCESS", "failed": "STATUS_FAILURE"}
@@ -149,6 +149,8 @@ class _Translator:
             return self._text("run/about", _table(told)) if told else None
         if event.kind == "tags":
             return self._text("run/tags", ", ".join(data["add"]))
+        if event.kind == "artifact":
+            return self._artifact(event)
         if event.kind == "status" and data["ended"]:
             return self._ended(data, event.time_ns)
         return None
@@ -163,6 +165,23 @@ class _Translator:
         summary = self._hparams(plain, trial_id=event.run.label, start_time_secs=event.run.opened_ns / 1e9)
         summary.value.extend(self._text("run/hyperparameters", _table(plain)).value)
         return summary
+
+    def _artifact(self, event: RunEvent) -> Any:
+        """Return a figure as an image; of any other artifact, which TensorBoard cannot hold, what it is."""
+        data = event.data
+        size = png_size(Path(data["path"])) if data["type"] == "figure" else None
+        if size is not None:
+            image = self._summary.Image(
+                width=size[0],
+                height=size[1],
+                colorspace=4,
+                encoded_image_string=Path(data["path"]).read_bytes(),
+            )
+            return self._summary(value=[self._value(tag=data["name"], image=image)])
+        told = {
+            key: data[key] for key in ("version", "size", "checksum", "path", "uri") if data[key] is not None
+        }
+        return self._text(f"artifacts/{data['name']}", _table(told))
 
     def _ended(self, data: Mapping[str, Any], time_ns: int) -> Any:
         """Return the run's end: for the HPARAMS page, and as a text."""

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neural.tracking.errors import RetryLater
-from neural.tracking.sinks.mapping import rank_prefix
+from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class WandbSink:
     def __init__(self, place: SinkPlace, **options: str) -> None:
         self._place = place
         self._options = options
-        self._open: dict[str, wandb.Run] = {}
+        self._open: dict[str, tuple[wandb.Run, RunInfo]] = {}
         self._unflushed = False
 
     def open(self) -> None:
@@ -75,8 +75,8 @@ class WandbSink:
 
         with _translated_errors():
             for uid in list(self._open):
-                self._open[uid].finish(exit_code=0)
-                del self._open[uid]
+                run, info = self._open.pop(uid)
+                run.finish(exit_code=int(info.memory.get("exit_code", 0)))
             wandb.teardown()
         self._unflushed = False
 
@@ -116,12 +116,38 @@ class WandbSink:
         elif event.kind == "metadata" and event.rank == 0:
             told = {key: value for key, value in (data.get("values") or {}).items() if key != "packages"}
             self._run(event.run).config.update({"ntrack": told}, allow_val_change=True)
+        elif event.kind == "artifact":
+            self._artifact(event)
         elif event.kind == "status" and data["ended"]:
             run = self._run(event.run)
             if data.get("error"):
                 run.summary["error"] = data["error"]
-            run.finish(exit_code=0 if data["status"] == "completed" else 1)
+            # Kept: an artifact that is stored after the end opens the run once more.
+            event.run.memory["exit_code"] = 0 if data["status"] == "completed" else 1
+            run.finish(exit_code=event.run.memory["exit_code"])
             self._open.pop(event.run.uid, None)
+
+    def _artifact(self, event: RunEvent) -> None:
+        """Log a figure as an image, anything else as an artifact with our version as its alias."""
+        import wandb
+
+        data, path = event.data, Path(event.data["path"])
+        if not path.exists():
+            raise RefusedForGood(f"{path} is not there any more")
+        if data["type"] == "figure" and png_size(path) is not None:
+            self._row(event, {_key(data["name"]): wandb.Image(str(path))})
+            return
+        about = {**data["metadata"], "sha256": data["checksum"], "version": data["version"]}
+        made = wandb.Artifact(_artifact_name(event.run, data["name"]), type=data["type"], metadata=about)
+        if data["uri"]:
+            made.add_reference(data["uri"], checksum=False)
+        elif path.is_dir():
+            made.add_dir(str(path))
+        else:
+            made.add_file(str(path), name=data["name"])
+        # W&B numbers versions itself, from v0; ours is an alias it cannot take for one of its own.
+        version = [] if data["version"] is None else [f"ntrack-v{data['version']}"]
+        self._run(event.run).log_artifact(made, aliases=["latest", *version, *data["aliases"]])
 
     def _row(self, event: RunEvent, values: dict[str, Any]) -> None:
         run, memory = self._run(event.run), event.run.memory
@@ -139,7 +165,7 @@ class WandbSink:
     def _run(self, info: RunInfo) -> wandb.Run:
         """Return W&B's run, opened or resumed."""
         if info.uid in self._open:
-            return self._open[info.uid]
+            return self._open[info.uid][0]
         import wandb
 
         options = self._options
@@ -178,13 +204,18 @@ class WandbSink:
         run.define_metric(STEP, hidden=True)
         run.define_metric("*", step_metric=STEP)
         info.link = run.url or f"{folder}/wandb run {info.uid}; `wandb sync` sends it"
-        self._open[info.uid] = run
+        self._open[info.uid] = (run, info)
         return run
 
 
 def _key(name: str) -> str:
     """Return the history's name of a metric: the axis keeps its own, and ``_`` is for W&B's."""
     return f"metric/{name}" if name == STEP or name.startswith("_") else name
+
+
+def _artifact_name(run: RunInfo, name: str) -> str:
+    """Return a name W&B takes, the run's id in it: artifacts of a project share one space of names."""
+    return f"{run.id}-" + "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)[:110]
 
 
 def _project(name: str) -> str:

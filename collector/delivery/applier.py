@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neural.tracking.artifacts.jobs import KIND as ARTIFACT
 from neural.tracking.collector.delivery import letters
 from neural.tracking.collector.delivery.border import Border, NotInstalled
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
@@ -142,11 +143,22 @@ class SinkApplier:
                 self._append(run, session, event)
             run.took(session, item.last)
             self._pending.append(_Upto(run, session, item.last))
+        elif isinstance(item, SessionNote) and item.note["kind"] == ARTIFACT:
+            self._append_artifact(run, session, item.note["key"], item.note)
         elif isinstance(item, SessionNote):
             run.heard(session, item.note)
             self._append_status(run)
 
+    def _append_artifact(self, run: OpenRun, session: str, seq: str, outcome: Mapping[str, Any]) -> None:
+        made = run.stored_artifact(session, seq, outcome)
+        if made is not None:
+            self._pending.append((run, made))
+
     def _append(self, run: OpenRun, session: str, event: Emitted) -> None:
+        if event.kind == ARTIFACT:
+            run.await_artifact(session, event)
+            run.took(session, event.seq)
+            return
         rank = run.rank(session)
         made = RunEvent(run.info, session, rank, event.seq, event.time_ns, event.step, event.kind, event.data)
         self._pending.append((run, made))
@@ -215,6 +227,9 @@ class SinkApplier:
         for name, facts in found.facts.sessions.items():
             run.describe(name, facts)
         self._fill(run, sessions)
+        for entry in found.facts.artifacts.entries:
+            if entry.outcome is not None:
+                self._append_artifact(run, entry.session, str(entry.seq), entry.outcome)
         for name, facts in found.facts.sessions.items():
             run.settle_facts(name, facts)
         self._append_status(run)

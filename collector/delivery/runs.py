@@ -11,6 +11,7 @@ from neural.tracking.delivered import Share, SinkFolder
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.files import inside
 from neural.tracking.opening import folder_name
+from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.emitted import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
@@ -30,6 +31,7 @@ class OpenRun:
         self.share = share
         self.dirty = False
         self._taken: dict[str, int] = {}
+        self._delivering: set[str] = set()  # artifacts among the pending events
         self._told = (share.status, share.ended)
 
     def taken(self, session: str) -> int:
@@ -45,6 +47,9 @@ class OpenRun:
         self.dirty = True
         if event is not None:
             self.share.events_total += 1
+            if event.kind == "artifact":
+                self.share.artifacts.pop(f"{session}:{last}", None)
+                self._delivering.discard(f"{session}:{last}")
             if event.kind == "status":
                 self.share.status, self.share.ended = event.data["status"], event.data["ended"]
                 return
@@ -79,6 +84,37 @@ class OpenRun:
             facts.error, facts.ended_ns = event.data.get("error"), event.time_ns
             return True
         return False
+
+    def await_artifact(self, session: str, event: Emitted) -> None:
+        """Keep an artifact's call until its bytes are stored: only then there is something to deliver."""
+        call = {"session": session, "seq": event.seq, "time_ns": event.time_ns, "step": event.step}
+        self.share.artifacts[f"{session}:{event.seq}"] = {**call, "call": event.data}
+        self.dirty = True
+
+    def stored_artifact(self, session: str, seq: str, outcome: Mapping[str, Any]) -> RunEvent | None:
+        """Return the event of an artifact whose outcome is known; None if it was delivered, or was lost."""
+        kept = self.share.artifacts.get(f"{session}:{seq}")
+        if kept is None or f"{session}:{seq}" in self._delivering:
+            return None
+        if outcome.get("lost") is not None:
+            del self.share.artifacts[f"{session}:{seq}"]
+            return None
+        self._delivering.add(f"{session}:{seq}")
+        entry = Entry(session, kept["seq"], kept["time_ns"], self.rank(session), kept["call"], outcome)
+        data = {
+            "name": entry.name,
+            "version": entry.version,
+            "path": str(self.info.folder / entry.path),
+            "checksum": entry.checksum,
+            "size": entry.size,
+            "type": str(entry.call.get("type", "artifact")),
+            "aliases": list(entry.call.get("aliases") or ()),
+            "metadata": dict(entry.call.get("metadata") or {}),
+            "uri": entry.call.get("uri"),
+        }
+        return RunEvent(
+            self.info, session, entry.rank, entry.seq, entry.time_ns, kept["step"], "artifact", data
+        )
 
     def heard(self, session: str, note: Mapping[str, Any]) -> None:
         """Learn from a note of the collector: a death."""

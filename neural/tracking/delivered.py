@@ -39,6 +39,7 @@ class Share:
     link: str | None = None
     opened_ns: int = 0
     env: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # calls whose bytes are not stored yet
     events_total: int = 0
     status: str = "running"
     ended: bool = False

@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def server(tmp_path_factory):
             assert time.monotonic() < deadline
             time.sleep(0.3)
     yield uri
-    os.killpg(process.pid, 15)
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
     log.close()
 
