@@ -25,7 +25,7 @@ from neural.tracking.collector.artifacts import pruning, tidying
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
 from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.sessions import Position, Sessions
+from neural.tracking.collector.sessions import VIA, Position, Sessions
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.files import inside
 from neural.tracking.opening import RunFile
@@ -208,6 +208,8 @@ class Keeper:
 
     def _is_local(self, job: Job) -> bool:
         """Whether the snapshot lies in this very spool, if anywhere: nobody will bring it."""
+        if VIA in job.info:
+            return False  # whatever it says of itself: no path that another host names is opened here
         host, boot = job.info.get("host"), job.info.get("boot_id")
         here = host == platform.node() or bool(boot and boot == system.boot_id())
         return here and job.spool == str(self._state.spool)

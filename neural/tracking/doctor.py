@@ -56,6 +56,9 @@ def examine(base_dir: Path) -> Iterator[Finding]:
     if answer is not None:
         yield _version(answer)
         yield from _collector_troubles(answer)
+    from neural.tracking import remotely
+
+    yield from remotely.examine(state, answer)
     yield _log_of(state)
     yield from _outboxes(state, answer is not None)
     yield from _quarantined(state)

@@ -27,6 +27,8 @@ class RunView:
         self._recorder = recorder
         self._visible = (b"", 0)  # of this session (a forked child has another), the folder has so many
         self._first_read = True
+        self._told_apart = False
+        self._sees_store = recorder.opening.config.collector is None  # else not before something shows it
 
     def status(self) -> str:
         """Return the run's status; what this process knows of it needs no look at the disk."""
@@ -50,12 +52,14 @@ class RunView:
         if known_session == session.id and visible >= emitted:
             return Run(folder)
         if self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
-            self._visible = (session.id, emitted)
-            return Run(folder)
+            if self._is_stored_here(folder):
+                self._visible = (session.id, emitted)
+                return Run(folder)
+            self._tell_apart()
         from neural.tracking.reader.unstored import UnstoredRun, left_behind
 
         if session.state == "closed":
-            held = left_behind(session.state_folder, session.id)
+            held = left_behind(session.outboxes, session.id)
         else:
             held = list(session.unacknowledged())
         return UnstoredRun(folder, session.id, session.rank, held)
@@ -65,6 +69,25 @@ class RunView:
         first, self._first_read = self._first_read, False
         starting = first and self._recorder.opening.config.mode == "online"
         return state in ("connected", "closed") or starting
+
+    def _is_stored_here(self, folder: Path) -> bool:
+        """Whether this host sees what the collector writes: always its own, another's on a shared disk."""
+        self._sees_store = self._sees_store or next(folder.glob("ledger-*.json"), None) is not None
+        return self._sees_store
+
+    def _tell_apart(self) -> None:
+        """Say once that reads here are not the whole run."""
+        if not self._told_apart:
+            self._told_apart = True
+            from neural.tracking.agent.notice import warn
+
+            opening = self._recorder.opening
+            warn(
+                "run %s is stored by the collector at %s, whose disk is not seen here: what is read here is "
+                "only what this process logged and the collector does not have yet",
+                opening.identity.name,
+                opening.config.collector,
+            )
 
     def save_summary(self) -> Path:
         """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""

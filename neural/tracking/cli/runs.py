@@ -170,6 +170,12 @@ def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) 
     for name in ("tags", "group", "notes"):
         if value := metadata.get(name):
             grid.add_row(name, output.text(" ".join(value) if isinstance(value, list) else value))
+    silent = sorted({s.rank for s in run.facts.sessions.values() if s.lost_contact and s.status is None})
+    if silent:
+        ranks = f"rank{'' if len(silent) == 1 else 's'} {', '.join(map(str, silent[:10]))}"
+        grid.add_row(
+            "lost contact", f"[yellow]with {ranks}[/] [dim](its host is silent; it may still be at work)[/]"
+        )
     lost = [
         f"{last - first + 1} events: {reason}" for gaps in run.gaps.values() for first, last, reason in gaps
     ]

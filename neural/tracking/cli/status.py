@@ -13,7 +13,7 @@ from rich.table import Table
 from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
+from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes, list_remote_outboxes
 from neural.tracking.quarantine import list_quarantined
 from neural.tracking.state import State
 
@@ -33,6 +33,7 @@ def status(base_dir: Path, as_json: bool) -> None:
     except CollectorUnreachableError:
         found = None
     waiting = [outbox for outbox in list_outboxes(state) if not outbox.live]
+    elsewhere = list_remote_outboxes(state)
     if as_json:
         output.print_json(
             {
@@ -41,11 +42,13 @@ def status(base_dir: Path, as_json: bool) -> None:
                 "collector": found,
                 "suspended": found is None and collector_holds(state),
                 "waiting": [_outbox_json(outbox) for outbox in waiting],
+                "for_other_hosts": [_outbox_json(outbox) for outbox in elsewhere],
                 "quarantined": [run.told() for run in list_quarantined(state)],
             }
         )
     else:
         _print_status(state, found, waiting)
+        _print_elsewhere(elsewhere)
     if found is None and waiting:
         output.leave(output.EXIT_LEFT)
 
@@ -80,6 +83,21 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
         console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
 
 
+def _print_elsewhere(outboxes: Sequence[Outbox]) -> None:
+    """Print what goes from here to collectors on other hosts."""
+    console = output.stdout()
+    for outbox in outboxes:
+        to, run = output.text(outbox.collector or "?"), output.text(outbox.run)
+        size = output.size(outbox.size_bytes)
+        if outbox.live:
+            console.print(f"[cyan]→[/] {run}: pid {outbox.pid} logs to {to}, outbox {size}")
+        else:
+            console.print(f"[yellow]![/] {run}: its process is gone and left an outbox for {to}, {size}")
+            console.print(
+                "  [dim]→ a courier ships it; `ntrack outbox ship` does so now, and says what hinders it[/]"
+            )
+
+
 def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a collector says of itself, a line each."""
     uptime = output.duration(time.time() - found.get("started_ns", 0) / 1e9)
@@ -87,6 +105,18 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"[green]●[/] collector {output.text(found.get('version', '?'))}, pid {found.get('pid')}, up {uptime}, "
         f"{output.count(found.get('events_total', 0))} events stored since"
     )
+    if remote := found.get("remote"):
+        allowed = len(remote.get("allowed") or ())
+        yield (
+            f"  [dim]listens to other hosts on[/] {output.text(remote['address'])}, "
+            f"[dim]lets in[/] {allowed} {'key' if allowed == 1 else 'keys'}"
+        )
+        if refused := [one for one in remote.get("refused") or () if one.get("key")]:
+            last = refused[-1]
+            yield (
+                f"[yellow]![/] {len(refused)} {'key' if len(refused) == 1 else 'keys'} refused, the last from "
+                f"{output.text(last['address'])} {output.ago(last['time_ns'])}; `ntrack keys ls` lists them"
+            )
     log = found.get("log", {})
     yield (
         f"  [dim]log[/] {output.size(log.get('bytes', 0))} in {log.get('segments', 0)} "
@@ -105,6 +135,8 @@ def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:
     )
     for session in sessions:
         where = f"{session.get('pid', '?')} on {session.get('host', '?')}"
+        if via := session.get("via"):
+            where += f" (key {via})"
         table.add_row(
             output.text(session.get("name", "?")),
             str(session.get("rank", "–")),

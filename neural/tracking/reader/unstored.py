@@ -18,7 +18,6 @@ from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.tails import Stretch
-from neural.tracking.state import State
 
 
 class UnstoredRun(Run):
@@ -69,10 +68,10 @@ class UnstoredRun(Run):
         return super().texts(name) + fresh
 
 
-def left_behind(state: State, session: bytes) -> list[Decoded]:
+def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
     """Return what a closed session left in its outbox; nothing once a collector took it over."""
     try:
-        orphan = Orphan(state.outbox / session.hex())
+        orphan = Orphan(outboxes / session.hex())
         schemas = unpack_schemas(session, orphan.schemas())
         pieces = [piece for piece in orphan.pieces() if isinstance(piece, Piece)]
     except (OSError, FormatError):

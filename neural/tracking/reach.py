@@ -1,0 +1,73 @@
+"""Tries whether a collector on another host can be reached with the keys there are; for `ntrack doctor`."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from neural.tracking import wire
+from neural.tracking.address import is_ipv6
+from neural.tracking.errors import ProtocolError
+from neural.tracking.keys import Security
+
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+LOOK_MS = 50
+
+
+class Reached(NamedTuple):
+    """``how``: ``answers``, ``refused``, ``wrong key`` or ``unreachable``; the rest where it answers."""
+
+    how: str
+    version: str = ""
+    round_trip_s: float = 0.0
+    ahead_s: float = 0.0  # the collector's clock before ours
+
+
+def reach(address: str, security: Security, timeout_s: float = 3.0) -> Reached:
+    """Return what became of one question to the collector. Blocks: at most ``timeout_s``."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),
+            (zmq.CURVE_SERVERKEY, security.collector),
+            (zmq.CURVE_PUBLICKEY, security.pair.public),
+            (zmq.CURVE_SECRETKEY, security.pair.secret),
+            (zmq.IPV6, int(is_ipv6(address))),
+        ):
+            socket.setsockopt(option, value)
+        monitor = socket.get_monitor_socket(REFUSED | BROKEN)
+        try:
+            socket.connect(address)
+            return _ask(socket, monitor, time.monotonic() + timeout_s)
+        finally:
+            socket.disable_monitor()
+            monitor.close(0)
+
+
+def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float) -> Reached:
+    ping = wire.Ping(session=bytes(16)).encode()
+    asked_s, asked_ns = 0.0, 0
+    how = "unreachable"
+    while time.monotonic() < deadline:
+        if not asked_s and socket.poll(0, zmq.POLLOUT):
+            asked_s, asked_ns = time.monotonic(), time.time_ns()
+            socket.send_multipart(ping)
+        while monitor.poll(0):
+            event = recv_monitor_message(monitor)["event"]
+            if event & REFUSED:
+                return Reached("refused")
+            how = "wrong key"
+        if socket.poll(LOOK_MS):
+            took_s = time.monotonic() - asked_s
+            try:
+                answer = wire.decode(socket.recv_multipart())
+            except ProtocolError:
+                continue
+            if isinstance(answer, wire.Pong):
+                ahead_s = (answer.time_ns - asked_ns) / 1e9 - took_s / 2
+                return Reached("answers", answer.version, took_s, ahead_s)
+    return Reached(how)
