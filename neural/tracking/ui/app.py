@@ -17,7 +17,6 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html,
 from neural.tracking.ui import address, routes
 from neural.tracking.ui.address import Address
 from neural.tracking.ui.data.catalogue import Catalogue
-from neural.tracking.ui.data.comparing import SMALLER_IS_BETTER
 from neural.tracking.ui.data.series import SeriesStore
 from neural.tracking.ui.guard import Guard
 from neural.tracking.ui.views import best, export, metrics, params, parts, runs, summary
@@ -119,7 +118,7 @@ def frame(page: Page, at: Address) -> list[Any]:
         ),
         html.Main(html.Div(className="loading", role="status", **{"aria-label": "loading"}), id="content"),
         dcc.Store(id="settings", data=at.settings),
-        dcc.Store(id="defaults", data={**address.SETTINGS, "smaller": list(SMALLER_IS_BETTER)}),
+        dcc.Store(id="defaults", data=address.SETTINGS),
         dcc.Store(id="selected", data=list(at.runs)),
         dcc.Store(id="theme"),
         dcc.Store(id="beat", data=0),
@@ -132,12 +131,13 @@ def frame(page: Page, at: Address) -> list[Any]:
 
 def chips(page: Page, slots: list[str]) -> list[Any]:
     """Return a mark for each selected run, to see its colour and take it away."""
+    named = {member.slot: member.name for member in parts.members(page.chosen(slots))}
     found = []
     for slot, key in enumerate(slots or ()):
         if not key:
             continue
         row = page.catalogue.row(key)
-        name = row.name if row is not None else key
+        name = named.get(slot) or (row.name if row is not None else key)
         found.append(
             html.Span(
                 [

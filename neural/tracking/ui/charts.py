@@ -25,6 +25,8 @@ FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 CONFIG = {
     "displaylogo": False,
     "responsive": True,
+    "showSendToCloud": False,  # on by default: a button that would send the data to a server elsewhere
+    "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
     "toImageButtonOptions": {"scale": 2},
 }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
@@ -13,7 +11,7 @@ import flask
 from dash import Dash
 from werkzeug.exceptions import HTTPException
 
-from neural.tracking.errors import InvalidNameError
+from neural.tracking.errors import ArtifactDamagedError, InvalidNameError
 from neural.tracking.files import inside
 from neural.tracking.reader.run import Run
 from neural.tracking.ui import guard as guard_module
@@ -22,7 +20,6 @@ from neural.tracking.ui.data.catalogue import UNREADABLE
 from neural.tracking.ui.guard import CONTENT_POLICY, COOKIE, HEADERS, SIGN_IN, Guard
 from neural.tracking.ui.views.parts import Page
 
-_CHUNK = 1 << 20
 _WORTH_PACKING = 2000
 _SIGN_IN_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -104,7 +101,7 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
     def export(name: str) -> flask.Response:
         asked = parse_qs(flask.request.query_string.decode("utf-8", "replace")).get("runs", [""])[0]
         rows = page.catalogue.chosen(key for key in asked.split(",")[:500] if key)
-        if not exporting.can_make(name):
+        if name not in exporting.TYPES:
             return _plain(404, f"there is no export {name}")
         if not rows:
             return _plain(404, "none of these runs is there any more: select some in the page")
@@ -117,28 +114,20 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
             return _plain(500, f"the export could not be made: {error}")
         return _download(content, name, kind)
 
-    def artifact(key: str, name: str, number: int) -> flask.Response:
+    def artifact(key: str, number: int, name: str) -> flask.Response:
         row = page.catalogue.row(key)
         if row is None or not row.readable:
             return _plain(404, "this run is not there any more")
         try:
-            found = next(
-                v for v in belongings.versions(Run(row.folder)) if (v.name, v.number) == (name, number)
-            )
-            path = inside(row.folder, *found.path)
-            size = os.stat(path).st_size
-            with open(path, "rb") as file:
-                checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        except StopIteration:
-            return _plain(404, f"this run has no version {number} of {name}")
-        except (InvalidNameError, *UNREADABLE) as error:
+            entry = belongings.entry_of(Run(row.folder).facts.artifacts, name, number)
+            if entry is None or entry.call.get("uri"):
+                return _plain(404, f"this run holds no version {number} of {name}")
+            file, file_name, size = belongings.opened(row.folder, entry)
+        except ArtifactDamagedError as error:
+            return _plain(409, f"not sent: {error}")
+        except UNREADABLE as error:
             return _plain(404, f"{name} v{number} cannot be read: {error}")
-        if checksum != found.checksum:
-            return _plain(
-                409,
-                f"{name} v{number} is damaged: SHA-256 is {checksum}, logged was {found.checksum}; not sent",
-            )
-        return _download(_pieces(str(path)), name.rpartition("/")[2], "application/octet-stream", size)
+        return _download(belongings.pieces(file), file_name, "application/octet-stream", size)
 
     def plot(key: str, name: str) -> flask.Response:
         row = page.catalogue.row(key)
@@ -157,7 +146,7 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
         return flask.Response(json.dumps(told), mimetype="application/json")
 
     server.add_url_rule("/export/<name>", "export", export)
-    server.add_url_rule("/artifact/<key>/<path:name>/<int:number>", "artifact", artifact)
+    server.add_url_rule("/artifact/<key>/<int:number>/<path:name>", "artifact", artifact)
     server.add_url_rule("/plot/<key>/<name>", "plot", plot)
     server.add_url_rule("/health", "health", health)
     server.register_error_handler(
@@ -165,18 +154,12 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
     )
 
 
-def _pieces(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while piece := file.read(_CHUNK):
-            yield piece
-
-
-def _download(content: Iterator[bytes], name: str, kind: str, size: int | None = None) -> flask.Response:
+def _download(content: Iterator[bytes], name: str, kind: str, size: int = 0) -> flask.Response:
     answer = flask.Response(content, mimetype=None, content_type=kind)
     answer.headers["Content-Security-Policy"] = (
         "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     )
     answer.headers.set("Content-Disposition", "attachment", filename=name)
-    if size is not None:
+    if size:
         answer.headers["Content-Length"] = str(size)
     return answer

@@ -175,9 +175,9 @@
   }
 
   // Which of a metric's values is best is in the address only where it is not what the name suggests.
-  function usualGoal(name, smaller) {
-    var metric = decodeURIComponent(name.replace(/^goal\./, "").replace(/../g, "%$&")).toLowerCase();
-    return smaller.some(function (word) { return metric.indexOf(word) >= 0; }) ? "min" : "max";
+  function isUsual(setting, value) {
+    var choice = document.querySelector('[data-goal="' + setting.replace(/^goal\./, "") + '"]');
+    return !!choice && choice.getAttribute("data-usual") === value;
   }
 
   // ---- what Dash calls ----------------------------------------------------------------------------
@@ -243,7 +243,8 @@
       given.forEach(function (one) {
         var value = one.value;
         if (value === undefined) return;
-        found[one.id.set] = value === null ? (Array.isArray(found[one.id.set]) ? [] : "") : value;
+        if (isUsual(one.id.set, value)) delete found[one.id.set];
+        else found[one.id.set] = value === null ? (Array.isArray(found[one.id.set]) ? [] : "") : value;
       });
       return same(found, settings) ? clientside.no_update : found;
     },
@@ -255,7 +256,7 @@
       if (view && view !== "runs") add("view", view);
       if (slots.length) add("runs", slots.map(function (key) { return key || "-"; }).join(","));
       Object.keys(settings || {}).forEach(function (name) {
-        var value = settings[name], usual = name in defaults ? defaults[name] : usualGoal(name, defaults.smaller);
+        var value = settings[name], usual = defaults[name];
         if (!same(value, usual)) add(name, Array.isArray(value) ? value.join("\n") : value);
       });
       var target = fields.length ? "?" + fields.join("&") : location.pathname;
@@ -275,7 +276,11 @@
     (function again() {
       var api = gridApi();
       if (--left > 0 && document.getElementById("grid") && (!api || api.getDisplayedRowCount() === 0)) setTimeout(again, 50);
-      else showSelection();
+      else {
+        showSelection();
+        if (window.innerWidth < 640 && api) api.setColumnWidths([{ key: "name", newWidth: 150 }]);
+        setTimeout(showSelection, 400); // what the grid still did of its own with the rows it was given
+      }
     })();
   }
 

@@ -1,28 +1,106 @@
-"""What lies in a run folder beside its events and points: artifacts, pictures, and where else it was sent."""
+"""What belongs to a run beside its points: artifacts, pictures, and where else it was sent."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
 
-from neural.tracking.reader.run import Run
+from neural.tracking.artifacts import copying
+from neural.tracking.artifacts.check import Checker, label, listed, place
+from neural.tracking.delivered import sink_folders
+from neural.tracking.errors import ArtifactDamagedError
+from neural.tracking.files import inside
+from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.state import State
+
+UNVERSIONED = 0  # stands for the number of what was logged without a version
+_CHUNK = 1 << 20
 
 
 class Version(NamedTuple):
-    """A version of an artifact as the page lists it."""
+    """A stored artifact as the page lists it."""
 
     name: str
-    number: int
+    number: int  # UNVERSIONED for what has none
     size: int
     checksum: str  # SHA-256, 64 hex digits
-    path: tuple[str, ...]  # below the run folder
+    aliases: tuple[str, ...]
+    reference: str | None  # where it is, when only its address was logged
+    is_folder: bool
 
 
-def versions(run: Run) -> list[Version]:
-    """Return the versions of a run's artifacts, by name, the newest first."""
-    return []
+def versions(artifacts: Artifacts) -> list[Version]:
+    """Return the stored versions of a run's artifacts, by name, the newest first."""
+    found = []
+    for name in artifacts.names():
+        aliases = artifacts.aliases(name)
+        entries = list(reversed(artifacts.versions(name)))
+        current = artifacts.current(name)
+        if current is not None and current.version is None:
+            entries.insert(0, current)
+        for entry in entries:
+            mine = tuple(sorted(alias for alias, number in aliases.items() if number == entry.version))
+            found.append(
+                Version(
+                    name, entry.version or UNVERSIONED, entry.size, entry.checksum, mine,
+                    entry.call.get("uri"), entry.is_folder,
+                )
+            )  # fmt: skip
+    return found
+
+
+def entry_of(artifacts: Artifacts, name: str, number: int) -> Entry | None:
+    """Return what the page calls version ``number`` of an artifact."""
+    if number != UNVERSIONED:
+        return artifacts.find(name, number)
+    found = artifacts.current(name)
+    return found if found is not None and found.version is None else None
+
+
+def opened(run: Path, entry: Entry) -> tuple[IO[bytes], str, int]:
+    """Return a stored artifact checked and ready to be sent, its file name and size; a folder as a ZIP archive.
+
+    Raises:
+        ArtifactDamagedError: it is not what was logged.
+        OSError: it cannot be read.
+    """
+    if entry.is_folder:
+        return _archive(run, entry), f"{entry.name}.zip", 0
+    # The same open file is checked and sent, so that what is sent is what was checked.
+    fd = copying.open_regular(place(run, entry), follow=False)
+    file = os.fdopen(fd, "rb")
+    try:
+        found = copying.digest(fd)
+        if found != entry.checksum:
+            raise ArtifactDamagedError(label(entry), entry.checksum, found)
+        size = os.fstat(fd).st_size
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file, entry.name.rpartition("/")[2], size
+
+
+def _archive(run: Path, entry: Entry) -> IO[bytes]:
+    Checker().check(run, entry)
+    target: IO[bytes] = TemporaryFile(prefix="ntrack-ui-")  # noqa: SIM115 - closed once it was sent
+    folder = place(run, entry)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for item in listed(run, entry):
+            archive.write(inside(folder, *item.path.split("/")), item.path)
+    target.seek(0)
+    return target
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file's content, and close it."""
+    with file:
+        while piece := file.read(_CHUNK):
+            yield piece
 
 
 def plots(folder: Path) -> list[tuple[str, int]]:
@@ -30,17 +108,17 @@ def plots(folder: Path) -> list[tuple[str, int]]:
     found = []
     try:
         for path in (folder / "plots").iterdir():
-            if path.suffix == ".png" and path.is_file():
+            if path.suffix == ".png" and not path.name.startswith(".") and path.is_file():
                 found.append((path.name, path.stat().st_mtime_ns))
     except OSError:
         return []
     return sorted(found, key=lambda one: (-one[1] // 10**9, one[0]))
 
 
-def links(folder: Path, metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (backend, address) for each backend a run was delivered to and whose sink told where."""
+def links(base_dir: Path, uid: str) -> list[tuple[str, str]]:
+    """Return (sink, where) for each sink a run was delivered to that told where people find it."""
     try:
-        found = json.loads((folder / "links.json").read_bytes())
-    except (OSError, ValueError):
+        shares = [(sink.name, sink.share(uid)) for sink in sink_folders(State.for_base_dir(base_dir))]
+    except OSError:
         return []
-    return [(str(name), str(where)) for name, where in found.items()] if isinstance(found, dict) else []
+    return [(name, share.link) for name, share in shares if share is not None and share.link]

@@ -8,41 +8,36 @@ from typing import Any
 
 import numpy as np
 
+from neural.tracking.figures.names import most_telling_first, smaller_is_better, words_of
 from neural.tracking.ui.data.catalogue import Row
 
 MISSING = "—"
-SMALLER_IS_BETTER = ("loss", "err", "perplexity", "ppl", "mae", "mse", "rmse", "nll", "latency", "time", "wer")
-_TELLING = ("acc", "loss", "f1", "auc", "reward", "bleu", "map", "iou", "err", "perplexity")
-_KEPT_APART = ("val", "test", "eval")
+_KEPT_APART = frozenset(("val", "valid", "validation", "test", "eval"))
 
 
 def goal_of(metric: str, told: str = "auto") -> str:
     """Return ``min`` or ``max``: as told, else as the metric's name suggests."""
     if told in ("min", "max"):
         return told
-    low = metric.lower()
-    return "min" if any(word in low for word in SMALLER_IS_BETTER) else "max"
+    return "min" if smaller_is_better(metric) else "max"
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
     """Return the metrics of the runs: those most worth a glance first."""
     names = {name for row in rows for name in row.metrics}
-    return sorted(names, key=_worth)
-
-
-def _worth(name: str) -> tuple[int, str]:
-    low = name.lower()
-    apart = any(word in low for word in _KEPT_APART)
-    telling = any(word in low for word in _TELLING)
-    return (0 if apart and telling else 1 if telling else 2), name
+    ordered = most_telling_first(names)
+    # What was measured on data kept apart says more of a run than the same on its training data.
+    return sorted(ordered, key=lambda name: _KEPT_APART.isdisjoint(words_of(name)))
 
 
 def grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return metrics by what stands before the first slash; those without one come first."""
+    """Return metrics by what stands before the first slash, the most telling group first, plain names last."""
     groups: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda name: ("/" in name, name)):
+    for name in names:
         head, slash, _ = name.partition("/")
         groups.setdefault(head if slash else "", []).append(name)
+    if "" in groups and len(groups) > 1:
+        groups[""] = groups.pop("")
     return groups
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from neural.tracking.events import NO_STEP
 from neural.tracking.reader.eventlines import json_value
+from neural.tracking.reader.run import Run
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
 from neural.tracking.ui.data.series import SeriesStore
@@ -24,12 +28,10 @@ TYPES = {
     "comparison.csv": "text/csv; charset=utf-8",
     "runs.csv": "text/csv; charset=utf-8",
     "comparison.json": "application/json",
+    "comparison.html": "text/html; charset=utf-8",
+    "comparison.zip": "application/zip",
 }
-
-
-def can_make(name: str) -> bool:
-    """Return whether this installation can export the file."""
-    return name in TYPES
+_drawing = threading.Lock()  # matplotlib's settings are the process's: one comparison at a time
 
 
 def export(name: str, base_dir: Path, rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
@@ -44,7 +46,29 @@ def export(name: str, base_dir: Path, rows: Sequence[Row], series: SeriesStore) 
         return iter([runs_csv(rows).encode()])
     if name == "comparison.json":
         return iter([comparison_json(base_dir, rows).encode()])
+    if name in ("comparison.html", "comparison.zip"):
+        return iter([drawn(name, rows)])
     raise KeyError(name)
+
+
+def drawn(name: str, rows: Sequence[Row]) -> bytes:
+    """Return the page or the archive of pictures that ``export_comparison`` makes.
+
+    Raises:
+        OSError, FormatError: a run cannot be read.
+    """
+    from neural.tracking.figures.report import PAGE, export
+    from neural.tracking.figures.several import Comparison
+
+    with _drawing, TemporaryDirectory(prefix="ntrack-ui-") as made:
+        folder = export(Comparison([Run(row.folder) for row in rows], None), Path(made) / "comparison")
+        if name == "comparison.html":
+            return (folder / PAGE).read_bytes()
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(folder.glob("*.png")):
+                archive.write(path, path.name)
+        return out.getvalue()
 
 
 def values_csv(rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:

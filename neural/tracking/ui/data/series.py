@@ -194,8 +194,7 @@ def _line(
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
         low, high = (None if a is None else a[order] for a in (low, high))
-    # Copies: what is kept must not hold the columns that are not needed.
-    return Line(rank, np.array(x), np.array(y), low, high)
+    return Line(rank, x, y, low, high)
 
 
 def _steps(step: Array) -> Array:

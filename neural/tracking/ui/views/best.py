@@ -62,7 +62,11 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> h
             html.Div(
                 [
                     html.H3(metric, title=metric),
-                    html.Div(choice, role="group", **{"aria-label": f"best {metric} is"}),
+                    html.Div(
+                        choice,
+                        role="group",
+                        **{"aria-label": f"best {metric} is", "data-goal": code, "data-usual": goal_of(metric)},
+                    ),
                 ],
                 className="card-head",
             ),

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from dash import Dash, Input, Output, html
 
 from neural.tracking.ui.address import Address
-from neural.tracking.ui.data import exporting
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page
 
@@ -54,7 +53,6 @@ def register(app: Dash, page: Page) -> None:
                 className="export-card",
             )
             for name, title, told in CHOICES
-            if exporting.can_make(name)
         ]
         share = html.Button(
             [

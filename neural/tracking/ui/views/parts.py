@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,11 +62,16 @@ def members(chosen: Sequence[tuple[int, Row]]) -> list[Member]:
 
 def start_ns(row: Row) -> int:
     """Return when a run began, nanoseconds since 1970."""
-    from datetime import datetime
-
     if row.start is None:
         return 0
     return int(datetime.fromisoformat(row.start).timestamp() * 1e6) * 1000
+
+
+def lasted(row: Row) -> float | None:
+    """Return how long a run took, of one that runs how long it does already."""
+    if row.duration_s is not None or row.status != "running":
+        return row.duration_s
+    return max(0.0, time.time() - start_ns(row) / 1e9)
 
 
 def dot(slot: int) -> html.Span:

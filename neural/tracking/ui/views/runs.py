@@ -98,6 +98,7 @@ def _grid(at: Address) -> dag.AgGrid:
         columnDefs=[],
         rowData=[],
         getRowId="params.data.key",
+        selectedRows={"ids": [key for key in at.runs if key]},
         className="runs-grid",
         dashGridOptions={
             "theme": {"function": "themeQuartz.withParams(ntrackTheme)"},
@@ -171,7 +172,7 @@ def column_defs(columns: Sequence[str]) -> list[dict[str, Any]]:
             definition |= {
                 "headerName": name if what == "last" else f"{what} {name}",
                 "headerTooltip": f"{what} of {name}",
-                "width": 116,
+                "width": 124,
                 "type": "rightAligned",
                 "valueFormatter": {"function": "ntrackNumber(params.value)"},
                 "comparator": {"function": "ntrackCompare"},
@@ -230,7 +231,7 @@ def _cell(row: Row, column: str) -> Any:
     own: dict[str, Any] = {
         "status": row.status,
         "start": row.start,
-        "took": row.duration_s,
+        "took": parts.lasted(row),
         "calls": row.calls,
         "id": row.id,
         "tags": ", ".join(row.tags),

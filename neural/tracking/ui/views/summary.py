@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 from dash import Dash, Input, Output, html
 
+from neural.tracking.reader.artifacts import Artifacts
 from neural.tracking.reader.run import Run
 from neural.tracking.ui import text
 from neural.tracking.ui.address import Address
 from neural.tracking.ui.data import belongings
+from neural.tracking.ui.data.belongings import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names
 from neural.tracking.ui.views import parts
@@ -27,7 +29,7 @@ def layout(page: Page, at: Address) -> html.Div:
     return html.Div(html.Div(id="summary-content"), className="view view-summary")
 
 
-def card(slot: int, row: Row) -> html.Article:
+def card(page: Page, slot: int, row: Row) -> html.Article:
     """Return the card of one run; what of it cannot be read is said on it."""
     try:
         run = Run(row.folder)
@@ -53,8 +55,8 @@ def card(slot: int, row: Row) -> html.Article:
     found.append(_facts(row, metadata))
     for title, content in (
         ("Metrics", _metrics(row)),
-        ("Artifacts", _artifacts(row, run)),
-        ("Also in", _links(row, metadata)),
+        ("Artifacts", _artifacts(row, run.facts.artifacts)),
+        ("Also in", _links(page, run)),
         ("Pictures", _plots(row)),
     ):
         if content is not None:
@@ -81,11 +83,7 @@ def _facts(row: Row, metadata: Mapping[str, Any]) -> html.Dl:
     command = metadata.get("command")
     facts = {
         "started": html.Time(row.start or "–", dateTime=row.start or "", className="when"),
-        "took": text.duration(row.duration_s)
-        if row.duration_s is not None
-        else "still running"
-        if row.live
-        else "–",
+        "took": text.duration(parts.lasted(row)) + (" so far" if row.status == "running" else ""),
         "calls": f"{row.calls:,}",
         "ranks": str(row.ranks) if row.ranks > 1 else None,
         "attempts": str(metadata.get("attempts")) if (metadata.get("attempts") or 1) > 1 else None,
@@ -129,42 +127,41 @@ def _metrics(row: Row) -> html.Table | None:
     return html.Table([head, html.Tbody(body)], className="table-plain")
 
 
-def _artifacts(row: Row, run: Run) -> html.Ul | None:
-    versions = belongings.versions(run)
-    if not versions:
+def _artifacts(row: Row, artifacts: Artifacts) -> html.Ul | None:
+    found = belongings.versions(artifacts)
+    lost, waiting = artifacts.lost(), artifacts.waiting()
+    if not (found or lost or waiting):
         return None
-    items: list[Any] = []
-    for version in versions[:MAX_VERSIONS]:
-        where = f"/artifact/{quote(row.key, safe='')}/{quote(version.name, safe='')}/{version.number}"
-        items.append(
-            html.Li(
-                [
-                    html.A(
-                        f"{version.name} v{version.number}", href=where, download=version.name, className="get"
-                    ),
-                    html.Span(f" {text.size(version.size)} · {version.checksum[:12]}", className="faint"),
-                ]
-            )
-        )
-    if len(versions) > MAX_VERSIONS:
-        items.append(html.Li(f"and {len(versions) - MAX_VERSIONS} more", className="faint"))
+    items: list[Any] = [html.Li(_version(row, version)) for version in found[:MAX_VERSIONS]]
+    if len(found) > MAX_VERSIONS:
+        items.append(html.Li(f"and {len(found) - MAX_VERSIONS} more: ntrack artifacts ls", className="faint"))
+    if waiting:
+        items.append(html.Li(f"{len(waiting)} on their way", className="faint"))
+    items += [html.Li(f"{entry.name}: lost, {entry.lost}", className="faint") for entry in lost[:10]]
     return html.Ul(items, className="artifacts")
 
 
-def _links(row: Row, metadata: Mapping[str, Any]) -> html.Ul | None:
-    found = belongings.links(row.folder, metadata)
+def _version(row: Row, version: Version) -> list[Any]:
+    called = version.name + (f" v{version.number}" if version.number else "")
+    aliases = [html.Span(alias, className="tag") for alias in version.aliases]
+    if version.reference:
+        return [html.Span(called), *aliases, html.Span(f" refers to {version.reference}", className="faint")]
+    where = f"/artifact/{quote(row.key, safe='')}/{version.number}/{quote(version.name)}"
+    told = f" {text.size(version.size)}{', as ZIP' if version.is_folder else ''} · "
+    checksum = html.Code(version.checksum[:12], title=f"SHA-256 {version.checksum}, checked before it is sent")
+    return [html.A(called, href=where, download=True), *aliases, html.Span([told, checksum], className="faint")]
+
+
+def _links(page: Page, run: Run) -> html.Ul | None:
+    found = belongings.links(page.catalogue.base_dir, run.uid.hex())
     if not found:
         return None
     items = []
     for name, told in found:
         address = text.web_link(told)
         # Only addresses of the web become links; everything else is text.
-        shown = (
-            html.A(told, href=address, target="_blank", rel="noopener noreferrer")
-            if address
-            else html.Span(told)
-        )
-        items.append(html.Li([html.B(name), " ", shown]))
+        shown = html.A(told, href=address, target="_blank", rel="noopener noreferrer") if address else told
+        items.append(html.Li([html.B(name), " ", html.Span(shown)]))
     return html.Ul(items, className="links")
 
 
@@ -177,7 +174,7 @@ def _plots(row: Row) -> html.Div | None:
         where = f"/plot/{quote(row.key, safe='')}/{quote(name, safe='')}?{changed}"
         found.append(
             html.A(
-                html.Img(src=where, alt=name.removesuffix(".png"), loading="lazy"), href=where, target="_blank"
+                html.Img(src=where, alt=name.removesuffix(".png")), href=where, target="_blank"
             )
         )
     return html.Div(found, className="plots")
@@ -191,7 +188,7 @@ def register(app: Dash, page: Page) -> None:
         wrong = parts.trouble(page.gone(slots))
         if not chosen:
             return html.Div([wrong, parts.select_first()])
-        return html.Div([wrong, html.Div([card(slot, row) for slot, row in chosen], className="cards")])
+        return html.Div([wrong, html.Div([card(page, slot, row) for slot, row in chosen], className="cards")])
 
     app.callback(Output("summary-content", "children"), Input("selected", "data"), Input("pulse", "data"))(
         content
