@@ -100,6 +100,8 @@ def _understood(name: str, value: str) -> Any:
             number = type(default)(value)
         except ValueError:
             return None
+        if number != number:  # NaN is neither above nor below anything
+            return None
         return min(max(number, 0), 0.99) if name == "smooth" else min(max(number, 1), 500)
     if name in CHOICES and value not in CHOICES[name]:
         return None

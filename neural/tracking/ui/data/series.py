@@ -149,7 +149,12 @@ class SeriesStore:
 
     def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str) -> Columns:
         def files() -> PointFiles:
-            return started_over(lambda: PointFiles(folder / "metrics"))
+            def whole() -> PointFiles:
+                found = PointFiles(folder / "metrics")
+                found.stretches()  # decoded now: other threads must not find them half decoded
+                return found
+
+            return started_over(whole)
 
         def read() -> Columns:
             return self._files.get(folder, signature, files).metric(metric, self._part_pieces)

@@ -135,7 +135,12 @@ def sections(names: Sequence[str]) -> list[html.Section]:
     return [
         html.Section(
             [
-                html.H2([head or ("others" if "/" in names[0] else "metrics"), html.Span(f" {len(members)}", className="faint")]),
+                html.H2(
+                    [
+                        head or ("others" if "/" in names[0] else "metrics"),
+                        html.Span(f" {len(members)}", className="faint"),
+                    ]
+                ),
                 html.Div([card(name) for name in members], className="chart-grid"),
             ],
             className="chart-group",

@@ -172,11 +172,7 @@ def _plots(row: Row) -> html.Div | None:
     found = []
     for name, changed in names[:MAX_PLOTS]:
         where = f"/plot/{quote(row.key, safe='')}/{quote(name, safe='')}?{changed}"
-        found.append(
-            html.A(
-                html.Img(src=where, alt=name.removesuffix(".png")), href=where, target="_blank"
-            )
-        )
+        found.append(html.A(html.Img(src=where, alt=name.removesuffix(".png")), href=where, target="_blank"))
     return html.Div(found, className="plots")
 
 

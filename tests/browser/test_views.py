@@ -1,0 +1,249 @@
+"""Every tab does what it is for."""
+
+import re
+
+import pytest
+
+from tests.browser.conftest import ids
+from tests.made_runs import Emitter
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def sweep(runs):
+    """Four ended runs that differ, one with two ranks."""
+    found = [
+        runs.add(
+            f"sweep-{lr}", 60, params={"lr": lr, "depth": 18}, metric=lambda step, lr=lr: lr + 1 / (step + 1)
+        )
+        for lr in (0.001, 0.01, 0.1)
+    ]
+    first = Emitter(name="ranks")
+    second = Emitter(first.uid, rank=1, role="rank", name="ranks")
+    for emitter in (first, second):
+        emitter.open()
+        for step in range(30):
+            emitter.metrics({"loss": step / 10 + emitter.info["rank"], "val/loss": 2.0 + step}, step=step)
+        emitter.end()
+    runs.write(first, second)
+    return [*found, first]
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_view_fits_and_is_clean(sweep, runs, serve, browse, width, dark):
+    tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep)}", width=width, dark=dark)
+    seen = {
+        "Runs": ".ag-row",
+        "Metrics": "#charts .scatterlayer .trace",
+        "Hyperparameters": ".side-by-side td",
+        "Best metrics": ".view-best .bars .point",
+        "Summary": ".run-card dl",
+        "Export": ".export-card",
+    }
+    for name, what in seen.items():
+        tab.tab(name)
+        tab.page.locator(what).first.wait_for(state="attached")
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, name
+    assert tab.page.evaluate("document.documentElement.getAttribute('data-bs-theme')") == (
+        "dark" if dark else "light"
+    )
+
+
+def test_filter_narrows_the_table_and_says_what_it_does_not_understand(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir))
+    tab.page.locator(".ag-row").first.wait_for()
+    field = tab.page.get_by_label("filter of the runs")
+
+    field.fill('lr < 0.05 and status == "completed"')
+    tab.page.get_by_text("2 of 4 runs").wait_for()
+    assert tab.page.locator(".ag-center-cols-container .ag-row").count() == 2
+
+    field.fill("lr <")
+    tab.page.get_by_text("the filter ends where").wait_for()
+
+    field.fill("")
+    tab.page.get_by_text("4 runs", exact=True).wait_for()
+
+
+def test_selection_settings_and_view_are_in_the_address(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir))
+    boxes = tab.page.locator(".ag-row input[type=checkbox]")
+    boxes.first.wait_for()
+    boxes.nth(0).click()
+    tab.until("location.search.includes('runs=')")
+    boxes.nth(1).click()
+    tab.until("(new URLSearchParams(location.search).get('runs') || '').split(',').length === 2")
+
+    tab.tab("Metrics")
+    tab.page.get_by_text("clock", exact=True).click()
+    tab.until("location.search.includes('x=wall')")
+    address = tab.page.url
+    colours = tab.page.locator(".chip .dot").evaluate_all("dots => dots.map(d => d.className)")
+
+    other = browse(address.partition("?")[0], "?" + address.partition("?")[2])
+    other.charts()
+    assert other.page.locator(".chip .dot").evaluate_all("dots => dots.map(d => d.className)") == colours
+    assert other.page.get_by_label("clock", exact=True).is_checked()
+    other.tab("Runs")
+    other.page.locator(".ag-row-selected").nth(1).wait_for(state="attached")
+
+
+def test_colour_of_a_run_stays_when_another_is_taken_away(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep[:3])}")
+    tab.page.locator(".chip").nth(2).wait_for()
+
+    tab.page.get_by_role("button", name="take sweep-0.001 away").click()
+
+    tab.until("document.querySelectorAll('.chip').length === 2")
+    assert "slot-1" in tab.page.locator(".chip .dot").first.get_attribute("class")
+    assert f"runs=-,{ids(*sweep[1:3])}" in tab.page.url
+
+
+def test_columns_are_chosen(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), "?cols=p:lr%0Am:min:loss")
+    tab.page.locator(".ag-row").first.wait_for()
+
+    heads = tab.page.locator(".ag-header-cell-text").all_text_contents()
+
+    assert [head for head in heads if head] == ["name", "lr", "min loss"]
+
+
+def test_clicked_head_sorts_by_number(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), "?cols=p:lr")
+    tab.page.locator(".ag-row").first.wait_for()
+
+    tab.page.locator(".ag-header-cell[col-id='p:lr']").click()
+
+    tab.until(
+        """() => { const cell = row => document.querySelector(
+            `.ag-center-cols-container .ag-row[row-index="${row}"] [col-id="p:lr"]`)?.textContent;
+            return cell(1) === '0.001' && cell(2) === '0.01' && cell(3) === '0.1'; }"""
+    )
+
+
+def test_zoom_asks_for_the_detail_of_its_stretch(runs, serve, browse):
+    spike = 20_011
+    emitter = runs.add(
+        "long", 40_000, metric=lambda step: 9.0 if step == spike else (step * 7919 % 1000) / 1000
+    )
+    tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(emitter)}")
+    tab.charts()
+    tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
+    top = "Math.max(...document.querySelector('#charts .js-plotly-plot')._fullData[0].y)"
+    assert tab.page.evaluate(top) == 9.0
+
+    box = tab.page.locator("#charts .nsewdrag").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    tab.page.mouse.move(box["x"] + box["width"] * 0.49, middle)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] * 0.52, middle + 1, steps=6)
+    tab.page.mouse.up()
+
+    tab.page.get_by_text(re.compile(r"^1,\d\d\d points$")).wait_for()
+    assert tab.page.evaluate(top) == 9.0
+    tab.page.locator(".modebar-btn[data-title='Reset axes']").first.click(force=True)
+    tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
+
+
+def test_pointer_in_one_chart_shows_the_values_in_the_others(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(sweep[3])}")
+    tab.until("document.querySelectorAll('#charts .js-plotly-plot[data-joined]').length === 2")
+    box = tab.page.locator("#charts .nsewdrag").first.bounding_box()
+
+    def labels():
+        tab.page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] / 2)
+        tab.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2, steps=4)
+        return tab.page.locator("#charts .hoverlayer .legend").count()
+
+    for _ in range(30):
+        if labels() == 2:
+            break
+        tab.page.wait_for_timeout(300)
+    assert labels() == 2
+
+
+def test_axes_smoothing_and_ranks_change_the_curves(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(sweep[3])}&m=val")
+    tab.charts()
+    plot = "document.querySelector('#charts .js-plotly-plot')"
+    tab.until(f"{plot}.data.length === 3")  # the mean and the edges of its band
+
+    tab.page.get_by_text("lines", exact=True).click()
+    tab.until(f"{plot}.data.length === 2 && {plot}.data[1].name.endsWith('rank 1')")
+    tab.page.get_by_text("time", exact=True).click()
+    tab.until(f"{plot}.layout.xaxis.title.text.startsWith('time')")
+    tab.page.get_by_label("logarithmic axes").get_by_text("y", exact=True).click()
+    tab.until(f"{plot}.layout.yaxis.type === 'log'")
+    other = browse(tab.address, f"?view=metrics&runs={ids(sweep[0])}&smooth=0.9")
+    other.charts()
+    other.until(f"{plot}.data.length === 2")  # the smoothed curve and, faint, what it was made from
+
+
+def test_parameters_that_differ_come_first_and_the_others_are_folded(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?view=params&runs={ids(*sweep[:3])}")
+
+    tab.page.locator(".side-by-side").wait_for()
+
+    assert tab.page.locator(".side-by-side tbody th").all_text_contents() == ["lr"]
+    assert tab.page.locator(".side-by-side td").all_text_contents() == ["0.001", "0.01", "0.1"]
+    assert tab.page.locator("details.constant").get_attribute("open") is None
+    tab.page.get_by_text("1 the same in all").click()
+    assert tab.page.locator("details.constant th").all_text_contents() == ["depth"]
+    tab.page.get_by_text("+1.00").wait_for()  # lr goes along with the least loss it was made from
+
+
+def test_least_or_greatest_is_chosen_metric_by_metric(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?view=best&runs={ids(*sweep[:3])}&m=loss")
+    card = tab.page.locator(".chart-card").first
+    card.locator(".bartext").first.wait_for()
+    assert card.locator(".bartext").first.text_content() == "0.01767"
+
+    card.get_by_text("greatest").click()
+
+    card.get_by_text("1.1").first.wait_for()
+    tab.until("location.search.includes('goal.6c6f7373=max')")
+    card.get_by_text("least").click()
+    tab.until("!location.search.includes('goal.')")
+
+
+def test_back_leads_to_the_tab_before(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep)}")
+    tab.tab("Export")
+    tab.page.locator(".export-card").first.wait_for()
+
+    tab.page.go_back()
+
+    tab.page.locator(".view-runs").wait_for()
+
+
+def test_page_works_from_the_keyboard(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir))
+    tab.page.locator(".ag-row").first.wait_for()
+
+    tab.page.keyboard.press("/")
+    assert tab.page.evaluate("document.activeElement.type") == "search"
+    tab.page.keyboard.type("sweep-0.1")
+    tab.page.get_by_text("1 of 4 runs").wait_for()
+    tab.page.get_by_role("tab", name="Runs", exact=True).focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".view-metrics").wait_for()
+    unnamed = tab.page.evaluate(
+        """[...document.querySelectorAll('button, input, a, [role=img]')].filter(e => e.offsetParent &&
+            !(e.textContent || e.title || e.ariaLabel || e.labels?.length || e.placeholder))
+            .map(e => e.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+def test_theme_is_switched_and_stays(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(sweep[0])}")
+    tab.charts()
+
+    tab.page.get_by_role("button", name="switch between light and dark").click()
+
+    tab.until("document.querySelector('#charts .js-plotly-plot').layout.paper_bgcolor === '#161b22'")
+    tab.page.reload()
+    tab.until("document.documentElement.getAttribute('data-bs-theme') === 'dark'")

@@ -1,0 +1,63 @@
+"""Runs as the store writes them, and what the page reads of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from neural.tracking.ui.data.catalogue import Catalogue
+from tests.made_runs import SECOND, Emitter, Log, applied, folder_of
+
+
+class Runs:
+    """A ``base_dir`` that grows."""
+
+    def __init__(self, base_dir):
+        self.base_dir = base_dir
+        self.log = Log(base_dir)
+        self.sink = None
+
+    def add(self, name="exp", points=20, *, end="completed", params=None, metric=None, later_s=0, **given):
+        """Write a run, and return its emitter; ``metric`` gives the values of ``loss``."""
+        emitter = Emitter(name=name, **given)
+        emitter.info["opened_ns"] += later_s * SECOND
+        emitter.open(tags=["made"], settings={"backend": []})
+        emitter.event("params", values=params or {"lr": 0.1}, as_text=[])
+        for step in range(points):
+            emitter.metrics({"loss": 1 / (step + 1) if metric is None else metric(step)}, step=step)
+        if end:
+            emitter.end(end)
+        self.write(emitter)
+        return emitter
+
+    def write(self, *emitters):
+        for emitter in emitters:
+            self.log.add(emitter)
+        position = None if self.sink is None else self.sink.position
+        self.sink = applied(self.log, self.sink, position)
+
+    def compact(self):
+        for run in self.sink._runs.values():
+            run.writer.compact()
+        self.sink.flush()
+
+    def folder(self, emitter):
+        return folder_of(self.log, emitter)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    found = Runs(tmp_path / "runs")
+    yield found
+    if found.sink is not None:
+        found.sink.close()
+
+
+@pytest.fixture
+def catalogue(runs):
+    return Catalogue(runs.base_dir)
+
+
+def looked(catalogue):
+    """Return the rows by name after a fresh look."""
+    catalogue.refresh(at_once=True)
+    return {row.name: row for row in catalogue.rows()}
