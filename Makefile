@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 # Most tests wait for processes, disks and clocks: several at once use a small machine better.
 TEST_WORKERS ?= 4
 STAMP := $(VENV)/.installed
+# What the tests marked frameworks need beside that.
+FRAMEWORK_EXTRAS := full,browser
+FRAMEWORKS := $(VENV)/.frameworks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench compare system-tools clean
+.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench compare system-tools browser-tools clean
 
 help:
 	@echo "make demo             train two processes that log into one run, then look at what was stored"
@@ -52,11 +55,16 @@ types: $(STAMP)
 tests: $(STAMP) system-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
-# pytest exits with 5 when it found no test: no marked test is no failure.
-test-frameworks: $(STAMP)
-	@if grep -rqE 'mark\.frameworks' tests --include='*.py'; \
-	then $(BIN)/python -m pytest -m frameworks || test $$? -eq 5; \
-	else echo "no test is marked frameworks yet"; fi
+test-frameworks: $(FRAMEWORKS) browser-tools
+	$(BIN)/python -m pytest -m frameworks
+
+$(FRAMEWORKS): $(STAMP)
+	@echo "installing $(FRAMEWORK_EXTRAS) into $(VENV) (some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo,$(FRAMEWORK_EXTRAS)]'
+	@touch $@
+
+browser-tools:
+	@sh tests/browser/install_chromium.sh
 
 faults: $(STAMP) system-tools
 	FAULTS=long $(BIN)/python -m pytest --timeout=3600 tests/faults
