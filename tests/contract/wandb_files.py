@@ -50,6 +50,6 @@ def rows(folder: Path, run_id: str):
     ]
 
 
-def number(value):
-    """Return a value of a row as a number, NaN and the infinities too."""
-    return float(value)
+def is_number(value):
+    """Return whether a value of a row is a number: NaN and the infinities are written as text."""
+    return isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")

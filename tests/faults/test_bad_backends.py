@@ -1,0 +1,168 @@
+"""What a backend may do to its own worker, and to nobody else."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from neural.tracking import ExperimentTracker
+from tests.rough_sinks import POISON
+from tests.sinkbench import bench
+
+__all__ = ["bench"]  # the fixture
+
+COUNT = 120
+BAD_STEP = 60
+
+
+def poisoned(bench):
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    for step in range(COUNT):
+        tracker.log_metrics({POISON if step == BAD_STEP else "loss": step + 0.5}, step=step)
+    assert tracker.finish(timeout=60)
+    return tracker
+
+
+def healthy():
+    return {("loss", step, step + 0.5): 1 for step in range(COUNT) if step != BAD_STEP}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "raise",
+        "segfault",
+        "hang",
+        "refuse",
+        pytest.param("exit", marks=pytest.mark.faults_long),
+        pytest.param("eat", marks=pytest.mark.faults_long),
+    ],
+)
+def test_event_that_kills_is_set_aside_and_every_other_arrives_once(bench, how):
+    limits = (
+        {"call_timeout_s": 1.5} if how == "hang" else {"memory_limit_bytes": 300 << 20} if how == "eat" else {}
+    )
+    bench.add("rough", how=how, **limits)
+
+    poisoned(bench)
+
+    bench.until(lambda: bench.points("rough") == healthy(), 150)
+    bench.until(lambda: bench.status("rough").lag_events == 0)
+    (letter,) = json.loads(bench.ntrack("sinks", "dead-letters", "ls", "rough", "--json").stdout)
+    assert (letter["step"], letter["data"]) == (BAD_STEP, {POISON: BAD_STEP + 0.5})
+    assert {"raise": "what nobody foresaw", "refuse": "poison is not taken here"}.get(how, "") in letter[
+        "error"
+    ]
+    assert bench.status("rough").dead_letters == 1
+
+
+def test_dead_letter_is_delivered_once_its_reason_is_gone(bench):
+    bench.add("rough", how="refuse")
+    poisoned(bench)
+    bench.until(lambda: bench.status("rough").dead_letters == 1)
+
+    bench.ntrack("sinks", "dead-letters", "retry", "rough")  # refused again, and set aside again
+    bench.until(lambda: not list((bench.state.root / "sinks" / "rough").glob("retry-*")))
+    assert bench.status("rough").dead_letters == 1
+    bench.ntrack("sinks", "add", "rough", "--set", "how=nothing")
+    bench.ntrack("sinks", "dead-letters", "retry", "rough")
+
+    bench.until(lambda: bench.points("rough") == {**healthy(), (POISON, BAD_STEP, BAD_STEP + 0.5): 1})
+    assert "set nothing aside" in bench.ntrack("sinks", "dead-letters", "ls", "rough").stdout
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mood", ["down", "silent"])
+def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mood):
+    bench.add("bad", call_timeout_s=2)
+    bench.add("good")
+    bench.mood("bad", mood)
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    total = 0
+
+    def log(count):
+        nonlocal total
+        for _ in range(count):
+            tracker.log_metrics({"loss": total + 0.5}, step=total)
+            total += 1
+        bench.until(lambda: len(bench.points("good")) == total, 30)  # at once, whatever the other does
+
+    log(100)
+    if mood == "down":
+        bench.until(lambda: bench.status("bad").state == "retrying")
+        assert "the backend is down" in bench.ntrack("sinks", "ls").stdout
+    bench.mood("bad")
+    log(100)
+    bench.mood("bad", mood)
+    log(100)
+    assert tracker.finish(timeout=60)
+    bench.mood("bad")
+
+    bench.until(lambda: len(bench.points("bad")) == total, 120)
+    assert bench.points("bad") == bench.points("good")
+    assert set(bench.points("bad").values()) == {1}
+    assert bench.status("bad").dead_letters == 0
+
+
+@pytest.mark.timeout(600)
+def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
+    kills = 50 if os.environ.get("FAULTS") == "long" else 6
+    bench.add("rough")
+    bench.mood("rough", "slow")
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    chance = random.Random(7)
+    total = 0
+
+    for _ in range(kills):
+        for _ in range(200):
+            tracker.log_metrics({"loss": total + 0.5}, step=total)
+            total += 1
+        bench.until(lambda: bench.status("rough").pid is not None, 120)
+        time.sleep(chance.uniform(0, 0.6))
+        pid = bench.status("rough").pid
+        if pid is not None:  # else it is between two lives
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert tracker.finish(timeout=60)
+    bench.mood("rough")
+
+    bench.until(lambda: len(bench.points("rough")) == total, 240)
+    assert bench.points("rough") == {("loss", step, step + 0.5): 1 for step in range(total)}
+    assert bench.status("rough").dead_letters == 0
+
+
+def test_keys_never_show_anywhere(bench, monkeypatch):
+    canary = f"canary{os.urandom(8).hex()}"
+    for name in ("WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(name, canary)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{canary}@127.0.0.1:9/")
+    refused = bench.ntrack("sinks", "add", "w", "--type", "wandb", "--set", f"api_key={canary}", check=False)
+    bench.add("rough")
+
+    tracker = poisoned_free(bench)
+    bench.until(lambda: bench.status("rough").lag_events == 0)
+    outputs = [refused.stdout, refused.stderr]
+    outputs += [bench.ntrack("sinks", "ls", "--json").stdout, bench.ntrack("status", "--json").stdout]
+    outputs += [bench.ntrack("runs", "show", tracker.experiment_id, "--json").stdout]
+    command_lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+
+    assert refused.returncode == 1
+    held = [
+        path for path in bench.base.parent.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()
+    ]
+    assert held == []
+    assert not any(canary in text for text in [*outputs, *command_lines])
+
+
+def poisoned_free(bench):
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    for step in range(COUNT):
+        tracker.log_metrics({"loss": step + 0.5}, step=step)
+    assert tracker.finish(timeout=60)
+    return tracker

@@ -1,0 +1,183 @@
+"""Which runs go where, and what a sink still gets of them that was added, switched on or reached late."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
+
+
+def logged(bench, count=200, *, backend=None, start=0, name="train", finish=True):
+    tracker = ExperimentTracker(name, base_dir=bench.base, backend=backend, auto_visualize=False)
+    tracker.log_hyperparameters({"lr": 0.1})
+    for step in range(start, start + count):
+        tracker.log_metrics({"loss": step + 0.5}, step=step)
+    if finish:
+        assert tracker.finish(timeout=60)
+    return tracker
+
+
+def expected(count, start=0):
+    return {("loss", step, step + 0.5): 1 for step in range(start, start + count)}
+
+
+def test_run_goes_to_the_sinks_it_names_and_to_those_for_all(bench, monkeypatch):
+    bench.add("all")
+    bench.add("named", "rough", "--only-named")
+    bench.add("other", "rough", "--only-named")
+    monkeypatch.setenv("NTRACK_SINKS", "jsonl, named")
+
+    logged(bench)
+
+    bench.until(lambda: bench.points("all") == expected(200) and bench.points("named") == expected(200))
+    bench.until(lambda: list((bench.base / "jsonl").glob("*.jsonl")))
+    assert bench.lines("other") == []
+
+
+def test_argument_wins_over_the_environment_and_unknown_names_are_refused(bench, monkeypatch):
+    monkeypatch.setenv("NTRACK_SINKS", "jsonnl")
+    with pytest.raises(ConfigError, match=r"'jsonnl' in NTRACK_SINKS.*did you mean 'jsonl'"):
+        ExperimentTracker("train", base_dir=bench.base)
+
+    tracker = ExperimentTracker("train", base_dir=bench.base, backend="jsonl")
+
+    assert tracker.metadata["settings"]["backend"] == ["jsonl"]
+    tracker.finish()
+
+
+def test_sink_added_in_the_middle_of_a_run_gets_all_of_it(bench):
+    tracker = logged(bench, 300, finish=False)
+    assert tracker.flush(60)
+
+    bench.add("late")
+    for step in range(300, 400):
+        tracker.log_metrics({"loss": step + 0.5}, step=step)
+    tracker.finish(timeout=60)
+
+    bench.until(lambda: bench.points("late") == expected(400))
+    kinds = [line["kind"] for line in bench.lines("late")]
+    assert kinds[0] == "open" and kinds[-1] == "status"
+
+
+def test_run_that_ended_long_ago_is_replayed_from_its_folder_and_twice_is_once(bench):
+    tracker = logged(bench, 500)
+    bench.ntrack("collector", "stop")
+    shutil.rmtree(bench.state.log)  # the run folder is all there is
+    moved = bench.base.parent / "elsewhere" / tracker.experiment_dir.name
+    shutil.copytree(tracker.experiment_dir, moved)
+
+    bench.add("today", "rough", "--only-named")
+    bench.ntrack("sinks", "replay", str(moved), "--to", "today")
+    again = bench.ntrack("sinks", "replay", str(moved), "--to", "today")
+
+    assert bench.points("today") == expected(500)
+    assert "0 events delivered" in again.stdout
+    ends = [line["data"]["status"] for line in bench.lines("today") if line["kind"] == "status"]
+    assert ends == ["completed"]
+
+
+def test_run_that_goes_on_after_its_end_goes_on_in_the_sink(bench):
+    bench.add("all")
+    first = logged(bench, 100)
+    bench.until(lambda: bench.points("all") == expected(100))
+
+    again = ExperimentManager(bench.base).get_experiment(first.experiment_id)
+    for step in range(100, 150):
+        again.log_metrics({"loss": step + 0.5}, step=step)
+    again.finish(timeout=60)
+
+    bench.until(lambda: bench.points("all") == expected(150))
+    told = lambda: [line["data"]["status"] for line in bench.lines("all") if line["kind"] == "status"]  # noqa: E731
+    bench.until(lambda: told() == ["completed", "running", "completed"])
+
+
+def test_backend_not_installed_says_so_and_gets_everything_once_it_is(bench):
+    bench.add("absent", "absent")
+    tracker = logged(bench)
+    bench.until(lambda: bench.status("absent").state == "not installed")
+    assert "pip install" in bench.status("absent").last_error
+    assert len(tracker.get_metrics("loss")) == 200
+
+    bench.ntrack("sinks", "disable", "absent")
+    assert bench.status("absent").state == "disabled"
+    (bench.folder("absent").parent / "installed").parent.mkdir(parents=True, exist_ok=True)
+    (bench.folder("absent").parent / "installed").touch()
+    bench.ntrack("sinks", "enable", "absent")
+
+    bench.until(lambda: bench.points("absent") == expected(200))
+    assert bench.ntrack("sinks", "lag", "absent").returncode == 0
+
+
+def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(bench):
+    (bench.base / ".ntrack").mkdir(parents=True)
+    (bench.base / ".ntrack" / "config.toml").write_text("# mine\n[collector]\nsegment_bytes = 2097152\n")
+    bench.add("down", log_budget_bytes=1_000_000)
+    bench.mood("down", "down")
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    values = {f"m{i}": float(i) for i in range(100)}
+    sent = 0
+
+    def log_detached():
+        nonlocal sent
+        for _ in range(200):
+            tracker.log_metrics(values, step=sent)
+            sent += 1
+        tracker.flush(20)
+        logs = list(bench.state.log.glob("*.seg"))
+        return bench.status("down").state == "detached" and min(logs).name > "0000000002"
+
+    bench.until(log_detached)
+    tracker.finish(timeout=60)
+    bench.mood("down")
+
+    bench.until(lambda: len(bench.points("down")) == 100 * sent)
+    assert set(bench.points("down").values()) == {1}
+    assert (bench.base / ".ntrack" / "config.toml").read_text().startswith("# mine\n[collector]\n")
+
+
+def test_sink_delivers_with_the_interpreter_it_names(bench, tmp_path):
+    other = tmp_path / "other-python"
+    other.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    bench.add("other", python=other)
+
+    logged(bench)
+
+    bench.until(lambda: bench.points("other") == expected(200))
+    assert "collector.worker other" in (tmp_path / "called").read_text()
+    assert "read back" in bench.ntrack("sinks", "test", "other").stdout
+
+
+def test_config_edited_by_hand_is_followed_and_a_broken_one_changes_nothing(bench):
+    bench.add("first")
+    tracker = logged(bench, 50, finish=False)
+    tracker.flush(60)
+    config = bench.base / ".ntrack" / "config.toml"
+    whole = config.read_text()
+
+    config.write_text(whole + "\n[sinks.second]  # by hand\ntype = 'rough'\nrunns = 'all'\n")
+    bench.until(lambda: "second" in bench.ntrack("sinks", "ls", check=False).stdout)
+    bench.until(lambda: "did you mean 'runs'" in (bench.status("second").last_error or ""))
+    config.write_text(whole + "\n[sinks.second\n")
+    tracker.log_metrics({"loss": 50.5}, step=50)
+    tracker.finish(timeout=60)
+
+    bench.until(lambda: bench.points("first") == expected(51))
+    assert "not valid TOML" in bench.ntrack("sinks", "ls", check=False).stderr
+    config.write_text(whole)
+
+
+def test_listing_is_machine_readable_and_removal_takes_the_sink_away(bench):
+    bench.add("all")
+    logged(bench)
+    bench.until(lambda: bench.status("all").lag_events == 0)
+
+    (told,) = json.loads(bench.ntrack("sinks", "ls", "--json").stdout)
+    bench.ntrack("sinks", "rm", "all")
+
+    assert (told["name"], told["state"], told["lag_events"], told["dead_letters"]) == ("all", "ok", 0, 0)
+    assert told["delivered_events"] >= 203
+    assert json.loads(bench.ntrack("sinks", "ls", "--json").stdout) == []
+    assert "[sinks.all]" not in (bench.base / ".ntrack" / "config.toml").read_text()

@@ -1,0 +1,66 @@
+"""Sinks that misbehave on request: a plugin, as other people's sinks are."""
+
+import ctypes
+import os
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.sinks.jsonl_sink import JsonlSink
+from neural.tracking.sinks.sink import Option
+
+POISON = "poison"
+
+
+class RoughSink(JsonlSink):
+    """Writes lines, unless ``<folder>.mood`` says otherwise; does ``how`` at a metric called "poison"."""
+
+    type = "rough"
+    options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what a poisoned event makes it do")}
+    batch_events = 50
+    flush_every_s = 0.3
+
+    def __init__(self, place, *, folder, how):
+        super().__init__(place, folder=folder)
+        self._mood = Path(folder).with_suffix(".mood")
+        self._how = how
+
+    def write(self, events):
+        mood = self._mood.read_text() if self._mood.exists() else ""
+        if mood == "down":
+            raise RetryLater("the backend is down", after_s=0.1)
+        if mood == "silent":
+            time.sleep(3600)
+        if mood == "slow":
+            time.sleep(0.02)
+        if any(POISON in event.data for event in events):
+            self._misbehave()
+        super().write(events)
+
+    def _misbehave(self):
+        if self._how == "raise":
+            raise ValueError("what nobody foresaw")
+        if self._how == "exit":
+            os._exit(9)
+        if self._how == "segfault":
+            ctypes.string_at(0)
+        if self._how == "hang":
+            time.sleep(3600)
+        if self._how == "refuse":
+            raise RefusedForGood("poison is not taken here")
+        eaten = []
+        while self._how == "eat":
+            eaten.append(bytearray(os.urandom(1 << 20) * 32))
+            time.sleep(0.05)
+
+
+class AbsentSink(JsonlSink):
+    """Its backend's package is installed once ``<folder>/../installed`` is there."""
+
+    type = "absent"
+
+    def open(self):
+        if not (self._folder.parent / "installed").exists():
+            raise ModuleNotFoundError("No module named 'absent_backend'")
+        super().open()

@@ -1,0 +1,101 @@
+"""A folder of runs with sinks of every temper, and what they were given."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from neural.tracking.collector import commands
+from neural.tracking.control import request
+from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.sinkstatus import sink_statuses
+from neural.tracking.state import State
+
+ROOT = Path(__file__).parents[1]
+
+
+class Bench:
+    """One folder of runs; its collector ends with the test."""
+
+    def __init__(self, base: Path):
+        self.base = base
+        self.state = State.for_base_dir(base)
+
+    def ntrack(self, *arguments, check=True, **environ):
+        done = subprocess.run(
+            [sys.executable, "-m", "neural.tracking.cli", *arguments, "--base-dir", str(self.base)],
+            env={**os.environ, "COLUMNS": "200", **environ},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def add(self, name, kind="rough", *options, **settings):
+        settings = {"folder": str(self.folder(name)), **settings}
+        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        self.ntrack("sinks", "add", name, "--type", kind, *options, *sets)
+
+    def folder(self, name):
+        return self.base.parent / "backends" / name
+
+    def mood(self, name, mood=None):
+        self.folder(name).parent.mkdir(parents=True, exist_ok=True)
+        file = self.folder(name).with_suffix(".mood")
+        file.write_text(mood) if mood else file.unlink(missing_ok=True)
+
+    def lines(self, name):
+        found = []
+        for file in sorted(self.folder(name).glob("*.jsonl")):
+            found += [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+        return found
+
+    def points(self, name):
+        """Return how often each (metric, step, value) came."""
+        return Counter(
+            (metric, line["step"], value)
+            for line in self.lines(name)
+            if line["kind"] == "metrics"
+            for metric, value in line["data"].items()
+        )
+
+    def status(self, name):
+        answer = None
+        with contextlib.suppress(CollectorUnreachableError):  # not started yet
+            answer = request(self.state, "status", timeout_s=20)
+        return next(s for s in sink_statuses(self.state, answer) if s.name == name)
+
+    def until(self, condition, timeout_s=90.0):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                log = self.state.daemon_log.read_text()[-4000:] if self.state.daemon_log.exists() else ""
+                raise AssertionError(f"did not come about; collector.log: {log}")
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    plugins = tmp_path / "plugins"
+    (plugins / "rough-1.0.dist-info").mkdir(parents=True)
+    (plugins / "rough-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: rough\nVersion: 1.0\n"
+    )
+    (plugins / "rough-1.0.dist-info" / "entry_points.txt").write_text(
+        "[neural_tracking.sinks]\nrough = tests.rough_sinks:RoughSink\nabsent = tests.rough_sinks:AbsentSink\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{plugins}:{ROOT}")
+    for name in ("NTRACK_MODE", "NTRACK_DIR", "NTRACK_SINKS", "NTRACK_STATE_DIR", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    made = Bench(tmp_path / "runs")
+    yield made
+    if made.base.is_dir():
+        commands.stop(made.base, timeout_s=15)
