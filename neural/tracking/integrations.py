@@ -1,0 +1,216 @@
+"""Backends without a tracker: every call returns once the backend has it, and raises where it cannot.
+
+    from neural.tracking.integrations import create_integration
+
+    with create_integration("mlflow", "my_experiment", tracking_uri="http://…") as run:
+        run.log_metrics({"loss": 0.5}, step=1)
+
+Built on the same sinks that collectors deliver with, and mapped alike. A training that must not wait for
+a backend gives ``backend=`` to its tracker instead: this imports the backend's package into its process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+from neural.tracking.agent.values import check_step, flatten
+from neural.tracking.errors import ConfigError, RetryLater, TrackingError
+from neural.tracking.names import check_artifact_name, check_run_name
+from neural.tracking.opening import resolve_base_dir
+from neural.tracking.params import plain_params
+from neural.tracking.sinkconfig import SinkConfig, backend_environment
+from neural.tracking.sinks.registry import make_sink, types
+from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 60.0
+
+
+class BaseIntegration:
+    """One run in one backend. Not for several threads at once."""
+
+    backend: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        experiment_name: str,
+        *,
+        base_dir: str | os.PathLike[str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **settings: Any,
+    ) -> None:
+        """Open the backend and a new run in it.
+
+        Args:
+            experiment_name: as for the tracker.
+            base_dir: where backends that keep files keep them; default as for the tracker.
+            timeout_s: how long a call may try before it raises.
+            settings: the options of the backend's sink; see ``docs/sinks.md``.
+
+        Raises:
+            ConfigError, TypeError: a setting is unknown or cannot be used.
+            ModuleNotFoundError: the backend's package is not installed.
+            RetryLater: the backend could not be reached in time.
+        """
+        if not self.backend:
+            raise TypeError(f"{type(self).__name__} names no backend; create_integration() makes one that does")
+        base = resolve_base_dir(base_dir)
+        base.mkdir(parents=True, exist_ok=True)
+        name = check_run_name(experiment_name)
+        uid = os.urandom(16).hex()
+        self.run = RunInfo(uid, name, base / f"{name}_{uid[:8]}", time.time_ns(), backend_environment())
+        self._timeout_s = timeout_s
+        self._session = os.urandom(16).hex()
+        self._seq = 0
+        self._next_step = 0
+        self._versions: Counter[str] = Counter()
+        self._finished = False
+        config = SinkConfig(name=self.backend, type=self.backend, options=settings)
+        self._sink = make_sink(config, SinkPlace(self.backend, base, uid[:8]))
+        self._insist(self._sink.open)
+
+    def __enter__(self) -> BaseIntegration:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish("completed" if error is None else "failed")
+
+    @property
+    def link(self) -> str | None:
+        """Where the backend shows the run, once something was logged."""
+        return self.run.link
+
+    def log_hyperparameters(self, hyperparameters: Any) -> None:
+        """Log parameters: a (nested) dict, an argparse namespace or a dataclass instance."""
+        values, as_text = plain_params(hyperparameters)
+        self._log("params", {"values": values, "as_text": as_text})
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log the values of some metrics at one step; nested dicts become names joined with ``/``."""
+        names, values = flatten(metrics)
+        if names:
+            chosen = self._next_step if step is None else check_step(step)
+            self._log("metrics", dict(zip(names, values, strict=True)), step=chosen)
+            self._next_step = chosen + 1
+
+    def log_text(self, name: str, text: str, step: int | None = None) -> None:
+        """Log a text under a name."""
+        self._log("text", {"name": name, "text": text}, step=step)
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Log a file or a folder; each call with the same name is the next version."""
+        self._log_file("artifact", Path(path), name or Path(path).name, {})
+
+    def log_model(self, path: str | os.PathLike[str], framework: str = "unknown") -> None:
+        """Log a model's file or folder."""
+        self._log_file("model", Path(path), Path(path).name, {"framework": framework})
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        """Log a figure: matplotlib's, or plotly's."""
+        from neural.tracking.rendering import figure_files
+
+        with tempfile.TemporaryDirectory(prefix="ntrack-") as folder:
+            for file_name, write in figure_files(figure, check_artifact_name(name)):
+                path = Path(folder) / file_name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(path)
+                self._log_file("figure", path, file_name, {})
+            self.flush()  # before the files are gone
+
+    def flush(self) -> None:
+        """Return once everything logged is durable in the backend."""
+        self._insist(self._sink.flush)
+
+    def finish(self, status: str = "completed") -> None:
+        """End the run; a second call does nothing.
+
+        Raises:
+            ConfigError: another status than ``completed`` or ``failed``.
+        """
+        if status not in ("completed", "failed"):
+            raise ConfigError(f"status is {status!r}; a run ends completed or failed")
+        if self._finished:
+            return
+        self._log("status", {"status": status, "error": None, "ended": True})
+        self._finished = True
+        self.flush()
+        self._sink.close()
+
+    def _log_file(self, kind: str, path: Path, name: str, metadata: Mapping[str, Any]) -> None:
+        check_artifact_name(name)
+        size = sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
+        with path.open("rb") if path.is_file() else tempfile.TemporaryFile() as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        self._versions[name] += 1
+        about = {"name": name, "version": self._versions[name], "path": str(path.absolute()), "type": kind}
+        more = {"checksum": checksum, "size": size, "aliases": [], "metadata": dict(metadata), "uri": None}
+        self._log("artifact", {**about, **more})
+
+    def _log(self, kind: str, data: Mapping[str, Any], *, step: int | None = None) -> None:
+        if self._finished:
+            raise TrackingError(f"cannot log {kind}: this integration is finished")
+        self._seq += 1
+        event = RunEvent(self.run, self._session, 0, self._seq, time.time_ns(), step, kind, data)
+        self._insist(lambda: self._sink.write([event]))
+
+    def _insist(self, action: Any) -> None:
+        """Do what a worker would: try again, with growing pauses, for as long as there is time."""
+        import stamina
+
+        for attempt in stamina.retry_context(
+            on=RetryLater, attempts=None, timeout=self._timeout_s, wait_initial=0.2, wait_max=5.0
+        ):
+            with attempt:
+                action()
+
+
+class MLflowIntegration(BaseIntegration):
+    """A run in MLflow; settings: ``tracking_uri``, ``experiment``, ``request_timeout_s``."""
+
+    backend = "mlflow"
+
+
+class WandbIntegration(BaseIntegration):
+    """A run in Weights & Biases; settings: ``project``, ``entity``, ``mode``, ``base_url``, ``folder``."""
+
+    backend = "wandb"
+
+
+class TensorBoardIntegration(BaseIntegration):
+    """A run in TensorBoard's folder; setting: ``folder``."""
+
+    backend = "tensorboard"
+
+
+_CLASSES: dict[str, type[BaseIntegration]] = {
+    cls.backend: cls for cls in (MLflowIntegration, WandbIntegration, TensorBoardIntegration)
+}
+
+
+def create_integration(backend: str, experiment_name: str, **settings: Any) -> BaseIntegration:
+    """Return an open integration; ``backend`` is any type of sink, also a plugin's.
+
+    Raises:
+        ConfigError: there is no such backend; says which is nearest. All else as the classes.
+    """
+    known = _CLASSES.get(backend)
+    if known is None:
+        if backend not in types():
+            import difflib
+
+            near = difflib.get_close_matches(str(backend).lower(), types(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types())}"
+            raise ConfigError(f"there is no backend {backend!r}{hint}")
+        known = type(f"{backend.title()}Integration", (BaseIntegration,), {"backend": backend})
+    return known(experiment_name, **settings)
