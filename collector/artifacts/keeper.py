@@ -235,7 +235,7 @@ class Keeper:
             logger.error("artifact %s, tried again in %.0f s", self.last_error, pause_s)
         finally:
             del self._doing[key]
-            self._wake.set()
+            self._begin()
 
     def _store(self, key: Key, job: Job) -> dict[str, Any] | None:
         """Return what the note says; None where the run was deleted, or the note is there already."""

@@ -58,6 +58,11 @@ class Perceptron:
         loss, accuracy, _ = self.loss_and_gradient(images, labels)
         return loss, accuracy
 
+    def predict(self, images: Array) -> npt.NDArray[np.int64]:
+        """Return the most likely class of each image."""
+        w1, b1, w2, b2 = self._parts(self.weights)
+        return (np.maximum(images @ w1 + b1, 0) @ w2 + b2).argmax(axis=1)
+
     def _parts(self, flat: Array) -> list[Array]:
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(flat, ends), self._shapes, strict=True)]

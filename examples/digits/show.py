@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from neural.tracking import ExperimentManager
+from neural.tracking import ExperimentManager, ExperimentTracker
 
 console = Console()
 
@@ -50,13 +50,13 @@ def follow(receivers: Sequence[Connection], epochs: int) -> str | None:
     return runs[0] if len(runs) == len(receivers) and len(set(runs.values())) == 1 else None
 
 
-def show_run(base_dir: str, experiment_id: str) -> int:
-    """Print the stored run's summary, where its files are, and what ``ntrack verify`` says of it."""
+def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
+    """Print the stored run's summary, where its files are, and what verifying it says."""
     tracker = ExperimentManager(base_dir).get_experiment(experiment_id)
     if tracker is None:
         console.print(f"[red]run {experiment_id} is not in {base_dir}")
         return 1
-    _await_end(tracker)
+    _await_end(tracker, checkpoints)
     best, step = tracker.get_best_metric("test/accuracy")
     folder = Path(tracker.experiment_dir)
     picture = folder / "plots" / "digits.png"
@@ -70,14 +70,26 @@ def show_run(base_dir: str, experiment_id: str) -> int:
     subprocess.run([*ntrack, "runs", "show", experiment_id, *where], check=False)
     if best is not None:
         console.print(f"\n[bold green]best test accuracy {best:.2%}[/] at step {step} (mean of all ranks)\n")
-    for what, path in (("run folder", folder), ("points", folder / "metrics"), ("picture", picture)):
+    confusion = folder / "plots" / "confusion.png"
+    places = {"run folder": folder, "points": folder / "metrics", "pictures": picture, "": confusion}
+    for what, path in places.items():
         console.print(f"[bold]{what:<12}[/]{path}", soft_wrap=True, highlight=False)
-    console.print("\n[bold]$ ntrack verify[/]", experiment_id, highlight=False)
-    return subprocess.run([*ntrack, "verify", experiment_id, *where], check=False).returncode
+    best_version = tracker.get_artifact_version("weights.npy", "best")
+    if best_version is not None:
+        told = f"version {best_version.version} of {checkpoints} of weights.npy, {best_version.metadata}"
+        console.print(f"[bold]{'best weights':<12}[/] {told}", soft_wrap=True, highlight=False)
+    for command in (["artifacts", "verify"], ["verify"]):
+        console.print(f"\n[bold]$ ntrack {' '.join(command)}[/] {experiment_id}", highlight=False)
+        done = subprocess.run([*ntrack, *command, experiment_id, *where], check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
 
 
-def _await_end(tracker: object, timeout_s: float = 10.0) -> None:
-    """Wait until the collector has stored both ranks' ends."""
+def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 20.0) -> None:
+    """Wait until the collector has stored both ranks' ends and what they kept."""
     deadline = time.monotonic() + timeout_s
-    while getattr(tracker, "status", None) == "running" and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if tracker.status != "running" and len(tracker.list_artifact_versions("weights.npy")) == checkpoints:
+            return
         time.sleep(0.1)

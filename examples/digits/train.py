@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sklearn.datasets import load_digits
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from checkpoints import Checkpoints, log_confusion
 from model import Perceptron, Settings
 from parallel import Ring
 from show import follow, show_run
@@ -39,8 +41,12 @@ def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connec
     velocity = np.zeros_like(model.weights)
     mine = slice(rank, None, ring.ranks)
 
-    with ExperimentTracker("digits", base_dir=base_dir, tags=["demo"]) as tracker:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ExperimentTracker("digits", base_dir=base_dir, tags=["demo"]) as tracker,
+    ):
         tracker.log_hyperparameters(settings)
+        checkpoints = Checkpoints(tracker, Path(scratch))
         news.send(("run", rank, tracker.experiment_id))
         step = 0
         for epoch in range(settings.epochs):
@@ -59,7 +65,9 @@ def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connec
                 step += 1
             test_loss, test_accuracy = model.loss_and_accuracy(test_images[mine], test_labels[mine])
             tracker.log_metrics({"test/loss": test_loss, "test/accuracy": test_accuracy}, step=step)
+            checkpoints.save(model, epoch, test_accuracy)
             news.send(("epoch", rank, epoch + 1, test_loss, test_accuracy))
+        log_confusion(tracker, model, test_images, test_labels)
     news.send(("done", rank))
 
 
@@ -109,7 +117,7 @@ def main() -> int:
     if experiment_id is None or any(process.exitcode for process in processes):
         print("a training process failed; its traceback is above", file=sys.stderr)
         return 1
-    return show_run(given.base_dir, experiment_id)
+    return show_run(given.base_dir, experiment_id, checkpoints=given.ranks * settings.epochs)
 
 
 if __name__ == "__main__":
