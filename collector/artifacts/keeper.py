@@ -29,7 +29,7 @@ from neural.tracking.collector.sessions import VIA, Position, Sessions
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.files import inside
 from neural.tracking.opening import RunFile
-from neural.tracking.reader.facts import read_facts
+from neural.tracking.reader.outcomes import OutcomeWatch
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ AT_ONCE = 2
 LOOK_EVERY_S, LEAST_PAUSE_S = 1.0, 0.04
 TIDY_EVERY_S = 5.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+MAX_RUNS = 200  # of which is remembered what their notes say
 STOPPING_S = 2.0  # of a drain's time, kept for what a thread has in hand
 
 Key = tuple[str, int]  # session and number
@@ -57,8 +58,10 @@ class Keeper:
         self._numbers = Numbers()
         self._jobs: dict[Key, Job] = {}
         self._bad: set[Key] = set()
-        self._old: set[Key] = set()  # a life before may have begun them
-        self._goal: Position | None = None  # what must be applied before the old ones are looked at
+        self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
+        self._done: set[Key] = set()  # in this life: a store writer that begins anew makes their jobs again
+        self._goal: Position | None = None  # until this is applied, notes of lives before may be missing
+        self._outcomes: dict[Path, OutcomeWatch] = {}
         self._doing: dict[Key, asyncio.Task[None]] = {}
         self._retries: dict[Key, tuple[float, float]] = {}  # when again, and how long the next pause
         self._ready = 0
@@ -70,7 +73,7 @@ class Keeper:
 
     async def start(self) -> None:
         """Begin to look for jobs."""
-        self._old = set(await asyncio.to_thread(jobs.waiting, self._state))
+        self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable
         self._task = asyncio.create_task(self._look_forever(), name="artifacts")
@@ -176,7 +179,9 @@ class Keeper:
                 self._bad.add(key)
                 logger.error("artifact job was passed over: %s", error)
                 continue
-            if job is not None:
+            if job is not None and key in self._done:
+                await asyncio.to_thread(self._forget, job)
+            elif job is not None:
                 self._jobs[key] = job
 
     def _begin(self) -> None:
@@ -200,7 +205,7 @@ class Keeper:
     def _is_ready(self, key: Key, job: Job) -> bool:
         if time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
             return False
-        if key in self._old and self._goal is not None and self._applied() < self._goal:
+        if self._goal is None or self._applied() < self._goal:
             return False
         if job.lost is not None or self._is_local(job) or job.spooled(self._state).exists():
             return True
@@ -222,8 +227,9 @@ class Keeper:
                 session = bytes.fromhex(job.session)
                 await self._intake.late_note(session, job.uid, job.info, jobs.KIND, str(job.seq), **told)
             await asyncio.to_thread(self._forget, job)
+            self._done.add(key)
             del self._jobs[key]
-            self._old.discard(key)
+            self._begun.discard(key)
             self._retries.pop(key, None)
             self.last_error = None
         except Stopped:
@@ -244,10 +250,10 @@ class Keeper:
         told: dict[str, Any] = {"name": job.name, "token": job.token}
         try:
             run = self._run_folder(job)
-            if key in self._old and _is_noted(run, job):
+            if self._is_noted(run, job):
                 return None
             commit = Commit(
-                self._state, run, job, self._numbers, self._look_up, again=key in self._old,
+                self._state, run, job, self._numbers, self._look_up, again=key in self._begun,
                 local=self._is_local(job),
             )  # fmt: skip
             told |= commit.store()
@@ -255,9 +261,15 @@ class Keeper:
             self.lost_total += 1
             logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
             return {**told, "version": None, "lost": str(error)}
-        self._old.add(key)  # what is on disk now has no note yet: another try must find it
+        self._begun.add(key)  # what is on disk now has no note yet: another try must find it
         self.stored_total += 1
         return told
+
+    def _is_noted(self, run: Path, job: Job) -> bool:
+        """Whether the run folder says already what became of it; reads only what is new there."""
+        if run not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
+            self._outcomes.clear()
+        return self._outcomes.setdefault(run, OutcomeWatch(run)).look(job.token) is not None
 
     def _is_deleted(self, job: Job) -> bool:
         return (self._state.tombstones / job.uid.hex()).exists()
@@ -276,8 +288,3 @@ class Keeper:
     def _forget(self, job: Job) -> None:
         spool.remove(job.spooled(self._state))
         jobs.remove(self._state, job)
-
-
-def _is_noted(run: Path, job: Job) -> bool:
-    entries = read_facts(run).artifacts.entries
-    return any((e.session, e.seq) == (job.session, job.seq) and e.outcome is not None for e in entries)

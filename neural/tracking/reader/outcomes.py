@@ -51,4 +51,5 @@ class OutcomeWatch:
         for line in eventlines.scan(data):
             if isinstance(line, Line) and line.data.get("note") == KIND:
                 told = line.data["data"]
-                self._found[str(told.get("token"))] = Outcome(line.data["session"], int(line.data["key"]), told)
+                outcome = Outcome(line.data["session"], int(line.data["key"]), told)
+                self._found.setdefault(str(told.get("token")), outcome)

@@ -1,0 +1,254 @@
+"""Artifacts while trainer, store writer and collector are killed at each of their steps: whole or none."""
+
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from neural.tracking.artifacts import jobs
+from neural.tracking.artifacts.check import Checker
+from neural.tracking.artifacts.report import check_artifacts
+from neural.tracking.artifacts.spool import size_bytes
+from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.reader.run import list_runs
+from neural.tracking.state import State
+from neural.tracking.verify import verify_base
+from tests.faults.disks import needs_namespaces
+from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.injection import Faults, kill_at
+from tests.faults.keeper import Keeper
+from tests.faults.outcome import verify
+from tests.faults.training import delivered
+
+COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.worker store"
+STORING = ("fdatasync", "fsync", "rename", "unlink", "link")
+TAKING = ("open", "link", "rename", "unlink")
+SAMPLE, AT_ONCE = 5, 4
+FILES = 5
+
+# Two of the files are the same, then a folder and what replaces itself.
+KEEPING = f"""
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("keeps", base_dir)
+source = base_dir.parent / "source"
+for i in range({FILES}):
+    source.write_bytes(b"%d" % min(i, {FILES - 2}) * 5000)
+    tracker.log_artifact(source, "file")
+    tracker.log_artifact(source, "current", version=False)
+folder = base_dir.parent / "folder"
+(folder / "deep").mkdir(parents=True)
+(folder / "a").write_bytes(b"a" * 5000)
+(folder / "deep" / "b").write_bytes(b"b" * 5000)
+for i in range(2):
+    tracker.log_artifact(folder)
+tracker.finish(timeout=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory):
+    """A base_dir in which a training left its outbox and all its snapshots."""
+    folder = tmp_path_factory.mktemp("waiting")
+    trainer = Keeper(folder).trainer(folder / "runs", KEEPING, environment={"NTRACK_MODE": "offline"})
+    trainer.succeed()
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def calls(waiting, tmp_path_factory):
+    """How many steps collector and store writer make in an undisturbed life."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    keeper, faults = Keeper(folder), Faults(folder / "faults")
+    base_dir = shutil.copytree(waiting, folder / "runs")
+    recording = faults.environment(record="neural.tracking", recorded_calls=STORING)
+    collector = keeper.run_collector(base_dir, environment=recording)
+    try:
+        wait_until(lambda: kept(base_dir), 60)
+        worker = next(iter(keeper.collector_of(base_dir).workers())).pid
+        collector.terminate()
+        assert collector.wait(30) == 0
+    finally:
+        keeper.end()
+    pids = [pid for pid, _, _ in faults.calls()]
+    return {COLLECTOR: pids.count(collector.pid), WORKER: pids.count(worker)}
+
+
+def kept(base_dir):
+    """Whether nothing is left to do: not in outbox, log, spool or jobs."""
+    state = State.for_base_dir(base_dir)
+    return delivered(base_dir) and not jobs.waiting(state) and not list(state.spool.glob("*"))
+
+
+def assert_whole(base_dir):
+    """Everything the training kept is there once, in order, and nothing else."""
+    (run,) = list_runs(base_dir)
+    report = check_artifacts(run.folder, Checker())
+    assert (report.damages, report.lost, report.waiting) == ([], [], [])
+    artifacts = run.facts.artifacts
+    files = [(run.folder / e.path).read_bytes()[:1] for e in artifacts.versions("file")]
+    assert files == [b"%d" % min(i, FILES - 2) for i in range(FILES)]
+    assert len(artifacts.versions("folder")) == 2
+    assert (run.folder / "artifacts" / "current").read_bytes()[:1] == b"%d" % (FILES - 2)
+    named = {(run.folder / e.path).name for name in artifacts.names() for e in artifacts.versions(name)}
+    there = {path.name for path in run.folder.glob("versions/*/v*") if not path.name.endswith(".manifest.json")}
+    assert there == named, "a version that no note names, or the other way round"
+    assert [path for part in ("versions", "artifacts") for path in (run.folder / part).rglob(".tmp-*")] == []
+    blobs = State.for_base_dir(base_dir).blobs
+    assert [path for path in blobs.glob(".tmp-*")] == []
+    sweep(blobs)
+    assert check_artifacts(run.folder, Checker()).damages == []
+    assert sweep(blobs, dry_run=True).blobs == 0
+    assert verify_base(base_dir).exit_code == 0
+
+
+def survives(keeper, base_dir, only, step):
+    """Kill at the step, start again, find everything; return whether the step was reached."""
+    faults, rule = Faults(base_dir.parent / "faults"), kill_at(STORING, step, only=only)
+    collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
+    wait_until(lambda: collector.poll() is not None or kept(base_dir), 60)
+    collector.terminate()
+    assert collector.wait(40) in (0, -signal.SIGKILL)
+    if only == COLLECTOR and faults.fired(rule):
+        collector = keeper.run_collector(base_dir)
+        wait_until(lambda: kept(base_dir), 60)
+        collector.terminate()
+        assert collector.wait(40) == 0
+    assert_whole(base_dir)
+    return bool(faults.fired(rule))
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("only", [COLLECTOR, WORKER], ids=["collector", "worker"])
+def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, chance, only):
+    steps = range(1, calls[only] + 1)
+    chosen = steps if LONG else sorted(chance.sample(steps, SAMPLE))
+    reached, failed = [], []
+
+    def one(step):
+        base_dir = shutil.copytree(waiting, tmp_path / f"{step}" / "runs")
+        try:
+            reached.append(survives(keeper, base_dir, only, step))
+        except Exception as error:  # noqa: BLE001 - told below, with those of the other steps
+            failed.append(f"killed at step {step} of {calls[only]}: {error!r}")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, chosen))
+
+    assert not failed, "\n".join(failed)
+    assert any(reached)
+
+
+MOVING = """
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("keeps", base_dir)
+for i in range(4):
+    source = base_dir.parent / f"source-{i}"
+    source.write_bytes(b"%d" % i * 5000)
+    tracker.log_artifact(source, "copied")
+    tracker.log_artifact(source, "moved", move=True)
+    returned[0] = i + 1
+tracker.finish(timeout=0)
+"""
+
+
+def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_path, chance):
+    total = len(taking(keeper, tmp_path))
+    steps = range(1, total + 1)
+
+    for step in steps if LONG else sorted(chance.sample(steps, 4)):
+        base_dir = tmp_path / f"{step}" / "runs"
+        faults, rule = Faults(base_dir.parent / "faults"), kill_at(TAKING, step, only="trainer-")
+        environment = {"NTRACK_MODE": "offline", **faults.environment(rule)}
+        trainer = keeper.trainer(base_dir, MOVING, environment=environment)
+        trainer.wait(30)
+
+        if base_dir.is_dir():
+            check_what_a_killed_call_left(keeper, base_dir, trainer.returned())
+
+
+def taking(keeper, tmp_path):
+    """Return the steps of an undisturbed training."""
+    faults = Faults(tmp_path / "faults")
+    recording = faults.environment(record="trainer-", recorded_calls=TAKING)
+    trainer = keeper.trainer(
+        tmp_path / "undisturbed" / "runs", MOVING, environment={"NTRACK_MODE": "offline", **recording}
+    )
+    trainer.succeed()
+    return [call for pid, call, _ in faults.calls() if pid == trainer.pid]
+
+
+def check_what_a_killed_call_left(keeper, base_dir, returned):
+    state = State.for_base_dir(base_dir)
+    collector = keeper.run_collector(base_dir)
+    wait_until(lambda: not list(state.outbox.glob("[0-9a-f]*")) and not size_bytes(state.spool), 40)
+    wait_until(lambda: verify_base(base_dir).exit_code == 0, 40)
+    (run,) = list_runs(base_dir)
+    stored = {}
+    for name in ("copied", "moved"):
+        contents = [(run.folder / e.path).read_bytes() for e in run.facts.artifacts.versions(name)]
+        assert contents == [b"%d" % i * 5000 for i in range(len(contents))]
+        assert len(contents) >= returned
+        stored[name] = len(contents)
+    # The file of the call that did not return was given away only if it is stored.
+    source = base_dir.parent / f"source-{returned}"
+    assert stored["moved"] > returned or source.exists() or stored["copied"] <= returned
+    assert check_artifacts(run.folder, Checker()).damages == []
+    collector.terminate()
+    collector.wait(40)
+
+
+COPYING = """
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("keeps", base_dir)
+source = base_dir.parent / "source"
+source.write_bytes(bytes(64 << 20))
+ready()
+while True:
+    tracker.log_artifact(source, "big")
+    returned[0] += 1
+"""
+
+
+@pytest.mark.timeout(300)
+def test_trainer_killed_while_it_copies_leaves_nothing_half(keeper, base_dir, chance):
+    state = State.for_base_dir(base_dir)
+    for _ in range(rounds(1, 10)):
+        trainer = keeper.trainer(base_dir, COPYING)
+        trainer.wait_ready()
+        returned = trainer.kill_within(0.1, 0.5, chance)
+
+        wait_until(lambda: kept(base_dir), 120)
+        newest = list_runs(base_dir)[0]
+        assert len(newest.facts.artifacts.versions("big")) in (returned, returned + 1)
+        assert check_artifacts(newest.folder, Checker()).damages == []
+    assert size_bytes(state.spool) == 0
+    assert verify_base(base_dir).exit_code == 0
+
+
+FILLING = """
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("keeps", base_dir)
+outside = _pathlib.Path(_sys.argv[0]).parent
+(outside / "big").write_bytes(bytes(64 << 20))
+(outside / "small").write_bytes(b"small")
+big = tracker.log_artifact(outside / "big")
+tracker.log_metrics({"loss": 1.0}, step=1)
+small = tracker.log_artifact(outside / "small")
+returned[1] = big.lost == "disk_full" and big.version is None
+returned[2] = small.version or -1
+returned[3] = tracker.finish(timeout=20)
+"""
+
+
+@needs_namespaces
+def test_disk_that_fills_loses_that_artifact_with_a_reason_and_nothing_else(keeper, base_dir):
+    disk = keeper.small_disk(base_dir, 48 << 20)
+
+    trainer = keeper.trainer(base_dir, FILLING, disk=disk)
+    trainer.succeed(60)
+
+    assert [trainer.returned(slot) for slot in (1, 2, 3)] == [1, 1, 1]
+    (run,) = list_runs(disk.outside(base_dir))
+    assert [(e.name, e.lost) for e in run.facts.artifacts.lost()] == [("big", "disk_full")]
+    assert verify(base_dir, disk) == 0
