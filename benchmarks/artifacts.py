@@ -1,0 +1,231 @@
+"""Artifacts: what a call costs next to ``shutil.copyfile`` of the same file, and what the collector does then.
+
+Run as ``python benchmarks/artifacts.py [--mib N] [--rounds N] [--json]``; takes six times N on the disk for a
+while and cleans up. Without reflinks (ext4) a call copies; with them (btrfs, XFS) and with ``move=True`` or
+``snapshot=False`` it does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from _measure import Row, percentile, report
+
+from neural.tracking import ArtifactVersion, ExperimentTracker, system
+from neural.tracking.artifacts import copying
+from neural.tracking.artifacts.spool import size_bytes
+from neural.tracking.collector import commands
+from neural.tracking.collector.artifacts import blobs
+from neural.tracking.state import State
+
+MIB = 1 << 20
+SMALL_BYTES, SMALL_CALLS = 100 << 10, 200
+STORED_S = 600.0
+
+
+class Memory:
+    """The highest resident memory of some processes, sampled meanwhile."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._before = self._now()
+        self.most = dict(self._before)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def growth_mib(self) -> dict[str, float]:
+        """Stop sampling; return by how much each grew."""
+        self._done.set()
+        self._thread.join()
+        return {name: (self.most[name] - self._before[name]) / MIB for name in self.most}
+
+    def _now(self) -> dict[str, int]:
+        return {name: process.memory_info().rss for name, process in self._processes.items()}
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.02):
+            for name, rss in self._now().items():
+                self.most[name] = max(self.most[name], rss)
+
+
+def timed_s(action: Callable[[], object]) -> float:
+    """Return how long it takes."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def stored(version: ArtifactVersion) -> ArtifactVersion:
+    """Return the version once it is stored."""
+    if not version.wait(STORED_S):
+        raise SystemExit(f"{version.artifact_name} was not stored: {version.lost}")
+    return version
+
+
+def fill(path: Path, size_mib: int) -> Path:
+    """Make a file of random bytes, on the disk."""
+    with path.open("wb") as file:
+        for _ in range(size_mib):
+            file.write(os.urandom(MIB))
+        os.fsync(file.fileno())
+    return path
+
+
+def shares_blocks(source: Path) -> bool:
+    """Return whether the file system has reflinks."""
+    with source.open("rb") as file, source.with_name("clone").open("wb") as clone:
+        shared = system.reflink(file.fileno(), clone.fileno())
+    source.with_name("clone").unlink()
+    return shared
+
+
+def calls(tracker: ExperimentTracker, source: Path, rounds: int) -> Iterator[Row]:
+    """Yield what calls with a large file cost, beside copies of the same file."""
+    copies, logged = [], []
+    target = source.with_name("copy")
+    for number in range(rounds + 1):
+        copies.append(timed_s(lambda: shutil.copyfile(source, target)))
+        target.unlink()
+        versions: list[ArtifactVersion] = []
+        logged.append(timed_s(lambda made=versions: made.append(tracker.log_artifact(source, "large"))))
+        stored(versions[0])
+        if number == 0:  # the first brings the source into memory, and modules
+            copies.clear()
+            logged.clear()
+    copy_s, call_s = statistics.median(copies), statistics.median(logged)
+    size = f"{source.stat().st_size // MIB} MiB"
+    yield Row(f"shutil.copyfile, {size}", copy_s * 1000, "ms")
+    if shares_blocks(source):
+        yield Row(f"log_artifact, {size}, reflink", call_s * 1000, "ms", 5)
+    else:
+        yield Row(f"log_artifact, {size}", call_s * 1000, "ms")
+        yield Row("that call / copyfile", call_s / copy_s, "x", 1.2)
+    left: list[ArtifactVersion] = []
+    in_place_s = timed_s(lambda: left.append(tracker.log_artifact(source, "left", snapshot=False)))
+    stored(left[0])
+    yield Row(f"log_artifact, {size}, snapshot=False", in_place_s * 1000, "ms", 5)
+    given = source.with_name("given")
+    shutil.copyfile(source, given)
+    moved_s = timed_s(lambda: left.append(tracker.log_artifact(given, "given", move=True)))
+    stored(left[1])
+    yield Row(f"log_artifact, {size}, move=True", moved_s * 1000, "ms", 5)
+
+
+def small_calls(tracker: ExperimentTracker, folder: Path) -> Iterator[Row]:
+    """Yield what a call with a small file costs."""
+    source = folder / "small"
+    source.write_bytes(os.urandom(SMALL_BYTES))
+    taken = []
+    for _ in range(SMALL_CALLS):
+        taken.append(timed_s(lambda: tracker.log_artifact(source)))
+        time.sleep(0.002)
+    tracker.flush(STORED_S)
+    taken.sort()
+    copies = sorted(timed_s(lambda: shutil.copyfile(source, folder / "small copy")) for _ in range(SMALL_CALLS))
+    yield Row("shutil.copyfile, 100 KiB, p50", percentile(copies, 0.5) * 1000, "ms")
+    yield Row("log_artifact, 100 KiB, p50", percentile(taken, 0.5) * 1000, "ms", 1)
+    yield Row("log_artifact, 100 KiB, p99", percentile(taken, 0.99) * 1000, "ms")
+
+
+def repeated(base_dir: Path, source: Path) -> Iterator[Row]:
+    """Yield what five identical saves take of disk and memory, in a run of their own."""
+    with ExperimentTracker("repeated", base_dir) as tracker:
+        stored(tracker.log_artifact(source))
+        pid = commands.status(base_dir)["pid"]
+        memory = Memory({"trainer": os.getpid(), "collector": pid})
+        for _ in range(4):
+            stored(tracker.log_artifact(source))
+        growth = memory.growth_mib()
+    kept = {path.stat().st_ino: path.stat().st_size for path in tracker.experiment_dir.rglob("v*_*")}
+    taken = sum(kept.values()) + size_bytes(State.for_base_dir(base_dir).spool)
+    yield Row("five identical saves, disk", taken / source.stat().st_size, "x file", 1.01)
+    for name, grown in growth.items():
+        yield Row(f"five identical saves, {name} grows", grown, "MiB", 64)
+
+
+def storing(folder: Path, source: Path, rounds: int) -> Iterator[Row]:
+    """Yield how the collector's own work compares to plain hashing, and to ``cp`` and fsync."""
+    ours, plain, stores, copies = [], [], [], []
+    place = folder / "blobs"
+    place.mkdir()
+    for number in range(rounds):
+        with source.open("rb") as file:
+            plain.append(timed_s(lambda opened=file: hashlib.file_digest(opened, "sha256")))
+            ours.append(timed_s(lambda opened=file: copying.digest(opened.fileno())))
+        with unsynced(source, folder / f"spooled-{number}") as spooled:
+            stores.append(timed_s(lambda path=spooled: store(path, place)))
+        with unsynced(source, folder / "copied") as copied:
+            copied.unlink()
+            copies.append(timed_s(lambda path=copied: copy_and_sync(source, path)))
+    copy_s, store_s = statistics.median(copies), statistics.median(stores)
+    hash_ratio = statistics.median(plain) / statistics.median(ours)
+    yield Row("SHA-256 / hashlib.file_digest, speed", hash_ratio, "x", least=0.9)
+    yield Row(f"cp and fsync, {source.stat().st_size // MIB} MiB", copy_s, "s")
+    yield Row("hash, fsync and store", store_s, "s")
+    yield Row("storing / cp and fsync, speed", copy_s / store_s, "x", least=0.5)
+
+
+@contextmanager
+def unsynced(source: Path, path: Path) -> Iterator[Path]:
+    """Make a copy as a call leaves it in the spool: in memory, not on the disk."""
+    shutil.copyfile(source, path)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def store(path: Path, place: Path) -> None:
+    """Do with a spooled file what the keeper does; a blob that is new each time."""
+    with path.open("rb") as file:
+        staged = blobs.stage(file.fileno(), path, place / ".tmp-x", copying.nothing)
+    blob = blobs.add(place, staged, copying.nothing)
+    blob.unlink()
+
+
+def copy_and_sync(source: Path, target: Path) -> None:
+    """Copy as ``cp`` does, and wait for the disk."""
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def main() -> int:
+    """Measure, print, clean up."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=1024, help="size of the large file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dir", type=Path, help="where; default: the system's folder for temporary files")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="ntrack-artifacts-", dir=given.dir))
+    base_dir = folder / "runs"
+    rows: list[Row] = []
+    try:
+        source = fill(folder / "source", given.mib)
+        with ExperimentTracker("bench", base_dir) as tracker:
+            rows += small_calls(tracker, folder)
+            rows += calls(tracker, source, given.rounds)
+        rows += repeated(base_dir, source)
+        rows += storing(folder, source, given.rounds)
+    finally:
+        commands.stop(base_dir)
+        shutil.rmtree(folder)
+    return report("artifacts", rows, as_json=given.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
