@@ -9,6 +9,9 @@ STAMP := $(VENV)/.installed
 # What the tests marked frameworks need beside that.
 FRAMEWORK_EXTRAS := full,browser
 FRAMEWORKS := $(VENV)/.frameworks
+# All that has a long form: kills and flips at every step are where the step is tested.
+FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/test_kills.py \
+	tests/integration/store/test_flips.py tests/integration/verify/test_any_damage.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -67,7 +70,7 @@ browser-tools:
 	@sh tests/browser/install_chromium.sh
 
 faults: $(STAMP) system-tools
-	FAULTS=long $(BIN)/python -m pytest --timeout=3600 tests/faults
+	FAULTS=long $(BIN)/python -m pytest --timeout=3600 $(FAULT_TESTS)
 
 bench: $(STAMP)
 	@missed=0; for script in benchmarks/[!_]*.py; do \
