@@ -1,0 +1,96 @@
+"""A trainer without its thread, and what stands in for sockets: the test says who speaks and who hears."""
+
+import os
+import platform
+
+from neural.tracking import system, wire
+from neural.tracking.agent.conversation import Conversation
+from neural.tracking.agent.emitter import Emitter
+from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.stream import Stream
+from neural.tracking.agent.wishes import Wishes
+
+UID = b"u" * 16
+FOLDER = f"run_{UID.hex()[:8]}"
+
+
+class Doors:
+    """Stands in for the sockets: every peer is of this host."""
+
+    def open(self):
+        self.routers = []
+
+    def name_of(self, peer):
+        return ""
+
+
+class Contacts:
+    """Nobody is on another host, so nobody can fall silent."""
+
+    def greeted(self, session, *, known):
+        pass
+
+    def heard(self, session):
+        pass
+
+
+class Peer:
+    """The way back to a trainer."""
+
+    key = ""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def send(self, parts):
+        self._trainer.to_hear.append(list(parts))
+        return True
+
+
+class Trainer:
+    """One process's session: emitter, outbox and conversation; what it says waits in ``said``."""
+
+    def __init__(self, state, number):
+        self.session = bytes([number + 1]) * 16
+        self.info = {
+            "name": "run", "dir": FOLDER, "rank": number, "role": "opener", "attempt": 1, "world_size": 1,
+            "host": platform.node(), "pid": os.getpid(), "boot_id": system.boot_id(), "opened_ns": 1,
+            "start_time": system.process_start_ticks(os.getpid()),
+        }  # fmt: skip
+        self.values = []  # the model
+        self.said, self.to_hear = [], []
+        self.alive, self.ended = True, False
+        self.emitter = Emitter(self.session)
+        self.outbox = Outbox.create(state.outbox, self.session, UID, self.info, None)
+        self.emitter.attach(self.outbox)
+        self.wishes = Wishes()
+        self.wishes.stream = Stream(self.emitter, self.outbox)
+        self.talk = Conversation(self.wishes, self.session, self.hello, self.emitter.schemas.records)
+        self.talk.start(self, 0.0)
+
+    def hello(self):
+        return wire.Hello(protocol=wire.PROTOCOL, version="0", session=self.session, uid=UID, info=self.info)
+
+    def send(self, message):
+        self.said.append(message.encode())
+        return True
+
+    def log(self, count, names):
+        for _ in range(count):
+            value = float(len(self.values))
+            assert self.emitter.emit_metrics({"m": value, **dict.fromkeys(names, 0.0)})
+            self.values.append(value)
+
+    def let_go(self):
+        """Close what a process's end closes; the files stay as they are."""
+        segments = self.wishes.stream.segments
+        self.emitter.detach()
+        self.outbox.abandon(segments)
+        self.alive = False
+
+    def leave(self):
+        """End in order, once the collector has said that it has all."""
+        segments = self.wishes.stream.segments
+        self.emitter.detach()
+        self.outbox.close(segments, delete=True)
+        self.alive = False
