@@ -68,7 +68,9 @@ def build(base_dir: Path, guard: Guard, catalogue: Catalogue | None = None) -> D
         on_error=_told,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    app.layout = html.Div([dcc.Location(id="url", refresh=False), html.Div(id="shell")])
+    app.layout = html.Div(
+        [dcc.Location(id="url", refresh=False), dcc.Store(id="history"), html.Div(id="shell")]
+    )
     _register(app, page)
     for tab in TABS.values():
         tab.register(app, page)
@@ -159,9 +161,11 @@ def chips(page: Page, slots: list[str]) -> list[Any]:
 
 
 def _register(app: Dash, page: Page) -> None:
-    app.callback(Output("shell", "children"), Input("url", "search"))(
-        lambda search: frame(page, address.parse(search))
-    )
+    def whole(search: str, history: dict[str, Any] | None) -> Any:
+        # Dash knows the address the page was opened with; going back is told by the page itself.
+        return frame(page, address.parse(history["search"] if history else search))
+
+    app.callback(Output("shell", "children"), Input("url", "search"), Input("history", "data"))(whole)
 
     def show(view: str, any_runs: bool | None, settings: dict[str, Any], slots: list[str]) -> Any:
         catalogue = page.catalogue

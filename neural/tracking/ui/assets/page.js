@@ -90,7 +90,8 @@
   // that is not selected mean that the user took it out: others are new, or were hidden by the filter.
   var known = new Set();
 
-  function showSelection() {
+  // ``onlyAdd``: what the user may have ticked a moment ago is not taken back.
+  function showSelection(onlyAdd) {
     var api = gridApi();
     if (!api) return;
     var on = [], off = [];
@@ -100,6 +101,7 @@
       var wanted = slots.indexOf(node.id) >= 0 && node.data && node.data.status !== "unreadable";
       if (!!node.isSelected() !== wanted) (wanted ? on : off).push(node);
     });
+    if (onlyAdd) off = [];
     if (on.length) api.setNodesSelected({ nodes: on, newValue: true, source: "api" });
     if (off.length) api.setNodesSelected({ nodes: off, newValue: false, source: "api" });
     showColours();
@@ -277,9 +279,9 @@
       var api = gridApi();
       if (--left > 0 && document.getElementById("grid") && (!api || api.getDisplayedRowCount() === 0)) setTimeout(again, 50);
       else {
-        showSelection();
+        showSelection(true);
         if (window.innerWidth < 640 && api) api.setColumnWidths([{ key: "name", newWidth: 150 }]);
-        setTimeout(showSelection, 400); // what the grid still did of its own with the rows it was given
+        setTimeout(showSelection, 400, true); // what the grid still did of its own with the rows it was given
       }
     })();
   }
@@ -309,13 +311,28 @@
     }
   });
 
+  // Back and forward: the address is written here, so only here is known that it changed.
+  window.addEventListener("popstate", function () {
+    setProps("history", { data: { search: location.search, at: Date.now() } });
+  });
+
   document.addEventListener("keydown", function (event) {
+    var step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], tab = event.target.closest("[role=tab]");
+    if (step && tab) {
+      var tabs = Array.from(document.querySelectorAll(".main-tabs [role=tab]"));
+      var next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+      event.preventDefault();
+      event.stopPropagation();
+      next.focus();
+      next.click();
+      return;
+    }
     var typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
       var field = document.querySelector("#content input[type=search]");
       if (field) { event.preventDefault(); field.focus(); }
     }
-  });
+  }, true);
 
   // A page nobody looks at asks for nothing.
   document.addEventListener("visibilitychange", function () {
