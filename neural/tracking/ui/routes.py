@@ -51,6 +51,10 @@ def _add_rules(server: flask.Flask, guard: Guard, policy: str) -> None:
             if asked.method == "GET" and asked.path == "/":
                 return _sign_in_page("This page needs a token.")
             return _plain(401, "sign in first")
+        if (
+            asked.url_rule is not None and asked.url_rule.rule == "/<path:path>"
+        ):  # Dash's, for pages of many paths
+            return _plain(404, "there is no such page")
         return None
 
     def harden(answer: flask.Response) -> flask.Response:
