@@ -1,14 +1,16 @@
-"""``python -m neural.tracking.agent.courier BASE_DIR STATE``: ships what processes that are gone left behind.
+"""``python -m neural.tracking.agent.courier BASE_DIR STATE``: artifacts, and what is left by processes gone.
 
 Where the collector is on another host nobody there sees a training die. The first session of a host
 starts a courier beside it: one a state folder, under a lock. It takes over each outbox whose owner is
 gone, ships it under its own session, tells how the process ended, and removes it once all of it is on
-the collector's disk. It leaves when no outbox is left; whatever it could not deliver waits for the next
+the collector's disk. It also sends the artifacts of all of them, so that no training has to. It leaves
+when nothing is left; whatever it could not deliver waits for the next
 one, and every session, and every ``ntrack`` command that reads, starts one where it is needed.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import select
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from neural.tracking import outbox_files, system
 from neural.tracking.agent.shipping import ship
+from neural.tracking.agent.uploader import Uploader, remove_done, waiting
 from neural.tracking.deaths import POWER_LOSS, UNKNOWN_DEATH, Death, ask_kernel, open_pidfd
 from neural.tracking.errors import FormatError
 from neural.tracking.outbox_files import TEMPORARY_PREFIX, Orphan
@@ -45,6 +48,7 @@ class Courier:
         self._folder = state.remote_outbox
         self._state = state
         self._shipping: dict[str, threading.Thread] = {}
+        self._uploading: dict[str, threading.Thread] = {}  # by address
         self._not_before_s: dict[str, float] = {}
         self._watched: dict[str, int] = {}  # descriptors of living owners
         self._stop = threading.Event()
@@ -61,11 +65,28 @@ class Courier:
     def stop(self) -> None:
         """End what is being shipped; it goes on from where the collector is."""
         self._stop.set()
-        for thread in list(self._shipping.values()):
+        for thread in [*self._shipping.values(), *self._uploading.values()]:
             thread.join(5.0)
 
     def look(self) -> list[str]:
-        """Take over what has no owner; return the names of all outboxes that are there."""
+        """Take over what has no owner, send artifacts; return the names of all that is there."""
+        return [*self._look_at_outboxes(), *self._look_at_spool()]
+
+    def _look_at_spool(self) -> list[str]:
+        """Have artifacts sent, also those of trainings that go on; return where they go."""
+        self._uploading = {key: thread for key, thread in self._uploading.items() if thread.is_alive()}
+        addresses = [*waiting(self._state.remote_spool)]
+        remove_done(self._state.remote_spool, self._folder)
+        for address in addresses:
+            if address not in self._uploading:
+                tell = functools.partial(self._note, f"artifacts for {address}")
+                uploader = Uploader(address, self._state.remote_spool, self._folder, tell)
+                thread = threading.Thread(target=uploader.run, args=(self._stop,), daemon=True, name="upload")
+                self._uploading[address] = thread
+                thread.start()
+        return addresses
+
+    def _look_at_outboxes(self) -> list[str]:
         self._shipping = {key: thread for key, thread in self._shipping.items() if thread.is_alive()}
         try:
             entries = [e for e in os.scandir(self._folder) if e.is_dir(follow_symlinks=False)]
@@ -108,7 +129,7 @@ class Courier:
 
     def _note(self, key: str, trouble: str) -> None:
         if trouble and self.trouble.get(key) != trouble:
-            logger.warning("outbox %s waits: %s", self._folder / key, trouble)
+            logger.warning("%s waits: %s", key, trouble)
         self.trouble[key] = trouble
 
     def _watch(self, key: str) -> None:

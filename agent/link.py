@@ -7,7 +7,7 @@ be heard: with a wrong key ZeroMQ stays silent otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -29,8 +29,14 @@ BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTO
 class Link:
     """A DEALER connected to one endpoint, with a context of its own; secured where that is another host's."""
 
-    def __init__(self, endpoint: str, security: Security | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        security: Security | None = None,
+        decode: Callable[[list[bytes]], wire.Message] = wire.decode,
+    ) -> None:
         self.endpoint = endpoint
+        self._decode = decode
         self.invalid_total = 0
         self.is_up = False  # known of a secured link only, as of the last news
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -97,7 +103,7 @@ class Link:
             except zmq.Again:
                 return
             try:
-                yield wire.decode(parts)
+                yield self._decode(parts)
             except ProtocolError:
                 self.invalid_total += 1
 

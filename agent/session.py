@@ -129,6 +129,11 @@ class Session:
         return ways.outboxes(self.config, self.state_folder)
 
     @property
+    def spool(self) -> Path:
+        """The folder its snapshots of artifacts wait in."""
+        return ways.spool(self.config, self.state_folder)
+
+    @property
     def rank(self) -> int:
         """This process's rank; children share their parent's."""
         return self.run.rank
@@ -253,7 +258,7 @@ class Session:
         if ended and self._outbox is not None and stream is not None:
             self._emitter.detach()
             self._outbox.close(stream.segments, delete=delivered)
-        if not delivered and self.config.mode == "online":
+        if self.config.mode == "online" and not (delivered and ways.is_spool_empty(self.config, self.spool)):
             ending.see_that_someone_delivers(self.config, self.state_folder)
 
     # Opening, here and in other processes.

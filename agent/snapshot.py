@@ -112,15 +112,17 @@ def render(session: Session, write: Callable[[Path], None], what: str) -> Snapsh
 
 def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None]) -> Snapshot:
     """Have the entry made under a temporary name, and renamed once it is whole."""
-    state, config = session.state_folder, session.config
+    root, config = session.spool, session.config
     limit = config.spool_limit_bytes if config.mode == "online" else None
-    taken.lost = None if taken.how == "move" else _why_not(state.spool, taken.size, limit)
+    taken.lost = None if taken.how == "move" else _why_not(root, taken.size, limit)
     if taken.lost is None:
-        folder = state.spool / session.id.hex()
+        folder = root / session.id.hex()
         temporary = folder / f"{spool.TEMPORARY_PREFIX}{taken.token}"
         try:
-            private_folder(state.spool)
+            private_folder(root)
             folder.mkdir(mode=0o700, exist_ok=True)
+            if config.collector is not None:
+                spool.address(folder, config.collector)
             fill(temporary)
             taken._path = folder / taken.token
             os.rename(temporary, taken._path)

@@ -22,6 +22,20 @@ def outboxes(config: AgentConfig, state: State) -> Path:
     return state.outbox if config.collector is None else state.remote_outbox
 
 
+def spool(config: AgentConfig, state: State) -> Path:
+    """Return the folder that snapshots of artifacts wait in."""
+    return state.spool if config.collector is None else state.remote_spool
+
+
+def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
+    """Return whether no artifact waits for somebody to send it; a collector of this host sees to its own."""
+    if config.collector is None or not spooled.is_dir():
+        return True
+    from neural.tracking.artifacts.spool import waiting
+
+    return not waiting(spooled)
+
+
 def helper(config: AgentConfig, state: State) -> Helper:
     """Return who delivers once the session's process is gone."""
     return collector_of(state) if config.collector is None else courier_of(state)

@@ -12,13 +12,14 @@ from typing import Any
 import zmq
 
 from neural.tracking import __version__, keys, wire
+from neural.tracking.address import next_port
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.artifacts.keeper import Keeper
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.contact import Contacts
 from neural.tracking.collector.control import Control
-from neural.tracking.collector.daemon import Daemon
+from neural.tracking.collector.daemon import Daemon, Part
 from neural.tracking.collector.doors import Doors
 from neural.tracking.collector.gate import Gate
 from neural.tracking.collector.housekeeper import Housekeeper
@@ -30,6 +31,7 @@ from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.roster import Roster
 from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
 from neural.tracking.collector.supervisor import Supervisor
+from neural.tracking.collector.uploads import Uploads
 from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
 from neural.tracking.quarantine import is_quarantined, list_quarantined
@@ -84,6 +86,11 @@ class Collector:
         self.pair = pair
         self.gate = Gate(self.context, state.keys)
         self.doors = Doors(self.context, state, self.gate, config.listen, pair)
+        self.uploads: Uploads | None = None
+        if pair is not None and config.listen is not None:
+            address = next_port(config.listen)
+            self.uploads = Uploads(self.context, state, self.gate, self.artifacts, pair, address)
+            self.doors.uploads = self.uploads
         self.contacts = Contacts(self.sessions, self.intake, config.lost_contact_s)
         self.inbox = Inbox(
             self.doors,
@@ -116,7 +123,7 @@ class Collector:
                 self.keeper,
                 self.control,
                 self.inbox,
-                *([self.gate] if config.listen else []),
+                *self._remote_parts(),
                 self.adopter,
                 self.artifacts,
                 self.log,
@@ -240,12 +247,16 @@ class Collector:
             "artifacts": self.artifacts.status(),
         }
 
+    def _remote_parts(self) -> list[Part]:
+        return [] if self.uploads is None else [self.uploads, self.gate]
+
     def _remote(self) -> dict[str, Any] | None:
         """Return where it listens to other hosts, as whom, and whom it lets in; None where it does not."""
         if self.pair is None or self.doors.remote_address is None:
             return None
         public = keys.public_text(self.pair.public)
-        return {"address": self.doors.remote_address, "key": public, **self.gate.status()}
+        uploads = None if self.uploads is None else self.uploads.status()
+        return {"address": self.doors.remote_address, "key": public, "uploads": uploads, **self.gate.status()}
 
 
 def _told(session: Session) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import zmq
 from neural.tracking import keys, wire
 from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
+from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import ConfigError
 from neural.tracking.state import State
 
@@ -36,6 +37,7 @@ class Doors:
         pair: keys.Pair | None,
     ) -> None:
         self.routers: list[Router] = []
+        self.uploads: Uploads | None = None  # where artifacts of other hosts are taken
         self._context, self._gate = context, gate
         self._addresses = [f"ipc://{state.data_socket}", *([listen] if listen else [])]
         self._pair = pair
@@ -62,6 +64,11 @@ class Doors:
     def remote_address(self) -> str | None:
         """Where it listens to other hosts, None if nowhere."""
         return self.routers[1].address or None if len(self.routers) > 1 else None
+
+    @property
+    def upload_port(self) -> int:
+        """The port for artifacts of other hosts, 0 if none."""
+        return 0 if self.uploads is None else self.uploads.port
 
     def unbind(self) -> None:
         """Let nobody new connect; those connected stay."""

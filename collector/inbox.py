@@ -130,7 +130,8 @@ class Inbox:
         elif isinstance(message, wire.Hello):
             self._on_hello(peer, message, via)
         elif isinstance(message, wire.Ping):
-            pong = wire.Pong(session=message.session, version=__version__, time_ns=time.time_ns())
+            now, port = time.time_ns(), self._doors.upload_port
+            pong = wire.Pong(session=message.session, version=__version__, time_ns=now, uploads=port)
             peer.send(pong.encode())
         elif isinstance(message, wire.Data | wire.GapNotice | wire.Bye | wire.Barrier | wire.Alive | wire.Died):
             session = self._sessions.get(message.session)

@@ -97,6 +97,18 @@ class Keeper:
         """Look at once: there may be a new job, or the bytes of one have come."""
         self._wake.set()
 
+    def wants(self, session: str, token: str) -> Job | None:
+        """Return the job whose bytes have to come from another host under this token, None if there is none."""
+        for job in self._jobs.values():
+            if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
+                return job
+        return None
+
+    def is_settled(self, session: str) -> bool:
+        """Return whether every artifact of a session that ended has its job, or had it."""
+        known = self._sessions.get(bytes.fromhex(session))
+        return known is None or (known.ended is not None and known.end <= self._applied())
+
     def busy(self) -> bool:
         """Return whether something is being stored, or could be."""
         return bool(self._doing or self._ready)

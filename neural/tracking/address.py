@@ -38,6 +38,17 @@ def host_and_port(address: str) -> str:
     return address.removeprefix("tcp://").lower()
 
 
+def with_port(address: str, port: int) -> str:
+    """Return a checked address with another port."""
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def next_port(address: str) -> str:
+    """Return a checked address with the port after its own: artifacts come there. Port 0 stays 0."""
+    port = int(address.rpartition(":")[2])
+    return with_port(address, port + 1 if port else 0)
+
+
 def is_ipv6(address: str) -> bool:
     """Return whether the host of a checked address is given as an IPv6 number."""
     return address.startswith("tcp://[")

@@ -236,7 +236,7 @@ class KeepsArtifacts:
             "how": taken.how,
             "size": taken.size,
             "source": taken.source.encode("utf-8", "backslashreplace").decode(),
-            "spool": str(session.state_folder.spool),
+            "spool": str(session.spool),
             **{key: value for key in ("files", "stat", "lost") if (value := getattr(taken, key)) is not None},
         }
         return self._emitted({**call, **told}, taken)
@@ -259,7 +259,9 @@ def _taking(source: str, *, move: bool, snapshot: bool) -> Callable[[Session], S
     def taking(session: Session) -> Snapshot:
         from neural.tracking.agent.snapshot import leave_in_place, take
 
-        return take(session, source, move=move) if snapshot else leave_in_place(source)
+        # What a collector on another host is to get has to be still there when it is sent: a copy.
+        in_place = not snapshot and session.config.collector is None
+        return leave_in_place(source) if in_place else take(session, source, move=move)
 
     return taking
 

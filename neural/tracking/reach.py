@@ -1,4 +1,4 @@
-"""Tries whether a collector on another host can be reached with the keys there are; for `ntrack doctor`."""
+"""Tries whether a collector on another host can be reached with the keys there are, and asks what it is."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Reached(NamedTuple):
     version: str = ""
     round_trip_s: float = 0.0
     ahead_s: float = 0.0  # the collector's clock before ours
+    uploads: int = 0  # the port for artifacts
 
 
 def reach(address: str, security: Security, timeout_s: float = 3.0) -> Reached:
@@ -69,5 +70,5 @@ def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float)
                 continue
             if isinstance(answer, wire.Pong):
                 ahead_s = (answer.time_ns - asked_ns) / 1e9 - took_s / 2
-                return Reached("answers", answer.version, took_s, ahead_s)
+                return Reached("answers", answer.version, took_s, ahead_s, answer.uploads)
     return Reached(how)

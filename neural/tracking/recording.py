@@ -101,7 +101,10 @@ class Recorder:
 
         folder, offline = self.opening.folder, self.opening.config.mode != "online"
         if self.followed is None or self.followed.pid != os.getpid():
-            self.followed = Followed(folder, self._state, offline=offline)
+            session = self.session
+            far = session is not None and session.config.collector is not None
+            leaves_from = session.spool / session.id.hex() if session is not None and far else None
+            self.followed = Followed(folder, self._state, offline=offline, leaves_from=leaves_from)
         version = ArtifactVersion(folder, call, time.time_ns(), aliases=call["aliases"], follow=self.followed)
         self.followed.add(version)
         return version

@@ -92,6 +92,11 @@ class State(NamedTuple):
         return self.root / "remote-outbox"
 
     @property
+    def remote_spool(self) -> Path:
+        """Snapshots of artifacts whose bytes go to a collector on another host."""
+        return self.root / "remote-spool"
+
+    @property
     def courier_lock(self) -> Path:
         return self.root / "courier.lock"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -193,12 +193,13 @@ class Ping(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Pong(Message):
-    """I am; ``time_ns`` is the collector's wall clock."""
+    """I am; ``time_ns`` is the collector's wall clock, ``uploads`` the port for artifacts, 0 for none."""
 
     type: ClassVar[str] = "pong"
     session: bytes
     version: str
     time_ns: int
+    uploads: int
 
 
 _TYPES: dict[str, type[Message]] = {
@@ -207,7 +208,7 @@ _TYPES: dict[str, type[Message]] = {
         Hello, Welcome, Refuse, Data, Ack, GapNotice, Bye, ByeAck, Barrier, Visible, Alive, Died, Ping, Pong,
     )
 }  # fmt: skip
-_HINTS = {kind: get_type_hints(kind) for kind in _TYPES.values()}
+_hints: dict[type[Message], dict[str, Any]] = {}  # of the kinds that were met
 
 
 def pack_head(head: dict[str, Any]) -> bytes:
@@ -238,8 +239,8 @@ def data_crc(schemas: bytes, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(schemas))
 
 
-def decode(parts: Sequence[bytes]) -> Message:
-    """Return the message in the parts of one multipart message.
+def decode(parts: Sequence[bytes], types: Mapping[str, type[Message]] = _TYPES) -> Message:
+    """Return the message in the parts of one multipart message, one of ``types``.
 
     Unknown keys in the head are ignored, so that a newer minor version may add some.
 
@@ -250,7 +251,7 @@ def decode(parts: Sequence[bytes]) -> Message:
         raise ProtocolError("message has no head")
     head = unpack_head(parts[0])
     tag = head.get("t")
-    kind = _TYPES.get(tag) if isinstance(tag, str) else None
+    kind = types.get(tag) if isinstance(tag, str) else None
     if kind is None:
         raise ProtocolError(f"unknown message type {str(tag)[:40]!r}")
     bodies = iter(parts[1:])
@@ -271,7 +272,9 @@ def decode(parts: Sequence[bytes]) -> Message:
 
 def _check(kind: type[Message], name: str, value: Any) -> None:
     """Raise ProtocolError unless a head's value has its type and range."""
-    hint = _HINTS[kind][name]
+    if kind not in _hints:
+        _hints[kind] = get_type_hints(kind)
+    hint = _hints[kind][name]
     if hint is int:
         if type(value) is not int or not 0 <= value <= MAX_NUMBER:
             raise ProtocolError(f"{kind.type}: {name} is no number from 0 to 2**63-1")

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 
 # How long reading a version waits: a collector that answers will store it, another may only be starting.
 ANSWERS_S, STARTS_S, NOBODY_S = 60.0, 5.0, 0.2
+LOOK_EVERY_S = 0.02
 
 
 class Followed:
-    """The artifact calls of one tracker, followed until something has become of each."""
+    """The artifact calls of one tracker, followed until something has become of each.
 
-    def __init__(self, folder: Path, state: Callable[[], str], *, offline: bool) -> None:
+    Args:
+        folder: the run's.
+        state: tells how delivery stands.
+        leaves_from: where the snapshots of this session wait for a collector on another host, whose run
+            folder may not be seen here; one that is gone from there is on that collector's disk.
+    """
+
+    def __init__(
+        self, folder: Path, state: Callable[[], str], *, offline: bool, leaves_from: Path | None = None
+    ) -> None:
+        self._leaves_from = leaves_from
         self.pid = os.getpid()  # a forked child has nothing to do with what its parent waits for
         self._folder, self._state, self._offline = folder, state, offline
         self._waiting: list[ArtifactVersion] = []
@@ -43,6 +54,8 @@ class Followed:
     def patience_s(self) -> float:
         """Return how long it is worth waiting for the collector now."""
         state = self._state()
+        if self._leaves_from is not None:
+            return NOBODY_S  # what the collector makes of it is told where it is
         if self._offline and state != "connected":
             return NOBODY_S
         return ANSWERS_S if state in ("connected", "closed") else STARTS_S
@@ -51,11 +64,21 @@ class Followed:
         """Wait until something has become of every call; return whether it has."""
         deadline = time.monotonic() + timeout_s
         for version in list(self._waiting):
-            if version.wait(max(0.0, deadline - time.monotonic())) or version.lost is not None:
+            if self._leaves_from is not None:
+                if self._wait_until_gone(self._leaves_from / version.token, deadline):
+                    self._waiting.remove(version)
+            elif version.wait(max(0.0, deadline - time.monotonic())) or version.lost is not None:
                 self._waiting.remove(version)
                 if version.lost is not None:
                     self._lost.append(version)
         return not self._waiting
+
+    def _wait_until_gone(self, entry: Path, deadline: float) -> bool:
+        while entry.exists():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_EVERY_S)
+        return True
 
     def take_lost(self) -> list[ArtifactVersion]:
         """Return what the collector could not store and was not asked for before."""

@@ -6,12 +6,16 @@ what has its final name is whole, and what no event names once its session is ov
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from neural.tracking.files import write_json
+
+ADDRESS_NAME = "collector.json"
 TEMPORARY_PREFIX = ".tmp-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _SESSION = re.compile(r"[0-9a-f]{32}")
@@ -47,6 +51,24 @@ def _files(folder: Path | str) -> Iterator[os.stat_result]:
                     yield entry.stat(follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def address(folder: Path, collector: str) -> None:
+    """Note in a session's folder to which collector on another host it goes."""
+    path = folder / ADDRESS_NAME
+    if not path.exists():
+        write_json(path, {"collector": collector}, durable=False, mode=0o600)
+
+
+def waiting(root: Path) -> dict[Path, list[Path]]:
+    """Return the whole entries in a spool, by the folder of their session, the oldest first."""
+    found = {}
+    for folder in root.iterdir() if root.is_dir() else ():
+        if is_session(folder.name):
+            with contextlib.suppress(FileNotFoundError):
+                entries = [entry for entry in folder.iterdir() if is_token(entry.name)]
+                found[folder] = sorted(entries, key=lambda entry: entry.stat().st_mtime_ns)
+    return {folder: entries for folder, entries in found.items() if entries}
 
 
 def remove(path: Path) -> None:

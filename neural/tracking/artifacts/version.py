@@ -109,6 +109,11 @@ class ArtifactVersion:
         lost = self._call.get("lost")
         return None if lost is None else str(lost)
 
+    @property
+    def token(self) -> str:
+        """What names the call."""
+        return str(self._call["token"])
+
     def wait(self, timeout: float = 60.0) -> bool:
         """Wait until it is stored for good; return whether it is.
 
@@ -174,7 +179,7 @@ class ArtifactVersion:
     def _look(self) -> bool:
         """Return whether it is known what came of it, after a look into the run folder."""
         if self._entry is None and self._follow is not None:
-            found = self._follow.outcome(str(self._call["token"]))
+            found = self._follow.outcome(self.token)
             if found is not None:
                 from neural.tracking.reader.artifacts import Entry
 

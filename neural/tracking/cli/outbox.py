@@ -79,12 +79,20 @@ def ship(base_dir: Path, timeout: float) -> None:
     console.print(f"[green]●[/] {_n(before)} shipped")
 
 
-def _left(state: State) -> list[Outbox]:
-    return [item for item in list_remote_outboxes(state) if not item.live]
+def _left(state: State) -> list[object]:
+    """Return what somebody has to ship: outboxes without a process, and artifacts."""
+    from neural.tracking.artifacts import spool
+
+    artifacts = [entry for entries in spool.waiting(state.remote_spool).values() for entry in entries]
+    return [*(item for item in list_remote_outboxes(state) if not item.live), *artifacts]
 
 
-def _n(items: Sequence[Outbox]) -> str:
-    return f"{len(items)} outbox" + ("" if len(items) == 1 else "es")
+def _n(items: Sequence[object]) -> str:
+    outboxes = sum(isinstance(item, Outbox) for item in items)
+    artifacts = len(items) - outboxes
+    told = [f"{outboxes} outbox{'' if outboxes == 1 else 'es'}"] if outboxes else []
+    told += [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts else []
+    return " and ".join(told) or "nothing"
 
 
 def _json(item: Outbox) -> dict[str, object]:

@@ -1,0 +1,183 @@
+"""One entry of the spool on its way to a collector on another host: a state machine, driven by one thread.
+
+The collector says how much of a file it has; that is where it goes on, after a cut, a kill on either side,
+or a restart. Whenever something is not as expected, the file is offered again.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neural.tracking import uploadwire
+from neural.tracking.artifacts import spool
+from neural.tracking.uploadwire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
+from neural.tracking.wire import Message
+
+AGAIN_S = 5.0  # without an answer: offer it again
+CHECK_S = 600.0  # for an answer to a check, which reads all of a file
+HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # of a turn's time for the digest of what was not sent in this life
+UNWANTED_S = 0.5  # before asking again for what no event asks for yet
+
+
+class _Phase(enum.Enum):
+    OFFER = "the next file is to be offered"
+    OFFERED = "the collector is to say how much of it it has"
+    SENDING = "chunks go off, answers say how far they came"
+    CHECKED = "the collector compares digests"
+    PLACE = "all files are whole, the collector is to take them"
+    PLACING = "it is to say that it did"
+
+
+class Upload:
+    """A file or folder of the spool.
+
+    Args:
+        entry: its path.
+        ended: tells whether the collector has the end of the session that this is of.
+    """
+
+    def __init__(self, entry: Path, ended: Callable[[], bool]) -> None:
+        self.entry = entry
+        self.done = False
+        self._who = {"session": bytes.fromhex(entry.parent.name), "token": bytes.fromhex(entry.name)}
+        self._ended, self._asked_when_ended = ended, False
+        self._folder = entry.is_dir()
+        self._files = _list(entry) if self._folder else [""]
+        self._fd = -1
+        self._heard_s = self._deadline_s = self._not_before_s = 0.0
+        self._index = 0
+        self._begin_file()
+        self._phase = _Phase.OFFER
+
+    @property
+    def token(self) -> bytes:
+        """What names it."""
+        return self._who["token"]
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """How much was sent and not yet answered."""
+        return self._sent - self._acked if self._phase is _Phase.SENDING else 0
+
+    def next(self, now: float, most_bytes: int) -> Message | None:
+        """Return what is to be said next, chunks of at most so many bytes; None while there is nothing."""
+        if self._phase in (_Phase.OFFERED, _Phase.CHECKED, _Phase.PLACING) and now > self._deadline_s:
+            self.again()
+        if self._phase is _Phase.OFFER and now >= self._not_before_s:
+            self._open()
+            self._asked_when_ended = self._ended()
+            return self._expecting(_Phase.OFFERED, Offer(**self._who, path=self._path, size=self._size), now)
+        if self._phase is _Phase.PLACE and now >= self._not_before_s:
+            files = len(self._files) if self._folder else 0
+            return self._expecting(_Phase.PLACING, Place(**self._who, files=files), now)
+        if self._phase is _Phase.SENDING:
+            return self._next_of_file(now, most_bytes)
+        return None
+
+    def hear(self, message: Message, now: float) -> None:
+        """Take an answer; one that no longer fits is passed over."""
+        self._heard_s = now
+        if isinstance(message, Placed):
+            self._finish()
+        elif isinstance(message, Unwanted):
+            if message.settled and self._asked_when_ended:
+                self._finish()  # nothing will ever ask for it: its event was never out, or it is stored already
+            self.again()
+            self._not_before_s = now + UNWANTED_S
+        elif isinstance(message, At | Whole) and [message.path] == self._files[self._index :][:1]:
+            if isinstance(message, At):
+                self._at(message.offset)
+            elif self._phase is _Phase.CHECKED:
+                self._whole()
+
+    def again(self) -> None:
+        """Nothing that was said can be relied on: the connection is another one, or no answer came."""
+        self._phase = _Phase.OFFER if self._index < len(self._files) else _Phase.PLACE
+
+    def close(self) -> None:
+        """Let go of the file in hand."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def _path(self) -> str:
+        return self._files[self._index]
+
+    def _begin_file(self) -> None:
+        self._size = self._acked = self._sent = self._hashed = 0
+        self._digest = hashlib.sha256()
+
+    def _expecting(self, phase: _Phase, message: Message, now: float, patience_s: float = AGAIN_S) -> Message:
+        self._phase, self._deadline_s = phase, now + patience_s
+        return message
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            path = self.entry / self._path if self._path else self.entry
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._size = os.fstat(self._fd).st_size
+
+    def _next_of_file(self, now: float, most_bytes: int) -> Message | None:
+        if self._sent < self._size and most_bytes > 0:
+            return self._chunk(min(most_bytes, uploadwire.CHUNK_BYTES))
+        if self._acked == self._size:
+            if not self._hash_rest():
+                return None
+            sha256 = self._digest.hexdigest()
+            check = Check(**self._who, path=self._path, size=self._size, sha256=sha256)
+            return self._expecting(_Phase.CHECKED, check, now, CHECK_S)
+        if self.in_flight_bytes and now - self._heard_s > AGAIN_S:
+            self.again()
+        return None
+
+    def _chunk(self, most_bytes: int) -> Message:
+        data = os.pread(self._fd, min(most_bytes, self._size - self._sent), self._sent)
+        if not data:
+            raise OSError(5, "a snapshot in the spool became shorter", str(self.entry))
+        if self._hashed == self._sent:
+            self._digest.update(data)
+            self._hashed += len(data)
+        self._sent += len(data)
+        offset = self._sent - len(data)
+        return Chunk(**self._who, path=self._path, offset=offset, crc=uploadwire.crc(data), data=data)
+
+    def _hash_rest(self) -> bool:
+        """Hash what was not sent in this life, a little at a time; return whether all of it is."""
+        until_s = time.monotonic() + HASHED_S
+        while self._hashed < self._size and time.monotonic() < until_s:
+            data = os.pread(self._fd, HASH_PIECE_BYTES, self._hashed)
+            if not data:
+                raise OSError(5, "a snapshot in the spool became shorter", str(self.entry))
+            self._digest.update(data)
+            self._hashed += len(data)
+        return self._hashed >= self._size
+
+    def _at(self, offset: int) -> None:
+        """The collector has so much of the file."""
+        if offset > self._size or self._phase not in (_Phase.OFFERED, _Phase.SENDING, _Phase.CHECKED):
+            return
+        if self._phase is not _Phase.SENDING or not self._acked < offset <= self._sent:
+            self._sent = offset  # first asked; or what was sent last was not taken: go back to there
+        self._acked = offset
+        self._phase = _Phase.SENDING
+
+    def _whole(self) -> None:
+        self.close()
+        self._index += 1
+        self._begin_file()
+        self.again()
+
+    def _finish(self) -> None:
+        self.done = True
+        self.close()
+        spool.remove(self.entry)
+
+
+def _list(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())

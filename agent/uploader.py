@@ -1,0 +1,186 @@
+"""Sends the artifacts of one spool to one collector on another host, several at once, fair to each other.
+
+A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection,
+a chunk of each in turn, so that a small file does not wait for a large one, and what is under way at once
+is what the network bears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neural.tracking import keys, system, uploadwire
+from neural.tracking.address import with_port
+from neural.tracking.agent.link import UP, Link
+from neural.tracking.agent.pace import Pace
+from neural.tracking.agent.upload import Upload
+from neural.tracking.artifacts import spool
+from neural.tracking.errors import ConfigError
+from neural.tracking.files import read_json
+from neural.tracking.reach import reach
+
+AT_ONCE = 4
+MOST_IN_FLIGHT_BYTES = 8 << 20
+LOOK_EVERY_S = 0.5
+RETRY_S = 2.0
+DOWN_S = 10.0  # without a connection: ask anew where the collector is
+BAD_RETRY_S = 30.0
+
+
+def waiting(root: Path) -> dict[str, list[Path]]:
+    """Return the whole entries of a spool by the address they go to, the oldest first."""
+    found: dict[str, list[Path]] = {}
+    for folder, entries in spool.waiting(root).items():
+        try:
+            told = read_json(folder / spool.ADDRESS_NAME)
+        except (OSError, ValueError):
+            told = None
+        address = told.get("collector") if isinstance(told, dict) else None
+        if isinstance(address, str):
+            found.setdefault(address, []).extend(entries)
+    return found
+
+
+def remove_done(root: Path, outboxes: Path) -> None:
+    """Remove the folders of sessions that ended and have nothing in the spool any more."""
+    for folder in list(root.iterdir()) if root.is_dir() else ():
+        if spool.is_session(folder.name) and not (outboxes / folder.name).exists():
+            with contextlib.suppress(OSError):
+                rest = [path.name for path in folder.iterdir()]
+                if rest in ([spool.ADDRESS_NAME], []):
+                    (folder / spool.ADDRESS_NAME).unlink(missing_ok=True)
+                    folder.rmdir()
+
+
+class Uploader:
+    """Call :meth:`run` in a thread of its own; it returns when nothing waits for this collector.
+
+    Args:
+        root: the spool.
+        outboxes: where the sessions' outboxes are; one that is gone was delivered to its end.
+        tell: called with what hinders it.
+    """
+
+    def __init__(self, address: str, root: Path, outboxes: Path, tell: Callable[[str], None]) -> None:
+        self._address, self._root, self._outboxes, self._tell = address, root, outboxes, tell
+        self._link: Link | None = None
+        self._uploads: dict[bytes, Upload] = {}
+        self._pace = Pace()
+        self._entries: list[Path] = []
+        self._sent_total = 0
+        self._look_at = self._up_at = 0.0
+        self._bad: dict[Path, float] = {}
+        self._wake = system.Wake()  # a link waits for one; nobody sets it
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until nothing is left, or ``stop`` is set."""
+        try:
+            while not stop.is_set() and self._look(time.monotonic()):
+                if self._link is None and not self._connect():
+                    stop.wait(RETRY_S)
+                elif self._link is not None:
+                    self._turn(self._link, time.monotonic())
+        finally:
+            self._disconnect()
+            for upload in self._uploads.values():
+                upload.close()
+            self._wake.close()
+
+    def _look(self, now: float) -> bool:
+        """Begin what can be begun; return whether there is anything."""
+        if now < self._look_at and len(self._uploads) == AT_ONCE:
+            return True
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._entries = waiting(self._root).get(self._address, [])
+        for entry in self._entries:
+            if len(self._uploads) >= AT_ONCE:
+                break
+            token = bytes.fromhex(entry.name)
+            if token not in self._uploads and now >= self._bad.get(entry, 0.0) and entry.exists():
+                outbox = self._outboxes / entry.parent.name
+                self._uploads[token] = Upload(entry, functools.partial(_is_gone, outbox))
+        return bool(self._uploads or self._entries)
+
+    def _connect(self) -> bool:
+        try:
+            security = keys.client_security(self._address)
+        except (ConfigError, OSError) as error:
+            self._tell(str(error))
+            return False
+        found = reach(self._address, security)
+        if found.how != "answers" or not found.uploads:
+            why = "takes no artifacts" if found.how == "answers" else f"cannot be reached: {found.how}"
+            self._tell(f"the collector at {self._address} {why}")
+            return False
+        self._tell("")
+        self._link = Link(with_port(self._address, found.uploads), security, uploadwire.decode)
+        self._up_at = time.monotonic()
+        self._begin_again()
+        return True
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _begin_again(self) -> None:
+        self._pace.broken()
+        for upload in self._uploads.values():
+            upload.again()
+
+    def _turn(self, link: Link, now: float) -> None:
+        busy = self._send(link, now)
+        link.wait(self._wake.fd, 0.0 if busy else 0.1, for_room=False)
+        now = time.monotonic()
+        for message in link.receive():
+            upload = self._uploads.get(getattr(message, "token", b""))
+            if upload is not None:
+                upload.hear(message, now)
+                self._pace.acknowledged(self._sent_total - self._in_flight(), now)
+                if upload.done:
+                    del self._uploads[upload.token]
+        for event in link.news():
+            if event == UP:
+                self._begin_again()
+        if link.is_up:
+            self._up_at = now
+        elif now - self._up_at > DOWN_S:
+            self._disconnect()
+
+    def _in_flight(self) -> int:
+        return sum(upload.in_flight_bytes for upload in self._uploads.values())
+
+    def _send(self, link: Link, now: float) -> bool:
+        """Say one thing of each upload; return whether there may be more to say at once."""
+        more = False
+        for token, upload in list(self._uploads.items()):
+            room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
+            most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
+            try:
+                message = upload.next(now, most)
+            except OSError as error:
+                self._tell(f"{upload.entry}: {error}")
+                self._bad[upload.entry] = now + BAD_RETRY_S
+                upload.close()
+                del self._uploads[token]
+                continue
+            if message is None:
+                continue
+            if not link.send(message):
+                upload.again()
+                continue
+            if isinstance(message, uploadwire.Chunk):
+                more = True
+                self._sent_total += len(message.data)
+                self._pace.sent(self._sent_total, self._in_flight(), now)
+        return more
+
+
+def _is_gone(path: Path) -> bool:
+    return not path.exists()

@@ -1,0 +1,278 @@
+"""Takes the bytes of artifacts from other hosts into the spool, where the keeper finds them.
+
+Only what a job asks for is taken, and never more than it asks for. A file grows under the temporary name
+of its upload; how long it is says where to go on after a cut, a kill on either side, or a restart. The
+SHA-256 of what is on disk decides whether it is whole. Only then the upload gets its final name, so what
+has one is whole and durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from neural.tracking import keys, system, uploadwire, wire
+from neural.tracking.artifacts import copying, spool
+from neural.tracking.artifacts.jobs import Job
+from neural.tracking.collector.artifacts.keeper import Keeper
+from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
+from neural.tracking.collector.sockets import Peer, Router
+from neural.tracking.errors import ConfigError, InvalidNameError, ProtocolError
+from neural.tracking.files import fsync_dir
+from neural.tracking.state import State, private_folder
+
+logger = logging.getLogger(__name__)
+
+MAX_DEPTH = 64
+MAX_NAME_BYTES = 255
+MAX_CHECKS = 2  # digests at once
+
+
+class Uploads:
+    """A part of the daemon, there only where it listens to other hosts; on the port after that for events."""
+
+    name = "uploads"
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        state: State,
+        gate: Gate,
+        keeper: Keeper,
+        pair: keys.Pair,
+        listen: str,
+    ) -> None:
+        self.received_bytes_total = self.placed_total = 0
+        self.last_error: str | None = None
+        self._context, self._state, self._gate, self._keeper = context, state, gate, keeper
+        self._pair, self._listen = pair, listen
+        self._router: Router | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._grown: dict[Path, list[int]] = {}  # of each upload: its files, and bytes in them
+        self._checks: dict[tuple[bytes, bytes, str], asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(MAX_CHECKS)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, 0 if none."""
+        return 0 if self._router is None else int(self._router.address.rpartition(":")[2] or 0)
+
+    async def start(self) -> None:
+        """Bind and begin to receive."""
+        self._router = Router(self._context, max_part_bytes=wire.MAX_PART_BYTES)
+        self._router.secure(self._pair, ZAP_DOMAIN)
+        try:
+            self._router.bind(self._listen)
+        except zmq.ZMQError as error:
+            self._router.close()
+            raise ConfigError(f"cannot listen on {self._listen} for artifacts: {error.strerror}") from error
+        self._task = asyncio.create_task(self._receive_forever(), name="uploads")
+
+    async def drain(self, deadline: float) -> int:
+        """Take nothing more; what has come is gone on with later."""
+        if self._task is not None and self._router is not None:
+            tasks = [self._task, *self._checks.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._router.close()
+            self._task = None
+        return 0
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``ntrack status`` tells."""
+        return {
+            "port": self.port,
+            "received_bytes_total": self.received_bytes_total,
+            "placed_total": self.placed_total,
+            "last_error": self.last_error,
+        }
+
+    async def _receive_forever(self) -> None:
+        assert self._router is not None
+        while True:
+            await self._router.readable()
+            received = self._router.receive_from()
+            if received is not None:
+                await self._take(*received)
+            await asyncio.sleep(0)
+
+    async def _take(self, peer: Peer, parts: list[bytes]) -> None:
+        if not self._gate.name_of(peer.key):
+            return
+        try:
+            message = uploadwire.decode(parts)
+        except ProtocolError as error:
+            self._complain(f"a message from another host was not understood: {error}")
+            return
+        try:
+            await self._answer(peer, message)
+        except (OSError, InvalidNameError) as error:  # the sender asks again, later
+            self._complain(f"an artifact could not be received: {error}")
+
+    async def _answer(self, peer: Peer, message: Any) -> None:
+        if not isinstance(message, uploadwire.Offer | uploadwire.Chunk | uploadwire.Check | uploadwire.Place):
+            return
+        job = self._keeper.wants(message.session.hex(), message.token.hex())
+        who = {"session": message.session, "token": message.token}
+        if job is None or job.spooled(self._state).exists():
+            if job is not None or (self._state.spool / message.session.hex() / message.token.hex()).exists():
+                peer.send(uploadwire.Placed(**who).encode())
+            else:
+                settled = int(self._keeper.is_settled(message.session.hex()))
+                peer.send(uploadwire.Unwanted(**who, settled=settled).encode())
+            return
+        if isinstance(message, uploadwire.Place):
+            if await asyncio.to_thread(self._place, job, message.files):
+                self.placed_total += 1
+                self._keeper.wake()
+                peer.send(uploadwire.Placed(**who).encode())
+            return
+        path = self._path(job, message.path)
+        if isinstance(message, uploadwire.Check):
+            self._begin_check(peer, job, path, message)
+            return
+        if isinstance(message, uploadwire.Offer):
+            offset = await asyncio.to_thread(_size_of, path, message.size, job.size)
+            if offset == 0:
+                self._grown.pop(self._growing(job), None)
+        else:
+            offset = await asyncio.to_thread(self._write, job, path, message)
+        peer.send(uploadwire.At(**who, path=message.path, offset=offset).encode())
+
+    def _write(self, job: Job, path: Path, chunk: uploadwire.Chunk) -> int:
+        """Append a chunk that goes on where the file ends; return where it ends then."""
+        private_folder(self._state.spool)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free, reserve = system.free_and_reserve(path.parent)
+        if free - len(chunk.data) < reserve:
+            raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(path.parent))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            grown = self._grown_of(job)
+            fits = (
+                chunk.offset == size and grown[1] + len(chunk.data) <= job.size and grown[0] <= (job.files or 1)
+            )
+            if not fits or uploadwire.crc(chunk.data) != chunk.crc:
+                return size
+            written = 0
+            while written < len(chunk.data):
+                written += os.pwrite(fd, memoryview(chunk.data)[written:], size + written)
+            self.received_bytes_total += written
+            grown[1] += written
+            grown[0] += size == 0
+            return size + written
+        finally:
+            os.close(fd)
+
+    def _grown_of(self, job: Job) -> list[int]:
+        """Return how many files and bytes of an upload there are; counted once, and after one began anew."""
+        growing = self._growing(job)
+        if growing not in self._grown:
+            files = [path for path in (growing, *growing.rglob("*")) if path.is_file()]
+            sizes = [path.stat().st_size for path in files]
+            self._grown[growing] = [sum(size > 0 for size in sizes), sum(sizes)]
+        return self._grown[growing]
+
+    def _begin_check(self, peer: Peer, job: Job, path: Path, check: uploadwire.Check) -> None:
+        key = (check.session, check.token, check.path)
+        if key not in self._checks:  # else it is being read already, and answered then
+            task = asyncio.create_task(self._check(peer, self._growing(job), path, check), name="check")
+            self._checks[key] = task
+            task.add_done_callback(lambda _: self._checks.pop(key, None))
+
+    async def _check(self, peer: Peer, growing: Path, path: Path, check: uploadwire.Check) -> None:
+        session, token, name = check.session, check.token, check.path
+        try:
+            async with self._turns:
+                whole = await asyncio.to_thread(_is_whole, path, check.size, check.sha256)
+        except OSError as error:
+            self._complain(f"an artifact could not be received: {error}")
+            return
+        if whole:
+            peer.send(uploadwire.Whole(session=session, token=token, path=name).encode())
+        else:
+            self._grown.pop(growing, None)
+            there = _size_of(path, check.size, check.size)
+            peer.send(uploadwire.At(session=session, token=token, path=name, offset=there).encode())
+
+    def _place(self, job: Job, files: int) -> bool:
+        """Give an upload that is whole its final name; return whether it has it, durably."""
+        growing = self._growing(job)
+        if files != (job.files or 0) or growing.is_dir() != bool(files):
+            return False
+        found = [path for path in growing.rglob("*") if path.is_file()] if files else [growing]
+        if len(found) != max(files, 1) or sum(path.stat().st_size for path in found) != job.size:
+            return False
+        for folder in {path.parent for path in found}:
+            fsync_dir(folder)
+        os.rename(growing, job.spooled(self._state))
+        self._grown.pop(growing, None)
+        fsync_dir(growing.parent)
+        fsync_dir(growing.parent.parent)
+        return True
+
+    def _growing(self, job: Job) -> Path:
+        return self._state.spool / job.session / f"{spool.TEMPORARY_PREFIX}{job.token}"
+
+    def _path(self, job: Job, relative: str) -> Path:
+        """Return where a file of an upload grows; raises InvalidNameError for what leads elsewhere."""
+        growing = self._growing(job)
+        if job.files is None:
+            if relative:
+                raise InvalidNameError("file", relative, "is of no folder")
+            return growing
+        parts = relative.split("/")
+        for part in parts:
+            bad = (
+                part in ("", ".", "..") or "\0" in part or len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES
+            )
+            if bad or len(parts) > MAX_DEPTH:
+                raise InvalidNameError("file", relative, "cannot lie inside its folder")
+        return growing.joinpath(*parts)
+
+    def _complain(self, text: str) -> None:
+        if text != self.last_error:
+            self.last_error = text
+            logger.warning("%s", text)
+
+
+def _size_of(path: Path, size: int, limit: int) -> int:
+    """Return how much of a file is there; what is longer than it may be begins anew."""
+    if size > limit:
+        raise InvalidNameError("file", path.name, f"of {size} bytes is larger than its artifact")
+    try:
+        there = path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    if there > size:
+        os.truncate(path, 0)
+        return 0
+    return there
+
+
+def _is_whole(path: Path, size: int, sha256: str) -> bool:
+    """Make a file durable and compare its digest; one that is something else begins anew."""
+    if size == 0:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        if os.fstat(fd).st_size != size:
+            return False
+        os.fsync(fd)
+        if copying.digest(fd, lambda count: None) == sha256:
+            return True
+        os.ftruncate(fd, 0)
+        return False
+    finally:
+        os.close(fd)

@@ -1,0 +1,285 @@
+"""Artifacts of trainings on other hosts: whole or not there, whatever is cut or killed, and nothing else."""
+
+import hashlib
+import os
+import sys
+
+import psutil
+import pytest
+import zmq
+from zmq.utils import z85
+
+from neural.tracking import uploadwire
+from neural.tracking.artifacts import jobs, spool
+from neural.tracking.artifacts.check import Checker
+from neural.tracking.artifacts.report import check_artifacts
+from neural.tracking.collector.uploads import Uploads
+from neural.tracking.errors import InvalidNameError
+from neural.tracking.reader.run import list_runs
+from neural.tracking.state import State
+from tests.faults.harness import Collector, rounds, wait_until
+from tests.faults.outcome import verify, wait_settled
+from tests.faults.remote import NET, PORT, Hosts, Remote, needs_hosts
+
+MIB = 1 << 20
+
+LOGS = """
+import logging, os, pathlib
+logging.basicConfig()
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("training", base_dir)
+tracker.log_metrics({"half": 0.0}, step=0)
+for path in _os.environ["LOG"].split(":"):
+    tracker.log_artifact(path)
+    returned[0] += 1
+"""
+ENDS = LOGS + "returned[1] = tracker.finish(timeout=float(os.environ.get('FINISH_S', '30')))\n"
+WAITS = LOGS + "ready()\nwait_for_go()\nreturned[1] = tracker.finish(timeout=30)\n"
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Files and a folder to log: name → path."""
+    folder = tmp_path / "sources"
+    (folder / "model" / "layers").mkdir(parents=True)
+    (folder / "model" / "layers" / "0").write_bytes(os.urandom(2 * MIB + 17))
+    (folder / "model" / "empty").write_bytes(b"")
+    (folder / "model" / "ünïcode name").write_bytes(b"x")
+    (folder / "small").write_bytes(os.urandom(1000))
+    (folder / "nothing").write_bytes(b"")
+    (folder / "large").write_bytes(os.urandom(MIB) * 200)
+    return {path.name: path for path in folder.iterdir()}
+
+
+def logged(sources, *names):
+    return ":".join(str(sources[name]) for name in names)
+
+
+def stored(remote):
+    """Return the artifacts that are stored: name → entry."""
+    return {e.name: e for run in list_runs(remote.base_dir) for e in run.facts.artifacts.entries if e.stored}
+
+
+def assert_whole(remote, sources, *names):
+    """These and no others are stored, every byte of them as it was; nothing is left in the spools."""
+    wait_until(lambda: set(stored(remote)) == set(names), 60, f"{names} are stored")
+    (run,) = list_runs(remote.base_dir)
+    report = check_artifacts(run.folder, Checker())
+    assert (report.whole, report.damages, report.lost, report.waiting) == (len(names), [], [], [])
+    for name, entry in stored(remote).items():
+        if sources[name].is_file():
+            with sources[name].open("rb") as file:
+                assert entry.checksum == hashlib.file_digest(file, "sha256").hexdigest()
+    wait_until(lambda: spool.waiting(remote.state.spool) == {}, 20, "the collector's spool is empty")
+    wait_settled(remote.base_dir)
+    assert verify(remote.base_dir) == 0
+
+
+def courier(own_dir):
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "neural.tracking.agent.courier" in words and str(own_dir) in words:
+            return process
+    return None
+
+
+def test_files_and_folders_arrive_whole_and_finish_says_so(keeper, remote, own_dir, sources):
+    names = ("small", "model", "nothing")
+    trainer = keeper.trainer(own_dir, ENDS, environment=remote.environment(LOG=logged(sources, *names)))
+
+    trainer.succeed(60)
+
+    assert trainer.returned(1) == 1, "finish() did not see everything stored"
+    assert_whole(remote, sources, *names)
+    model = stored(remote)["model"]
+    (run,) = list_runs(remote.base_dir)
+    assert (run.folder / model.path / "ünïcode name").read_bytes() == b"x"
+    assert spool.waiting(State.for_base_dir(own_dir).remote_spool) == {}
+
+
+def test_training_killed_right_after_the_call_has_its_artifact_stored(keeper, remote, own_dir, sources):
+    trainer = keeper.trainer(own_dir, WAITS, environment=remote.environment(LOG=logged(sources, "small")))
+    trainer.wait_ready()
+    wait_until(lambda: courier(own_dir), 10)
+
+    trainer.kill()
+
+    assert_whole(remote, sources, "small")
+
+
+def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, sources):
+    names = ("large", "small")
+    trainer = keeper.trainer(own_dir, WAITS, environment=remote.environment(LOG=logged(sources, *names)))
+    trainer.wait_ready()
+
+    first = wait_until(lambda: sorted(stored(remote)), 60, "one is stored")
+
+    assert first == ["small"]
+    trainer.go()
+    trainer.succeed(60)
+    assert_whole(remote, sources, *names)
+
+
+@needs_hosts
+@pytest.mark.timeout(1800)
+def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, chance):
+    hosts = Hosts(2)
+    try:
+        listen = f"tcp://{NET}.1:{PORT}"
+        remote = Remote(keeper, tmp_path, listen=listen, prefix=hosts.prefix(0))
+        remote.allow(me=remote.user)
+        remote.start()
+        environment = remote.environment(LOG=logged(sources, "large", "model"))
+        trainer = keeper.trainer(own_dir, WAITS, environment=environment, prefix=hosts.prefix(1))
+        trainer.wait_ready(60)
+        received = sent_again = 0
+        for number in range(rounds(4, 100)):
+            before = received_bytes(remote)
+            wait_until(lambda before=before: received_bytes(remote) > before or "large" in stored(remote), 60)
+            trainer.go_on_for(chance.uniform(0.0, 0.3))
+            if number % 3 == 0 and (one := courier(own_dir)):
+                Collector.end(one)
+            elif number % 3 == 1:
+                received += received_bytes(remote)
+                remote.collector.kill()
+                remote.start()
+                sent_again += 1
+            else:
+                hosts.cut(1)
+                trainer.go_on_for(chance.uniform(0.0, 1.0))
+                hosts.mend(1)
+        trainer.go()
+        trainer.succeed(60)
+        assert_whole(remote, sources, "large", "model")
+        size = sum(path.stat().st_size for path in (sources["large"], *sources["model"].rglob("*")))
+        assert received + received_bytes(remote) < size + (sent_again + 1) * 16 * MIB, "it began anew"
+    finally:
+        hosts.remove()
+
+
+def received_bytes(remote):
+    uploads = (remote.status().get("remote") or {}).get("uploads") or {}
+    return uploads.get("received_bytes_total", 0)
+
+
+def test_artifact_nobody_could_take_is_shipped_on_request(keeper, remote, own_dir, sources):
+    remote.collector.kill()
+    environment = remote.environment(LOG=logged(sources, "small"), NTRACK_MODE="offline", FINISH_S="0")
+    keeper.trainer(own_dir, ENDS, environment=environment).succeed()
+    remote.start()
+    command = [sys.executable, "-P", "-m", "neural.tracking.cli", "outbox", "ship", "--base-dir", own_dir]
+
+    done = keeper.start(command, environment=remote.environment())
+
+    assert done.wait(60) == 0, keeper.output(done)
+    assert_whole(remote, sources, "small")
+
+
+LIES = """
+import socket
+from pathlib import Path
+from neural.tracking.agent import choose_run, open_session
+from neural.tracking.config import agent_config
+session = open_session(choose_run("lies"), base_dir, config=agent_config(base_dir))
+secret = Path(_os.environ["SECRET"])
+found = secret.stat()
+stat = [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
+common = {"type": "artifact", "versioned": True, "aliases": [], "metadata": {}, "size": found.st_size,
+          "source": str(secret), "stat": stat, "spool": _os.environ["SPOOL"]}
+for number, how in enumerate(("in place", "copy", "move")):
+    token = "ab" * 15 + f"{number:02x}"
+    session.emit("artifact", {**common, "name": f"stolen-{number}", "token": token, "how": how})
+for number, name in enumerate(("../up", "/abs", "a/b", "nul\\0", "", "..", "x" * 5000)):
+    session.emit("artifact", {**common, "name": name, "token": "cd" * 15 + f"{number:02x}", "how": "in place"})
+returned[1] = session.flush(20)
+ready()
+wait_for_go()
+session.close(timeout_s=10)
+"""
+
+
+def test_paths_and_names_that_another_host_lies_about_are_neither_read_nor_written(
+    keeper, remote, own_dir, tmp_path
+):
+    secret = tmp_path / "secret"
+    secret.write_text("of the collector's host")
+    environment = remote.environment(SECRET=str(secret), SPOOL=str(remote.state.spool))
+    trainer = keeper.trainer(own_dir, LIES, environment=environment)
+    trainer.wait_ready()
+
+    wait_until(lambda: remote.status()["artifacts"]["waiting"] == 3, 20, "the jobs wait for bytes")
+    trainer.go_on_for(2.0)
+
+    assert stored(remote) == {}
+    content = secret.read_bytes()
+    found = [path for path in remote.base_dir.rglob("*") if path.is_file() and path.read_bytes() == content]
+    assert found == []
+    trainer.go()
+    trainer.succeed(60)
+
+
+@pytest.fixture
+def insider(remote):
+    """An allowed client on the socket for artifacts, that may say what it likes."""
+    port = remote.status()["remote"]["uploads"]["port"]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as one:
+        one.linger = 0
+        one.curve_serverkey = z85.encode(remote.pair.public)
+        one.curve_publickey = z85.encode(remote.user.public)
+        one.curve_secretkey = z85.encode(remote.user.secret)
+        one.rcvtimeo = 10_000
+        one.connect(f"tcp://127.0.0.1:{port}")
+        yield one
+
+
+def test_bytes_that_no_event_asks_for_are_not_taken(remote, insider):
+    who = {"session": b"s" * 16, "token": b"t" * 16}
+
+    for message in (
+        uploadwire.Offer(**who, path="", size=10),
+        uploadwire.Chunk(**who, path="../../x", offset=0, crc=0, data=b"y" * 100),
+        uploadwire.Check(**who, path="/etc/passwd", size=1, sha256="0"),
+        uploadwire.Place(**who, files=0),
+    ):
+        insider.send_multipart(message.encode())
+        assert isinstance(uploadwire.decode(insider.recv_multipart()), uploadwire.Unwanted)
+
+    assert not remote.state.spool.exists()
+
+
+HOSTILE = [
+    "..", "../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "a/", "/", "", "a\0b", "x" * 256,
+    "é" * 200, "/".join("a" * 65), *(f"{'../' * n}etc/passwd" for n in range(1, 60)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("relative", HOSTILE, ids=range(len(HOSTILE)))
+def test_file_of_a_folder_stays_inside_it(tmp_path, relative):
+    job = jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
+        "name": "folder", "token": "cd" * 16, "how": "copy", "size": 10, "files": 2
+    })  # fmt: skip
+    uploads = Uploads(None, State(base_dir=tmp_path, root=tmp_path), None, None, None, "")
+
+    with pytest.raises(InvalidNameError):
+        uploads._path(job, relative)
+
+
+def test_upload_cannot_grow_beyond_what_its_event_says(tmp_path):
+    job = jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
+        "name": "folder", "token": "cd" * 16, "how": "copy", "size": 10, "files": 2
+    })  # fmt: skip
+    uploads = Uploads(None, State(base_dir=tmp_path, root=tmp_path / "state"), None, None, None, "")
+    (tmp_path / "state").mkdir()
+
+    def put(name, offset, data):
+        chunk = uploadwire.Chunk(
+            session=b"", token=b"", path=name, offset=offset, crc=uploadwire.crc(data), data=data
+        )
+        return uploads._write(job, uploads._path(job, name), chunk)
+
+    assert put("a", 0, b"12345") == 5
+    assert put("a", 0, b"54321") == 5, "a repeated chunk counts once"
+    assert put("a", 7, b"8") == 5, "one that came too early is not taken"
+    assert put("b", 0, b"123456") == 0
+    assert put("b", 0, b"12345") == 5
+    assert put("c", 0, b"1") == 0
