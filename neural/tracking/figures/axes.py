@@ -10,10 +10,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogScale
-from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
 from neural.tracking.figures.style import FAINT
 from neural.tracking.figures.texts import MINUS, number, shown, text_width
+
+MOST_TICKS = 6
+FINE = 1e5  # times as large as their distance: such ticks need more digits than there is room for
 
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
@@ -26,23 +29,41 @@ def linear_axis(axes: Axes, which: str, *, bins: int = 5, steps: bool = False) -
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """Make an axis logarithmic, for positive values between ``low`` and ``high``."""
-    decades = math.log10(high) - math.log10(low)
+    """Make an axis logarithmic, from ``low`` to ``high``, both above zero."""
     axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.5 else (1.0,), numticks=6))
-    axis.set_major_formatter(Decades())
-    axis.set_minor_locator(NullLocator())
+    _fix(axes, which, _decades(low, high))
+    axes.set_xlim(low, high) if which == "x" else axes.set_ylim(low, high)
 
 
-def symlog_axis(axes: Axes, which: str, threshold: float) -> None:
-    """Make an axis logarithmic on both sides of zero, linear within ``threshold`` of it."""
+def symlog_axis(axes: Axes, low: float, high: float, threshold: float) -> None:
+    """Make the y axis logarithmic on both sides of zero, linear within ``threshold`` of it."""
+    axes.set_yscale(SymmetricalLogScale(axes.yaxis, linthresh=threshold))
+    inner = threshold * 10  # the labels of what lies further in would run into the zero
+    most = MOST_TICKS // 2 if low < -inner and high > inner else MOST_TICKS - 1
+    below = [-tick for tick in _decades(inner, -low, most)[::-1]] if low < -inner else []
+    above = _decades(inner, high, most) if high > inner else []
+    _fix(axes, "y", [*below, 0.0, *above])
+    axes.set_ylim(low, high)
+
+
+def _decades(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """Return a few powers of ten between two values; of less than two decades, also their 2s and 5s.
+
+    Not matplotlib's locators: near the ends of the range of floats they overflow.
+    """
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    if last - first < 2 and most == MOST_TICKS:
+        exponents = range(max(first - 1, -323), min(last, 308) + 1)
+        found = {lead * 10.0**exponent for exponent in exponents for lead in (1.0, 2.0, 5.0)}
+        return sorted(tick for tick in found if low <= tick <= high)[:most]
+    step = next(step for step in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500) if (last - first) // step < most)
+    start = math.ceil(first / step) * step
+    return [10.0**exponent for exponent in range(start, last + 1, step)]
+
+
+def _fix(axes: Axes, which: str, ticks: Sequence[float]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
-    setter = axes.set_xscale if which == "x" else axes.set_yscale
-    setter(SymmetricalLogScale(axis, linthresh=threshold))
-    locator = SymmetricalLogLocator(base=10, linthresh=threshold)
-    locator.numticks = 7
-    axis.set_major_locator(locator)
+    axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(Decades())
     axis.set_minor_locator(NullLocator())
 
@@ -108,8 +129,11 @@ class Plain(Formatter):
             return [number(value) for value in values]
         top = max(abs(value) for value in values)
         apart = min(abs(b - a) for a, b in itertools.pairwise(values)) or top
-        if not top or not math.isfinite(top / apart) or top / apart > 1e12:
+        if not top or not math.isfinite(top / apart):
             return [number(value) for value in values]
+        if top / apart > FINE:
+            # All would be written alike: the first in full, the others by how much they are more.
+            return [number(values[0], 7), *(f"+{number(value - values[0])}" for value in values[1:])]
         fine = math.floor(math.log10(apart) + 1e-9)
         exponent = math.floor(math.log10(top) + 1e-9)
         if -4 <= exponent < 6:
@@ -122,6 +146,8 @@ class Steps(Plain):
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         top = max((abs(value) for value in values), default=0.0)
+        if len(values) > 1 and top > FINE * (values[1] - values[0]):
+            return super().format_ticks(values)
         for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
             if 10 * size <= top < 1e16 or (top >= size > 1e3):
                 shown_ = Plain.format_ticks(self, [value / size for value in values])

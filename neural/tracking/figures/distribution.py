@@ -13,8 +13,8 @@ from neural.tracking.figures.grid import Margins, grid, letters_across
 from neural.tracking.figures.individual import name_over, tell_over
 from neural.tracking.figures.lines import remarks_of, why_empty
 from neural.tracking.figures.series import Series
-from neural.tracking.figures.style import ACCENT, FAINT, INK
-from neural.tracking.figures.texts import number, shown
+from neural.tracking.figures.style import ACCENT, INK
+from neural.tracking.figures.texts import count, number, shown
 
 PANELS_A_PAGE = 24
 
@@ -48,6 +48,7 @@ def draw_distribution(axes: Axes, series: Series) -> None:
     if found is None:
         _one_value(axes, series)
         return
+    axes.autoscale(False)
     widths = np.diff(found.edges)
     axes.bar(found.edges[:-1], found.counts, widths, align="edge", color=ACCENT, alpha=0.55, linewidth=0)
     axes.axvline(series.mean, color=INK, linewidth=1.4, label="mean")
@@ -58,22 +59,24 @@ def draw_distribution(axes: Axes, series: Series) -> None:
         log_axis(axes, "x", float(found.edges[0]), float(found.edges[-1]))
     else:
         linear_axis(axes, "x", bins=5)
-    axes.set_xlim(float(found.edges[0]), float(found.edges[-1]))
+        axes.set_xlim(float(found.edges[0]), float(found.edges[-1]))
 
 
 def _told(series: Series) -> str:
     if series.constant:
         return ""
-    words = [f"┃ mean {number(series.mean)}", f"{series.finite:,} values".replace(",", "\u2009")]
+    words = [f"┃ mean {number(series.mean)}", f"{count(series.finite)} values"]
     words += [remark for remark in remarks_of(series, smoothed=False) if "left out" in remark]
     return "   ".join(words)
 
 
 def _one_value(axes: Axes, series: Series) -> None:
-    """Say that all values are one: a histogram of it would only be a block."""
+    """Say what the values are: of one value a histogram would only be a block."""
     assert series.least is not None
     assert series.most is not None
-    times = "one value" if series.finite == 1 else f"all {series.finite:,} values".replace(",", "\u2009")
-    alike = "" if series.constant else "about "
-    note_in(axes, shown(f"{times}: {alike}{number(series.least.y)}", letters_across(axes, 9)))
-    axes.texts[-1].set_color(FAINT)
+    times = "one value" if series.finite == 1 else f"{count(series.finite)} values"
+    if series.constant:
+        told = f"{times}: {number(series.least.y)}"
+    else:
+        told = f"{times} from {number(series.least.y)} to {number(series.most.y)}"
+    note_in(axes, shown(told, letters_across(axes, 9)))

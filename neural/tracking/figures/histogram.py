@@ -9,6 +9,7 @@ import numpy as np
 from neural.tracking.figures.reduce import Array, FloatArray
 
 MOST_BINS, FEWEST_BINS = 60, 8
+FAR = 1e100  # beyond, and below its inverse, linear axes overflow or collapse
 
 
 class Histogram(NamedTuple):
@@ -20,20 +21,18 @@ class Histogram(NamedTuple):
 
 
 def histogram(finite: FloatArray, scale: str) -> Histogram | None:
-    """Return the histogram of finite values, None where all of them are one value, or there are none."""
+    """Return the histogram of finite values, None where all are one, or no axis can show their range."""
     if not len(finite) or finite.min() == finite.max():
         return None
     log = scale == "log"
     values = np.log10(finite) if log else finite
     low, high = float(values.min()), float(values.max())
-    # Scaled to the unit interval, in quarters, so that neither 1e308 nor 1e-320 overflows.
-    width = high / 4 - low / 4
-    if width == 0 or not np.isfinite(4.0 / width):
+    if not log and not 1 / FAR < max(abs(low), abs(high)) < FAR:
+        return None
+    if high - low < 1e-12 * max(abs(low), abs(high)):
         return None
     bins = _bins(len(finite))
-    places = (values / 4 - low / 4) / width
-    counts = np.histogram(places, bins, (0.0, 1.0))[0]
-    edges = (low / 4 + width * np.linspace(0.0, 1.0, bins + 1)) * 4
+    counts, edges = np.histogram(values, bins, (low, high))
     return Histogram(10.0**edges if log else edges, counts, log)
 
 

@@ -12,6 +12,7 @@ from neural.tracking.figures.grid import Margins, grid, letters_across
 from neural.tracking.figures.lines import (
     draw_series,
     extremes_told,
+    fitting,
     mark_extremes,
     put_x_label,
     remarks_of,
@@ -54,12 +55,12 @@ def draw_panel(axes: Axes, series: Series) -> None:
     scale_y(axes, [series])
     scale_x(axes, [series], bins=5)
     tell_over(axes, extremes_told(series))
-    put_x_label(axes, x_label([series]), shown("; ".join(remarks_of(series)), letters_across(axes, 7) - 6))
+    put_x_label(axes, x_label([series]), fitting(remarks_of(series), letters_across(axes, 7) - 10))
 
 
 def name_over(axes: Axes, name: str) -> None:
     """Write a panel's name over its upper left corner, in the top line."""
-    axes.set_title(shown(name, letters_across(axes, 10)), loc="left", pad=17)
+    axes.set_title(shown(name, letters_across(axes, 11.5)), loc="left", pad=17)
 
 
 def tell_over(axes: Axes, told: str) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from neural.tracking.figures.axes import beside, linear_axis, log_axis, symlog_axis
 from neural.tracking.figures.series import Line, Series
 from neural.tracking.figures.style import FAINT, INK
-from neural.tracking.figures.texts import count, number
+from neural.tracking.figures.texts import count, number, shown, text_width
 
 LONELY = 30  # so few points are each marked
 
@@ -23,6 +23,7 @@ def draw_series(axes: Axes, series: Series, *, label: str, look: dict[str, Any],
     ``noise=False`` leaves out all but that average, where many lines lie over each other.
     """
     colour = look["color"]
+    axes.autoscale(False)  # limits are set below; matplotlib's own overflow near the largest floats
     if series.band is not None:
         band = series.band
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
@@ -59,8 +60,10 @@ def extremes_told(series: Series) -> str:
         return f"constant {number(series.least.y)}"
     if series.points == 1:
         return number(series.last.y)
-    marks = (("▲", series.most), ("▼", series.least))
-    told = "   ".join(f"{mark} {number(point.y)} @ {count(point.x)}" for mark, point in marks)
+    least, most = number(series.least.y), number(series.most.y)
+    if least == most:
+        least, most = number(series.least.y, 16), number(series.most.y, 16)
+    told = f"▲ {most} @ {count(series.most.x)}   ▼ {least} @ {count(series.least.x)}"
     return f"{told}   last {number(series.last.y)}"
 
 
@@ -76,8 +79,20 @@ def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
     if series.ranks is not None:
         found.append(series.ranks.told())
     if series.smooth is not None and smoothed:
-        found.append(f"bold: mean of {count(series.window)} points")
+        mean = "geometric mean" if series.scale == "log" else "mean"
+        found.append(f"bold: {mean} of {count(series.window)} points")
     return found
+
+
+def fitting(remarks: Sequence[str], letters: float) -> str:
+    """Return as many of the remarks as there is room for, the first in any case."""
+    told = ""
+    for remark in remarks:
+        longer = f"{told}; {remark}" if told else remark
+        if told and text_width(longer) > letters:
+            break
+        told = longer
+    return shown(told, letters)
 
 
 def why_empty(series: Series) -> str:
@@ -99,13 +114,12 @@ def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
     low, high = min(lows), max(highs)
     scales = {series.scale for series in known}
     if scales != {"linear"} and low > 0:
-        log_axis(axes, "y", low, high)
-        axes.set_ylim(*_log_limits(low, high))
+        log_axis(axes, "y", *_log_limits(low, high))
     elif scales != {"linear"}:
-        within = min(series.linear_within for series in known if series.scale == "symlog" or series.finite)
-        within = max(within, max(abs(low), abs(high)) * 1e-12)
-        symlog_axis(axes, "y", within)
-        axes.set_ylim(*_symlog_limits(low, high))
+        top = max(abs(low), abs(high))
+        within = min((series.linear_within for series in known if series.scale == "symlog"), default=top)
+        within = min(max(within, top * 1e-12), top * 1e-3)  # three to twelve decades on a side
+        symlog_axis(axes, *_symlog_limits(low, high), within)
     else:
         linear_axis(axes, "y")
         axes.set_ylim(*linear_limits(low, high))
@@ -161,7 +175,7 @@ def _span(series: Series) -> tuple[float, float]:
 def _log_limits(low: float, high: float) -> tuple[float, float]:
     first, last = math.log10(low), math.log10(high)
     room = 0.06 * (last - first) or 0.5
-    return 10.0 ** max(first - room, -307.0), 10.0 ** min(last + room, 308.0)
+    return min(low, 10.0 ** max(first - room, -323.0)), max(high, 10.0 ** min(last + room, 308.0))
 
 
 def _symlog_limits(low: float, high: float) -> tuple[float, float]:

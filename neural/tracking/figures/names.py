@@ -50,7 +50,7 @@ def most_telling_first(names: Iterable[str]) -> list[str]:
 def _worth(name: str) -> tuple[bool, bool, list[tuple[int, int, str]], str]:
     words = words_of(name)
     telling = not _TELLING.isdisjoint(words)
-    deep = len(words) > 3  # layers.3.attention.loss says less than loss
+    deep = len(words_of(quantity_of(name))) > 2  # layers.3.loss says less than loss
     return not telling, deep, _natural(quantity_of(name)), name
 
 

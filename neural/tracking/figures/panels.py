@@ -13,6 +13,7 @@ from neural.tracking.figures.individual import name_over, tell_over
 from neural.tracking.figures.lines import (
     draw_series,
     extremes_told,
+    fitting,
     put_x_label,
     remarks_of,
     scale_x,
@@ -74,7 +75,7 @@ def _draw_panel(axes: Axes, quantity: str, members: Sequence[Series]) -> None:
     scale_y(axes, drawn)
     scale_x(axes, drawn)
     remarks = list(dict.fromkeys(remark for one in drawn for remark in remarks_of(one)))
-    put_x_label(axes, x_label(drawn), shown("; ".join(remarks), letters_across(axes, 7) - 6))
+    put_x_label(axes, x_label(drawn), fitting(remarks, letters_across(axes, 7) - 10))
     if len(drawn) > 1:
         axes.legend(loc="best", ncols=2 if len(drawn) > 4 else 1)
     else:

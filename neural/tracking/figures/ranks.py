@@ -26,8 +26,9 @@ class Ranks(NamedTuple):
         """Return a few words for the figure."""
         words = [f"band: {self.number} ranks"]
         if self.slowest is not None:
-            words.append(f"straggler: rank {self.slowest} ({self.behind})")
-        if self.farthest is not None:
+            also = ", farthest from the mean" if self.farthest == self.slowest else ""
+            words.append(f"straggler: rank {self.slowest} ({self.behind}{also})")
+        if self.farthest not in (None, self.slowest):
             words.append(f"farthest from the mean: rank {self.farthest}")
         return ", ".join(words)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.events import NO_STEP
-from neural.tracking.figures.histogram import Histogram, histogram
+from neural.tracking.figures.histogram import FAR, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
 from neural.tracking.reader.points import Columns
@@ -18,7 +18,6 @@ from neural.tracking.reader.points import Columns
 LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it
 SPIKE = 100.0  # of the 95th percentile: such a value alone makes a linear axis hide the others
 LOG_SPAN = 1e9  # between the least and the greatest value
-FAR = 1e100  # from here on, and below its inverse, linear axes overflow or collapse
 
 
 class Point(NamedTuple):
@@ -132,7 +131,7 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
     nan = int(np.count_nonzero(np.isnan(values)))
     scale, within = scale_of(finite)
     back = np.flatnonzero(x[1:] < x[:-1]) + 1  # a restarted training: no line leads back
-    smooth = smoothed(y) if not len(back) else None
+    smooth = smoothed(np.log10(y) if scale == "log" else y) if not len(back) else None
     return Series(
         name=name,
         points=len(values),
@@ -148,9 +147,14 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         linear_within=within,
         histogram=histogram(finite, scale),
         sample=sampled(x, y),
-        smooth=None if smooth is None else Line(x[smooth[1]].astype(np.float64), smooth[2]),
+        smooth=None if smooth is None else Line(x[smooth[1]].astype(np.float64), _on(scale, smooth[2])),
         window=1 if smooth is None else smooth[0],
     )
+
+
+def _on(scale: str, y: FloatArray) -> FloatArray:
+    """Return averages as values; those of logarithms, since an arithmetic mean would follow the spikes."""
+    return np.power(10.0, y) if scale == "log" else y
 
 
 def _with_band(series: Series, band: Band, ranks: Ranks) -> Series:

@@ -74,7 +74,7 @@ def number(value: float, digits: int = 4) -> str:
     """Return a value in a few characters."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
-    if 1e4 <= abs(value) < 1e7:
+    if digits <= 4 and 1e4 <= abs(value) < 1e7:
         return count(round(value))
     if value == int(value) and abs(value) < 1e4:
         return f"{int(value)}".replace("-", MINUS)
