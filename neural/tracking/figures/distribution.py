@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -49,8 +48,7 @@ def draw_distribution(axes: Axes, series: Series) -> None:
         _one_value(axes, series)
         return
     axes.autoscale(False)
-    widths = np.diff(found.edges)
-    axes.bar(found.edges[:-1], found.counts, widths, align="edge", color=ACCENT, alpha=0.55, linewidth=0)
+    axes.stairs(found.counts, found.edges, fill=True, color=ACCENT, alpha=0.55, linewidth=0)
     axes.axvline(series.mean, color=INK, linewidth=1.4, label="mean")
     axes.grid(False, axis="x")
     linear_axis(axes, "y", bins=4, steps=True)

@@ -55,12 +55,12 @@ def draw_panel(axes: Axes, series: Series) -> None:
     scale_y(axes, [series])
     scale_x(axes, [series], bins=5)
     tell_over(axes, extremes_told(series))
-    put_x_label(axes, x_label([series]), fitting(remarks_of(series), letters_across(axes, 7) - 10))
+    put_x_label(axes, x_label([series]), fitting(remarks_of(series), letters_across(axes, 7) - 8))
 
 
 def name_over(axes: Axes, name: str) -> None:
     """Write a panel's name over its upper left corner, in the top line."""
-    axes.set_title(shown(name, letters_across(axes, 11.5)), loc="left", pad=17)
+    axes.set_title(shown(name, letters_across(axes, 11.5)), loc="left", y=1.0, pad=17)
 
 
 def tell_over(axes: Axes, told: str) -> None:

@@ -77,7 +77,7 @@ def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
     if series.infinite:
         found.append(f"{count(series.infinite)} infinite left out")
     if series.ranks is not None:
-        found.append(series.ranks.told())
+        found += series.ranks.told()
     if series.smooth is not None and smoothed:
         mean = "geometric mean" if series.scale == "log" else "mean"
         found.append(f"bold: {mean} of {count(series.window)} points")

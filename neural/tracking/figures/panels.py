@@ -75,7 +75,7 @@ def _draw_panel(axes: Axes, quantity: str, members: Sequence[Series]) -> None:
     scale_y(axes, drawn)
     scale_x(axes, drawn)
     remarks = list(dict.fromkeys(remark for one in drawn for remark in remarks_of(one)))
-    put_x_label(axes, x_label(drawn), fitting(remarks, letters_across(axes, 7) - 10))
+    put_x_label(axes, x_label(drawn), fitting(remarks, letters_across(axes, 7) - 8))
     if len(drawn) > 1:
         axes.legend(loc="best", ncols=2 if len(drawn) > 4 else 1)
     else:

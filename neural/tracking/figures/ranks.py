@@ -22,15 +22,12 @@ class Ranks(NamedTuple):
     behind: str
     farthest: int | None
 
-    def told(self) -> str:
-        """Return a few words for the figure."""
-        words = [f"band: {self.number} ranks"]
-        if self.slowest is not None:
-            also = ", farthest from the mean" if self.farthest == self.slowest else ""
-            words.append(f"straggler: rank {self.slowest} ({self.behind}{also})")
-        if self.farthest not in (None, self.slowest):
-            words.append(f"farthest from the mean: rank {self.farthest}")
-        return ", ".join(words)
+    def told(self) -> list[str]:
+        """Return a few words for the figure, what matters most first."""
+        also = ", outlier" if self.farthest == self.slowest else ""
+        slowest = "" if self.slowest is None else f", straggler: rank {self.slowest} ({self.behind}{also})"
+        words = [f"{self.number} ranks{slowest}"]
+        return words if self.farthest in (None, self.slowest) else [*words, f"outlier: rank {self.farthest}"]
 
 
 def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, FloatArray]:
@@ -77,7 +74,7 @@ def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int 
     others = np.delete(late, worst)
     if late[worst] < LATE_S or late[worst] < STANDS_OUT * np.median(others):
         return None, ""
-    return int(ranks[worst]), f"{late[worst]:.2g} s later"
+    return int(ranks[worst]), f"+{late[worst]:.2g} s"
 
 
 def _outlier(distance: FloatArray) -> int | None:

@@ -22,7 +22,7 @@ def rendered(figure: Figure, kind: str = "png") -> bytes:
         raise ValueError(f"a picture is saved as {', '.join(FORMATS)}, not as {kind!r}")
     # No date in the file: the same data give the same bytes.
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    options = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {}
+    options = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
     content = io.BytesIO()
     with house_style():
         figure.savefig(content, format=kind, metadata=metadata, **options)  # type: ignore[arg-type]

@@ -127,8 +127,9 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
     """Return the series of a line ``y`` over steps; ``values`` are all of its points, ranks not united."""
     has_steps = bool(len(step)) and int(step.min()) != NO_STEP
     x = step if has_steps else np.arange(len(y))
-    finite = values[np.isfinite(values)]
-    nan = int(np.count_nonzero(np.isnan(values)))
+    known = np.isfinite(values)
+    finite = values if known.all() else values[known]
+    nan = 0 if finite is values else int(np.count_nonzero(np.isnan(values)))
     scale, within = scale_of(finite)
     back = np.flatnonzero(x[1:] < x[:-1]) + 1  # a restarted training: no line leads back
     smooth = smoothed(np.log10(y) if scale == "log" else y) if not len(back) else None
@@ -139,8 +140,8 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         infinite=len(values) - nan - len(finite),
         has_steps=has_steps,
         line=Line(*thinned(x, y, back)),
-        least=_point(x, y, np.nanargmin),
-        most=_point(x, y, np.nanargmax),
+        least=_point(x, y, np.argmin, np.inf),
+        most=_point(x, y, np.argmax, -np.inf),
         last=Point(float(x[-1]), float(y[-1])) if len(y) else None,
         mean=_mean(finite),
         scale=scale,
@@ -161,11 +162,12 @@ def _with_band(series: Series, band: Band, ranks: Ranks) -> Series:
     return replace(series, band=band, ranks=ranks)
 
 
-def _point(x: Array, y: FloatArray, extreme: Any) -> Point | None:
-    finite = np.where(np.isfinite(y), y, np.nan)
-    if np.isnan(finite).all():
+def _point(x: Array, y: FloatArray, extreme: Any, worst: float) -> Point | None:
+    """Return the point at an extreme of the finite values; ``worst`` is what none of them can be."""
+    known = np.isfinite(y)
+    if not known.any():
         return None
-    at = int(extreme(finite))
+    at = int(extreme(y if known.all() else np.where(known, y, worst)))
     return Point(float(x[at]), float(y[at]))
 
 
