@@ -132,12 +132,11 @@ class Commit:
             blobs.link(blobs.add(self._state.blobs, staged, self._look), target)
 
     def _mine(self, blob: Path) -> int | None:
-        """Return the number that a life before took for this job, and did not come to note."""
+        """Return the number that a try before took for this job, and did not come to note."""
         if self._again:
             wanted = blob.stat()
             for number, path in self._numbers.unnoted(self._run, self._job.name):
                 if os.path.samestat(path.lstat(), wanted):
-                    self._numbers.take(self._run, self._job.name, number)
                     return number
         return None
 
@@ -216,7 +215,7 @@ class Commit:
         return {"version": number, "path": place, "sha256": listing.sha256}
 
     def _mine_folder(self, manifest_blob: Path, built: Path) -> int | None:
-        """Return the number a life before claimed with its manifest; complete what it had begun."""
+        """Return the number a try before claimed with its manifest; complete what it had begun."""
         versions, name = built.parent, self._job.name
         wanted = manifest_blob.stat()
         for path in sorted(versions.glob("v*" + manifest.SUFFIX)) if self._again else ():
@@ -230,7 +229,6 @@ class Commit:
             elif int(number) not in dict(self._numbers.unnoted(self._run, name)):
                 continue
             spool.remove(built)
-            self._numbers.take(self._run, name, int(number))
             return int(number)
         return None
 

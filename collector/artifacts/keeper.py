@@ -238,7 +238,7 @@ class Keeper:
             if told is not None:
                 session = bytes.fromhex(job.session)
                 await self._intake.late_note(session, job.uid, job.info, jobs.KIND, str(job.seq), **told)
-            await asyncio.to_thread(self._forget, job)
+            await asyncio.to_thread(self._forget, job, told)
             self._done.add(key)
             del self._jobs[key]
             self._begun.discard(key)
@@ -264,16 +264,22 @@ class Keeper:
             run = self._run_folder(job)
             if self._is_noted(run, job):
                 return None
+            again = key in self._begun
+            self._begun.add(key)  # from now on there may be a version on disk that no note names
             commit = Commit(
-                self._state, run, job, self._numbers, self._look_up, again=key in self._begun,
+                self._state,
+                run,
+                job,
+                self._numbers,
+                self._look_up,
+                again=again,
                 local=self._is_local(job),
-            )  # fmt: skip
+            )
             told |= commit.store()
         except Lost as error:
             self.lost_total += 1
             logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
             return {**told, "version": None, "lost": str(error)}
-        self._begun.add(key)  # what is on disk now has no note yet: another try must find it
         self.stored_total += 1
         return told
 
@@ -297,6 +303,9 @@ class Keeper:
         if self._stop:
             raise Stopped
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, told: dict[str, Any] | None = None) -> None:
+        if told is not None and isinstance(told["version"], int):
+            run = inside(self._state.base_dir, job.folder)
+            self._numbers.take(run, job.name, told["version"])
         spool.remove(job.spooled(self._state))
         jobs.remove(self._state, job)

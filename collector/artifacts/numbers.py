@@ -41,12 +41,11 @@ class Numbers:
                     raise
                 continue
             self._highest[run, name] = number
-            self.take(run, name, number)
             fsync_dir(folder)
             return number
 
     def take(self, run: Path, name: str, number: int) -> None:
-        """Count a number as some job's, though its note is not written yet."""
+        """Remember that a note names this number: it is no longer anybody's who tries again."""
         self._noted(run).setdefault(name, set()).add(number)
 
     def unnoted(self, run: Path, name: str) -> list[tuple[int, Path]]:
