@@ -78,6 +78,9 @@ def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
     if best_version is not None:
         told = f"version {best_version.version} of {checkpoints} of weights.npy, {best_version.metadata}"
         console.print(f"[bold]{'best weights':<12}[/] {told}", soft_wrap=True, highlight=False)
+    _await_sinks([*ntrack, "sinks", "lag", *where])
+    console.print("\n[bold]$ ntrack sinks ls[/]", highlight=False)
+    subprocess.run([*ntrack, "sinks", "ls", *where], check=False)
     for command in (["artifacts", "verify"], ["verify"]):
         console.print(f"\n[bold]$ ntrack {' '.join(command)}[/] {experiment_id}", highlight=False)
         done = subprocess.run([*ntrack, *command, experiment_id, *where], check=False)
@@ -93,3 +96,10 @@ def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 
         if tracker.status != "running" and len(tracker.list_artifact_versions("weights.npy")) == checkpoints:
             return
         time.sleep(0.1)
+
+
+def _await_sinks(lag: Sequence[str], timeout_s: float = 15.0) -> None:
+    """Wait until every sink has all of it, or show how far each came: nobody else waits for them."""
+    deadline = time.monotonic() + timeout_s
+    while subprocess.run(lag, check=False, capture_output=True).returncode and time.monotonic() < deadline:
+        time.sleep(0.5)

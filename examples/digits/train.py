@@ -3,12 +3,14 @@
     python examples/digits/train.py [--epochs N] [--ranks N]
 
 Each process works on its half of every batch, the gradients are averaged, and every process logs
-what it saw with the same code: there is no ``if rank == 0``. The collector starts by itself.
+what it saw with the same code: there is no ``if rank == 0``. The collector starts by itself, and delivers
+the run to JSONL files, and to TensorBoard and MLflow where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import multiprocessing
 import os
 import sys
@@ -43,7 +45,7 @@ def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connec
 
     with (
         tempfile.TemporaryDirectory() as scratch,
-        ExperimentTracker("digits", base_dir=base_dir, tags=["demo"]) as tracker,
+        ExperimentTracker("digits", base_dir=base_dir, tags=["demo"], backend=backends()) as tracker,
     ):
         tracker.log_hyperparameters(settings)
         checkpoints = Checkpoints(tracker, Path(scratch))
@@ -69,6 +71,11 @@ def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connec
             news.send(("epoch", rank, epoch + 1, test_loss, test_accuracy))
         log_confusion(tracker, model, test_images, test_labels)
     news.send(("done", rank))
+
+
+def backends() -> list[str]:
+    """Return where else the run is delivered to: what is installed here."""
+    return ["jsonl", *(name for name in ("tensorboard", "mlflow") if importlib.util.find_spec(name))]
 
 
 def load_data(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

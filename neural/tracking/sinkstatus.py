@@ -114,7 +114,9 @@ def _lag_s(folder: SinkFolder, about: Mapping[str, Any]) -> float:
     since_ns = about.get("since_ns")
     if isinstance(since_ns, int):
         return max(0.0, time.time() - since_ns / 1e9)
-    moved = max((path.stat().st_mtime for path in folder.runs.glob("*.json")), default=time.time())
+    since = folder.root / "since"
+    began = since.stat().st_mtime if since.exists() else time.time()
+    moved = max((path.stat().st_mtime for path in folder.runs.glob("*.json")), default=began)
     return max(0.0, time.time() - moved)
 
 
