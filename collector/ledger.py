@@ -33,7 +33,7 @@ def known(base_dir: Path, folder: str, session: bytes) -> Known:
         return best
     damages: list[str] = []
     try:
-        found = ledgers.read_all(inside(base_dir, folder), damages)
+        found = ledgers.read_all(inside(base_dir, folder), damages, session.hex())
     except (OSError, InvalidNameError):
         return best
     for damage in damages:  # as good as none: the log alone counts

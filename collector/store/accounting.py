@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neural.tracking import segment
+from neural.tracking.collector.store.appendfile import open_events
 from neural.tracking.outbox_files import last_number
 from neural.tracking.reader import eventlines, ledgers, parts
 from neural.tracking.reader.eventlines import Line
@@ -94,3 +95,15 @@ def _add_lines(ledger: Ledger, path: Path) -> None:
                 entry.ended = data["data"].get("n")
         elif isinstance(data["info"].get("rank"), int):
             entry.rank = data["info"]["rank"]
+
+
+def settle(ledger: Ledger, ledger_file: Path, ended: list[str]) -> None:
+    """Move sessions that have ended out of what is written every second. Raises OSError, RetryLater."""
+    file = open_events(ledgers.ended_file(ledger_file), ledger.ended_bytes)
+    try:
+        file.append(ledger.ended_lines(ended))
+        file.sync()
+        ledger.ended_bytes = file.size
+    finally:
+        file.close()
+    ledger.settled.update(ended)

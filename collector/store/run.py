@@ -17,7 +17,7 @@ from typing import Any
 from neural.tracking import events, segment
 from neural.tracking.artifacts.jobs import KIND as ARTIFACT
 from neural.tracking.artifacts.jobs import PRUNED as ARTIFACT_PRUNED
-from neural.tracking.collector.store.accounting import beyond, lost, others, recovered
+from neural.tracking.collector.store.accounting import beyond, lost, others, recovered, settle
 from neural.tracking.collector.store.appendfile import (
     TailFile,
     create_tail,
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 TAIL_BYTES = 16 << 20
 LEAST_TAIL_BYTES = 1 << 20
 TAIL_AGE_S = 300.0
+SETTLE_COUNT = 256
 
 
 class RunWriter:
@@ -219,6 +220,7 @@ class RunWriter:
     def _entry(self, session: SessionInfo) -> SessionEntry:
         """Return what is known of a session; introduce one that is new."""
         key = session.session.hex()
+        self._ledger.settled.discard(key)  # it may change now, and then the ledger has it
         entry = self._ledger.sessions.get(key)
         if entry is None:
             self._append_lines([eventlines.info_line(key, session.uid, session.info)])
@@ -337,6 +339,8 @@ class RunWriter:
         ledger.tail_uuid, ledger.tail_bytes = self._tail.uuid.hex(), self._tail.size
         ledger.events_bytes = self._events.size
         try:
+            if len(ended := ledger.to_settle()) >= SETTLE_COUNT:
+                settle(ledger, self._ledger_file, ended)
             atomic_write(self._ledger_file, ledger.encode())
         except OSError as error:
             raise RetryLater(f"cannot write {self._ledger_file}: {error}") from error

@@ -2,17 +2,23 @@
 
 A claim, not the truth: whoever checks a run counts points, lines and gaps against it. It carries a
 checksum of itself; a ledger that does not match it is as good as none.
+
+It is written about every second, so sessions that have ended move to ``ended-<c>.jsonl``, a line each in
+the form of events lines, appended and synced before the ledger leaves them out. The last line of a session
+counts, and the ledger more than any line.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from neural.tracking.errors import FormatError
 from neural.tracking.files import json_checksum
+from neural.tracking.reader import eventlines
 
 FORMAT = 1
 NAME = re.compile(r"ledger-([0-9a-f]{8})\.json")
@@ -37,6 +43,20 @@ class Ledger:
     tail_bytes: int = 0
     events_bytes: int = 0
     sessions: dict[str, SessionEntry] = field(default_factory=dict)
+    ended_bytes: int = 0  # so much of ended-<c>.jsonl is durable
+    settled: set[str] = field(default_factory=set)  # sessions whose entry is in there, and nowhere else
+
+    def to_settle(self) -> list[str]:
+        """Return the sessions that have ended and still take room in every writing of the ledger."""
+        return [
+            session
+            for session, entry in self.sessions.items()
+            if session not in self.settled and entry.ended is not None and entry.last >= entry.ended
+        ]
+
+    def ended_lines(self, sessions: Iterable[str]) -> list[bytes]:
+        """Return the lines of these sessions for ``ended-<c>.jsonl``."""
+        return [eventlines.encode({"session": s, **vars(self.sessions[s])}) for s in sessions]
 
     def encode(self) -> bytes:
         """Return the file's content."""
@@ -45,16 +65,27 @@ class Ledger:
             "uid": self.uid,
             "tail": [self.tail_uuid, self.tail_bytes],
             "events_bytes": self.events_bytes,
+            "ended_bytes": self.ended_bytes,
             "sessions": {
                 session: {"last": e.last, "ended": e.ended, "rank": e.rank, "notes": e.notes}
                 for session, e in self.sessions.items()
+                if session not in self.settled
             },
         }
         return json.dumps({**body, "crc": json_checksum(body)}, indent=1).encode() + b"\n"
 
 
-def read(path: Path) -> Ledger | None:
+def ended_file(ledger_file: Path) -> Path:
+    """Return where the ledger's ended sessions are."""
+    return ledger_file.with_name(f"ended-{ledger_file.stem.partition('-')[2]}.jsonl")
+
+
+def read(path: Path, only: str | None = None) -> Ledger | None:
     """Return the ledger in ``path``, None where there is no file.
+
+    Args:
+        path: of the ledger.
+        only: of the sessions that have ended, only this one is wanted.
 
     Raises:
         FormatError: damaged, or of another format.
@@ -71,12 +102,17 @@ def read(path: Path) -> Ledger | None:
             raise FormatError(f"{path.name}: is damaged: its checksum does not match")
         if body["format"] != FORMAT:
             raise FormatError(f"{path.name}: has format {body['format']}, this release reads {FORMAT}")
+        sessions = {session: SessionEntry(**entry) for session, entry in body["sessions"].items()}
+        ended_bytes = body.get("ended_bytes", 0)
+        ended = _read_ended(ended_file(path), ended_bytes, only) if ended_bytes else {}
         return Ledger(
             uid=body["uid"],
             tail_uuid=body["tail"][0],
             tail_bytes=body["tail"][1],
             events_bytes=body["events_bytes"],
-            sessions={session: SessionEntry(**entry) for session, entry in body["sessions"].items()},
+            sessions={**ended, **sessions},
+            ended_bytes=ended_bytes,
+            settled=ended.keys() - sessions.keys(),
         )
     except FormatError:
         raise
@@ -84,13 +120,31 @@ def read(path: Path) -> Ledger | None:
         raise FormatError(f"{path.name}: is no ledger: {error}") from error
 
 
-def read_all(folder: Path, damages: list[str]) -> dict[str, Ledger]:
-    """Return the ledgers of a run folder by collector; unreadable ones go to ``damages``."""
+def _read_ended(path: Path, size: int, only: str | None) -> dict[str, SessionEntry]:
+    try:
+        data = path.read_bytes()[:size]
+    except FileNotFoundError:
+        data = b""
+    if len(data) < size:
+        raise FormatError(f"{path.name}: has {len(data)} bytes, {size} were durable")
+    if only is not None:  # to find one among many thousands, most need no look
+        data = b"".join(line for line in data.splitlines(keepends=True) if only.encode() in line)
+    found: dict[str, SessionEntry] = {}
+    for line in eventlines.scan(data):
+        if isinstance(line, eventlines.BadLine):
+            raise FormatError(f"{path.name}: bytes {line.start} to {line.end} are no valid line")
+        session = line.data.pop("session")
+        found[session] = SessionEntry(**line.data)
+    return found
+
+
+def read_all(folder: Path, damages: list[str], only: str | None = None) -> dict[str, Ledger]:
+    """Return the ledgers of a run folder by collector; unreadable ones go to ``damages``. ``only``: as read."""
     found: dict[str, Ledger] = {}
     for path in sorted(folder.glob("ledger-*.json")):
         if named := NAME.fullmatch(path.name):
             try:
-                ledger = read(path)
+                ledger = read(path, only)
             except FormatError as error:
                 damages.append(str(error))
                 continue
