@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import neural.tracking
-from neural.tracking import ExperimentManager, ExperimentTracker, TrackingError
+from neural.tracking import ArtifactVersion, ExperimentManager, ExperimentTracker, TrackingError
 from neural.tracking.experiment_tracker import ExperimentManager as SameManager
 from neural.tracking.experiment_tracker import ExperimentTracker as SameTracker
 
@@ -41,6 +41,35 @@ def log(tracker: ExperimentTracker) -> None:
     assert_type(tracker.log_text("sample", "a text", step=3), bool)
     assert_type(tracker.add_tags("three", ["four"]), bool)
     tracker.notes = "better notes"
+
+
+def keep(tracker: ExperimentTracker, figure: Figure) -> None:
+    assert_type(tracker.log_artifact("model.pt"), ArtifactVersion)
+    tracker.log_artifact("model.pt", "name", False)
+    tracker.log_artifact(artifact_path=Path("folder"), artifact_name="weights", alias="best", metadata={"a": 1})
+    tracker.log_artifact("s3://bucket/data", reference=True)
+    tracker.log_artifact("model.pt", move=True, alias=["best", "stable"])
+    assert_type(tracker.log_model("model.pt", framework="pytorch", version=True), ArtifactVersion)
+    tracker.log_model(model_path="model.pt", snapshot=False)
+    assert_type(tracker.log_figure(figure, "curve.png"), ArtifactVersion)
+    tracker.log_figure(figure, figure_name="curve")
+    assert_type(tracker.list_artifact_versions("model.pt"), list[ArtifactVersion])
+    found = tracker.get_artifact_version("model.pt", version=-1)
+    assert_type(found, ArtifactVersion | None)
+    tracker.get_artifact_version("model.pt", "best")
+    assert_type(tracker.artifacts, dict[str, Any])
+    if found is not None:
+        assert_type(found.artifact_name, str)
+        assert_type(found.version, int | None)
+        assert_type(found.path, Path | None)
+        assert_type(found.checksum, str | None)
+        assert_type(found.size, int)
+        assert_type(found.timestamp, str)
+        assert_type(found.metadata, dict[str, Any])
+        assert_type(found.to_dict(), dict[str, Any])
+        assert_type(found.wait(timeout=3), bool)
+        assert_type(found.verify(), bool)
+        assert_type(found.copy_to("elsewhere"), Path)
 
 
 def read(tracker: ExperimentTracker) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
 MAX_SHOWN = 40
+MAX_NAMED = 8
 CURVE_ROWS = 6
 MAX_TEXTS, TEXT_LINES, TEXT_WIDTH = 10, 5, 300
 SPARK_POINTS = 200_000
@@ -176,6 +177,12 @@ def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) 
         grid.add_row(
             "lost contact", f"[yellow]with {ranks}[/] [dim](its host is silent; it may still be at work)[/]"
         )
+    artifacts = run.facts.artifacts
+    numbers = {name: len(artifacts.versions(name)) or 1 for name in artifacts.names()}
+    kept = [f"{output.text(name)} [dim]×{number}[/]" for name, number in numbers.items()]
+    if kept:
+        more = f" [dim]and {len(kept) - MAX_NAMED} more[/]" if len(kept) > MAX_NAMED else ""
+        grid.add_row("artifacts", ", ".join(kept[:MAX_NAMED]) + more)
     lost = [
         f"{last - first + 1} events: {reason}" for gaps in run.gaps.values() for first, last, reason in gaps
     ]

@@ -122,6 +122,12 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"  [dim]log[/] {output.size(log.get('bytes', 0))} in {log.get('segments', 0)} "
         f"{'file' if log.get('segments') == 1 else 'files'}, [dim]until every worker is past it[/]"
     )
+    artifacts = found.get("artifacts", {})
+    if artifacts.get("waiting"):
+        number = output.count(artifacts["waiting"])
+        yield f"  [dim]artifacts[/] {number} being stored, or waiting for their bytes"
+    if artifacts.get("last_error"):
+        yield f"[yellow]![/] an artifact is tried again: {output.text(artifacts['last_error'])}"
     disk = found.get("disk", {})
     if disk.get("state", "ok") != "ok":
         why = disk.get("error") or disk["state"]
