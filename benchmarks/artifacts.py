@@ -124,6 +124,28 @@ def calls(tracker: ExperimentTracker, source: Path, rounds: int) -> Iterator[Row
     yield Row(f"log_artifact, {size}, move=True", moved_s * 1000, "ms", 5)
 
 
+def beside_storing(tracker: ExperimentTracker, source: Path) -> Iterator[Row]:
+    """Yield how long it takes until a metric is stored and visible, at rest and while the file is stored."""
+    session = tracker._recorder.session
+    assert session is not None
+
+    def round_trip() -> None:
+        tracker.log_metrics({"loss": 1.0})
+        session.flush(STORED_S)
+
+    idle = sorted(timed_s(round_trip) for _ in range(40))
+    version = tracker.log_artifact(source, "beside")
+    meanwhile = []
+    while not version.wait(0.0):
+        meanwhile.append(timed_s(round_trip))
+    yield Row("metric to run folder, at rest, p50", percentile(idle, 0.5) * 1000, "ms")
+    if meanwhile:
+        note = f"{len(meanwhile)} round trips"
+        yield Row(
+            "the same while it is stored, p50", percentile(sorted(meanwhile), 0.5) * 1000, "ms", note=note
+        )
+
+
 def small_calls(tracker: ExperimentTracker, folder: Path) -> Iterator[Row]:
     """Yield what a call with a small file costs."""
     source = folder / "small"
@@ -219,6 +241,7 @@ def main() -> int:
         with ExperimentTracker("bench", base_dir) as tracker:
             rows += small_calls(tracker, folder)
             rows += calls(tracker, source, given.rounds)
+            rows += beside_storing(tracker, source)
         rows += repeated(base_dir, source)
         rows += storing(folder, source, given.rounds)
     finally:

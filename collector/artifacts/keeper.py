@@ -64,7 +64,8 @@ class Keeper:
         self._outcomes: dict[Path, OutcomeWatch] = {}
         self._doing: dict[Key, asyncio.Task[None]] = {}
         self._retries: dict[Key, tuple[float, float]] = {}  # when again, and how long the next pause
-        self._ready = 0
+        self._ready = False  # something waits only for its turn
+        self._order: list[Key] | None = None  # of the calls; made anew when there are new jobs
         self._tidied_s = 0.0
         self._wake = asyncio.Event()
         self._stop = False
@@ -195,26 +196,33 @@ class Keeper:
                 await asyncio.to_thread(self._forget, job)
             elif job is not None:
                 self._jobs[key] = job
+                self._order = None
 
     def _begin(self) -> None:
         """Begin what can be done now, the oldest call first."""
+        if self._order is None:
+            self._order = sorted(self._jobs, key=lambda key: self._jobs[key].order)
         busy = {self._jobs[key].key for key in self._doing}
         behind: set[tuple[bytes, str, str]] = set()
-        self._ready = 0
-        for key, job in sorted(self._jobs.items(), key=lambda item: item[1].order):
-            place = (*job.key, job.session)
-            if key in self._doing:
+        self._ready = False
+        for key in self._order:
+            job = self._jobs.get(key)
+            if job is None or key in self._doing:
                 continue
-            if place in behind or not self._is_ready(key, job):
+            if job.key in busy:
+                self._ready = True  # as soon as the one before it is done
+                continue
+            place = (*job.key, job.session)
+            if place in behind or not self._is_ready(job, key):
                 behind.add(place)
                 continue
-            self._ready += 1
-            if job.key not in busy and len(self._doing) < AT_ONCE and not self._stop:
-                busy.add(job.key)
-                self._ready -= 1
-                self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
+            if self._stop or len(self._doing) >= AT_ONCE:
+                self._ready = True
+                return
+            busy.add(job.key)
+            self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
 
-    def _is_ready(self, key: Key, job: Job) -> bool:
+    def _is_ready(self, job: Job, key: Key) -> bool:
         if time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
             return False
         if self._goal is None or self._applied() < self._goal:
