@@ -61,11 +61,11 @@ class Memory:
                 self.most[name] = max(self.most[name], rss)
 
 
-def timed_s(action: Callable[[], object]) -> float:
-    """Return how long it takes."""
-    began = time.perf_counter()
+def timed_s(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return how long it takes by the clock."""
+    began = clock()
     action()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def stored(version: ArtifactVersion) -> ArtifactVersion:
@@ -185,16 +185,16 @@ def storing(folder: Path, source: Path, rounds: int) -> Iterator[Row]:
     place.mkdir()
     for number in range(rounds):
         with source.open("rb") as file:
-            plain.append(timed_s(lambda opened=file: hashlib.file_digest(opened, "sha256")))
-            ours.append(timed_s(lambda opened=file: copying.digest(opened.fileno())))
+            plain.append(timed_s(lambda opened=file: hashlib.file_digest(opened, "sha256"), time.thread_time))
+            ours.append(timed_s(lambda opened=file: copying.digest(opened.fileno()), time.thread_time))
         with unsynced(source, folder / f"spooled-{number}") as spooled:
             stores.append(timed_s(lambda path=spooled: store(path, place)))
         with unsynced(source, folder / "copied") as copied:
             copied.unlink()
             copies.append(timed_s(lambda path=copied: copy_and_sync(source, path)))
     copy_s, store_s = statistics.median(copies), statistics.median(stores)
-    hash_ratio = statistics.median(plain) / statistics.median(ours)
-    yield Row("SHA-256 / hashlib.file_digest, speed", hash_ratio, "x", least=0.9)
+    hash_ratio = min(plain) / min(ours)
+    yield Row("SHA-256 / hashlib.file_digest, CPU speed", hash_ratio, "x", least=0.9)
     yield Row(f"cp and fsync, {source.stat().st_size // MIB} MiB", copy_s, "s")
     yield Row("hash, fsync and store", store_s, "s")
     yield Row("storing / cp and fsync, speed", copy_s / store_s, "x", least=0.5)
