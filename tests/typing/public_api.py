@@ -12,7 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import neural.tracking
-from neural.tracking import ArtifactVersion, ExperimentManager, ExperimentTracker, TrackingError
+from neural.tracking import (
+    ArtifactVersion,
+    ExperimentManager,
+    ExperimentTracker,
+    MetricVisualizer,
+    TrackingError,
+)
 from neural.tracking.experiment_tracker import ExperimentManager as SameManager
 from neural.tracking.experiment_tracker import ExperimentTracker as SameTracker
 
@@ -95,6 +101,11 @@ def read(tracker: ExperimentTracker) -> None:
     assert_type(tracker.plot_metrics(), Figure)
     tracker.plot_metrics(["loss", "hits"], figsize=(12, 4))
     tracker.plot_metrics(metric_names="loss")
+    assert_type(tracker.generate_visualizations(), dict[str, Path])
+    assert_type(
+        MetricVisualizer.create_metric_plots(tracker.metrics_history, figsize=(15, 10)), dict[str, Figure]
+    )
+    assert_type(MetricVisualizer.create_distribution_plots(tracker.metrics_history), dict[str, Figure])
     assert_type(tracker.save_experiment_summary(), Path)
 
 
@@ -119,6 +130,8 @@ def manage(manager: ExperimentManager) -> None:
     assert_type(manager.get_experiment("12345678"), ExperimentTracker | None)
     assert_type(manager.list_experiments(), list[dict[str, Any]])
     assert_type(manager.delete_experiment("12345678"), bool)
+    assert_type(manager.compare_experiments(["12345678"], metrics=["loss"]), dict[str, Figure])
+    assert_type(manager.export_comparison(["12345678"], output_dir="report"), Path)
 
 
 def the_same_by_their_other_names(tracker: SameTracker, manager: SameManager) -> None:

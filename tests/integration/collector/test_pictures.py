@@ -1,0 +1,293 @@
+"""The visualizer worker against logs and run folders as the collector and the store make them."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from neural.tracking import ExperimentTracker
+from neural.tracking.collector import commands
+from neural.tracking.collector.follower import Follower
+from neural.tracking.collector.visualizer import Visualizer, renderer
+from neural.tracking.collector.visualizer.child import renderer_command
+from neural.tracking.control import request
+from neural.tracking.figures import run as figures_run
+from neural.tracking.figures.visualizer import Picture
+from neural.tracking.state import State
+from tests.integration.face.conftest import wait_until
+from tests.made_runs import Emitter, Log, applied, folder_of
+
+PICTURES = {
+    "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
+    "auto_metric_distributions.png",
+}  # fmt: skip
+# Hangs the first time, as a library may; the second time it is the real one.
+HANGS_ONCE = """
+import os, sys, time
+if not os.path.exists(sys.argv[1]):
+    open(sys.argv[1], "w").close()
+    time.sleep(600)
+os.execv(sys.executable, sys.argv[2:])
+"""
+
+
+class Bench:
+    """A visualizer that is fed what the store applied, as its worker would."""
+
+    def __init__(self, folder, **more):
+        self.log = Log(folder)
+        self.said = []
+        self.store = None
+        self.visualizer = Visualizer(self.log.state, niceness=0, **more)
+        self.visualizer.connected(self.said.append)
+        self.visualizer.open()
+        self._follower = Follower(self.log.state.log, None)
+
+    def feed(self):
+        """Have the store apply what the log has, then show it to the visualizer."""
+        start = self.store.position if self.store is not None else None
+        self.store = applied(self.log, self.store, start)
+        while items := self._follower.read(self.log.durable):
+            self.visualizer.write(items)
+
+    def until(self, condition, what="the condition", timeout_s=50):
+        def looked():
+            self.visualizer.flush()
+            return condition()
+
+        return wait_until(looked, timeout_s, what)
+
+    def until_idle(self):
+        self.until(lambda: not self.owes(), "nothing more is due")
+
+    def owes(self):
+        return [line["owes"] for line in self.said if "owes" in line][-1:] == [True]
+
+    def errors(self):
+        return [line["error"] for line in self.said if "error" in line]
+
+    def renderer(self):
+        return self.visualizer._renderer
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path / "runs")
+    yield made
+    made.visualizer.close()
+
+
+def pictures(folder):
+    """Return the pictures under their final names; each of them must be whole."""
+    found = sorted((folder / "plots").glob("[!.]*")) if (folder / "plots").is_dir() else []
+    for path in found:
+        with Image.open(path) as image:
+            image.load()
+    return {path.name for path in found}
+
+
+def trained(calls, *, name="exp", **settings):
+    """Return a session that logged two metrics so many times."""
+    emitter = Emitter(name=name).open(settings={"auto_visualize": True, "visualize_every": None, **settings})
+    return log_more(emitter, calls)
+
+
+def log_more(emitter, calls):
+    for step in range(calls):
+        emitter.metrics({"loss": 1 / (step + 1), "accuracy": step / 100})
+    return emitter
+
+
+def test_live_run_is_drawn_after_ten_logs(bench):
+    emitter = trained(9)
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.feed()
+    bench.visualizer.flush()
+    assert bench.renderer() is None
+
+    bench.log.add(log_more(emitter, 1))
+    bench.feed()
+
+    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+    bench.until_idle()
+    assert bench.errors() == []
+    assert list((folder / "plots").glob(".*")) == []
+
+
+def test_run_asks_for_more_logs_between_rounds(bench):
+    bench.log.add(trained(30, visualize_every=31))
+    bench.feed()
+
+    assert not bench.owes()
+
+
+def test_run_that_wants_no_pictures_gets_none(bench):
+    emitter = trained(100, auto_visualize=False).end()
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.feed()
+    bench.visualizer.flush()
+
+    assert bench.renderer() is None
+    assert not (folder / "plots").exists()
+
+
+@pytest.mark.parametrize("how", ["ends", "dies"])
+def test_short_run_is_drawn_at_its_end(bench, how):
+    emitter = trained(1)
+    bench.log.add(emitter.end() if how == "ends" else emitter)
+    if how == "dies":
+        bench.log.note(emitter, "died", key="1", error="died")
+    bench.feed()
+
+    bench.until(lambda: pictures(folder_of(bench.log, emitter)) == PICTURES, "all pictures are there")
+    bench.until_idle()
+    assert not bench.log.state.pictures_due.exists()
+
+
+def test_killed_renderer_starts_again_and_no_half_picture_is_ever_seen(bench):
+    emitter = trained(20).end()
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.feed()
+    for _ in range(2):
+        bench.until(lambda: bench.renderer() is not None and bench.renderer().at_work, "a round is under way")
+        os.kill(bench.renderer().pid, signal.SIGKILL)
+        bench.until(lambda: bench.renderer() is None or not bench.renderer().alive(), "it is missed")
+        pictures(folder)
+
+    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+    bench.until_idle()
+    assert any("the renderer died; it starts again" in error for error in bench.errors())
+
+
+def test_renderer_that_hangs_is_killed_and_the_next_one_draws(tmp_path):
+    marker = str(tmp_path / "hung")
+
+    def command(niceness):
+        return [sys.executable, "-c", HANGS_ONCE, marker, *renderer_command(niceness)]
+
+    bench = Bench(tmp_path / "runs", deadline_s=5, command=command)
+    emitter = trained(20).end()
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.feed()
+    try:
+        bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+        assert any("the renderer hung for 5 s and was killed" in error for error in bench.errors())
+    finally:
+        bench.visualizer.close()
+
+
+def test_round_that_was_cut_off_is_drawn_by_the_next_visualizer(bench, tmp_path):
+    emitter = trained(20).end()
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.feed()
+    bench.visualizer.flush()
+    bench.visualizer.close()
+    assert bench.log.state.pictures_due.exists()
+    assert pictures(folder) != PICTURES
+
+    successor = Visualizer(bench.log.state, niceness=0)
+    successor.open()
+    try:
+
+        def looked():
+            successor.flush()
+            return pictures(folder) == PICTURES
+
+        wait_until(looked, 50, "all pictures are there")
+    finally:
+        successor.close()
+
+
+def test_picture_that_cannot_be_written_is_told_and_the_others_are_drawn(bench):
+    emitter = trained(20)
+    folder = folder_of(bench.log.add(emitter), emitter)
+    bench.store = applied(bench.log)
+    (folder / "plots" / "auto_metric_correlation.png").mkdir(parents=True)
+    bench.feed()
+
+    bench.until_idle()
+
+    (error,) = bench.errors()
+    assert f"{folder.name}: metric_correlation" in error
+    assert (folder / "plots" / "auto_metric_distributions.png").is_file()
+
+
+def test_picture_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, monkeypatch):
+    def broken():
+        raise ZeroDivisionError("no use")
+
+    two = figures_run.run_pictures
+    monkeypatch.setattr(
+        figures_run, "run_pictures", lambda run, pages: [Picture("broken", broken), *two(run, pages=pages)[:1]]
+    )
+    log, emitter = Log(tmp_path), trained(3)
+    folder = folder_of(log.add(emitter), emitter)
+    applied(log)
+    said = []
+
+    renderer.draw_run(folder, said.append)
+    signal.alarm(0)
+
+    assert said[0] == {"failed": "broken", "folder": folder.name, "why": "ZeroDivisionError: no use"}
+    assert pictures(folder) == {"auto_broken.png", "auto_all_metrics_individual.png"}
+
+
+def test_run_that_is_deleted_is_forgotten(bench):
+    emitter = trained(9)
+    bench.log.add(emitter)
+    bench.feed()
+
+    bench.visualizer.run_gone(emitter.uid.hex())
+    bench.visualizer.flush()
+
+    assert not bench.owes()
+    assert not bench.log.state.pictures_due.exists()
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A folder of runs whose collector draws at once, however busy the machine."""
+    folder = tmp_path / "runs"
+    (folder / ".ntrack").mkdir(parents=True)
+    (folder / ".ntrack" / "config.toml").write_text("[collector]\ndrawing_niceness = 0\n")
+    yield folder
+    commands.stop(folder, timeout_s=15)
+
+
+def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base):
+    with ExperimentTracker("short", base) as tracker:
+        for step in range(5):
+            tracker.log_metrics({"loss": 1 / (step + 1), "accuracy": step / 5}, step=step)
+
+    wait_until(lambda: pictures(tracker.experiment_dir) == PICTURES, 50, "all pictures are there")
+
+    told = request(State.for_base_dir(base), "status")
+    (worker,) = [worker for worker in told["workers"] if worker["name"] == "visualizer"]
+    assert worker["last_error"] is None
+    assert not worker["holds_log"]
+    if worker["pid"] is not None:
+        assert "matplotlib" not in Path(f"/proc/{worker['pid']}/maps").read_text()
+
+
+def test_generated_pictures_are_the_tracker_s_own(base):
+    with ExperimentTracker("drawn", base, auto_visualize=False) as tracker:
+        tracker.log_metrics({"loss": 1.0, "train/$x": 2.0}, step=0)
+        found = tracker.generate_visualizations()
+
+    assert list(found) == [name.removeprefix("auto_").removesuffix(".png") for name in (
+        "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
+        "auto_metric_distributions.png",
+    )]  # fmt: skip
+    assert pictures(tracker.experiment_dir) == {path.name for path in found.values()}
+    assert {path.parent for path in found.values()} == {tracker.experiment_dir / "plots"}
+
+
+def test_disabled_tracker_draws_nothing(tmp_path):
+    tracker = ExperimentTracker("off", tmp_path, mode="disabled")
+    tracker.log_metrics({"loss": 1.0})
+
+    assert tracker.generate_visualizations() == {}
+    assert list(tmp_path.iterdir()) == []
