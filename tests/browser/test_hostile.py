@@ -75,7 +75,9 @@ def test_hostile_text_stays_text(planted, runs, serve, browse, view):
     assert tab.page.evaluate(UNTOUCHED) == {"hacked": None, "planted": 0, "scripts": 0}
     assert "window.hacked" in tab.page.locator("body").inner_text()
     if view in ("best", "params"):  # Plotly's labels understand some HTML: they must show it, not follow it
-        tab.until("[...document.querySelectorAll('svg text')].some(t => /<img src=x|<script>/.test(t.textContent))")
+        tab.until(
+            "[...document.querySelectorAll('svg text')].some(t => /<img src=x|<script>/.test(t.textContent))"
+        )
 
 
 def test_hostile_columns_and_filters_stay_text(planted, runs, serve, browse):
