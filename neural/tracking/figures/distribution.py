@@ -26,7 +26,7 @@ def distributions(
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Return one page: a histogram for each series, in the order given."""
-    panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) <= 4 else (4.2, 2.4)
+    panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) in (2, 4) else (4.2, 2.4)
     figure, places = grid(
         len(series), panel_in=panel_in, figsize=figsize, margins=Margins(top=0.55, bottom=0.46)
     )

@@ -23,7 +23,7 @@ class Margins(NamedTuple):
 
 def columns_for(panels: int) -> int:
     """Return how many panels stand side by side."""
-    return 1 if panels <= 1 else 2 if panels <= 4 else 3 if panels <= 12 else 4
+    return 1 if panels <= 1 else 2 if panels in (2, 4) else 3 if panels <= 12 else 4
 
 
 def grid(

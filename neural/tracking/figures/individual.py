@@ -36,7 +36,7 @@ def individual(
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Return one page: a panel for each series, in the order given."""
-    panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) <= 4 else (4.2, 2.6)
+    panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) in (2, 4) else (4.2, 2.6)
     figure, places = grid(len(series), panel_in=panel_in, figsize=figsize, margins=Margins(top=0.55))
     for axes, one in zip(places, series, strict=True):
         draw_panel(axes, one)

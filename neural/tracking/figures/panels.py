@@ -43,7 +43,7 @@ def plot_panels(
         figsize: inches; default grows with the number of panels.
     """
     panels = group_by_quantity(series)
-    panel_in = (8.0, 4.4) if len(panels) <= 1 else (5.2, 3.1) if len(panels) <= 4 else (4.2, 2.6)
+    panel_in = (8.0, 4.4) if len(panels) <= 1 else (5.2, 3.1) if len(panels) in (2, 4) else (4.2, 2.6)
     with house_style():
         figure, places = grid(
             max(1, len(panels)), panel_in=panel_in, figsize=figsize, margins=Margins(top=0.55)
