@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from neural.tracking import wire
+from neural.tracking import system, wire
 from neural.tracking.address import is_ipv6
 from neural.tracking.errors import ProtocolError
 from neural.tracking.keys import Security
 
+DESCRIPTORS = 24  # context, its threads, socket, connection, monitor; with room for others meanwhile
 HIGH_WATER_MARK = 64
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
@@ -39,6 +40,7 @@ class Link:
         self._decode = decode
         self.invalid_total = 0
         self.is_up = False  # known of a secured link only, as of the last news
+        system.check_descriptors(DESCRIPTORS)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from neural.tracking.outbox_files import (
     read_number,
 )
 from neural.tracking.state import State
+
+STARTS_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,15 @@ def collector_holds(state: State) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def collector_starts(state: State) -> bool:
+    """Return whether who owns the state folder took it so lately that it may not answer yet."""
+    try:
+        started_ns = json.loads(state.lock.read_bytes()[:4096])["started_ns"]
+        return 0 <= time.time_ns() - int(started_ns) < STARTS_WITHIN_S * 1e9
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox | None:

@@ -7,6 +7,7 @@ whatever moves meanwhile is met at least once.
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Pending:
     runs: dict[bytes, Counts] = field(default_factory=dict)
     folders: dict[bytes, str] = field(default_factory=dict)
     damages: list[str] = field(default_factory=list)
+    unseen: str | None = None  # what could not be looked at
     outboxes: list[tuple[Count, Numbers]] = field(default_factory=list)  # what each outbox holds
 
     def count(self, session: bytes, uid: bytes, info: dict[str, Any]) -> Count:
@@ -52,6 +54,9 @@ def find_pending(base_dir: Path) -> Pending:
     state = State.for_base_dir(base_dir)
     found = Pending()
     if not state.root.is_dir():
+        return found
+    if not os.access(state.root, os.R_OK | os.X_OK):
+        found.unseen = f"{state.root} is another user's: what waits in outboxes and log was not looked at"
         return found
     _outboxes(state, found)
     _log(state, found)

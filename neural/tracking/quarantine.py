@@ -60,7 +60,9 @@ def list_quarantined(state: State) -> list[QuarantinedRun]:
     found = []
     for place in places:
         try:
-            why = read_json(place / WHY_FILE) or {}
+            why = read_json(place / WHY_FILE)
+            if why is None:
+                continue  # being made, or being removed
             size = sum(path.stat().st_size for path in place.glob("*.seg"))
             uid = bytes.fromhex(place.name)
         except (OSError, ValueError):

@@ -47,6 +47,17 @@ def free_and_reserve(folder: Path) -> tuple[int, int]:
     return disk.f_bavail * disk.f_frsize, min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
 
 
+def check_descriptors(count: int) -> None:
+    """Raise OSError (EMFILE) unless so many more files can be opened: libzmq aborts where it cannot."""
+    opened = []
+    try:
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def sync_data(fd: int) -> None:
     """Make the file's content durable; blocks on the disk. Raises OSError when that failed."""
     if sys.platform == "darwin":

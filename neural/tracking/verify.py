@@ -70,6 +70,7 @@ class Report:
 
     runs: list[RunReport] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
+    unseen: str | None = None  # what could not be looked at, in words
 
     @property
     def exit_code(self) -> int:
@@ -267,7 +268,7 @@ def verify_base(
     """
     base = Path(base_dir)
     waiting = find_pending(base)
-    report = Report(damages=waiting.damages)
+    report = Report(damages=waiting.damages, unseen=waiting.unseen)
     checker = Checker()
     seen: dict[bytes, Path] = {}
     for run in list_runs(base) if runs is None else runs:

@@ -13,7 +13,13 @@ from rich.table import Table
 from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes, list_remote_outboxes
+from neural.tracking.outboxes import (
+    Outbox,
+    collector_holds,
+    collector_starts,
+    list_outboxes,
+    list_remote_outboxes,
+)
 from neural.tracking.quarantine import list_quarantined
 from neural.tracking.state import State
 
@@ -63,6 +69,8 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
             console.print(_sessions_table(sessions))
         if workers := found.get("workers"):
             console.print(_workers_table(workers))
+    elif collector_holds(state) and collector_starts(state):
+        console.print("[yellow]…[/] a collector is just starting here [dim](ask again in a moment)[/]")
     elif collector_holds(state):
         console.print("[red]✗[/] a collector owns this folder, but does not answer")
         console.print("  [dim]→ trainings go on, what they log waits; `ntrack doctor` tells more[/]")

@@ -101,6 +101,8 @@ def _print_report(report: Report) -> None:
             console.print(f"  [bold]{output.text(run.folder.name)}[/] {line}", soft_wrap=True)
     for damage in report.damages:
         console.print(f"  [red]damaged[/] {output.text(damage)}", soft_wrap=True)
+    if report.unseen:
+        console.print(f"  [yellow]not seen[/] {output.text(report.unseen)}", soft_wrap=True)
     console.print(_verdict(report))
 
 

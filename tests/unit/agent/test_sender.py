@@ -1,7 +1,10 @@
 """The sender against a collector that only speaks: what is shipped, freed, and said again."""
 
+import errno
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -366,3 +369,19 @@ def test_signal_handler_may_read_what_its_thread_is_reading(tmp_path):
 
     with stream.lock:  # where the handler found its thread
         assert len(list(stream.copies())) == 1
+
+
+def test_without_descriptors_for_zeromq_there_is_no_link_and_no_abort(tmp_path):
+    source = """
+import os, resource, sys
+from neural.tracking.agent.link import Link
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 4, hard))
+try:
+    Link("ipc://" + sys.argv[1])
+except OSError as error:
+    sys.exit(error.errno)
+"""
+    done = subprocess.run([sys.executable, "-c", source, str(tmp_path / "sock")], capture_output=True)
+
+    assert done.returncode == errno.EMFILE, done.stderr
