@@ -1,11 +1,13 @@
 """The MLflow sink against a real `mlflow server` on loopback, read back through its own client."""
 
+import http.server
 import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -133,3 +135,47 @@ def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
         sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
 
     assert "secret" not in str(caught.value)
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers everything alike, or not at all."""
+
+    code = 500
+
+    def do_GET(self):
+        if self.code == 0:
+            self.server.released.wait(60)
+            return
+        body = b"no"
+        self.send_response(self.code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(500, "INTERNAL_ERROR"), (503, "could not take it"), (401, "credentials"), (0, "timed out|timeout")],
+)
+def test_server_that_fails_denies_or_keeps_silent_is_tried_again(tmp_path, monkeypatch, code, told):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    handler = type("Handler", (Answering,), {"code": code})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as bad:
+        bad.released = threading.Event()
+        serving = threading.Thread(target=bad.serve_forever)
+        serving.start()
+        try:
+            run, sink = opened(tmp_path, f"http://127.0.0.1:{bad.server_port}", "bad")
+
+            with pytest.raises(RetryLater, match=f"(?i){told}"):
+                sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+        finally:
+            bad.released.set()
+            bad.shutdown()
+            serving.join()
