@@ -61,6 +61,7 @@ class Supervisor:
         wanted = builtin_specs() if specs is None else specs
         self._keepers = {spec.name: Keeper(spec, self) for spec in wanted}
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
+        self._named: set[str] = set()  # sinks that a session the log still carries is for by name
         self._started = self._leaving = False
 
     async def start(self) -> None:
@@ -146,10 +147,11 @@ class Supervisor:
         """Return whether the log can hold anything for the worker."""
         if not keeper.spec.named_only:
             return True
-        return any(keeper.name in named_sinks(session) for session in self._sessions)
+        return keeper.name in self._named
 
     def review(self, beyond_bytes: Callable[[Position], int]) -> None:
-        """Let go of workers that are over a budget: of the log that waits for them, or of memory."""
+        """Look which sinks sessions name; let go of workers over a budget: of waiting log, or of memory."""
+        self._named = {name for session in self._sessions for name in named_sinks(session)}
         for keeper in self._keepers.values():
             spec, now = keeper.spec, time.monotonic()
             if not self._concerned(keeper) or keeper.synced >= self.durable:

@@ -304,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-dir", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
     given = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("neural").setLevel(logging.INFO)  # and not what backends' packages say of themselves
     state = State(base_dir=given.base_dir, root=given.state)
     lock = hold_lock(state.cursors / f"{given.name}.lock")
     applier = make_applier(given.name, state)

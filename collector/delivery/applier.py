@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 Say = Callable[[dict[str, Any]], None]
 FOLDER_BATCH = 1000
+SAY_EVERY_S = 1.0
 
 
 class _Upto(NamedTuple):
@@ -61,6 +62,7 @@ class SinkApplier:
         self._sweep = False
         self._say: Say = lambda line: None
         self._about: dict[str, Any] = {}
+        self._said_s = 0.0
         self._delivered_total = 0
         self._settled_s = time.monotonic()
 
@@ -119,6 +121,7 @@ class SinkApplier:
                 self._do_errands()
             self._drain(0)
             self._settle()
+            self._runs.tidy()
 
     def close(self) -> None:
         """Let go of the sink."""
@@ -351,6 +354,10 @@ class SinkApplier:
 
     def _tell(self, state: str, error: str | None, since_ns: int | None) -> None:
         about = {"state": state, "error": error, "since_ns": since_ns}
+        now = time.monotonic()
+        if about == self._about and now - self._said_s < SAY_EVERY_S:
+            return
+        self._said_s = now
         self._say({"about": {**about, "delivered_total": self._delivered_total}})
         if about != self._about:
             self._about = about

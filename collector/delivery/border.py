@@ -79,7 +79,10 @@ class Border:
     def flush(self) -> None:
         """Flush, if there is anything to; raises RetryLater."""
         if self._sink is not None:
-            self._call(self._sink.flush)
+            try:
+                self._call(self._sink.flush)
+            except RefusedForGood as error:  # against the contract: which event it means, nobody can tell
+                raise RetryLater(f"the flush was refused: {error}") from error
 
     def close(self) -> None:
         """Let go of the sink; whatever its package thinks of that."""

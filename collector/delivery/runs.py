@@ -20,6 +20,7 @@ from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunEvent, RunInfo
 from neural.tracking.state import State
 
+MAX_OPEN_RUNS = 500
 _FACTS = ("rank", "attempt", "role", "opened_ns")
 
 
@@ -207,6 +208,15 @@ class Runs:
                 run.share.memory, run.share.link = run.info.memory, run.info.link
                 run.share.write(self._folder.share_file(run.info.uid))
                 run.dirty = False
+
+    def tidy(self) -> None:
+        """Let go of runs that have ended, once there are many; nothing of them may be pending."""
+        if len(self._open) > MAX_OPEN_RUNS:
+            self._open = {
+                uid: run
+                for uid, run in self._open.items()
+                if run is not None and (run.dirty or run.share.artifacts or not run.share.ended)
+            }
 
     def _named(self, session: SessionInfo) -> bool:
         names = session.info.get("sinks")

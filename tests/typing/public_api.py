@@ -21,6 +21,7 @@ from neural.tracking import (
 )
 from neural.tracking.experiment_tracker import ExperimentManager as SameManager
 from neural.tracking.experiment_tracker import ExperimentTracker as SameTracker
+from neural.tracking.integrations import BaseIntegration, WandbIntegration, create_integration
 
 
 @dataclass
@@ -137,6 +138,17 @@ def manage(manager: ExperimentManager) -> None:
 def the_same_by_their_other_names(tracker: SameTracker, manager: SameManager) -> None:
     read(tracker)
     manage(manager)
+
+
+def without_a_tracker() -> None:
+    with create_integration("mlflow", "name", tracking_uri="http://127.0.0.1:5000") as run:
+        assert_type(run, BaseIntegration)
+        run.log_hyperparameters({"lr": 0.1})
+        run.log_metrics({"loss": 0.5}, step=1)
+        run.log_artifact("model.pt")
+        run.log_model(Path("model.pt"), framework="pytorch")
+        assert_type(run.link, str | None)
+    WandbIntegration("name", mode="offline").finish("failed")
 
 
 def misuse(tracker: ExperimentTracker) -> None:

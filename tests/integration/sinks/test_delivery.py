@@ -8,6 +8,8 @@ import pytest
 
 from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
 
+pytestmark = pytest.mark.timeout(180)  # each has several processes to start
+
 
 def logged(bench, count=200, *, backend=None, start=0, name="train", finish=True):
     tracker = ExperimentTracker(name, base_dir=bench.base, backend=backend, auto_visualize=False)
