@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from neural.tracking.artifacts.jobs import KIND as ARTIFACT
 from neural.tracking.collector.delivery import letters
 from neural.tracking.collector.delivery.border import Border, NotInstalled
+from neural.tracking.collector.delivery.outgoing import Outgoing
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
-from neural.tracking.collector.delivery.trying import Suspect, Trying
+from neural.tracking.collector.delivery.trying import Trying
 from neural.tracking.delivered import SinkFolder
-from neural.tracking.errors import FormatError, RefusedForGood, RetryLater
+from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.files import write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run, list_runs
@@ -37,14 +37,6 @@ FOLDER_BATCH = 1000
 SAY_EVERY_S = 1.0
 
 
-class _Upto(NamedTuple):
-    """Stands among the pending events where everything of the session up to ``last`` was taken."""
-
-    run: OpenRun
-    session: str
-    last: int
-
-
 class SinkApplier:
     """Applies the log to one sink."""
 
@@ -56,15 +48,17 @@ class SinkApplier:
         self._trying = Trying(self._folder.trying)
         self._runs = Runs(config, state, self._folder)
         self._border: Border | None = None
-        self._pending: deque[tuple[OpenRun, RunEvent] | _Upto] = deque()
-        self._refused: set[tuple[str, int]] = set()  # of a refused batch: each goes on its own
+        self._made: Outgoing | None = None
         self._errand = False
         self._sweep = False
         self._say: Say = lambda line: None
         self._about: dict[str, Any] = {}
         self._said_s = 0.0
-        self._delivered_total = 0
-        self._settled_s = time.monotonic()
+
+    @property
+    def _outgoing(self) -> Outgoing:
+        assert self._made is not None, "open() comes first"
+        return self._made
 
     @property
     def flush_every_s(self) -> float:
@@ -86,7 +80,8 @@ class SinkApplier:
     def run_gone(self, uid: str) -> None:
         """Forget a run that was deleted."""
         self._runs.forget(uid)
-        self._pending = deque(e for e in self._pending if e[0].info.uid != uid)
+        if self._made is not None:
+            self._made.forget(uid)
 
     def open(self) -> None:
         """Learn where the predecessor was; the backend is opened at the first event for it."""
@@ -97,6 +92,7 @@ class SinkApplier:
         except OSError as error:
             raise RetryLater(f"cannot use {self._folder.root}: {error}") from error
         self._border = Border(self._config, place, self._trying)
+        self._made = Outgoing(self._border, self._trying, self._runs, self._folder)
         self._sweep = self._runs.is_new() or (self._folder.root / "sweep").exists()
         self._errand = True
 
@@ -105,22 +101,22 @@ class SinkApplier:
         with self._telling():
             for item in batch:
                 self._take(item)
-            self._drain(self._batch_events())
+            self._outgoing.drain_full()
 
     def tick(self) -> None:
         """Deliver what waited for company: about a second after it came."""
         with self._telling():
             if self._errand or self._sweep:
                 self._do_errands()
-            self._drain(0)
+            self._outgoing.drain()
 
     def flush(self) -> None:
         """Deliver all that was taken and make it durable, then remember how far each run came."""
         with self._telling():
             if self._errand or self._sweep:
                 self._do_errands()
-            self._drain(0)
-            self._settle()
+            self._outgoing.drain()
+            self._outgoing.settle()
             self._runs.tidy()
 
     def close(self) -> None:
@@ -145,7 +141,7 @@ class SinkApplier:
             for event in _events(item, max(taken, run.taken(session))):
                 self._append(run, session, event)
             run.took(session, item.last)
-            self._pending.append(_Upto(run, session, item.last))
+            self._outgoing.upto(run, session, item.last)
         elif isinstance(item, SessionNote) and item.note["kind"] == ARTIFACT:
             self._append_artifact(run, session, item.note["key"], item.note)
         elif isinstance(item, SessionNote):
@@ -155,7 +151,7 @@ class SinkApplier:
     def _append_artifact(self, run: OpenRun, session: str, seq: str, outcome: Mapping[str, Any]) -> None:
         made = run.stored_artifact(session, seq, outcome)
         if made is not None:
-            self._pending.append((run, made))
+            self._outgoing.append(run, made)
 
     def _append(self, run: OpenRun, session: str, event: Emitted) -> None:
         if event.kind == ARTIFACT:
@@ -164,7 +160,7 @@ class SinkApplier:
             return
         rank = run.rank(session)
         made = RunEvent(run.info, session, rank, event.seq, event.time_ns, event.step, event.kind, event.data)
-        self._pending.append((run, made))
+        self._outgoing.append(run, made)
         run.took(session, event.seq)
         if run.fold(session, event):
             self._append_status(run)
@@ -174,7 +170,7 @@ class SinkApplier:
         told = run.changed_status()
         if told is not None:
             time_ns = told.pop("ended_ns") or time.time_ns()
-            self._pending.append((run, RunEvent(run.info, "", 0, 0, time_ns, None, "status", told)))
+            self._outgoing.append(run, RunEvent(run.info, "", 0, 0, time_ns, None, "status", told))
 
     def _fill(self, run: OpenRun, upto: Mapping[str, int]) -> None:
         """Take events from the run's folder, up to these numbers or to what is durable there."""
@@ -187,12 +183,12 @@ class SinkApplier:
             after = {session: run.taken(session) for session in goal}
             for event in emitted(folder, after, goal):
                 self._append(run, event.session, event)
-                if len(self._pending) >= FOLDER_BATCH:
-                    self._drain(self._batch_events())
+                if len(self._outgoing) >= FOLDER_BATCH:
+                    self._outgoing.drain_full()
             for session, last in goal.items():
                 if last > run.taken(session):
                     run.took(session, last)
-                self._pending.append(_Upto(run, session, run.taken(session)))
+                self._outgoing.upto(run, session, run.taken(session))
         except OSError as error:
             raise RetryLater(f"cannot read {folder}: {error}") from error
 
@@ -211,10 +207,9 @@ class SinkApplier:
         for path in sorted(self._folder.root.glob("retry-*.jsonl")):
             for letter in letters.read(path):
                 run = self._runs.of_letter(letter)
-                self._refused.add((letter["session"], letter["seq"]))
-                self._pending.append((run, _letter_event(run, letter)))
-            self._drain(0)
-            self._settle()
+                self._outgoing.append_alone(run, _letter_event(run, letter))
+            self._outgoing.drain()
+            self._outgoing.settle()
             path.unlink(missing_ok=True)
         self._errand = False
         self._say({"errand": False})
@@ -236,107 +231,8 @@ class SinkApplier:
         for name, facts in found.facts.sessions.items():
             run.settle_facts(name, facts)
         self._append_status(run)
-        self._drain(0)
-        self._settle()
-
-    # Delivering
-
-    def _batch_events(self) -> int:
-        return self._border.batch_events if self._border is not None and self._pending else 1
-
-    def _drain(self, least: int) -> None:
-        """Deliver from the front while at least ``least`` are pending; what is delivered is gone from there."""
-        assert self._border is not None
-        while self._pending and len(self._pending) >= least:
-            first = self._pending[0]
-            if isinstance(first, _Upto):
-                self._pending.popleft()
-                first.run.delivered(first.session, first.last)
-            elif self._trying.is_suspect(first[1].session, first[1].seq):
-                self._deliver_suspect(*first)
-            else:
-                self._deliver_group(self._group(self._border.batch_events))
-                if time.monotonic() - self._settled_s > self.flush_every_s:
-                    self._settle()
-
-    def _group(self, limit: int) -> list[RunEvent]:
-        """Return the next events that may be delivered together."""
-        group: list[RunEvent] = []
-        for entry in self._pending:
-            if isinstance(entry, _Upto):
-                continue
-            event = entry[1]
-            alone = (event.session, event.seq) in self._refused
-            if self._trying.is_suspect(event.session, event.seq) or (group and alone):
-                break
-            group.append(event)
-            if alone or len(group) >= limit:
-                break
-        return group
-
-    def _deliver_group(self, group: list[RunEvent]) -> None:
-        assert self._border is not None
-        self._trying.begin(_spans(group))
-        try:
-            self._border.write(group)
-        except RefusedForGood as error:
-            if len(group) > 1:
-                logger.warning("%s refused %d events; each is tried on its own", self.name, len(group))
-                self._refused |= {(event.session, event.seq) for event in group}
-                return
-            self._set_aside(group[0], str(error))
-        self._done(len(group))
-
-    def _deliver_suspect(self, run: OpenRun, event: RunEvent) -> None:
-        """Deliver one event of a batch that was fatal, on its own and to the end."""
-        assert self._border is not None
-        suspect = Suspect(event.session, event.seq)
-        if self._trying.is_fatal(suspect):
-            self._set_aside(event, self._trying.last_error)
-        else:
-            self._trying.begin_single(suspect)
-            try:
-                self._border.write([event])
-                self._border.flush()
-            except RefusedForGood as error:
-                self._set_aside(event, str(error))
-        self._trying.passed(suspect)
-        self._done(1)
-        self._settle()
-
-    def _set_aside(self, event: RunEvent, error: str) -> None:
-        logger.error(
-            "%s: event %d of run %s was set aside: %s", self.name, event.seq, event.run.id, error[-500:]
-        )
-        try:
-            letters.append(self._folder.dead_letters, event, error)
-        except OSError as problem:
-            raise RetryLater(f"cannot write {self._folder.dead_letters}: {problem}") from problem
-
-    def _done(self, count: int) -> None:
-        """Drop so many delivered events from the front, with the marks between them."""
-        while count or (self._pending and isinstance(self._pending[0], _Upto)):
-            entry = self._pending.popleft()
-            if isinstance(entry, _Upto):
-                entry.run.delivered(entry.session, entry.last)
-                continue
-            count -= 1
-            run, event = entry
-            run.delivered(event.session, event.seq, event)
-            self._refused.discard((event.session, event.seq))
-            self._delivered_total += 1
-
-    def _settle(self) -> None:
-        """Make durable what was delivered, then how far that is."""
-        assert self._border is not None
-        if self._runs.dirty():
-            self._border.flush()
-            try:
-                self._runs.save()
-            except OSError as error:
-                raise RetryLater(f"cannot write to {self._folder.runs}: {error}") from error
-        self._trying.flushed()
-        self._settled_s = time.monotonic()
+        self._outgoing.drain()
+        self._outgoing.settle()
 
     # Telling
 
@@ -347,8 +243,7 @@ class SinkApplier:
             yield
         except RetryLater as error:
             state = "not installed" if isinstance(error, NotInstalled) else "retrying"
-            first = next((e[1] for e in self._pending if not isinstance(e, _Upto)), None)
-            self._tell(state, str(error), first.time_ns if first is not None else None)
+            self._tell(state, str(error), self._outgoing.oldest_ns())
             raise
         self._tell("ok", None, None)
 
@@ -358,7 +253,7 @@ class SinkApplier:
         if about == self._about and now - self._said_s < SAY_EVERY_S:
             return
         self._said_s = now
-        self._say({"about": {**about, "delivered_total": self._delivered_total}})
+        self._say({"about": {**about, "delivered_total": self._outgoing.delivered_total}})
         if about != self._about:
             self._about = about
             with contextlib.suppress(OSError):
@@ -389,14 +284,6 @@ def _decoded(session: str, batch: EventBatch) -> Iterator[Emitted]:
             yield Emitted(session, seq, time_ns, None if step == -(2**63) else step, "metrics", data)
     for event in decoded.events:
         yield Emitted(session, event.seq, event.time_ns, event.step, event.kind, event.data)
-
-
-def _spans(events: Sequence[RunEvent]) -> dict[str, tuple[int, int]]:
-    spans: dict[str, tuple[int, int]] = {}
-    for event in events:
-        first, last = spans.get(event.session, (event.seq, event.seq))
-        spans[event.session] = (min(first, event.seq), max(last, event.seq))
-    return spans
 
 
 def _letter_event(run: OpenRun, letter: Mapping[str, Any]) -> RunEvent:
