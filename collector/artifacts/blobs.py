@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from neural.tracking.artifacts import copying
 from neural.tracking.artifacts.copying import Progress, open_regular
-from neural.tracking.files import fsync_dir, fsync_upwards
+from neural.tracking.files import fsync_dir
 
 READ_ONLY = 0o444
 _NO_LINK = frozenset((errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV))
@@ -68,8 +68,8 @@ def add(root: Path, staged: Staged, progress: Progress) -> Path:
     """
     blob = place(root, staged.sha256)
     if not blob.parent.is_dir():
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        fsync_upwards(blob.parent.parent)
+        blob.parent.mkdir(exist_ok=True)
+        fsync_dir(root)
     try:
         os.link(staged.path, blob)
     except FileExistsError:

@@ -19,7 +19,7 @@ from neural.tracking.artifacts.manifest import Item
 from neural.tracking.collector.artifacts import blobs
 from neural.tracking.collector.artifacts.blobs import Staged
 from neural.tracking.collector.artifacts.numbers import Numbers, made_inside, version_name
-from neural.tracking.files import fsync_dir, inside
+from neural.tracking.files import fsync_dir, fsync_upwards, inside
 from neural.tracking.state import State
 
 
@@ -63,7 +63,9 @@ class Commit:
         job = self._job
         if job.lost is not None:
             raise Lost(job.lost)
-        self._state.blobs.mkdir(parents=True, exist_ok=True)
+        if not self._state.blobs.is_dir():
+            self._state.blobs.mkdir(parents=True, exist_ok=True)
+            fsync_upwards(self._state.blobs.parent)
         try:
             if job.files is not None:
                 return self._store_folder(job.spooled(self._state))

@@ -64,7 +64,7 @@ def calls(waiting, tmp_path_factory):
     recording = faults.environment(record="neural.tracking", recorded_calls=STORING)
     collector = keeper.run_collector(base_dir, environment=recording)
     try:
-        wait_until(lambda: kept(base_dir), 60)
+        wait_until(lambda: kept(base_dir), 150)
         worker = next(iter(keeper.collector_of(base_dir).workers())).pid
         collector.terminate()
         assert collector.wait(30) == 0
@@ -106,12 +106,12 @@ def survives(keeper, base_dir, only, step):
     """Kill at the step, start again, find everything; return whether the step was reached."""
     faults, rule = Faults(base_dir.parent / "faults"), kill_at(STORING, step, only=only)
     collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
-    wait_until(lambda: collector.poll() is not None or kept(base_dir), 60)
+    wait_until(lambda: collector.poll() is not None or kept(base_dir), 150)
     collector.terminate()
     assert collector.wait(40) in (0, -signal.SIGKILL)
     if only == COLLECTOR and faults.fired(rule):
         collector = keeper.run_collector(base_dir)
-        wait_until(lambda: kept(base_dir), 60)
+        wait_until(lambda: kept(base_dir), 150)
         collector.terminate()
         assert collector.wait(40) == 0
     assert_whole(base_dir)

@@ -22,8 +22,9 @@ class Session:
     def __init__(self, base, limit=1 << 40, mode="online"):
         self.state_folder = State(base_dir=base, root=base / ".ntrack")
         self.state_folder.make()
+        self.spool = self.state_folder.spool
         self.id = os.urandom(16)
-        self.config = type("Config", (), {"spool_limit_bytes": limit, "mode": mode})()
+        self.config = type("Config", (), {"spool_limit_bytes": limit, "mode": mode, "collector": None})()
         self.run = type("Run", (), {"name": "probe"})()
 
     @property
