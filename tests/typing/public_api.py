@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 import neural.tracking
 from neural.tracking import (
     ArtifactVersion,
+    ExperimentComparisonUI,
     ExperimentManager,
     ExperimentTracker,
     MetricVisualizer,
     TrackingError,
+    launch_comparison_ui,
 )
 from neural.tracking.experiment_tracker import ExperimentManager as SameManager
 from neural.tracking.experiment_tracker import ExperimentTracker as SameTracker
@@ -133,6 +135,15 @@ def manage(manager: ExperimentManager) -> None:
     assert_type(manager.delete_experiment("12345678"), bool)
     assert_type(manager.compare_experiments(["12345678"], metrics=["loss"]), dict[str, Figure])
     assert_type(manager.export_comparison(["12345678"], output_dir="report"), Path)
+
+
+def look(manager: ExperimentManager) -> None:
+    ui = ExperimentComparisonUI(manager, port=8052)
+    assert_type(ui.port, int)
+    ui.run(debug=False, host="127.0.0.1")
+    ui.run(host="0.0.0.0", token_file=Path("token"))
+    launch_comparison_ui(port=8052)
+    launch_comparison_ui(8052, "runs", debug=False, host="127.0.0.1")
 
 
 def the_same_by_their_other_names(tracker: SameTracker, manager: SameManager) -> None:

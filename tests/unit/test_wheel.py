@@ -1,10 +1,12 @@
 """What people install: sdist and wheel of the files git knows, tried in an environment of its own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -125,3 +127,23 @@ def test_console_script_answers(installed, tmp_path):
     told = run(str(installed / "ntrack"), "--help", cwd=tmp_path, env=clean_environment())
 
     assert "Usage" in told
+
+
+@pytest.mark.frameworks
+def test_page_is_served_from_the_installed_wheel(installed, tmp_path):
+    command = [str(installed / "ntrack"), "ui", "--port", "0", "--base-dir", "runs"]
+    environment = {**clean_environment(), "COLUMNS": "1000"}
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        told = ""
+        while not (address := re.search(r"http://\S+/", told)):
+            line = server.stdout.readline()
+            assert line, told
+            told += line
+        for path in ("", "_dash-layout", "assets/page.js", "assets/bootstrap.min.css", "assets/early/theme.js"):
+            with urllib.request.urlopen(address[0] + path, timeout=60) as answer:
+                assert answer.read(), path
+    finally:
+        server.terminate()
+        server.wait(20)
+        server.stdout.close()
