@@ -191,7 +191,7 @@ def stalled(base: Path, seconds: float) -> Iterator[Row]:
         calls[False].clear()
         # One long stall as asked for, and shorter ones in turn with as long without: pairs of a kind.
         for stall_s in (seconds, 10.0, 10.0):
-            pid = next(w["pid"] for w in request(state, "status")["workers"] if w["name"] == "stalling")
+            pid = _worker_pid(state, "stalling")
             os.kill(pid, signal.SIGSTOP)
             try:
                 log_for(stall_s, True)
@@ -205,7 +205,16 @@ def stalled(base: Path, seconds: float) -> Iterator[Row]:
     yield Row("  a call's p50 meanwhile", with_it, "us")
     yield Row("  a call's p50 otherwise", without, "us")
     yield Row("  against each other", with_it / without, "x", limit=1.15)
-    commands.stop(base)
+
+
+def _worker_pid(state: State, name: str) -> int:
+    """Return the process id of a sink's worker, once it runs."""
+    while True:
+        workers = request(state, "status", timeout_s=30)["workers"]
+        pid = next((w["pid"] for w in workers if w["name"] == name), None)
+        if pid is not None:
+            return int(pid)
+        time.sleep(0.1)
 
 
 def _lag_s(folder: Path) -> float:
@@ -223,6 +232,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000, help="of the memory run; rates take a tenth")
     parser.add_argument("--stall", type=float, default=120.0, help="seconds one sink is stalled")
+    parser.add_argument("--only", choices=("rates", "memory", "stall"), help="one part instead of all")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
@@ -230,10 +240,19 @@ def main() -> int:
     if given.memory:
         memory(given.base, given.memory, given.points)
         return 0
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as folder:
+    rows: list[Row] = []
+    # A worker that is still leaving may write a last file into it.
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        rows = [*rates(base / "rates", given.points // 10), flat(base / "memory", given.points)]
-        rows += stalled(base / "stalled", given.stall)
+        if given.only in (None, "rates"):
+            rows += rates(base / "rates", given.points // 10)
+        if given.only in (None, "memory"):
+            rows.append(flat(base / "memory", given.points))
+        if given.only in (None, "stall"):
+            try:
+                rows += stalled(base / "stalled", given.stall)
+            finally:
+                commands.stop(base / "stalled")
     return report("sinks (times are jittered)", rows, as_json=given.json)
 
 
