@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 from _measure import Row, percentile, report
+from _uploads import uploads
 
 from neural.tracking import ArtifactVersion, ExperimentTracker, system
 from neural.tracking.artifacts import copying
@@ -244,6 +245,7 @@ def main() -> int:
             rows += beside_storing(tracker, source)
         rows += repeated(base_dir, source)
         rows += storing(folder, source, given.rounds)
+        rows += uploads(folder, source)
     finally:
         commands.stop(base_dir)
         shutil.rmtree(folder)
