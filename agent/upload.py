@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from neural.tracking import uploadwire
 from neural.tracking.artifacts import spool
@@ -22,6 +23,7 @@ AGAIN_S = 5.0  # without an answer: offer it again
 CHECK_S = 600.0  # for an answer to a check, which reads all of a file
 HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # of a turn's time for the digest of what was not sent in this life
 UNWANTED_S = 0.5  # before asking again for what no event asks for yet
+ASK_EVERY_S, ASK_FOR_S = 0.3, 60.0
 
 
 class _Phase(enum.Enum):
@@ -31,6 +33,7 @@ class _Phase(enum.Enum):
     CHECKED = "the collector compares digests"
     PLACE = "all files are whole, the collector is to take them"
     PLACING = "it is to say that it did"
+    ASKING = "it has all of it, and is to say which version it became"
 
 
 class Upload:
@@ -44,6 +47,8 @@ class Upload:
     def __init__(self, entry: Path, ended: Callable[[], bool]) -> None:
         self.entry = entry
         self.done = False
+        self.is_sent = False  # the collector has it; only what became of it is still of interest
+        self._ask_until_s = 0.0
         self._who = {"session": bytes.fromhex(entry.parent.name), "token": bytes.fromhex(entry.name)}
         self._ended, self._asked_when_ended = ended, False
         self._folder = entry.is_dir()
@@ -77,13 +82,18 @@ class Upload:
             return self._expecting(_Phase.PLACING, Place(**self._who, files=files), now)
         if self._phase is _Phase.SENDING:
             return self._next_of_file(now, most_bytes)
+        if self._phase is _Phase.ASKING and now > self._not_before_s:
+            self._not_before_s, self.done = now + ASK_EVERY_S, now > self._ask_until_s
+            return Place(**self._who, files=0)
         return None
 
     def hear(self, message: Message, now: float) -> None:
         """Take an answer; one that no longer fits is passed over."""
         self._heard_s = now
         if isinstance(message, Placed):
-            self._finish()
+            self._placed(message.outcome, now)
+        elif self.is_sent:
+            self.done = isinstance(message, Unwanted)  # nobody knows any more
         elif isinstance(message, Unwanted):
             if message.settled and self._asked_when_ended:
                 self._finish()  # nothing will ever ask for it: its event was never out, or it is stored already
@@ -97,6 +107,8 @@ class Upload:
 
     def again(self) -> None:
         """Nothing that was said can be relied on: the connection is another one, or no answer came."""
+        if self.is_sent:
+            return
         self._phase = _Phase.OFFER if self._index < len(self._files) else _Phase.PLACE
 
     def close(self) -> None:
@@ -172,6 +184,15 @@ class Upload:
         self._index += 1
         self._begin_file()
         self.again()
+
+    def _placed(self, outcome: dict[str, Any], now: float) -> None:
+        """The collector has it: let go of the bytes, and note what became of it once that is known."""
+        if outcome:
+            spool.note_outcome(self.entry, outcome)
+        if not self.is_sent:
+            self._finish()
+            self.is_sent, self._phase, self._ask_until_s = True, _Phase.ASKING, now + ASK_FOR_S
+        self.done = bool(outcome)
 
     def _finish(self) -> None:
         self.done = True

@@ -51,9 +51,10 @@ def remove_done(root: Path, outboxes: Path) -> None:
     for folder in list(root.iterdir()) if root.is_dir() else ():
         if spool.is_session(folder.name) and not (outboxes / folder.name).exists():
             with contextlib.suppress(OSError):
-                rest = [path.name for path in folder.iterdir()]
-                if rest in ([spool.ADDRESS_NAME], []):
-                    (folder / spool.ADDRESS_NAME).unlink(missing_ok=True)
+                rest = list(folder.iterdir())
+                if all(path.name == spool.ADDRESS_NAME or path.suffix == spool.OUTCOME_SUFFIX for path in rest):
+                    for path in rest:
+                        path.unlink()
                     folder.rmdir()
 
 
@@ -93,13 +94,11 @@ class Uploader:
 
     def _look(self, now: float) -> bool:
         """Begin what can be begun; return whether there is anything."""
-        if now < self._look_at and len(self._uploads) == AT_ONCE:
-            return True
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
             self._entries = waiting(self._root).get(self._address, [])
         for entry in self._entries:
-            if len(self._uploads) >= AT_ONCE:
+            if sum(not upload.is_sent for upload in self._uploads.values()) >= AT_ONCE:
                 break
             token = bytes.fromhex(entry.name)
             if token not in self._uploads and now >= self._bad.get(entry, 0.0) and entry.exists():
@@ -160,6 +159,9 @@ class Uploader:
         """Say one thing of each upload; return whether there may be more to say at once."""
         more = False
         for token, upload in list(self._uploads.items()):
+            if upload.done:  # it was asked for long enough
+                del self._uploads[token]
+                continue
             room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
             most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
             try:

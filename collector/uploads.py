@@ -120,18 +120,20 @@ class Uploads:
             return
         job = self._keeper.wants(message.session.hex(), message.token.hex())
         who = {"session": message.session, "token": message.token}
-        if job is None or job.spooled(self._state).exists():
-            if job is not None or (self._state.spool / message.session.hex() / message.token.hex()).exists():
-                peer.send(uploadwire.Placed(**who).encode())
-            else:
-                settled = int(self._keeper.is_settled(message.session.hex()))
-                peer.send(uploadwire.Unwanted(**who, settled=settled).encode())
+        outcome = self._keeper.outcome(message.session.hex(), message.token.hex())
+        spooled = self._state.spool / message.session.hex() / message.token.hex()
+        if outcome or spooled.exists():
+            peer.send(uploadwire.Placed(**who, outcome=outcome).encode())
+            return
+        if job is None:
+            settled = int(self._keeper.is_settled(message.session.hex()))
+            peer.send(uploadwire.Unwanted(**who, settled=settled).encode())
             return
         if isinstance(message, uploadwire.Place):
             if await asyncio.to_thread(self._place, job, message.files):
                 self.placed_total += 1
                 self._keeper.wake()
-                peer.send(uploadwire.Placed(**who).encode())
+                peer.send(uploadwire.Placed(**who, outcome={}).encode())
             return
         path = self._path(job, message.path)
         if isinstance(message, uploadwire.Check):

@@ -35,6 +35,7 @@ from neural.tracking.state import State
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 2
+MAX_OUTCOMES = 10_000  # kept for those on other hosts who wait to hear of them
 LOOK_EVERY_S, LEAST_PAUSE_S = 1.0, 0.04
 TIDY_EVERY_S = 5.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -67,6 +68,7 @@ class Keeper:
         self._ready = False  # something waits only for its turn
         self._order: list[Key] | None = None  # of the calls; made anew when there are new jobs
         self._tidied_s = 0.0
+        self._told_afar: dict[tuple[str, str], dict[str, Any]] = {}  # of other hosts, by session and token
         self._wake = asyncio.Event()
         self._stop = False
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="artifacts")
@@ -104,6 +106,10 @@ class Keeper:
             if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
                 return job
         return None
+
+    def outcome(self, session: str, token: str) -> dict[str, Any]:
+        """Return what became of an artifact of another host lately; empty where that is not known."""
+        return self._told_afar.get((session, token), {})
 
     def is_settled(self, session: str) -> bool:
         """Return whether every artifact of a session that ended has its job, or had it."""
@@ -246,6 +252,10 @@ class Keeper:
             if told is not None:
                 session = bytes.fromhex(job.session)
                 await self._intake.late_note(session, job.uid, job.info, jobs.KIND, str(job.seq), **told)
+            if told is not None and VIA in job.info:
+                self._told_afar[job.session, job.token] = {"seq": job.seq, **told}
+                while len(self._told_afar) > MAX_OUTCOMES:
+                    del self._told_afar[next(iter(self._told_afar))]
             await asyncio.to_thread(self._forget, job, told)
             self._done.add(key)
             del self._jobs[key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from neural.tracking import wire
 from neural.tracking.wire import Message
@@ -86,11 +86,15 @@ class Place(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Placed(Message):
-    """The collector has all of it durably: it need not be kept any longer."""
+    """The collector has all of it durably: it need not be kept any longer.
+
+    ``outcome`` says what became of it (version, digest, path, …), and is empty while that is not known.
+    """
 
     type: ClassVar[str] = "placed"
     session: bytes
     token: bytes
+    outcome: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

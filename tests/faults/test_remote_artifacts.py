@@ -120,6 +120,20 @@ def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, s
     assert_whole(remote, sources, *names)
 
 
+def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir, sources):
+    body = LOGS.replace("tracker.log_artifact(path)", "version = tracker.log_artifact(path)") + (
+        "assert version.wait(30)\n"
+        "pathlib.Path(path + '.told').write_text(f'{version.version} {version.checksum}')\n"
+        "returned[1] = tracker.finish(timeout=30)\n"
+    )
+    twice = logged(sources, "small", "small")
+
+    keeper.trainer(own_dir, body, environment=remote.environment(LOG=twice)).succeed(90)
+
+    digest = hashlib.sha256(sources["small"].read_bytes()).hexdigest()
+    assert sources["small"].with_name("small.told").read_text() == f"2 {digest}"
+
+
 @needs_hosts
 @pytest.mark.timeout(1800)
 def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, chance):

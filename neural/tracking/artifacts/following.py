@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural.tracking.artifacts import spool
 from neural.tracking.artifacts.version import ArtifactVersion
 
 if TYPE_CHECKING:
     from neural.tracking.reader.outcomes import Outcome, OutcomeWatch
 
 # How long reading a version waits: a collector that answers will store it, another may only be starting.
-ANSWERS_S, STARTS_S, NOBODY_S = 60.0, 5.0, 0.2
+ANSWERS_S, STARTS_S, NOBODY_S, FAR_S = 60.0, 5.0, 0.2, 20.0
 LOOK_EVERY_S = 0.02
 
 
@@ -45,6 +46,10 @@ class Followed:
 
     def outcome(self, token: str) -> Outcome | None:
         """Return what became of a call, None while nobody knows."""
+        if self._leaves_from is not None and (told := spool.read_outcome(self._leaves_from / token)):
+            from neural.tracking.reader.outcomes import Outcome
+
+            return Outcome(self._leaves_from.name, told["seq"], told)
         if self._watch is None:
             from neural.tracking.reader.outcomes import OutcomeWatch
 
@@ -55,7 +60,7 @@ class Followed:
         """Return how long it is worth waiting for the collector now."""
         state = self._state()
         if self._leaves_from is not None:
-            return NOBODY_S  # what the collector makes of it is told where it is
+            return FAR_S if self._state() == "connected" else NOBODY_S
         if self._offline and state != "connected":
             return NOBODY_S
         return ANSWERS_S if state in ("connected", "closed") else STARTS_S

@@ -12,9 +12,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from neural.tracking.files import write_json
+from neural.tracking.files import read_json, write_json
 
+OUTCOME_SUFFIX = ".outcome"
 ADDRESS_NAME = "collector.json"
 TEMPORARY_PREFIX = ".tmp-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -58,6 +60,21 @@ def address(folder: Path, collector: str) -> None:
     path = folder / ADDRESS_NAME
     if not path.exists():
         write_json(path, {"collector": collector}, durable=False, mode=0o600)
+
+
+def note_outcome(entry: Path, outcome: dict[str, Any]) -> None:
+    """Note what a collector on another host made of an entry; for the training that waits to hear of it."""
+    with contextlib.suppress(OSError):  # its folder is gone, and the training with it; or there is no room
+        write_json(entry.with_name(entry.name + OUTCOME_SUFFIX), outcome, durable=False, mode=0o600)
+
+
+def read_outcome(entry: Path) -> dict[str, Any] | None:
+    """Return what was noted, None where nothing is."""
+    try:
+        found = read_json(entry.with_name(entry.name + OUTCOME_SUFFIX))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("seq"), int) else None
 
 
 def waiting(root: Path) -> dict[Path, list[Path]]:
