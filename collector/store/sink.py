@@ -86,7 +86,7 @@ class StoreSink:
                     looked.add(uid)
                     self._check_removed(uid)
                 run = self._apply(item)
-            except (OSError, TrackingError) as error:
+            except Exception as error:  # noqa: BLE001 - a border: what one run breaks on must not stop the others
                 self._quarantine(uid, _folder_names(item.session)[0], error).keep(item)
                 continue
             if run is not None:
@@ -170,6 +170,8 @@ class StoreSink:
         return held
 
     def _is_everyones(self, error: BaseException) -> bool:
+        if isinstance(error, MemoryError):
+            return True
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in EVERYONES:
             return True
@@ -191,7 +193,7 @@ class StoreSink:
             proven = not held.empty or (run is not None and run.writer.unsaved) or held.outlived
             if run is not None:
                 run.writer.flush()
-        except (OSError, TrackingError) as error:
+        except Exception as error:  # noqa: BLE001 - the same border
             self._quarantine(held.uid, held.run, error)
             return False
         if proven:

@@ -7,6 +7,7 @@ import pytest
 
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.sessions import START, Session
+from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.files import write_json
 from neural.tracking.quarantine import list_quarantined
 from neural.tracking.reader.run import Run
@@ -158,6 +159,33 @@ def test_a_run_that_breaks_with_all_of_it_durable_is_held_back_at_once(log):
     assert [run.run for run in held] == [bad.info["dir"]]
     assert values(Run(folder_of(log, bad)).metric("loss")) == [1.0]
     assert list_quarantined(log.state) == []
+
+
+def test_an_event_on_which_the_store_itself_breaks_stops_only_its_own_run(log, monkeypatch):
+    good, bad = Emitter(name="good").open(), Emitter(name="bad").open()
+    apply = RunWriter.apply
+
+    def breaking(writer, item):
+        if writer.uid == bad.uid and item.last > 1:
+            raise ZeroDivisionError("a mistake in the store")
+        apply(writer, item)
+
+    monkeypatch.setattr(RunWriter, "apply", breaking)
+    log.add(bad).add(bad.metrics({"loss": 1.0})).add(good.metrics({"loss": 2.0}))
+    with pytest.raises(OSError, match="read again"):  # what came before it was not durable yet
+        applied(log)
+    sink = applied(log)
+    monkeypatch.setattr(RunWriter, "apply", apply)  # the next release mends it
+    held = list_quarantined(log.state)
+    try_at_once(sink)
+    sink.flush()
+    sink.close()
+
+    assert [run.run for run in held] == [bad.info["dir"]]
+    assert "a mistake in the store" in held[0].error
+    assert values(Run(folder_of(log, good)).metric("loss")) == [2.0]
+    assert values(Run(folder_of(log, bad)).metric("loss")) == [1.0]
+    assert verify_base(log.state.base_dir).exit_code == 0
 
 
 def test_a_deleted_run_leaves_quarantine_with_nothing(log):
