@@ -1,7 +1,9 @@
 """Curves: what was logged, thinned and cut as asked, and never half of it."""
 
+import functools
 import math
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -122,13 +124,23 @@ def test_curve_of_a_live_run_grows_through_compaction(runs, series):
 
 
 def test_many_threads_see_all_points_of_a_live_run(runs):
-    folder = runs.folder(runs.add(points=5000, end=None))
-
-    for _ in range(5):
-        series = SeriesStore()  # nothing kept yet: all of them read at once
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda count: one(series, folder, count=count), range(300, 316)))  # noqa: B023
-        assert {lines[0].total for lines in found} == {5000}
+    first = Emitter(name="live")
+    second = Emitter(first.uid, rank=1, role="rank", name="live")
+    for step in range(150):  # in turns, so that the tail has many stretches to decode
+        for emitter in (first, second):
+            runs.log.add(emitter.metrics({"loss": 1.0}, step=step))
+    runs.write(first, second)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            series = SeriesStore()  # nothing kept yet: all of them read at once
+            with ThreadPoolExecutor(8) as pool:
+                ask = functools.partial(one, series, runs.folder(first))
+                found = list(pool.map(lambda count: ask(count=count), range(300, 316)))  # noqa: B023
+            assert {lines[0].total for lines in found} == {150}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_metric_nobody_logged_has_no_line(runs, series):

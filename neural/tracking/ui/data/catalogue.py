@@ -147,20 +147,20 @@ class Catalogue:
         name = row.folder.name
         other = self._by_key.get(row.key)
         key = row.key if other is None or other.folder.name == name else name
-        self.generation += 1
-        row = Row(**{**vars(row), "key": key, "generation": self.generation})
+        row = Row(**{**vars(row), "key": key, "generation": self.generation + 1})
         old = self._rows.get(name)
         if old is not None and old.key != key:
             self._by_key.pop(old.key, None)
         self._rows[name] = self._by_key[key] = row
         self._signatures[name] = signature
+        self.generation = row.generation  # last: who has seen this number has seen the row
 
     def _drop(self, name: str) -> None:
         row = self._rows.pop(name)
         self._signatures.pop(name, None)
         self._by_key.pop(row.key, None)
+        self._removed = [*self._removed[-999:], (self.generation + 1, row.key)]
         self.generation += 1
-        self._removed = [*self._removed[-999:], (self.generation, row.key)]
 
 
 def read_row(folder: Path) -> Row | None:

@@ -251,8 +251,8 @@ def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
     def rows(text: str, columns: list[str]) -> tuple[Any, ...]:
+        generation = page.catalogue.generation  # before the rows: what comes meanwhile comes again
         every = page.catalogue.rows()
-        generation = page.catalogue.generation
         shown_columns = columns or usual_columns(every)
         try:
             passes = compile_query(text or "")
@@ -285,6 +285,7 @@ def register(app: Dash, page: Page) -> None:
     )(rows)
 
     def live(beat: Any, text: str, columns: list[str], since: int | None, shown: Any) -> Any:
+        generation = page.catalogue.generation
         changed, gone = page.catalogue.changes(since or 0)
         if since is None or not (changed or gone):
             return no_update, no_update, no_update
@@ -299,7 +300,7 @@ def register(app: Dash, page: Page) -> None:
         passing = sum(1 for row in every if passes(row)) if text else len(every)
         told = f"{passing:,} of {len(every):,} runs" if text else f"{len(every):,} runs"
         changes = {"rows": [row_data(row, shown_columns) for row in wanted], "gone": [*gone, *out]}
-        return changes, page.catalogue.generation, told
+        return changes, generation, told
 
     app.callback(
         Output("row-changes", "data"),
