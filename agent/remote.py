@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEYLESS_S = 5.0  # keys may still come
 UNREACHABLE_S = 5.0
 REFUSED_S = 2.0  # ZeroMQ does not try again by itself
+_said: set[tuple[str, str]] = set()  # of addresses and kinds of trouble: not by each of many sessions
 BROKEN_TIMES = 3  # a cut in the middle of one handshake looks like a wrong key
 
 
@@ -33,7 +34,6 @@ class RemoteRoute:
     def __init__(self, address: str, wishes: Wishes, waits_in: Path, watchful: Watchful | None) -> None:
         self.next_try = 0.0
         self._address, self._wishes, self._waits_in, self._watchful = address, wishes, waits_in, watchful
-        self._said: set[str] = set()
         self._connections = 0  # of the link in use
         self._broken = 0
         self._refused_at = 0.0  # when the link in use was, 0 if it was not
@@ -99,10 +99,10 @@ class RemoteRoute:
         )
 
     def _trouble(self, kind: str, text: str) -> None:
-        """Note what hinders delivery, and say it the first time."""
+        """Note what hinders delivery, and say it the first time in this process."""
         self._wishes.trouble = text
-        if kind not in self._said:
-            self._said.add(kind)
+        if (self._address, kind) not in _said:
+            _said.add((self._address, kind))
             warn("%s; until then what is logged waits in %s", text, self._waits_in)
 
     def _look_after_courier(self, now: float) -> None:
