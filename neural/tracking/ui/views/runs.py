@@ -18,6 +18,7 @@ from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, setting
 
 MAX_OPTIONS = 600
+FIRST = 300  # rows sent at once; of thousands, the rest comes after these are seen
 LOOKED_AT = 300  # rows: enough to see which parameters differ
 NAMED = {
     "status": "status",
@@ -86,6 +87,7 @@ def layout(page: Page, at: Address) -> html.Div:
             html.Div(id="runs-trouble"),
             html.Div(_grid(at), id="runs-table", className="table-room"),
             dcc.Store(id="row-changes"),
+            dcc.Store(id="more-rows"),
             dcc.Store(id="grid-generation"),
         ],
         className="view view-runs",
@@ -257,18 +259,19 @@ def register(app: Dash, page: Page) -> None:
         try:
             passes = compile_query(text or "")
         except QueryError as error:
-            return (no_update,) * 5 + (str(error), no_update, True)
+            return (no_update,) * 5 + (str(error), no_update, True, no_update)
         passing = [row for row in every if passes(row)]
         told = f"{len(passing):,} of {len(every):,} runs" if text else f"{len(every):,} runs"
         return (
             column_defs(shown_columns),
-            [row_data(row, shown_columns) for row in passing],
+            [row_data(row, shown_columns) for row in passing[:FIRST]],
             _loading(not every and not page.catalogue.complete),
             options(every),
             told,
             "",
             generation,
             False,
+            {"text": text, "columns": shown_columns} if len(passing) > FIRST else None,
         )
 
     app.callback(
@@ -280,9 +283,24 @@ def register(app: Dash, page: Page) -> None:
         Output("filter-told", "children"),
         Output("grid-generation", "data"),
         Output(setting("q"), "invalid"),
+        Output("more-rows", "data"),
         Input(setting("q"), "value"),
         Input(setting("cols"), "value"),
     )(rows)
+
+    def more(wanted: dict[str, Any] | None) -> Any:
+        if not wanted:
+            return no_update
+        passes = compile_query(wanted["text"] or "")
+        rest = [row for row in page.catalogue.rows() if passes(row)]
+        # Some that were sent are sent again: should a run have gone meanwhile, none is left out.
+        return {"rows": [row_data(row, wanted["columns"]) for row in rest[FIRST - 50 :]], "gone": []}
+
+    app.callback(
+        Output("row-changes", "data", allow_duplicate=True),
+        Input("more-rows", "data"),
+        prevent_initial_call=True,
+    )(more)
 
     def live(beat: Any, text: str, columns: list[str], since: int | None, shown: Any) -> Any:
         generation = page.catalogue.generation
