@@ -98,8 +98,10 @@ def calls(tracker: ExperimentTracker, source: Path, rounds: int) -> Iterator[Row
     copies, logged = [], []
     target = source.with_name("copy")
     for number in range(rounds + 1):
+        os.sync()  # neither pays for what was written before it
         copies.append(timed_s(lambda: shutil.copyfile(source, target)))
         target.unlink()
+        os.sync()
         versions: list[ArtifactVersion] = []
         logged.append(timed_s(lambda made=versions: made.append(tracker.log_artifact(source, "large"))))
         stored(versions[0])
