@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from neural.tracking import wire
     from neural.tracking.agent.conversation import Conversation
 
+LET_GO_SHARE = 0.02  # of a close's time, kept for stopping the sender
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -230,7 +231,8 @@ class Session:
 
         Blocks: at most ``timeout_s``, and some milliseconds to stop the sender.
         """
-        deadline = time.monotonic() + (hooks.default_timeout_s() if timeout_s is None else timeout_s)
+        timeout_s = hooks.default_timeout_s() if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
         with self._opening:
             if self._closed or self._sender is None or self._pid != os.getpid():
                 self._closed = self._emitter.closed = True
@@ -243,7 +245,8 @@ class Session:
         emitted = self.emitted
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
         comes = self.config.mode == "online" or ways.is_open(self.config, self.state_folder, self._wishes)
-        stored = comes and ending.deliver(self._wishes, self._sender, self.run.name, emitted, deadline)
+        told = deadline - LET_GO_SHARE * timeout_s
+        stored = comes and ending.deliver(self._wishes, self._sender, self.run.name, emitted, told)
         self._let_go(self._sender, deadline)
         ending.summarise(self.run.name, emitted, self.gaps)
         return stored

@@ -17,6 +17,7 @@ from watch import send
 from measures import clock_ns, percentiles, tell, values
 
 BEFORE_S = 1.0
+START_S = 180.0
 KINDS = ("suspended", "killed", "gone")
 
 
@@ -37,8 +38,8 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
     """Run one trial and do it to everything beside the training process."""
     give_up_s = 10.0 if quick else 30.0
     trial.start("faults", options)
-    if not trial.wait_for("running", 120):
-        return {"failed": trial.result().get("failed", "did not start")}
+    if not trial.wait_for("running", START_S):
+        return {"failed": f"not ready after {START_S:.0f} s"}
     time.sleep(BEFORE_S)
     helpers = trial.watch.helpers()
     if not helpers:

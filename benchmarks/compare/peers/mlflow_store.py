@@ -12,7 +12,7 @@ from pathlib import Path
 
 from peers import Log
 
-SERVER_START_S = 60.0
+SERVER_START_S = 150.0
 
 
 class MlflowStore:
