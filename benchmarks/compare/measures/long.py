@@ -23,12 +23,13 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
     """Run one trial; disk is counted once the last helper has no more to do."""
     trial.start("long", options)
+    trial.wait_for("partial.json", 300)
+    beside = trial.watch.helpers()  # not what it ran for a moment at its start
     whole = trial.wait_finished(MOST_FINISH_S)
     found = trial.result()
     if "failed" in found:
         return found
-    helpers = [peak for pid, peak in trial.watch.peaks.items() if pid != trial.watch.trainer]
-    found["helpers_mb"] = sum(helpers) / MIB
+    found["helpers_mb"] = sum(trial.watch.peaks.get(pid, 0) for pid in beside) / MIB
     if whole and trial.watch.wait_idle(IDLE_WAIT_S):
         found["disk_bytes_a_point"] = trial.disk_bytes() / found["calls"] / METRICS
     return found

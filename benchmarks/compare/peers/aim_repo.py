@@ -31,7 +31,7 @@ class AimRepo:
             run = self._aim.Run(name, repo=repo, force_resume=True, system_tracking_interval=None)
             metric = run.get_metric("metric_0", Context({}))
             if metric is not None:
-                steps += [int(step) for step in metric.values.sparse_numpy()[0]]
+                steps += metric.data.items_list()[0]
         return steps
 
 

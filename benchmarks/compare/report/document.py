@@ -123,7 +123,7 @@ def _kill_cells(summary: Summary, entry: Entry) -> list[str]:
     for how in ("burst", "paced"):
         found = [result for result in summary.results("survive", entry.key, how=how) if "lost" in result]
         lost, logged = (sum(result[key] for result in found) for key in ("lost", "logged"))
-        cells.append(f"{lost:,} of {logged:,} ({100 * lost / logged:.2g} %)" if logged else "")
+        cells.append(f"{lost:,} of {logged:,} ({100 * lost / logged:.1f} %)" if logged else "")
     return cells
 
 
