@@ -66,12 +66,18 @@ def measure(
     about = {"command": f"python benchmarks/compare {shlex.join(sys.argv[1:])}".strip(), "quick": quick}
     about |= {"began": begun, "machine": machine(), "versions": told, "missing": missing}
     found: list[dict[str, Any]] = []
+    took_s = 0.0
+    if measures is not None and results_file.exists():  # of the others, what was found before stays
+        before = json.loads(results_file.read_text())
+        found = [one for one in before["trials"] if one["measure"] not in measures]
+        about |= {"command": f"{before['command']}, then {about['command']}", "began": before["began"]}
+        took_s = before["took_s"]
     for module, entries, rounds in MEASURES:
         if measures is None or _name(module) in measures:
             present = [entry for entry in entries if entry.key in pythons]
             for result in take_turns(module, present, pythons, 1 if quick else rounds, quick):
                 found.append(result)
-                results = {**about, "took_s": time.time() - begun, "trials": found}
+                results = {**about, "took_s": took_s + time.time() - begun, "trials": found}
                 results_file.write_text(json.dumps(results, indent=1))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,22 @@ def percentiles(times_ns: list[int]) -> dict[str, float]:
     }
 
 
-def back_to_back(log: Log, metrics: dict[str, float], first: int, seconds: float, most: int) -> list[int]:
-    """Return the time of each call, one after the other, until time or number is up."""
+def noisy(metrics: int, count: int) -> list[dict[str, float]]:
+    """Return that many calls' metrics, all of their digits different: what is kept of them is not squeezed."""
+    generator = random.Random(7)
+    return [{name: generator.gauss(0.0, 1.0) for name in values(metrics)} for _ in range(count)]
+
+
+def back_to_back(
+    log: Log, metrics: Sequence[dict[str, float]], first: int, seconds: float, most: int
+) -> list[int]:
+    """Return the time of each call, one after the other, until time or number is up; ``metrics`` in turn."""
     times = []
     end = clock_ns() + int(seconds * 1e9)
     for step in range(first, first + most):
+        logged = metrics[step % len(metrics)]
         started = clock_ns()
-        log(metrics, step)
+        log(logged, step)
         done = clock_ns()
         times.append(done - started)
         if done > end:

@@ -44,7 +44,7 @@ def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     slow = paced(log, metrics, 100, seconds)
     step = 100 + len(slow)
     cost_from_s = time.monotonic()
-    fast = back_to_back(log, metrics, step, seconds, MOST_CALLS)
+    fast = back_to_back(log, [metrics], step, seconds, MOST_CALLS)
     found = {
         "import_s": (loaded - begun) / 1e9,
         "start_s": (started - loaded) / 1e9,

@@ -6,7 +6,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from measures import MOST_FINISH_S, back_to_back, ended, values
+from measures import MOST_FINISH_S, back_to_back, ended, noisy
 
 CALLS = 100_000
 EDGE = 1000
@@ -37,7 +37,7 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """In the training process."""
-    metrics = values(METRICS)
+    metrics = noisy(METRICS, options["calls"])
     peer.load()
     log = peer.start(folder / "data")
     times = back_to_back(log, metrics, 0, options["seconds"], options["calls"])

@@ -49,7 +49,7 @@ def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     fd = os.open(folder / "returned", os.O_WRONLY | os.O_CREAT)
     log = peer.start(folder / "data")
     if options["how"] == "burst":
-        times = back_to_back(log, metrics, 0, BURST_S, BURST_CALLS)
+        times = back_to_back(log, [metrics], 0, BURST_S, BURST_CALLS)
     else:
         times = paced(log, metrics, 0, options["seconds"])
     os.write(fd, struct.pack("<q", len(times)))

@@ -103,7 +103,8 @@ def _life_cells(summary: Summary, entry: Entry) -> list[str]:
     found = [result for result in summary.results("long", entry.key) if "growth" in result]
     if not found:
         return []
-    grown = f"{found[0]['first_us']:.3g} → {found[0]['last_us']:.3g} µs ({found[0]['growth']:.2f} x)"
+    first, last = (_short(found[0][key]) for key in ("first_us", "last_us"))
+    grown = f"{first} → {last} µs ({found[0]['growth']:.2f} x)"
     if found[0]["calls"] < 100_000:
         grown += f", {found[0]['calls']:,} calls"
     helpers = found[0]["helpers_mb"]

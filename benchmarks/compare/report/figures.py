@@ -57,6 +57,7 @@ def _calls(summary: Summary) -> Any:
             panel.set_yticks(range(len(found)), [entry.title for _, _, entry in found])
             panel.set_ylim(-0.6, len(found) - 0.2)
             panel.set_xscale("log")
+            panel.set_xlim(left=0.5)
             panel.grid(axis="x", color="#d0d7de", linewidth=0.6)
             panel.set_title(f"{metrics} metrics, {named}", fontsize=9, loc="left")
             panel.spines[["top", "right"]].set_visible(False)

@@ -19,8 +19,8 @@ LIFE = (
     "import, start and finish as the tool's own first steps show them; finish after the long run of "
     "100,000 calls of 3 metrics (fewer where that took over 20 s). first → last: median of the first and "
     "the last thousand calls. Memory is the most each process had resident; disk is all that the tool "
-    "left in its folder, working files too (of this project the log, which is reused, as well as the run "
-    "folder)."
+    "left in its folder, working files too (of this project also the log, which is reused, and "
+    "`metrics.json`, a view of runs of up to 200,000 calls for readers of JSON)."
 )
 KILL = (
     "The training process sends itself SIGKILL right after its last call returned. What else belongs to "
