@@ -122,8 +122,8 @@ def wandb_itself(folder: Path, calls: int) -> float:
 
 ITSELF: dict[str, tuple[Callable[[Path, int], float], float, dict[str, Any]]] = {
     "tensorboard": (tensorboard_itself, 1.0, {}),
-    "mlflow": (mlflow_itself, 0.2, {}),  # with its share of the points: it is slow
-    "wandb": (wandb_itself, 0.1, {"mode": "offline"}),
+    "mlflow": (mlflow_itself, 0.4, {}),  # with its share of the points: it is slow
+    "wandb": (wandb_itself, 0.4, {"mode": "offline"}),
 }
 
 
