@@ -59,9 +59,14 @@ def _store(state: State) -> Applier:
 
 def _visualizer(state: State) -> Applier:
     from neural.tracking.collector.visualizer import Visualizer
-    from neural.tracking.config import collector_config
+    from neural.tracking.config import CollectorConfig, collector_config
+    from neural.tracking.errors import ConfigError
 
-    return Visualizer(state, niceness=collector_config(state.base_dir).drawing_niceness)
+    try:
+        config = collector_config(state.base_dir)
+    except ConfigError:  # edited since the collector started, which goes on, too; the doctor tells of it
+        config = CollectorConfig()
+    return Visualizer(state, niceness=config.drawing_niceness)
 
 
 BUILTIN: dict[str, Builtin] = {

@@ -12,7 +12,7 @@ from neural.tracking import system
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.config import agent_config
 from neural.tracking.control import request
-from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.outboxes import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.quarantine import any_quarantined
@@ -33,7 +33,14 @@ def rescue_orphans(base_dir: Path) -> bool:
     """
     state = State.for_base_dir(base_dir)
     left = os.path.isdir(state.outbox), os.path.isdir(state.remote_outbox)
-    if not any(left) or agent_config(base_dir).mode != "online":
+    try:
+        if not any(left) or agent_config(base_dir).mode != "online":
+            return False
+    except ConfigError as error:
+        from neural.tracking.agent.notice import warn
+
+        # Nothing starts with such settings, but what is there can be read.
+        warn("nobody is started for what may be left here: %s", error)
         return False
     from neural.tracking.agent.launch import courier_of, launch, launch_collector
 
@@ -96,9 +103,17 @@ def _current_views(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None
         made_ns = min((folder / name).stat().st_mtime_ns for name in ("metadata.json", "summary.json"))
         logged_ns = max(path.stat().st_mtime_ns for path in folder.glob("events-*.jsonl"))
         metadata, summary = read_json(folder / "metadata.json"), read_json(folder / "summary.json")
-        if made_ns > logged_ns and metadata["status"] in ("completed", "failed") and "metrics" in summary:
+        if made_ns > logged_ns and _is_whole(metadata, summary):
             return metadata, summary
     return None
+
+
+def _is_whole(metadata: Any, summary: Any) -> bool:
+    """Whether views that anybody may have edited are still of the shape that lists rely on."""
+    if not isinstance(metadata, dict) or metadata.get("status") not in ("completed", "failed"):
+        return False
+    metrics = summary.get("metrics") if isinstance(summary, dict) else None
+    return isinstance(metrics, dict) and all(isinstance(told, dict) for told in metrics.values())
 
 
 def delete_run(base_dir: Path, experiment_id: str) -> bool:

@@ -115,6 +115,8 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; remove it, or put a file there") from None
     except PermissionError:
         if path.parent.stat().st_uid == os.geteuid():
             raise

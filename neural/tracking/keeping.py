@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neural.tracking.artifacts.spool import new_token
 from neural.tracking.artifacts.version import ArtifactVersion
-from neural.tracking.names import check_alias, check_artifact_name
+from neural.tracking.names import check_alias, check_artifact_name, one_or_many
 
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
@@ -214,7 +214,7 @@ class KeepsArtifacts:
         uri: str | None = None,
     ) -> ArtifactVersion:
         """Check what was given, take the snapshot, emit the event that names it."""
-        aliases = [check_alias(one) for one in ([alias] if isinstance(alias, str) else alias)]
+        aliases = [check_alias(one) for one in one_or_many(alias)]
         call: dict[str, Any] = {
             "name": check_artifact_name(name),
             "type": kind,
@@ -311,7 +311,7 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a dict, not {type(metadata).__name__}")
     try:
-        found: dict[str, Any] = json.loads(json.dumps(dict(metadata)))
+        found: dict[str, Any] = json.loads(json.dumps(dict(metadata), ensure_ascii=False).encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"metadata must be what JSON can hold: {error}") from error
     return found

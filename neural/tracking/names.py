@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from typing import Any
 
 from neural.tracking.errors import InvalidNameError
 
@@ -43,6 +45,11 @@ def check_artifact_name(name: str) -> str:
     if composed[0] == " " or composed.startswith((".tmp-", ".nfs")):
         raise InvalidNameError("artifact name", name, "may not begin with a space, '.tmp-' or '.nfs'")
     return composed
+
+
+def one_or_many(given: Any) -> Iterable[Any]:
+    """Return what was given as several: a text, or what is no collection at all, is one."""
+    return given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else (given,)
 
 
 def check_alias(alias: object) -> str:

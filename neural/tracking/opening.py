@@ -68,6 +68,8 @@ def resolve_base_dir(base_dir: str | os.PathLike[str] | None) -> Path:
     if not os.fspath(chosen):
         raise ConfigError("base_dir is empty; leave it out for ./neural_experiments")
     path = Path(os.path.abspath(os.path.expanduser(chosen)))
+    if "\0" in str(path):
+        raise ConfigError(f"base_dir {os.fspath(chosen)!a} holds a NUL, which no path may")
     try:
         str(path).encode()
     except UnicodeEncodeError:

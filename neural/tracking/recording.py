@@ -134,7 +134,7 @@ class Recorder:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was emitted is stored and visible, artifacts too; return whether it is."""
-        deadline = time.monotonic() + timeout_s
+        deadline = _deadline(timeout_s)
         flushed = self.session is None or self.session.flush(timeout_s)
         return self._artifacts_settled(deadline if flushed else 0.0) and flushed
 
@@ -144,6 +144,7 @@ class Recorder:
             raise ConfigError(f"status is {status!r}; a run ends {' or '.join(END_STATUSES)}")
         if self.ended is not None:
             return self.flush(0.0 if timeout_s is None else timeout_s)
+        _deadline(timeout_s or 0.0)
         self.ended = status
         if self.session is None:
             return True
@@ -237,10 +238,18 @@ def _emit_metadata(session: Session, hurry: threading.Event) -> None:
     event = {"values": gather_metadata()}
     try:
         # Dropped where the disk is full: it is worth a second try when there is room, and it can wait.
-        while not session.emit("metadata", event) and session.state != "closed":
+        # What is finished is not written to: that would warn of a loss nobody caused.
+        while session.state != "closed" and not session.emit("metadata", event):
             time.sleep(METADATA_RETRY_S)
     except TrackingError:  # finished while git was still being asked
         return
+
+
+def _deadline(timeout_s: float) -> float:
+    try:
+        return time.monotonic() + timeout_s
+    except TypeError:
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout_s).__name__}") from None
 
 
 def traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import ConfigError
-from neural.tracking.names import check_tag
+from neural.tracking.names import check_tag, one_or_many
 from neural.tracking.sinkconfig import backend_environment, check_backends
 
 MAX_NOTES_BYTES = 64 << 10
@@ -45,7 +45,7 @@ def check_tags(tags: str | Iterable[str]) -> list[str]:
         TypeError, InvalidNameError: a tag is not text, empty, over 256 bytes, or has a control character.
         ConfigError: more than 256 of them.
     """
-    checked = list(dict.fromkeys(check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags)))
+    checked = list(dict.fromkeys(check_tag(tag) for tag in one_or_many(tags)))
     if len(checked) > MAX_TAGS:
         raise ConfigError(f"{len(checked)} tags at once, over the limit of {MAX_TAGS}")
     return checked
@@ -57,10 +57,10 @@ def check_notes(notes: str | None) -> str | None:
         return None
     if not isinstance(notes, str):
         raise TypeError(f"notes must be text, not {type(notes).__name__}")
-    size = len(notes.encode("utf-8", "backslashreplace"))
-    if size > MAX_NOTES_BYTES:
-        raise ConfigError(f"notes are {size} bytes long, over the limit of {MAX_NOTES_BYTES} bytes")
-    return notes
+    data = notes.encode("utf-8", "backslashreplace")
+    if len(data) > MAX_NOTES_BYTES:
+        raise ConfigError(f"notes are {len(data)} bytes long, over the limit of {MAX_NOTES_BYTES} bytes")
+    return data.decode()
 
 
 def check_group(group: str | None) -> str | None:

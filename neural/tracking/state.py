@@ -24,10 +24,14 @@ class State(NamedTuple):
 
     @classmethod
     def for_base_dir(cls, base_dir: Path | str) -> State:
-        """Return the paths for this ``base_dir``, which need not exist yet; asks the file system its type."""
+        """Return the paths for this ``base_dir``, which need not exist yet; asks the file system its type.
+
+        Raises:
+            ConfigError: ``NTRACK_STATE_DIR`` or ``NTRACK_FS`` cannot be used.
+        """
         base = Path(os.path.abspath(base_dir))
         if moved := os.environ.get("NTRACK_STATE_DIR"):
-            return cls(base_dir=base, root=Path(os.path.abspath(moved)) / _digest(base))
+            return cls(base_dir=base, root=_moved_root(moved) / _digest(base))
         existing = base
         while not existing.exists():
             existing = existing.parent
@@ -176,6 +180,14 @@ def private_folder(folder: Path) -> None:
             raise NotADirectoryError(20, "not a folder", str(folder)) from None
         if status.st_mode & 0o022:  # whoever can write here can take the collector's place
             folder.chmod(0o700)
+
+
+def _moved_root(moved: str) -> Path:
+    # The collector runs in another folder, and the next training may, too: each would mean its own by it.
+    root = os.path.expanduser(moved)
+    if not os.path.isabs(root):
+        raise ConfigError(f"NTRACK_STATE_DIR is {moved!r}; it must be an absolute path")
+    return Path(os.path.abspath(root))
 
 
 def _digest(path: Path) -> str:

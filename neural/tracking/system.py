@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from neural.tracking.errors import ConfigError
+
 if sys.platform == "win32":  # pragma: no cover
     raise ImportError("neural.tracking runs on Linux and macOS; on Windows use it inside WSL")
 
@@ -180,9 +182,15 @@ def _psutil_start(pid: int) -> int | None:
 
 
 def file_system(path: Path) -> tuple[str, bool]:
-    """Return the name of the file system under ``path`` and whether it is local."""
+    """Return the name of the file system under ``path`` and whether it is local.
+
+    Raises:
+        ConfigError: ``NTRACK_FS`` says neither.
+    """
     forced = os.environ.get("NTRACK_FS")
-    if forced in ("network", "local"):
+    if forced:
+        if forced not in ("network", "local"):
+            raise ConfigError(f"NTRACK_FS is {forced!r}; it must be local or network")
         return f"{forced} (NTRACK_FS)", forced == "local"
     if sys.platform != "linux":
         return sys.platform, True

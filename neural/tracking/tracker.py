@@ -12,13 +12,14 @@ from neural.tracking import exitcode
 from neural.tracking.config import agent_config
 from neural.tracking.joining import open_run_folder
 from neural.tracking.keeping import KeepsArtifacts
-from neural.tracking.names import check_metric_name, check_run_name
+from neural.tracking.names import check_metric_name, check_run_name, one_or_many
 from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
 from neural.tracking.picturing import DrawsPictures
 from neural.tracking.readback import ReadsBack
 from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
+from neural.tracking.state import State
 from neural.tracking.view import RunView
 
 DEFAULT_NAME = "experiment"
@@ -84,6 +85,7 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         identity = choose_run(name, os.environ)
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
+            State.for_base_dir(base)  # what it refuses must not leave a run's folder behind
             folder, identity = open_run_folder(base, identity)
         event = {**labels, "settings": settings}
         opening = Opening(base_dir=base, folder=folder, identity=identity, config=config, event=event)
@@ -195,8 +197,7 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
 
     def add_tags(self, *tags: str | Iterable[str]) -> bool:
         """Add tags to the run, given one by one or as lists. Returns as log_metrics."""
-        flat = [tag for given in tags for tag in ([given] if isinstance(given, str) else given)]
-        checked = check_tags(flat)
+        checked = check_tags([tag for given in tags for tag in one_or_many(given)])
         return self._recorder.emit("tags", {"add": checked}) if checked else True
 
     # Ending

@@ -8,6 +8,7 @@ import importlib
 import click
 
 from neural.tracking import __version__
+from neural.tracking.errors import TrackingError
 
 # name: (module, one line for the list of commands)
 _COMMANDS = {
@@ -75,7 +76,21 @@ class LazyGroup(click.Group):
             raise
 
 
-@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(LazyGroup):
+    """All of them: what a command could not know better than the part that failed is told, not traced."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click leaves quietly
+            raise
+        except (TrackingError, OSError) as error:
+            from neural.tracking.cli.output import Failure
+
+            raise Failure(str(error), hint="`ntrack doctor` says more") from error
+
+
+@click.group(cls=Commands, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ntrack")
 def main() -> None:
     """Look at runs, at the collector that stores them, and at whether all of it is there.

@@ -81,8 +81,10 @@ def stdout() -> Console:
     """Return the console for results; plain and unwrapped text where standard output is no terminal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode: better ? than nothing
-    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 120)
-    return Console(highlight=False, width=wide)
+    if sys.stdout is not None and sys.stdout.isatty():
+        return Console(highlight=False)
+    columns = os.environ.get("COLUMNS", "")
+    return Console(highlight=False, width=int(columns) if columns.isdecimal() and int(columns) else 120)
 
 
 def leave(code: int) -> NoReturn:

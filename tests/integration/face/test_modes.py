@@ -129,6 +129,24 @@ def test_read_beside_a_suspended_collector_is_quick_and_sees_everything(base):
     assert tracker.finish(timeout=15)
 
 
+def test_state_folder_that_would_mean_another_one_to_each_process_is_refused(base, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("NTRACK_STATE_DIR", "below/the/current/folder")
+        with pytest.raises(ConfigError, match="NTRACK_STATE_DIR is 'below/the/current/folder'"):
+            ExperimentTracker("probe", base)
+
+    assert not base.exists()
+
+
+def test_unknown_kind_of_file_system_is_refused(base, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("NTRACK_FS", "nfs")
+        with pytest.raises(ConfigError, match="NTRACK_FS is 'nfs'; it must be local or network"):
+            ExperimentTracker("probe", base)
+
+    assert not base.exists()
+
+
 def test_state_may_lie_elsewhere(base, tmp_path, monkeypatch):
     monkeypatch.setenv("NTRACK_STATE_DIR", str(tmp_path / "state"))
     with ExperimentTracker("probe", base) as tracker:
