@@ -65,8 +65,11 @@ def _list(place: Path, is_live: Callable[[Path, int | None], bool]) -> list[Outb
 
 
 def has_orphans(state: State) -> bool:
-    """Return whether a process is gone whose events nobody has; touches no lock of this process."""
-    return any(not outbox.live and not outbox.adopted for outbox in list_outboxes(state))
+    """Return whether a process is gone whose events no collector is done with; touches no lock of this process.
+
+    One that was being adopted counts: its collector may have been killed over it.
+    """
+    return any(not outbox.live for outbox in list_outboxes(state))
 
 
 def collector_holds(state: State) -> bool:

@@ -204,7 +204,8 @@ def test_moved_folder_of_runs_reads_as_before(base, tmp_path):
     assert found.status == "completed"
 
 
-def test_manager_sees_to_what_a_killed_process_left_behind(base, run_script):
+@pytest.mark.parametrize("while_adopted", [False, True], ids=["alone", "with_the_collector_that_adopted_it"])
+def test_manager_sees_to_what_a_killed_process_left_behind(base, run_script, while_adopted):
     script = f"""
 import os, signal
 from neural.tracking import ExperimentTracker
@@ -213,6 +214,9 @@ tracker.log_metrics({{"loss": 1.0}})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert run_script(script, check=False).returncode == -signal.SIGKILL
+    if while_adopted:
+        (outbox,) = (base / ".ntrack" / "outbox").iterdir()
+        outbox.rename(outbox.with_name(f"{outbox.name}.adopting"))
 
     manager = ExperimentManager(base)
 
