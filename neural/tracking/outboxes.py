@@ -89,12 +89,23 @@ def collector_holds(state: State) -> bool:
 
 
 def collector_starts(state: State) -> bool:
-    """Return whether who owns the state folder took it so lately that it may not answer yet."""
+    """Return whether who owns the state folder took it so lately that it may not be reachable yet."""
     try:
-        started_ns = json.loads(state.lock.read_bytes()[:4096])["started_ns"]
+        holder = json.loads(state.lock.read_bytes()[:4096])
+        started_ns = holder["started_ns"]
+        if _reachable_pid(state) == holder["pid"]:
+            return False  # it could be reached: it is no longer starting
         return 0 <= time.time_ns() - int(started_ns) < STARTS_WITHIN_S * 1e9
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _reachable_pid(state: State) -> object:
+    """Return who said last that it can be reached, None where nobody says so."""
+    try:
+        return json.loads(state.endpoint_file.read_bytes()[:4096])["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox | None:

@@ -95,7 +95,16 @@ class Collector:
 
     def store(self) -> psutil.Process:
         """The store's process, which must be there."""
-        return next(worker for worker in self.workers() if "store" in worker.cmdline())
+        (store,) = self.stores()
+        return store
+
+    def stores(self) -> list[psutil.Process]:
+        """The store's process, if it is there."""
+        found = []
+        for worker in self.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [worker] if "store" in worker.cmdline() else []
+        return found
 
     def kill(self) -> int | None:
         """SIGKILL the collector only; return its pid, None where there was none."""
