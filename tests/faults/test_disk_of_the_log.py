@@ -41,7 +41,7 @@ def test_full_disk_stops_acknowledging_until_there_is_room(keeper, base_dir):
     wait_acknowledged(trainer)
 
     ballast = disk.fill()
-    told = wait_until(lambda: disk_told(base_dir)["state"] == "full" and disk_told(base_dir))
+    told = wait_until(lambda: (told := disk_told(base_dir))["state"] == "full" and told)
     stood_at = trainer.returned(ACKNOWLEDGED)
     trainer.wait_returned(trainer.returned() + 500)
 
