@@ -52,7 +52,7 @@ def reach(address: str, security: Security, timeout_s: float = 3.0) -> Reached:
 def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float) -> Reached:
     ping = wire.Ping(session=bytes(16)).encode()
     asked_s, asked_ns = 0.0, 0
-    how = "unreachable"
+    broken = 0
     while time.monotonic() < deadline:
         if not asked_s and socket.poll(0, zmq.POLLOUT):
             asked_s, asked_ns = time.monotonic(), time.time_ns()
@@ -61,7 +61,7 @@ def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float)
             event = recv_monitor_message(monitor)["event"]
             if event & REFUSED:
                 return Reached("refused")
-            how = "wrong key"
+            broken += 1
         if socket.poll(LOOK_MS):
             took_s = time.monotonic() - asked_s
             try:
@@ -71,4 +71,5 @@ def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float)
             if isinstance(answer, wire.Pong):
                 ahead_s = (answer.time_ns - asked_ns) / 1e9 - took_s / 2
                 return Reached("answers", answer.version, took_s, ahead_s, answer.uploads)
-    return Reached(how)
+    # Once is also what a collector leaves behind that dies while it is being asked.
+    return Reached("wrong key" if broken > 1 else "unreachable")
