@@ -41,13 +41,25 @@ def run_files(folder: Path, run_id: str):
 
 
 def rows(folder: Path, run_id: str):
-    """Return every history row of a run, as (name to value); numbers W&B writes as text are numbers again."""
+    """Return every history row of a run, as (name to value); a picture is one value, made of its parts."""
     return [
-        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        _row(record.history.item)
         for path in run_files(folder, run_id)
         for record in records(path)
         if record.WhichOneof("record_type") == "history"
     ]
+
+
+def _row(items):
+    row = {}
+    for item in items:
+        name, *part = [item.key] if item.key else item.nested_key
+        value = json.loads(item.value_json)
+        if part:
+            row.setdefault(name, {})["/".join(part)] = value
+        else:
+            row[name] = value
+    return row
 
 
 def is_number(value):
