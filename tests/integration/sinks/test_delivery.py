@@ -58,9 +58,8 @@ def test_sink_added_in_the_middle_of_a_run_gets_all_of_it(bench):
         tracker.log_metrics({"loss": step + 0.5}, step=step)
     tracker.finish(timeout=60)
 
-    bench.until(lambda: bench.points("late") == expected(400))
-    kinds = [line["kind"] for line in bench.lines("late")]
-    assert kinds[0] == "open" and kinds[-1] == "status"
+    bench.until(lambda: bench.points("late") == expected(400) and bench.lines("late")[-1]["kind"] == "status")
+    assert bench.lines("late")[0]["kind"] == "open"
 
 
 def test_run_that_ended_long_ago_is_replayed_from_its_folder_and_twice_is_once(bench):
