@@ -157,9 +157,8 @@ class Adopter:
             if time.time() - folder.stat().st_mtime < TEMPORARY_MAX_AGE_S:
                 return
             fd = self._claim(folder)
-            if fd is not None or not (folder / outbox_files.LOCK_NAME).exists():
-                shutil.rmtree(folder, ignore_errors=True)
             if fd is not None:
+                shutil.rmtree(folder, ignore_errors=True)
                 os.close(fd)
         except OSError:
             return  # it was renamed into place, or is gone

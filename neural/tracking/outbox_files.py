@@ -92,7 +92,7 @@ def _info_crc(value: dict[str, Any]) -> int:
 
 
 def claim(folder: Path) -> int | None:
-    """Take the owner's lock of an outbox whose owner is gone.
+    """Take the owner's lock of an outbox whose owner is gone; where it has none, as after a power loss, make it.
 
     Returns:
         The open descriptor that holds the lock (keep it until the folder is deleted), or None when
@@ -105,7 +105,7 @@ def claim(folder: Path) -> int | None:
     except (FormatError, OSError):
         pass
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
         return None
     try:

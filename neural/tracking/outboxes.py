@@ -14,6 +14,7 @@ from neural.tracking.errors import FormatError
 from neural.tracking.outbox_files import (
     ADOPTED_SUFFIX,
     CONTROL_NAME,
+    LOCK_NAME,
     NUMBER_AT,
     TEMPORARY_PREFIX,
     claim,
@@ -116,12 +117,14 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox |
         run = str(info.get("dir") or info.get("name") or "?")
         pid = info.get("pid") if isinstance(info.get("pid"), int) else None
         collector = info.get("collector")
-    except FormatError:
+    except (FormatError, FileNotFoundError):
         readable = False
     except OSError:
-        return None  # shipped and deleted since it was listed
+        return None
     try:
-        control = (folder / CONTROL_NAME).read_bytes()
+        # Fails where it was shipped and deleted since it was listed; a power loss may take files of it.
+        names = os.listdir(folder)
+        control = (folder / CONTROL_NAME).read_bytes() if CONTROL_NAME in names else b""
         size = sum(entry.stat().st_size for entry in folder.iterdir())
         live = is_live(folder, pid)
     except (OSError, FormatError):
@@ -143,6 +146,8 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox |
 def _is_live(folder: Path, pid: int | None) -> bool:
     if pid == os.getpid():
         return True  # looking at its lock would drop it
+    if not (folder / LOCK_NAME).exists():
+        return False
     fd = claim(folder)
     if fd is None:
         return True

@@ -19,7 +19,8 @@ def dead_pid():
 
 def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1, host=None):
     """Make the outbox of ``peer``'s session with events ``first..``, as if its process were gone."""
-    folder = peer.state.outbox / peer.session.hex()
+    made = peer.state.outbox / peer.session.hex()
+    folder = made.with_name(f"{outbox_files.TEMPORARY_PREFIX}{made.name}")
     folder.mkdir(parents=True, mode=0o700)
     folder.parent.parent.chmod(0o700)
     info = {**peer.info(), "pid": dead_pid(), "start_time": 1, "host": host or platform.node()}
@@ -42,7 +43,7 @@ def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1,
     last = emitted or last
     outbox_files.NUMBER.pack_into(page, outbox_files.NUMBER_AT, last, ~last)
     (folder / "control").write_bytes(page)
-    return folder
+    return folder.rename(made)
 
 
 def damage(folder, seq):

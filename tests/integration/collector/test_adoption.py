@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from neural.tracking.control import request
+from neural.tracking.outboxes import has_orphans
 from tests.integration.collector.orphans import damage, leave_outbox
 from tests.integration.collector.peer import LogContent, wait_until
 
@@ -98,6 +99,26 @@ def test_outbox_that_does_not_tell_whose_it_is_is_known_to_the_log(start_collect
     request(collector.state, "adopt")
 
     assert adopted(peer).numbers[peer.session] == list(range(1, 11))
+
+
+def test_outbox_the_power_left_only_a_segment_of_is_known_to_the_log(start_collector, make_peer):
+    collector, peer = start_collector(), make_peer()
+    peer.hello()
+    folder = leave_outbox(peer, 10)
+    for name in ("owner.lock", "session.json", "control"):
+        (folder / name).unlink()
+
+    request(collector.state, "adopt")
+
+    assert adopted(peer).numbers[peer.session] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("lost", ["owner.lock", "session.json", "control"])
+def test_outbox_the_power_took_a_file_of_waits_for_a_collector(make_peer, lost):
+    peer = make_peer()
+    (leave_outbox(peer, 10) / lost).unlink()
+
+    assert has_orphans(peer.state)
 
 
 def test_blank_outbox_that_does_not_tell_whose_it_is_goes(start_collector, make_peer):
