@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neural.tracking import outbox_files, system
+from neural.tracking import system
 from neural.tracking.agent.shipping import ship
 from neural.tracking.agent.uploader import Uploader, remove_done, waiting
 from neural.tracking.deaths import POWER_LOSS, UNKNOWN_DEATH, Death, ask_kernel, open_pidfd
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import TEMPORARY_PREFIX, Orphan
+from neural.tracking.outboxes import files as outbox_files
+from neural.tracking.outboxes.files import TEMPORARY_PREFIX, Orphan
 from neural.tracking.state import State
 
 logger = logging.getLogger("neural.tracking")

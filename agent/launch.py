@@ -19,7 +19,7 @@ from neural.tracking import system
 from neural.tracking.agent.notice import warn
 from neural.tracking.config import collector_config
 from neural.tracking.errors import ConfigError
-from neural.tracking.keys import COLLECTOR_SECRET
+from neural.tracking.remote.keys import COLLECTOR_SECRET
 from neural.tracking.state import State
 
 STARTS_WITHIN_S = 10.0

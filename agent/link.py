@@ -13,9 +13,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from neural.tracking import system, wire
-from neural.tracking.address import is_ipv6
 from neural.tracking.errors import ProtocolError
-from neural.tracking.keys import Security
+from neural.tracking.remote.address import is_ipv6
+from neural.tracking.remote.keys import Security
 
 DESCRIPTORS = 24  # context, its threads, socket, connection, monitor; with room for others meanwhile
 HIGH_WATER_MARK = 64

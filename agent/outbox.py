@@ -24,7 +24,7 @@ from typing import Any
 from neural.tracking import segment, system
 from neural.tracking.agent.touch import populate
 from neural.tracking.files import fsync_dir, fsync_file
-from neural.tracking.outbox_files import (
+from neural.tracking.outboxes.files import (
     CONTROL_BYTES,
     CONTROL_NAME,
     INFO_NAME,

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking import keys
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.routes import Watchful
 from neural.tracking.errors import ConfigError
+from neural.tracking.remote import keys
 
 if TYPE_CHECKING:
     from neural.tracking.agent.link import Link

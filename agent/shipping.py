@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from neural.tracking import __version__, system, wire
-from neural.tracking.address import check_address
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.orphanstream import OrphanStream
 from neural.tracking.agent.pace import Pace
@@ -16,9 +15,10 @@ from neural.tracking.agent.remote import RemoteRoute
 from neural.tracking.agent.routes import RECONNECT_S, jittered
 from neural.tracking.agent.wishes import Wishes
 from neural.tracking.deaths import Death
-from neural.tracking.endings import ends
 from neural.tracking.errors import ConfigError, FormatError
-from neural.tracking.outbox_files import Orphan
+from neural.tracking.outboxes.endings import ends
+from neural.tracking.outboxes.files import Orphan
+from neural.tracking.remote.address import check_address
 
 if TYPE_CHECKING:
     from neural.tracking.agent.link import Link

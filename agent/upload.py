@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import uploadwire
 from neural.tracking.artifacts import spool
-from neural.tracking.uploadwire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
+from neural.tracking.remote import uploadwire
+from neural.tracking.remote.uploadwire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
 from neural.tracking.wire import Message
 
 AGAIN_S = 5.0  # without an answer: offer it again

@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neural.tracking import keys, system, uploadwire
-from neural.tracking.address import with_port
+from neural.tracking import system
 from neural.tracking.agent.link import UP, Link
 from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.upload import Upload
 from neural.tracking.artifacts import spool
 from neural.tracking.errors import ConfigError
 from neural.tracking.files import read_json
-from neural.tracking.reach import reach
+from neural.tracking.remote import keys, uploadwire
+from neural.tracking.remote.address import with_port
+from neural.tracking.remote.reach import reach
 
 AT_ONCE = 4
 MOST_IN_FLIGHT_BYTES = 8 << 20

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from _measure import Row, percentile
 
-from neural.tracking import keys
 from neural.tracking.artifacts import spool
 from neural.tracking.collector import commands
 from neural.tracking.files import read_json
+from neural.tracking.remote import keys
 from neural.tracking.state import State
 
 MIB = 1 << 20

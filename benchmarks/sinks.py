@@ -30,7 +30,7 @@ from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
 from neural.tracking.collector.delivery import SinkApplier
 from neural.tracking.control import request
-from neural.tracking.sinkconfig import SinkConfig
+from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.sinks import SessionInfo
 from neural.tracking.state import State
 

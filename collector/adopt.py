@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural.tracking import outbox_files, system
+from neural.tracking import system
 from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.liveness import Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
 from neural.tracking.deaths import OUTBOX_GONE, POWER_LOSS
-from neural.tracking.endings import ends
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import (
+from neural.tracking.outboxes import files as outbox_files
+from neural.tracking.outboxes.endings import ends
+from neural.tracking.outboxes.files import (
     ADOPTED_SUFFIX,
     REMOVED_PREFIX,
     TEMPORARY_PREFIX,

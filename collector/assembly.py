@@ -11,8 +11,8 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import __version__, keys, wire
-from neural.tracking.address import next_port
+from neural.tracking import __version__, wire
+from neural.tracking.accounting.quarantine import is_quarantined, list_quarantined
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.artifacts.keeper import Keeper
@@ -34,7 +34,8 @@ from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
-from neural.tracking.quarantine import is_quarantined, list_quarantined
+from neural.tracking.remote import keys
+from neural.tracking.remote.address import next_port
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from neural.tracking.collector import lock as locks
 from neural.tracking.config import collector_config
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
-from neural.tracking.outboxes import collector_holds
+from neural.tracking.outboxes.listing import collector_holds
 from neural.tracking.state import State
 
 if TYPE_CHECKING:
-    from neural.tracking.keys import Pair
+    from neural.tracking.remote.keys import Pair
 
 EXIT_OK, EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE = 0, 1, 3, 4
 MAX_FILES = 65_536
@@ -78,7 +78,7 @@ def check_listen(state: State, listen: str | None) -> Pair | None:
     address = collector_config(state.base_dir, listen=listen).listen
     if address is None:
         return None
-    from neural.tracking import keys
+    from neural.tracking.remote import keys
 
     resource.setrlimit(resource.RLIMIT_NOFILE, _most_files())
     try:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from neural.tracking.collector.lock import Lock
 from neural.tracking.config import CollectorConfig
-from neural.tracking.keys import Pair
+from neural.tracking.remote.keys import Pair
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ import logging
 
 import zmq
 
-from neural.tracking import keys, wire
+from neural.tracking import wire
 from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import ConfigError
+from neural.tracking.remote import keys
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)

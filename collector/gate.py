@@ -15,9 +15,9 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import keys
 from neural.tracking.collector.sockets import Router
 from neural.tracking.errors import ConfigError
+from neural.tracking.remote import keys
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from neural.tracking import __version__, files, wire
+from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.collector.log import LogFailed
 from neural.tracking.collector.sessions import START
-from neural.tracking.quarantine import any_quarantined
 
 if TYPE_CHECKING:
     from neural.tracking.collector.assembly import Collector

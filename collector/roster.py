@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from neural.tracking.collector.sessions import Session
 from neural.tracking.collector.workers import WorkerSpec, builtin_specs
-from neural.tracking.delivered import SinkFolder, sink_folders
 from neural.tracking.errors import TrackingError
-from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.fanout.delivered import SinkFolder, sink_folders
+from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import zmq
 
-from neural.tracking.address import is_ipv6
-from neural.tracking.keys import Pair
+from neural.tracking.remote.address import is_ipv6
+from neural.tracking.remote.keys import Pair
 
 HIGH_WATER_MARK = 128
 BACKLOG = 1024  # a cluster may connect in one moment

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from neural.tracking import segment
+from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.collector.keeper import Keeper
 from neural.tracking.collector.roster import named_sinks
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.workers import STORE, VISUALIZER, WorkerSpec, builtin_specs
 from neural.tracking.files import read_json
-from neural.tracking.quarantine import any_quarantined
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)

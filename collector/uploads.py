@@ -16,7 +16,7 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import keys, system, uploadwire, wire
+from neural.tracking import system, wire
 from neural.tracking.artifacts import copying, spool
 from neural.tracking.artifacts.jobs import Job
 from neural.tracking.collector.artifacts.keeper import Keeper
@@ -24,6 +24,7 @@ from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.errors import ConfigError, InvalidNameError, ProtocolError
 from neural.tracking.files import fsync_dir
+from neural.tracking.remote import keys, uploadwire
 from neural.tracking.state import State, private_folder
 
 logger = logging.getLogger(__name__)

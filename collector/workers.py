@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.sinks.base import Applier
 from neural.tracking.state import State
 

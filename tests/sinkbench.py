@@ -14,7 +14,7 @@ import pytest
 from neural.tracking.collector import commands
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.sinkstatus import sink_statuses
+from neural.tracking.fanout.sinkstatus import sink_statuses
 from neural.tracking.state import State
 
 ROOT = Path(__file__).parents[1]

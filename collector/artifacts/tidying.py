@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neural.tracking.artifacts import spool
 from neural.tracking.collector.sessions import Position, Sessions
-from neural.tracking.outbox_files import ADOPTED_SUFFIX
+from neural.tracking.outboxes.files import ADOPTED_SUFFIX
 from neural.tracking.state import State
 
 

@@ -20,12 +20,12 @@ from neural.tracking.collector.delivery.border import Border, NotInstalled
 from neural.tracking.collector.delivery.outgoing import Outgoing
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Trying
-from neural.tracking.delivered import SinkFolder
 from neural.tracking.errors import FormatError, RetryLater
+from neural.tracking.fanout.delivered import SinkFolder
+from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.files import write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run, list_runs
-from neural.tracking.sinkconfig import SinkConfig
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.sinks.sink import RunEvent, SinkPlace
 from neural.tracking.state import State

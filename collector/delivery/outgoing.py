@@ -12,8 +12,8 @@ from neural.tracking.collector.delivery import letters
 from neural.tracking.collector.delivery.border import Border
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Suspect, Trying
-from neural.tracking.delivered import SinkFolder
 from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.sinks.sink import RunEvent
 
 logger = logging.getLogger(__name__)

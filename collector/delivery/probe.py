@@ -15,7 +15,7 @@ from typing import Any
 
 from neural.tracking.collector.workers import sink_named
 from neural.tracking.errors import ConfigError, RefusedForGood, RetryLater
-from neural.tracking.sinkconfig import SinkConfig
+from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.sinks.registry import make_sink
 from neural.tracking.sinks.sink import Readable, RunEvent, RunInfo, SinkPlace
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.delivered import Share, SinkFolder
 from neural.tracking.errors import InvalidNameError
+from neural.tracking.fanout.delivered import Share, SinkFolder
+from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.files import inside
 from neural.tracking.opening import folder_name
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.emitted import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
-from neural.tracking.sinkconfig import SinkConfig
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunEvent, RunInfo
 from neural.tracking.state import State

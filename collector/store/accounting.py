@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neural.tracking import segment
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store.appendfile import open_events
-from neural.tracking.outbox_files import last_number
+from neural.tracking.outboxes.files import last_number
 from neural.tracking.reader import eventlines, ledgers, parts
 from neural.tracking.reader.eventlines import Line
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.reader.tails import Tail
 from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch
-from neural.tracking.verify import verify_run
 
 
 def others(folder: Path, collector: str) -> dict[str, int]:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import events, segment
+from neural.tracking.accounting.quarantine import WHY_FILE
 from neural.tracking.collector import logfile
 from neural.tracking.collector.follower import Follower, Position
 from neural.tracking.collector.store.appendfile import TailFile
 from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
-from neural.tracking.quarantine import WHY_FILE
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.state import State
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neural.tracking.address import check_address, check_listen
 from neural.tracking.errors import ConfigError
+from neural.tracking.remote.address import check_address, check_listen
 
 MODES = ("online", "offline", "disabled")
 _MIB = 1 << 20

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking import __version__, system
+from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.config import agent_config, collector_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.files import read_json
-from neural.tracking.outboxes import Outbox, collector_holds, list_outboxes
-from neural.tracking.quarantine import list_quarantined
+from neural.tracking.outboxes.listing import Outbox, collector_holds, list_outboxes
 from neural.tracking.state import State
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -56,7 +56,7 @@ def examine(base_dir: Path) -> Iterator[Finding]:
     if answer is not None:
         yield _version(answer)
         yield from _collector_troubles(answer)
-    from neural.tracking import remotely
+    from neural.tracking.remote import findings as remotely
 
     yield from remotely.examine(state, answer)
     yield _log_of(state)

@@ -23,10 +23,10 @@ from typing import Any, ClassVar, TypeVar
 
 from neural.tracking.agent.values import check_step, flatten
 from neural.tracking.errors import ConfigError, RetryLater, TrackingError
+from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.names import check_artifact_name, check_run_name
 from neural.tracking.opening import resolve_base_dir
 from neural.tracking.params import plain_params
-from neural.tracking.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.sinks.registry import make_sink, types
 from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
 
@@ -118,7 +118,7 @@ class BaseIntegration:
 
     def log_figure(self, figure: Any, name: str) -> None:
         """Log a figure: matplotlib's, or plotly's."""
-        from neural.tracking.rendering import figure_files
+        from neural.tracking.face.rendering import figure_files
 
         with tempfile.TemporaryDirectory(prefix="ntrack-") as folder:
             for file_name, write in figure_files(figure, check_artifact_name(name)):

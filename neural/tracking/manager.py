@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.comparing import ComparesRuns
+from neural.tracking.face.comparing import ComparesRuns
 from neural.tracking.opening import resolve_base_dir
 from neural.tracking.tracker import ExperimentTracker
 
@@ -24,7 +24,7 @@ class ExperimentManager(ComparesRuns):
         Where a process died and left events behind that no collector has, one is started.
         """
         self._base_dir = resolve_base_dir(base_dir)
-        from neural.tracking.catalogue import rescue_orphans
+        from neural.tracking.face.catalogue import rescue_orphans
 
         rescue_orphans(self._base_dir)
 
@@ -55,7 +55,7 @@ class ExperimentManager(ComparesRuns):
 
         It can go on logging: its first log call begins a new attempt of the run.
         """
-        from neural.tracking.catalogue import opening_of_existing
+        from neural.tracking.face.catalogue import opening_of_existing
 
         if not _ID.fullmatch(str(experiment_id).lower()):
             return None
@@ -68,7 +68,7 @@ class ExperimentManager(ComparesRuns):
         Each has ``experiment_name``, ``experiment_id``, ``status``, ``start_time``, ``end_time``,
         ``summary``, ``experiment_dir``, ``tags``, ``notes``, ``group`` and ``hyperparameters``.
         """
-        from neural.tracking.catalogue import list_entries
+        from neural.tracking.face.catalogue import list_entries
 
         return list_entries(self._base_dir)
 
@@ -80,7 +80,7 @@ class ExperimentManager(ComparesRuns):
         Raises:
             CollectorUnreachableError: a collector holds the folder but does not answer.
         """
-        from neural.tracking.catalogue import delete_run
+        from neural.tracking.face.catalogue import delete_run
 
         if not _ID.fullmatch(str(experiment_id).lower()):
             return False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.errors import FormatError
 from neural.tracking.reader import views
 from neural.tracking.reader.run import Run, list_runs
-from neural.tracking.verify import verify_run
 
 
 def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:

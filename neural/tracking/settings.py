@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import ConfigError
+from neural.tracking.fanout.sinkconfig import backend_environment, check_backends
 from neural.tracking.names import check_tag, one_or_many
-from neural.tracking.sinkconfig import backend_environment, check_backends
 
 MAX_NOTES_BYTES = 64 << 10
 MAX_TAGS = 256

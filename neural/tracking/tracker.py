@@ -10,17 +10,17 @@ from typing import Any
 
 from neural.tracking import exitcode
 from neural.tracking.config import agent_config
-from neural.tracking.joining import open_run_folder
-from neural.tracking.keeping import KeepsArtifacts
+from neural.tracking.face.joining import open_run_folder
+from neural.tracking.face.keeping import KeepsArtifacts
+from neural.tracking.face.picturing import DrawsPictures
+from neural.tracking.face.readback import ReadsBack
+from neural.tracking.face.recording import NoRecorder, Opening, Recorder, traceback_text
+from neural.tracking.face.view import RunView
 from neural.tracking.names import check_metric_name, check_run_name, one_or_many
 from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
-from neural.tracking.picturing import DrawsPictures
-from neural.tracking.readback import ReadsBack
-from neural.tracking.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 from neural.tracking.state import State
-from neural.tracking.view import RunView
 
 DEFAULT_NAME = "experiment"
 exitcode.watch()

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
+from neural.tracking.accounting.verify import SessionReport, verify_base
 from neural.tracking.cli import main as ntrack
 from neural.tracking.errors import TrackingError
-from neural.tracking.outbox_files import TEMPORARY_PREFIX
+from neural.tracking.outboxes.files import TEMPORARY_PREFIX
 from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.state import State
-from neural.tracking.verify import SessionReport, verify_base
 from tests.faults.disks import Disk
 from tests.faults.harness import LONG, wait_until
 

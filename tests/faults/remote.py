@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import keys
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.remote import keys
 from neural.tracking.state import State
 from tests.faults.harness import wait_until
 from tests.faults.training import SLOWEST, SLOWEST_NS, STORED

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from neural.tracking.accounting.verify import verify_base
 from neural.tracking.artifacts import jobs
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
@@ -13,7 +14,6 @@ from neural.tracking.artifacts.spool import size_bytes
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
-from neural.tracking.verify import verify_base
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.injection import Faults, kill_at

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from neural.tracking import segment
+from neural.tracking.accounting.verify import verify_base
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
-from neural.tracking.verify import verify_base
 from tests.faults.flips import EMITTED, check_run, leaving
 from tests.faults.harness import flip_bit, rounds, wait_until
 from tests.faults.injection import Faults, fail_at

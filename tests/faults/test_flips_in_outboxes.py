@@ -3,9 +3,9 @@
 import pytest
 
 from neural.tracking import segment
-from neural.tracking.outbox_files import GAP_AT, NUMBER
+from neural.tracking.accounting.verify import verify_base, verify_run
+from neural.tracking.outboxes.files import GAP_AT, NUMBER
 from neural.tracking.reader.run import list_runs
-from neural.tracking.verify import verify_base, verify_run
 from tests.faults.flips import STEPS, check_run, leaving
 from tests.faults.harness import flip_bit, rounds, wait_until
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from neural.tracking.quarantine import list_quarantined
+from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces

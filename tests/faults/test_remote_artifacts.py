@@ -9,13 +9,13 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from neural.tracking import uploadwire
 from neural.tracking.artifacts import jobs, spool
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.reader.run import list_runs
+from neural.tracking.remote import uploadwire
 from neural.tracking.state import State
 from tests.faults.harness import Collector, rounds, wait_until
 from tests.faults.outcome import verify, wait_settled

@@ -2,9 +2,9 @@
 
 import pytest
 
-from neural.tracking import keys
 from neural.tracking.doctor import NOTE, OK, PROBLEM
-from neural.tracking.remotely import examine
+from neural.tracking.remote import keys
+from neural.tracking.remote.findings import examine
 from neural.tracking.state import State
 from tests.faults.harness import Clock
 

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from neural.tracking.outboxes import list_remote_outboxes
+from neural.tracking.outboxes.listing import list_remote_outboxes
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
 from tests.faults.harness import Collector, wait_until

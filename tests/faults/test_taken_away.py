@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from neural.tracking import ExperimentManager
+from neural.tracking.accounting.verify import verify_base, verify_run
 from neural.tracking.reader.run import Run, list_runs
-from neural.tracking.verify import verify_base, verify_run
 from tests.faults.harness import Clock, rounds, wait_until
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.training import ACKNOWLEDGED, SLOWEST, SLOWEST_NS, TRAINING, assert_stored, end_unhurt, truth

@@ -13,14 +13,23 @@ PACKAGE = ROOT / "neural" / "tracking"
 PARTS = ("agent", "collector", "sinks")
 
 # The public face. Everything else in neural/tracking is the floor that all parts stand on.
-TRACKER = {"tracker", "joining", "keeping", "picturing", "readback", "recording", "view"}
-MANAGER = {"manager", "catalogue", "comparing"}
-FACE = {"__init__", "experiment_tracker", *TRACKER, *MANAGER, "comparison_ui", "ui", "integrations", "cli"}
+FACE = {
+    "__init__",
+    "experiment_tracker",
+    "tracker",
+    "manager",
+    "face",
+    "comparison_ui",
+    "ui",
+    "integrations",
+    "cli",
+}
 # Also the agent, the collector or the sinks, beside what every module of the face may import.
 FACE_MAY_ALSO = {
     "__init__": {"agent"},
-    **{module: {"agent"} for module in TRACKER},
-    **{module: {"agent"} for module in MANAGER},  # it starts a collector for an outbox that nobody empties
+    "tracker": {"agent"},
+    "manager": {"agent"},
+    "face": {"agent"},  # it also starts a collector for an outbox that nobody empties
     "integrations": {"agent", "sinks"},
     "cli": {"agent", "collector", "sinks"},
 }

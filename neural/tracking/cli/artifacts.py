@@ -271,7 +271,7 @@ def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
     from neural.tracking.agent import launch_collector
     from neural.tracking.control import request
     from neural.tracking.errors import CollectorUnreachableError
-    from neural.tracking.outboxes import collector_holds
+    from neural.tracking.outboxes.listing import collector_holds
     from neural.tracking.state import State
 
     state = State.for_base_dir(base_dir)

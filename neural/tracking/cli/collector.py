@@ -10,7 +10,7 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.outboxes import collector_holds
+from neural.tracking.outboxes.listing import collector_holds
 from neural.tracking.state import State
 
 

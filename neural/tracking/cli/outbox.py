@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.outboxes import Outbox, list_remote_outboxes
+from neural.tracking.outboxes.listing import Outbox, list_remote_outboxes
 from neural.tracking.state import State
 
 

@@ -35,7 +35,7 @@ SPARK_POINTS = 200_000
 @output.base_dir_option
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
     """List the runs, newest first."""
-    from neural.tracking.catalogue import rescue_orphans, run_entry
+    from neural.tracking.face.catalogue import rescue_orphans, run_entry
     from neural.tracking.reader.run import list_runs as runs_of
 
     rescue_orphans(base_dir)
@@ -114,7 +114,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     without it, the newest run.
     """
     found = one_run(base_dir, run)
-    from neural.tracking.sinkstatus import links
+    from neural.tracking.fanout.sinkstatus import links
     from neural.tracking.state import State
 
     delivered = links(State.for_base_dir(base_dir), found.uid.hex())
@@ -297,8 +297,8 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     Asks first. A name several runs share means only the newest of them. What a process still logs to
     a removed run becomes a gap.
     """
-    from neural.tracking.catalogue import delete_run
     from neural.tracking.errors import CollectorUnreachableError, TrackingError
+    from neural.tracking.face.catalogue import delete_run
 
     chosen = {found.id: found for found in (one_run(base_dir, name) for name in run)}
     console = output.stdout()

@@ -10,17 +10,17 @@ from typing import Any
 import click
 from rich.table import Table
 
+from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.outboxes import (
+from neural.tracking.outboxes.listing import (
     Outbox,
     collector_holds,
     collector_starts,
     list_outboxes,
     list_remote_outboxes,
 )
-from neural.tracking.quarantine import list_quarantined
 from neural.tracking.state import State
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from neural.tracking.errors import FormatError
 from neural.tracking.events import Decoded, Event, MetricBlock, decode, unpack_schemas
-from neural.tracking.outbox_files import Orphan, Piece
+from neural.tracking.outboxes.files import Orphan, Piece
 from neural.tracking.params import merge_params
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles

@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from neural.tracking import outbox_files
 from neural.tracking.config import AgentConfig
+from neural.tracking.outboxes import files as outbox_files
 from neural.tracking.state import State
 from tests.unit.agent.made import recover
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from neural.tracking.events import unpack_event
-from neural.tracking.outbox_files import Orphan, Piece
+from neural.tracking.outboxes.files import Orphan, Piece
 from neural.tracking.segment import EVENT, Record, scan
 
 HEAD = """

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from neural.tracking.control import request
-from neural.tracking.outboxes import has_orphans
+from neural.tracking.outboxes.listing import has_orphans
 from tests.integration.collector.orphans import damage, leave_outbox
 from tests.integration.collector.peer import LogContent, wait_until
 

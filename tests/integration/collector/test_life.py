@@ -13,7 +13,7 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
-from neural.tracking.outboxes import collector_holds
+from neural.tracking.outboxes.listing import collector_holds
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.state import State
 from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until

@@ -6,7 +6,7 @@ import psutil
 
 from neural.tracking import wire
 from neural.tracking.control import request
-from neural.tracking.outboxes import collector_holds
+from neural.tracking.outboxes.listing import collector_holds
 from tests.integration.collector.peer import LogContent, wait_until
 
 

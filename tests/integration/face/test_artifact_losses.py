@@ -6,9 +6,9 @@ import os
 import pytest
 
 from neural.tracking import ArtifactDamagedError, ExperimentManager, ExperimentTracker
+from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector import commands
 from neural.tracking.state import State
-from neural.tracking.verify import verify_base
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S, settled, wait_until
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from neural.tracking import wire
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.agent import outbox as outbox_module
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.barriers import Barriers
@@ -30,10 +31,9 @@ from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Sessions
 from neural.tracking.collector.store import StoreSink
 from neural.tracking.files import write_json
-from neural.tracking.outbox_files import ADOPTED_SUFFIX, LOCK_NAME
+from neural.tracking.outboxes.files import ADOPTED_SUFFIX, LOCK_NAME
 from neural.tracking.reader.run import Run
 from neural.tracking.state import State
-from neural.tracking.verify import verify_run
 from tests.faults.harness import rounds
 from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
 

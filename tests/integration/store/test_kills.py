@@ -8,12 +8,12 @@ import signal
 import pytest
 
 from neural.tracking import segment
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.follower import Follower, Position, read_cursor
 from neural.tracking.collector.store import StoreSink, run
 from neural.tracking.files import write_json
 from neural.tracking.reader import views
 from neural.tracking.reader.run import Run
-from neural.tracking.verify import verify_run
 from tests.faults.harness import rounds
 from tests.faults.injection import attach_strace, needs_strace
 from tests.made_runs import Emitter, applied, folder_of, values

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.follower import read_cursor
 from neural.tracking.reader.run import Run
-from neural.tracking.verify import verify_run
 from tests.made_runs import Emitter, folder_of, values
 
 COMMAND = [sys.executable, "-P", "-m", "neural.tracking.collector.worker", "store"]

@@ -3,9 +3,10 @@
 import itertools
 import os
 
-from neural.tracking import events, outbox_files, segment
+from neural.tracking import events, segment
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
+from neural.tracking.outboxes import files as outbox_files
 from tests.unit.agent.made import INFO, UID, account, fill, make_emitter, recover
 
 

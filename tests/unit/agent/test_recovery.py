@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import outbox_files, system
+from neural.tracking import system
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import Orphan, Piece
+from neural.tracking.outboxes import files as outbox_files
+from neural.tracking.outboxes.files import Orphan, Piece
 from tests.unit.agent.made import account, make_emitter, recover
 
 COUNT = 300

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from neural.tracking import joining
 from neural.tracking.agent import RunIdentity
 from neural.tracking.errors import ConfigError, RunConflictError
-from neural.tracking.joining import open_run_folder
+from neural.tracking.face import joining
+from neural.tracking.face.joining import open_run_folder
 from neural.tracking.opening import RunFile, resolve_base_dir
 
 

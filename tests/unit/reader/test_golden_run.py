@@ -4,10 +4,10 @@ import json
 import math
 import shutil
 
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.reader import views
 from neural.tracking.reader.run import Run
 from neural.tracking.rebuild import rebuild_run
-from neural.tracking.verify import verify_run
 from tests.golden.make_run import FOLDER
 
 

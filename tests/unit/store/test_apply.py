@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store import partset, run
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import SessionInfo, SessionMark
-from neural.tracking.verify import verify_run
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 

@@ -18,7 +18,7 @@ from neural.tracking.cli.sinks.replay import replay
 from neural.tracking.cli.sinks.select import one_sink
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.sinkstatus import SinkStatus, sink_statuses
+from neural.tracking.fanout.sinkstatus import SinkStatus, sink_statuses
 from neural.tracking.state import State
 
 _STATES = {

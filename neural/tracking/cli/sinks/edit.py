@@ -11,10 +11,10 @@ import click
 
 from neural.tracking.cli import output
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
-from neural.tracking.configfile import remove_sink, set_sink
-from neural.tracking.delivered import SinkFolder
 from neural.tracking.errors import ConfigError, TrackingError
-from neural.tracking.sinkconfig import COMMON_KEYS, SinkConfig, sink_config, sink_configs
+from neural.tracking.fanout.configfile import remove_sink, set_sink
+from neural.tracking.fanout.delivered import SinkFolder
+from neural.tracking.fanout.sinkconfig import COMMON_KEYS, SinkConfig, sink_config, sink_configs
 from neural.tracking.state import State
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

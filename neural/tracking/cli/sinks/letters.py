@@ -11,7 +11,7 @@ import click
 
 from neural.tracking.cli import output
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
-from neural.tracking.delivered import SinkFolder
+from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.state import State
 
 

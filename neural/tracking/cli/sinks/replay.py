@@ -11,8 +11,8 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
-from neural.tracking.delivered import SinkFolder
 from neural.tracking.errors import TrackingError
+from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.files import read_json
 from neural.tracking.reader.run import Run
 from neural.tracking.state import State

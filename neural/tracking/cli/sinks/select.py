@@ -9,8 +9,8 @@ from typing import Any
 from neural.tracking.cli import output
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.sinkconfig import SinkConfig, default_sink
-from neural.tracking.sinkstatus import known_sinks
+from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink
+from neural.tracking.fanout.sinkstatus import known_sinks
 from neural.tracking.state import State
 
 

@@ -11,8 +11,8 @@ from typing import IO, NamedTuple
 
 from neural.tracking.artifacts import copying
 from neural.tracking.artifacts.check import Checker, label, listed, place
-from neural.tracking.delivered import sink_folders
 from neural.tracking.errors import ArtifactDamagedError
+from neural.tracking.fanout.delivered import sink_folders
 from neural.tracking.files import inside
 from neural.tracking.reader.artifacts import Artifacts, Entry
 from neural.tracking.state import State

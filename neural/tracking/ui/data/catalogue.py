@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.catalogue import run_entry
+from neural.tracking.face.catalogue import run_entry
 from neural.tracking.params import flat_params
 from neural.tracking.reader.run import HIDDEN, Run
 

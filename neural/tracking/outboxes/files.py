@@ -92,7 +92,9 @@ def _info_crc(value: dict[str, Any]) -> int:
 
 
 def claim(folder: Path) -> int | None:
-    """Take the owner's lock of an outbox whose owner is gone; where it has none, as after a power loss, make it.
+    """Take the owner's lock of an outbox whose owner is gone.
+
+    Where there is no such file, as a power loss may leave it, it is made.
 
     Returns:
         The open descriptor that holds the lock (keep it until the folder is deleted), or None when

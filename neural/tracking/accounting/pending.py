@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking import events, segment
-from neural.tracking.counting import Count, Counts, Numbers
+from neural.tracking.accounting.counting import Count, Counts, Numbers
+from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
-from neural.tracking.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
-from neural.tracking.quarantine import list_quarantined
+from neural.tracking.outboxes.files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
 from neural.tracking.reader.tails import runs_past_end
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State

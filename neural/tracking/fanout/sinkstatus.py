@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from neural.tracking.delivered import Share, SinkFolder, sink_folders
+from neural.tracking.fanout.delivered import Share, SinkFolder, sink_folders
+from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.files import read_json
 from neural.tracking.reader.emitted import vouched
 from neural.tracking.reader.run import Run, list_runs
-from neural.tracking.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.state import State
 
 

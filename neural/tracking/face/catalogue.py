@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking import system
+from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
+from neural.tracking.face.recording import Opening
 from neural.tracking.files import atomic_write, inside, read_json
-from neural.tracking.outboxes import collector_holds, has_orphans, list_remote_outboxes
-from neural.tracking.quarantine import any_quarantined
+from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.reader.run import Run, find_run, list_runs
-from neural.tracking.recording import Opening
 from neural.tracking.state import State
 
 if TYPE_CHECKING:

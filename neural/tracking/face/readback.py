@@ -11,8 +11,8 @@ from neural.tracking.settings import check_notes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from neural.tracking.recording import Recorder
-    from neural.tracking.view import RunView
+    from neural.tracking.face.recording import Recorder
+    from neural.tracking.face.view import RunView
 
 Ranks = Literal["mean", "all", "min", "max"] | int
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from neural.tracking.view import RunView
+    from neural.tracking.face.view import RunView
 
 
 class DrawsPictures:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import (
+from neural.tracking.outboxes.files import (
     ADOPTED_SUFFIX,
     CONTROL_NAME,
     LOCK_NAME,

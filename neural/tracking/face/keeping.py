@@ -16,9 +16,9 @@ from neural.tracking.names import check_alias, check_artifact_name, one_or_many
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
     from neural.tracking.agent.snapshot import Snapshot
+    from neural.tracking.face.recording import Recorder
+    from neural.tracking.face.view import RunView
     from neural.tracking.reader.artifacts import Artifacts, Entry
-    from neural.tracking.recording import Recorder
-    from neural.tracking.view import RunView
 
 PathLike = str | os.PathLike[str]
 
@@ -128,7 +128,7 @@ class KeepsArtifacts:
 
         Blocks: for rendering, which needs the figure as it is now.
         """
-        from neural.tracking.rendering import figure_files
+        from neural.tracking.face.rendering import figure_files
 
         chosen = name if name is not None else figure_name
         if chosen is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from neural.tracking import events, segment
 from neural.tracking.errors import FormatError
-from neural.tracking.outbox_files import Lost, Orphan, Piece
+from neural.tracking.outboxes.files import Lost, Orphan, Piece
 
 _LENGTH_AND_KIND = struct.Struct("<IH")
 

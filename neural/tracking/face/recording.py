@@ -233,7 +233,7 @@ def _emit_metadata(session: Session, hurry: threading.Event) -> None:
     from neural.tracking.agent import forks
 
     with forks.held_off:
-        from neural.tracking.metadata import gather_metadata
+        from neural.tracking.face.metadata import gather_metadata
 
     event = {"values": gather_metadata()}
     try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neural.tracking.face.recording import Recorder
     from neural.tracking.reader.run import Run
-    from neural.tracking.recording import Recorder
 
 BARRIER_S = 1.0
 MAX_PANELS = 48

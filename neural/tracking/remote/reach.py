@@ -9,9 +9,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from neural.tracking import wire
-from neural.tracking.address import is_ipv6
 from neural.tracking.errors import ProtocolError
-from neural.tracking.keys import Security
+from neural.tracking.remote.address import is_ipv6
+from neural.tracking.remote.keys import Security
 
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from neural.tracking import keys
 from neural.tracking.config import agent_config
 from neural.tracking.doctor import NOTE, OK, PROBLEM, Finding
 from neural.tracking.errors import ConfigError
-from neural.tracking.outboxes import list_remote_outboxes
+from neural.tracking.outboxes.listing import list_remote_outboxes
+from neural.tracking.remote import keys
 from neural.tracking.state import State
 
 SKEW_S = 1.0
@@ -38,7 +38,7 @@ def _collector_elsewhere(state: State) -> Iterator[Finding]:
 
 
 def _tried(subject: str, address: str) -> Finding:
-    from neural.tracking.reach import reach  # which imports ZeroMQ
+    from neural.tracking.remote.reach import reach  # which imports ZeroMQ
 
     try:
         security = keys.client_security(address)

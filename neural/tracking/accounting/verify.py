@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.accounting.counting import Count, Counts, Numbers, Spans
+from neural.tracking.accounting.pending import find_pending
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
-from neural.tracking.counting import Count, Counts, Numbers, Spans
 from neural.tracking.errors import FormatError
-from neural.tracking.pending import find_pending
 from neural.tracking.reader import facts, ledgers, parts, vouched
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.points import started_over

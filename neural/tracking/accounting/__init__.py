@@ -1,0 +1,1 @@
+"""What was emitted against what is stored: every number of every session, wherever it is."""

@@ -1,0 +1,1 @@
+"""What the tracker and the manager are made of."""

@@ -1,0 +1,1 @@
+"""Outboxes on disk, as whoever comes after their processes finds them."""
