@@ -19,7 +19,6 @@ from neural.tracking import system
 from neural.tracking.agent.notice import warn
 from neural.tracking.config import collector_config
 from neural.tracking.errors import ConfigError
-from neural.tracking.remote.keys import COLLECTOR_SECRET
 from neural.tracking.state import State
 
 STARTS_WITHIN_S = 10.0
@@ -43,7 +42,11 @@ def collector_of(state: State) -> Helper:
 
     def check() -> None:
         listen = collector_config(state.base_dir).listen
-        if listen is not None and not (state.keys / COLLECTOR_SECRET).exists():
+        if listen is None:
+            return
+        from neural.tracking.remote.keys import COLLECTOR_SECRET
+
+        if not (state.keys / COLLECTOR_SECRET).exists():
             raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
 
     arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")

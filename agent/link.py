@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from neural.tracking import system, wire
 from neural.tracking.errors import ProtocolError
@@ -76,6 +75,8 @@ class Link:
     def news(self) -> Iterator[int]:
         """Yield what became of the connection since the last call: UP, DOWN, REFUSED or BROKEN."""
         while self._monitor is not None and self._monitor.poll(0):
+            from zmq.utils.monitor import recv_monitor_message  # brings asyncio with it
+
             event = int(recv_monitor_message(self._monitor)["event"])
             self.is_up = event == UP
             yield BROKEN if event & BROKEN else event

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from neural.tracking.errors import ConfigError
+from neural.tracking.errors import ConfigError, did_you_mean
 from neural.tracking.fanout.sinkconfig import COMMON_KEYS, SinkConfig
 from neural.tracking.sinks.sink import Option, Sink, SinkPlace
 
@@ -39,9 +38,7 @@ def sink_class(kind: str) -> type[Sink]:
         return found
     plugin = _plugins().get(kind)
     if plugin is None:
-        near = difflib.get_close_matches(kind.lower(), types(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types())}"
-        raise ConfigError(f"there is no type of sink {kind!r}{hint}")
+        raise ConfigError(f"there is no type of sink {kind!r}{did_you_mean(kind.lower(), types())}")
     try:
         loaded: type[Sink] = plugin.load()
     except Exception as error:  # a plugin's import may raise anything; whoever asked is told
@@ -86,9 +83,7 @@ def _unknown(key: str, options: Mapping[str, Option], where: str) -> str:
             f"unknown setting {key!r} in {where}: secrets are not kept there; set the backend's own "
             f"environment variable, or name a file of mode 0600 where the type has an option for one"
         )
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-    return f"unknown setting {key!r} in {where}{hint}"
+    return f"unknown setting {key!r} in {where}{did_you_mean(key, known)}"
 
 
 def _checked(what: str, option: Option, value: Any) -> Any:

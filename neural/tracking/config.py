@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neural.tracking.errors import ConfigError
+from neural.tracking.errors import ConfigError, did_you_mean
 from neural.tracking.remote.address import check_address, check_listen
 
 MODES = ("online", "offline", "disabled")
@@ -136,11 +136,7 @@ def refuse_unknown(keys: Mapping[str, Any], known: list[str], where: str) -> Non
     """Raise ConfigError naming the first unknown key and the nearest right one."""
     for key in keys:
         if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            raise ConfigError(f"unknown setting {key!r} in {where}{hint}")
+            raise ConfigError(f"unknown setting {key!r} in {where}{did_you_mean(key, known)}")
 
 
 def _merged(

@@ -17,6 +17,17 @@ TrackingError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return how an error about an unknown word ends: with the nearest right one, else with all there are."""
+    import difflib  # a tracker is made without it
+
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
 
 class TrackingError(Exception):
     """Base class: catch this to catch everything from this package."""

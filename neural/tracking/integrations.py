@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from neural.tracking.agent.values import check_step, flatten
-from neural.tracking.errors import ConfigError, RetryLater, TrackingError
+from neural.tracking.errors import ConfigError, RetryLater, TrackingError, did_you_mean
 from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.names import check_artifact_name, check_run_name
 from neural.tracking.opening import resolve_base_dir
@@ -207,10 +207,6 @@ def create_integration(backend: str, experiment_name: str, **settings: Any) -> B
     known = _CLASSES.get(backend)
     if known is None:
         if backend not in types():
-            import difflib
-
-            near = difflib.get_close_matches(str(backend).lower(), types(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types())}"
-            raise ConfigError(f"there is no backend {backend!r}{hint}")
+            raise ConfigError(f"there is no backend {backend!r}{did_you_mean(str(backend).lower(), types())}")
         known = type(f"{backend.title()}Integration", (BaseIntegration,), {"backend": backend})
     return known(experiment_name, **settings)

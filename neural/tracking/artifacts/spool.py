@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,4 +100,6 @@ def remove(path: Path) -> None:
     except OSError:  # a folder: EISDIR on Linux, EPERM elsewhere
         if path.is_symlink() or not path.is_dir():
             raise
+        import shutil  # for folders only: every tracker imports this module
+
         shutil.rmtree(path)

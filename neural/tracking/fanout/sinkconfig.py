@@ -7,7 +7,6 @@ not configure is a sink of that type with every option at its default.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.config import read_section
-from neural.tracking.errors import ConfigError
+from neural.tracking.errors import ConfigError, did_you_mean
 
 BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")
 RESERVED = frozenset(("store", "visualizer"))  # workers that are no sinks
@@ -94,10 +93,9 @@ def _check(where: str, key: str, value: Any) -> None:
         good = isinstance(value, bool)
         wanted = "true or false"
     elif key == "runs":
-        good = value in WHICH_RUNS
-        wanted = f"one of {', '.join(map(repr, WHICH_RUNS))}"
-        near = difflib.get_close_matches(str(value), WHICH_RUNS, n=1)
-        wanted += f"; did you mean {near[0]!r}?" if near and not good else ""
+        if value in WHICH_RUNS:
+            return
+        raise ConfigError(f"runs in {where} is {value!r}{did_you_mean(str(value), WHICH_RUNS)}")
     elif key in ("type", "python"):
         good = isinstance(value, str) and bool(value)
         wanted = "text"
@@ -140,9 +138,7 @@ def check_backends(
             raise TypeError(f"{what} must be a name or a list of names, not {name!r}")
         if name in BACKENDS or name in (known := backend_names(base_dir)):
             continue
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown backend {name!r} in {what}, known are {', '.join(known)}{hint}")
+        raise ConfigError(f"unknown backend {name!r} in {what}{did_you_mean(name.lower(), known)}")
     return list(dict.fromkeys(names))
 
 
