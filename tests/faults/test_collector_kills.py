@@ -2,7 +2,11 @@
 
 import pytest
 
-from tests.faults.harness import rounds
+from neural.tracking.control import request
+from neural.tracking.face.catalogue import rescue_orphans
+from neural.tracking.outboxes.listing import list_outboxes
+from tests.faults.harness import rounds, wait_until
+from tests.faults.outcome import verify, wait_settled
 from tests.faults.training import TRAINING, assert_stored, end_unhurt
 
 RESTING = """
@@ -13,6 +17,16 @@ ready()
 wait_for_go()
 tracker.log_metrics({"loss": 0.5})
 returned[0] = tracker.flush(20)
+"""
+
+ENDING = """
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("training", base_dir)
+assert tracker.flush(20)
+ready()
+wait_for_go()
+tracker.log_metrics({"loss": 0.5})
+tracker.finish(timeout=1)
 """
 
 
@@ -40,3 +54,25 @@ def test_killed_while_nothing_is_on_its_way_it_is_started_for_the_next_event(kee
 
     trainer.succeed()
     assert trainer.returned()
+
+
+def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_whoever_looks(keeper, base_dir):
+    trainer = keeper.trainer(base_dir, ENDING)
+    collector = keeper.collector_of(base_dir)
+    trainer.wait_ready()
+    store = collector.store()
+    store.suspend()
+    trainer.go()
+    trainer.succeed()
+    wait_until(lambda: not list_outboxes(collector.state), what="all is acknowledged")
+    collector.kill()
+    collector.end(store)
+    assert verify(base_dir) == 3
+
+    assert rescue_orphans(base_dir)
+
+    wait_settled(base_dir)
+    assert verify(base_dir) == 0
+    request(collector.state, "stop")
+    wait_until(lambda: collector.process() is None)
+    assert not rescue_orphans(base_dir)

@@ -17,6 +17,7 @@ from typing import Any
 from neural.tracking import events, segment
 from neural.tracking.accounting.counting import Count, Counts, Numbers
 from neural.tracking.accounting.quarantine import list_quarantined
+from neural.tracking.accounting.unapplied import log_segments, uuid_of
 from neural.tracking.errors import FormatError
 from neural.tracking.files import read_json
 from neural.tracking.outboxes.files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
@@ -24,7 +25,6 @@ from neural.tracking.reader.tails import runs_past_end
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
 
-STORE_CURSOR = "store.json"
 REMOVED_WITHIN_S = 0.5
 
 
@@ -115,13 +115,9 @@ def _outbox(folder: Path, found: Pending) -> None:
 
 
 def _log(state: State, found: Pending) -> None:
-    uuid, offset = _cursor(state.cursors / STORE_CURSOR)
-    segments = sorted(state.log.glob(f"*-{'[0-9a-f]' * 32}.seg"))
-    names = [path.stem.partition("-")[2] for path in segments]
-    begin = names.index(uuid) if uuid in names else 0
     known: dict[bytes, Count] = {}
-    for path in segments[begin:]:
-        _segment(path, offset if path.stem.endswith(uuid) and uuid else 0, known, found)
+    for path, unapplied in log_segments(state):
+        _segment(path, unapplied, known, found)
 
 
 def _quarantined(state: State, found: Pending) -> None:
@@ -154,22 +150,13 @@ def _strays(path: Path, found: Pending) -> None:
         found.damages.append(f"{path.name} cannot be read")
 
 
-def _cursor(path: Path) -> tuple[str, int]:
-    """Return up to where the store has applied the log; its beginning where nothing usable tells."""
-    try:
-        uuid, offset = read_json(path)["position"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "", 0
-    return (uuid, offset) if isinstance(uuid, str) and isinstance(offset, int) else ("", 0)
-
-
 def _records(path: Path) -> Iterator[Record | Damage]:
     try:
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (FileNotFoundError, ValueError):  # applied and removed meanwhile; or empty
         return
-    uuid = bytes.fromhex(path.stem.partition("-")[2])  # whose records these are, also under a damaged header
+    uuid = uuid_of(path)
     try:
         segment.read_header(view)
     except FormatError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neural.tracking import system
 from neural.tracking.accounting.quarantine import any_quarantined
+from neural.tracking.accounting.unapplied import log_waits
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.config import agent_config
 from neural.tracking.control import request
@@ -32,7 +33,7 @@ def rescue_orphans(base_dir: Path) -> bool:
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
     """
     state = State.for_base_dir(base_dir)
-    left = os.path.isdir(state.outbox), os.path.isdir(state.remote_outbox)
+    left = os.path.isdir(state.root), os.path.isdir(state.remote_outbox)
     try:
         if not any(left) or agent_config(base_dir).mode != "online":
             return False
@@ -44,13 +45,20 @@ def rescue_orphans(base_dir: Path) -> bool:
         return False
     from neural.tracking.agent.launch import courier_of, launch, launch_collector
 
-    here = left[0] and not collector_holds(state) and (has_orphans(state) or any_quarantined(state))
+    here = left[0] and not collector_holds(state) and _waits(state)
     if here:
         launch_collector(state, base_dir)
     elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
     if elsewhere:
         launch(courier_of(state))
     return here or elsewhere
+
+
+def _waits(state: State) -> bool:
+    """Return whether a collector would find something to do here."""
+    if has_orphans(state) or any_quarantined(state):
+        return True
+    return any(state.artifact_jobs.glob("*.json")) or log_waits(state)
 
 
 def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
