@@ -33,7 +33,7 @@ def rescue_orphans(base_dir: Path) -> bool:
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
     """
     state = State.for_base_dir(base_dir)
-    left = os.path.isdir(state.root), os.path.isdir(state.remote_outbox)
+    left = _is_own(state.root), os.path.isdir(state.remote_outbox)
     try:
         if not any(left) or agent_config(base_dir).mode != "online":
             return False
@@ -59,6 +59,14 @@ def _waits(state: State) -> bool:
     if has_orphans(state) or any_quarantined(state):
         return True
     return any(state.artifact_jobs.glob("*.json")) or log_waits(state)
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether this user's collector could work there."""
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
