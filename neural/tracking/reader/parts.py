@@ -258,7 +258,7 @@ def integers(column: Any, missing: int) -> Array:
         chunks = [chunk.view(pa.int64()) for chunk in chunks]  # not cast: it loads pyarrow.compute, 60 ms
     if column.null_count:
         chunks = [chunk.fill_null(missing) for chunk in chunks]
-    arrays: list[Array] = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
+    arrays = [_numbers(chunk) for chunk in chunks]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.empty(0, np.int64)])
 
 
@@ -266,5 +266,13 @@ def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the distinct texts of a dictionary column, and for each row which one it is."""
     column = column.unify_dictionaries()
     names: list[str] = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
-    found = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    found = [_numbers(chunk.indices) for chunk in column.chunks]
     return names, np.concatenate(found) if found else np.empty(0, np.int32)
+
+
+def _numbers(chunk: Any) -> Array:
+    """Return an Arrow array without nulls as NumPy; its ``to_numpy`` imports pandas, where there is one."""
+    dtype = np.dtype("float64" if str(chunk.type) == "double" else str(chunk.type))
+    if not len(chunk):
+        return np.empty(0, dtype)
+    return np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * dtype.itemsize)

@@ -161,16 +161,20 @@ def part_pieces(part: Part, metric: str) -> Iterator[Piece]:
             columns += ["metric"] if mixed else []
             columns += [] if only else ["session"]
             table = reader.read([group], columns)
+            which: Array | slice = slice(None)
             if mixed:
                 names, codes = parts.codes(table.column("metric"))
                 if metric not in names:
                     continue
-                table = table.take(np.flatnonzero(codes == names.index(metric)))
-            value, step, time_ns, seq = (parts.integers(table.column(name), NO_STEP) for name in columns[:4])
+                which = codes == names.index(metric)
+            value, step, time_ns, seq = (
+                parts.integers(table.column(name), NO_STEP)[which] for name in columns[:4]
+            )
             if only:
                 yield Piece(only.hex(), part.ranks[only], value, step, time_ns, seq)
                 continue
             names, codes = parts.codes(table.column("session"))
+            codes = codes[which]
             for index, name in enumerate(names):
                 span = slice(*np.searchsorted(codes, [index, index + 1])) if _rising(codes) else codes == index
                 if len(value[span]):

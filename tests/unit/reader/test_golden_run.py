@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.reader import views
@@ -26,6 +29,18 @@ def test_values_are_what_was_logged():
     assert run.texts()[0]["text"] == "line\nbreak"
     assert run.status == "completed"
     assert run.damages == []
+
+
+def test_reading_values_leaves_pandas_alone_where_there_is_one(tmp_path):
+    (tmp_path / "pandas.py").write_text("print('imported')")
+    script = f"from neural.tracking.reader.run import Run; print(len(Run({str(FOLDER)!r}).metric('loss')))"
+    search = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **search}, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["22"]
 
 
 def test_it_verifies_wherever_it_lies(tmp_path):
