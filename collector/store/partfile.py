@@ -22,18 +22,20 @@ OWN_GROUP_ROWS = 64 << 10  # from here on a metric shares its row groups with no
 MAX_GROUP_ROWS = 512 << 10
 MAX_STATS = 10_000
 
+_TIME = pa.timestamp("ns", tz="UTC")
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _SCHEMA = pa.schema(
     [
         pa.field("metric", _TEXT, nullable=False),
         pa.field("value", pa.float64(), nullable=False),
         pa.field("step", pa.int64()),  # null where the call gave none
-        pa.field("time", pa.timestamp("ns", tz="UTC"), nullable=False),
+        pa.field("time", _TIME, nullable=False),
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("session", _TEXT, nullable=False),
         pa.field("seq", pa.int64(), nullable=False),
     ]
 )
+_DTYPES = {pa.float64(): np.float64, pa.int64(): np.int64, _TIME: np.int64, pa.int32(): np.int32}
 assert tuple(_SCHEMA.names) == parts.COLUMNS
 
 
@@ -119,12 +121,12 @@ class PartWriter:
         missing = rows.step == NO_STEP
         columns = [
             metric,
-            pa.array(rows.value),
-            pa.array(rows.step, mask=missing) if missing.any() else pa.array(rows.step),
-            pa.array(rows.time).view(pa.timestamp("ns", tz="UTC")),
-            pa.array(ranks[rows.session]),
+            _numbers(rows.value, pa.float64()),
+            _numbers(rows.step, pa.int64(), missing if missing.any() else None),
+            _numbers(rows.time, _TIME),
+            _numbers(ranks[rows.session], pa.int32()),
             _texts(rows.sessions, rows.session),
-            pa.array(rows.seq),
+            _numbers(rows.seq, pa.int64()),
         ]
         table = pa.Table.from_arrays(columns, schema=_SCHEMA)
         self._writer.write_table(table, row_group_size=len(rows))
@@ -132,13 +134,26 @@ class PartWriter:
         self._groups.append((len(rows), names[int(rows.metric[0])], names[int(rows.metric[-1])]))
 
 
+# Arrays are made of their memory: ``pa.array`` imports pandas where there is one, half a second and 50 MB.
+
+
+def _numbers(values: Any, kind: pa.DataType, missing: Any = None) -> Any:
+    there = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    memory = pa.py_buffer(np.ascontiguousarray(values, _DTYPES[kind]))
+    return pa.Array.from_buffers(kind, len(values), [there, memory])
+
+
 def _texts(texts: Any, codes: Any) -> Any:
     """Return a dictionary column with only the texts it uses: each row group stores its dictionary."""
     used = np.flatnonzero(np.bincount(codes, minlength=len(texts)))
     compact = np.zeros(len(texts), np.int32)
     compact[used] = np.arange(len(used), dtype=np.int32)
-    dictionary = pa.array([texts[code] for code in used.tolist()], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(compact[codes]), dictionary)
+    encoded = [texts[code].encode() for code in used.tolist()]
+    ends = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=ends[1:])
+    memory = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    dictionary = pa.Array.from_buffers(pa.string(), len(encoded), memory)
+    return pa.DictionaryArray.from_arrays(_numbers(compact[codes], pa.int32()), dictionary)
 
 
 def _group_spans(rows: Rows) -> Iterator[tuple[int, int]]:

@@ -31,14 +31,22 @@ def test_values_are_what_was_logged():
     assert run.damages == []
 
 
-def test_reading_values_leaves_pandas_alone_where_there_is_one(tmp_path):
-    (tmp_path / "pandas.py").write_text("print('imported')")
-    script = f"from neural.tracking.reader.run import Run; print(len(Run({str(FOLDER)!r}).metric('loss')))"
-    search = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+WRITES_AND_READS = """
+import pathlib, sys
+from neural.tracking.reader.run import Run
+from tests.golden import make_run
+make_run.FOLDER = pathlib.Path(sys.argv[1])
+make_run.main()
+print(len(Run(make_run.FOLDER).metric("loss")))
+"""
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, **search}, capture_output=True, text=True, check=True
-    )
+
+def test_pandas_is_left_alone_where_there_is_one(tmp_path):
+    (tmp_path / "pandas.py").write_text("print('imported')")  # half a second and 50 MB, if it is real
+    search = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    command = [sys.executable, "-c", WRITES_AND_READS, tmp_path / "run"]
+
+    done = subprocess.run(command, env={**os.environ, **search}, capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["22"]
 
