@@ -28,14 +28,16 @@ def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatAr
     Source: Van Der Donckt et al., "MinMaxLTTB" (2023), by way of tsdownsample.
     """
     finite = np.isfinite(y)
-    kept = np.arange(len(y)) if finite.all() else np.flatnonzero(finite)
+    kept = None if finite.all() else np.flatnonzero(finite)
     holes = _holes(finite, len(y) // MAX_POINTS)
-    if len(kept) > MAX_POINTS:
+    values = np.ascontiguousarray(y if kept is None else y[kept])
+    if len(values) > MAX_POINTS:
         from tsdownsample import MinMaxLTTBDownsampler
 
-        values = np.ascontiguousarray(y[kept])
-        picked = MinMaxLTTBDownsampler().downsample(_within_reach(values), n_out=MAX_POINTS)
-        kept = kept[picked.astype(np.int64)]
+        picked = MinMaxLTTBDownsampler().downsample(_within_reach(values), n_out=MAX_POINTS).astype(np.int64)
+    else:
+        picked = np.arange(len(values))
+    kept = picked if kept is None else kept[picked]
     cuts = np.unique(np.searchsorted(kept, np.concatenate((holes, breaks)).astype(np.int64)))
     cuts = cuts[(cuts > 0) & (cuts < len(kept))]
     thin_x, thin_y = x[kept].astype(np.float64), y[kept].astype(np.float64)
@@ -106,12 +108,17 @@ def _moving_mean(y: FloatArray, window: int) -> tuple[Array, FloatArray]:
     """Return places and the mean of the finite values around each; NaN where there are none."""
     finite = np.isfinite(y)
     whole = bool(finite.all())
-    total = np.concatenate(([0.0], np.cumsum(y if whole else np.where(finite, y, 0.0))))
     places = np.unique(np.linspace(0, len(y) - 1, MAX_POINTS // 2).astype(np.int64))
     start, end = np.maximum(places - window // 2, 0), np.minimum(places + window // 2 + 1, len(y))
-    number = end - start
-    if not whole:
-        counted = np.concatenate(([0], np.cumsum(finite)))
-        number = counted[end] - counted[start]
-    mean = (total[end] - total[start]) / np.maximum(number, 1)
-    return places, np.where(number > 0, mean, np.nan)
+    bounds, back = np.unique(np.concatenate((start, end)), return_inverse=True)
+    start, end = back[: len(places)], back[len(places) :]
+
+    def up_to(values: Array) -> Array:
+        """Return the sum of the values before each bound: only there it is asked for."""
+        return np.concatenate(([0], np.cumsum(np.add.reduceat(values, bounds[:-1]))))
+
+    total = up_to(y if whole else np.where(finite, y, 0.0))
+    number = bounds if whole else up_to(finite.astype(np.int64))
+    count = number[end] - number[start]
+    mean = (total[end] - total[start]) / np.maximum(count, 1)
+    return places, np.where(count > 0, mean, np.nan)
