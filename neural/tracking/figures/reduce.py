@@ -77,7 +77,7 @@ def sampled(step: Array, y: FloatArray) -> tuple[Array, FloatArray]:
     """
     share = int(np.ceil(np.log2(max(1.0, len(step) / SAMPLE_POINTS))))
     if share:
-        inside = step.astype(np.uint64) * _HASH < np.uint64(1 << (64 - share))
+        inside = step.view(np.uint64) * _HASH < np.uint64(1 << (64 - share))
         step, y = step[inside], y[inside]
     steps, first, counts = np.unique(step, return_index=True, return_counts=True)
     if len(steps) == len(step):

@@ -29,7 +29,7 @@ def read_series(run: Run, names: Sequence[str] | None = None, *, most: int | Non
         FormatError: a part is damaged where the points are.
     """
     chosen = most_telling_first(run.metric_names()) if names is None else list(dict.fromkeys(names))
-    return [series_of(run.metric(name, ranks="all")) for name in chosen[:most]]
+    return [series_of(run.metric(name, ranks="all", timed=False)) for name in chosen[:most]]
 
 
 def title_of_run(run: Run) -> str:

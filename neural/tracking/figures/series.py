@@ -174,7 +174,7 @@ def _point(x: Array, y: FloatArray, extreme: Any, worst: float) -> Point | None:
 def _mean(finite: FloatArray) -> float:
     if not len(finite):
         return float("nan")
-    top = float(np.max(np.abs(finite))) or 1.0
+    top = max(abs(float(finite.min())), abs(float(finite.max()))) or 1.0
     return float(np.mean(finite / top)) * top if top > FAR else float(np.mean(finite))
 
 

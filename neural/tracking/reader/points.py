@@ -106,12 +106,13 @@ class PointFiles:
                     self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
         return self._tails_read
 
-    def metric(self, name: str, pieces_of: PartPieces | None = None) -> Columns:
+    def metric(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Columns:
         """Return the metric's points: a single session in the order of its numbers, several by time.
 
         Args:
             name: as it was logged.
             pieces_of: gives a part's pieces instead of :func:`part_pieces`, for who keeps them.
+            timed: False lets ``time_ns`` be 0 where it is not read: of a single session, from its parts.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
@@ -120,8 +121,9 @@ class PointFiles:
         room = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
         room += sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
         join = _Join(room)
+        timed = timed or len(self.ranks) > 1
         for part in self.parts:
-            for piece in (pieces_of or part_pieces)(part, name):
+            for piece in pieces_of(part, name) if pieces_of else part_pieces(part, name, timed=timed):
                 join.add(piece)
         for stretch in stretches:
             for block in stretch.blocks:
@@ -144,7 +146,7 @@ def started_over(read: Callable[[], T]) -> T:
     return read()
 
 
-def part_pieces(part: Part, metric: str) -> Iterator[Piece]:
+def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piece]:
     """Yield a part's points of a metric, session by session; a part never changes.
 
     Raises:
@@ -157,7 +159,8 @@ def part_pieces(part: Part, metric: str) -> Iterator[Piece]:
     with PartReader(part) as reader:
         for group in groups:
             mixed = part.groups[group].first != part.groups[group].last
-            columns = ["value", "step", "time", "seq"]
+            columns = ["value", "step", "seq"]
+            columns += ["time"] if timed else []
             columns += ["metric"] if mixed else []
             columns += [] if only else ["session"]
             table = reader.read([group], columns)
@@ -167,9 +170,10 @@ def part_pieces(part: Part, metric: str) -> Iterator[Piece]:
                 if metric not in names:
                     continue
                 which = codes == names.index(metric)
-            value, step, time_ns, seq = (
-                parts.integers(table.column(name), NO_STEP)[which] for name in columns[:4]
-            )
+            value, step, seq = (parts.integers(table.column(name), NO_STEP)[which] for name in columns[:3])
+            time_ns: Array = np.broadcast_to(np.int64(0), len(seq))
+            if timed:
+                time_ns = parts.integers(table.column("time"), NO_STEP)[which]
             if only:
                 yield Piece(only.hex(), part.ranks[only], value, step, time_ns, seq)
                 continue

@@ -178,7 +178,7 @@ class Run:
         """Return the names of all metrics, sorted."""
         return sorted(self._again(lambda: history.names(self._points)))
 
-    def metric(self, name: str, ranks: str | int = "mean") -> Columns:
+    def metric(self, name: str, ranks: str | int = "mean", *, timed: bool = True) -> Columns:
         """Return a metric's points.
 
         Args:
@@ -186,6 +186,7 @@ class Run:
             ranks: ``"mean"``, ``"min"`` or ``"max"``: where several ranks logged the metric, one
                 point a step over all of them, in step order; otherwise as logged. ``"all"``: every
                 point in the order (time, session, number). A number: that rank's, in the order logged.
+            timed: False lets ``time_ns`` be 0 where one session alone logged, which spares reading it.
 
         Raises:
             FormatError: a part is damaged where the points are.
@@ -193,7 +194,7 @@ class Run:
         """
         if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
             raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
-        columns = self._again(lambda: self._points.metric(name))
+        columns = self._again(lambda: self._points.metric(name, timed=timed))
         if isinstance(ranks, int):
             return columns.take(np.flatnonzero(columns.rank == ranks))
         several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())
