@@ -104,7 +104,7 @@ def mlflow_itself(folder: Path, calls: int) -> float:
 
 
 def wandb_itself(folder: Path, calls: int) -> float:
-    """Log the same rows with ``run.log`` in a loop, offline, the opening of the run included as the sink's is."""
+    """Log the same rows with ``run.log`` in a loop, offline, the opening of the run timed as well."""
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # as the sink does: its metrics of itself cost each call
     import wandb
 

@@ -1,8 +1,8 @@
 """Pictures: what drawing costs the training, and how long a full set takes from file to PNG.
 
-Run as ``python benchmarks/visualize.py [--rounds 7] [--calls 200000]``. The pairs log with and without
-automatic pictures, in turns, each in a new process with a collector of its own; the runs that are drawn
-are written by the store itself.
+Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100]``. The pairs log
+with and without automatic pictures, in turns, each in a new process with a collector of its own; the
+runs that are drawn are written by the store itself.
 """
 
 from __future__ import annotations

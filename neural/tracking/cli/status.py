@@ -77,8 +77,9 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
     else:
         console.print("[dim]○[/] no collector runs here [dim](trackers start one when they need it)[/]")
     for outbox in waiting:
+        who = "its tracker has finished" if outbox.let_go else "its process is gone"
         console.print(
-            f"[yellow]![/] {output.text(outbox.run)}: its process is gone and left up to "
+            f"[yellow]![/] {output.text(outbox.run)}: {who} and left up to "
             f"{output.count(outbox.emitted)} events, {output.size(outbox.size_bytes)} on disk"
         )
     for run in list_quarantined(state):
@@ -87,7 +88,7 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
             f"wait in quarantine: {output.text(run.error)}"
         )
         console.print("  [dim]→ nothing is lost; it is tried again by itself, see `ntrack doctor`[/]")
-    if waiting and found is None:
+    if waiting and found is None and not collector_holds(state):
         console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
 
 

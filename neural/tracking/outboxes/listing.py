@@ -6,14 +6,17 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from neural.tracking import system
 from neural.tracking.errors import FormatError
 from neural.tracking.outboxes.files import (
     ADOPTED_SUFFIX,
     CONTROL_NAME,
+    LET_GO_AT,
     LOCK_NAME,
     NUMBER_AT,
     TEMPORARY_PREFIX,
@@ -29,13 +32,17 @@ STARTS_WITHIN_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outbox:
-    """One session's events that no collector has acknowledged yet; ``live`` while its process is there."""
+    """One session's events that no collector has acknowledged yet.
+
+    ``live`` while its process writes; ``let_go``: it still runs, and has finished with this outbox.
+    """
 
     folder: Path
     session: str
     run: str
     pid: int | None
     live: bool
+    let_go: bool
     adopted: bool
     emitted: int
     size_bytes: int
@@ -112,6 +119,7 @@ def _reachable_pid(state: State) -> object:
 def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox | None:
     session = folder.name.removesuffix(ADOPTED_SUFFIX)
     run, pid, readable, collector = "?", None, True, None
+    info: Mapping[str, Any] = {}
     try:
         info = read_info(folder).info
         run = str(info.get("dir") or info.get("name") or "?")
@@ -135,12 +143,20 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox |
         run=run,
         pid=pid,
         live=live,
+        let_go=not live and read_number(control, LET_GO_AT) == 1 and _runs(info),
         adopted=folder.name.endswith(ADOPTED_SUFFIX),
         emitted=read_number(control, NUMBER_AT) or 0,
         size_bytes=size,
         readable=readable,
         collector=collector,
     )
+
+
+def _runs(info: Mapping[str, Any]) -> bool:
+    pid, started = info.get("pid"), info.get("start_time")
+    if not isinstance(pid, int) or not isinstance(started, int) or info.get("boot_id") != system.boot_id():
+        return False
+    return system.process_lives(pid, started)
 
 
 def _is_live(folder: Path, pid: int | None) -> bool:

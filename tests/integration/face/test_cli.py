@@ -269,6 +269,40 @@ def test_suspended_collector_is_told_apart_from_none(base):
         os.kill(pid, signal.SIGCONT)
 
 
+FINISHED = """
+import sys
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("ended", sys.argv[1])
+assert tracker.flush(20)
+print("flushed", flush=True)
+input()
+tracker.log_metrics({"loss": 1.0})
+tracker.finish(timeout=0.5)
+print("finished", flush=True)
+input()
+"""
+
+
+def test_what_a_finished_tracker_left_is_not_told_as_a_dead_process_s(base):
+    command = [sys.executable, "-c", FINISHED, str(base)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout.readline() == "flushed\n"
+        pid = commands.status(base)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            print(file=trainer.stdin, flush=True)
+            assert trainer.stdout.readline() == "finished\n"
+
+            shown = ntrack("status", base=base, code=3)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            trainer.kill()
+
+    assert "its tracker has finished and left" in shown
+    assert "does not answer" in shown
+    assert "collector start" not in shown
+
+
 def test_doctor_finds_nothing_wrong_where_nothing_is(base):
     ExperimentTracker("fine", base).finish(timeout=15)
 
