@@ -41,8 +41,18 @@ def examine(base_dir: Path) -> Iterator[Finding]:
 
     Blocks: some 3 s where a collector holds the folder and does not answer.
     """
+    told: set[tuple[str, str]] = set()
+    for finding in _examined(base_dir):
+        if (finding.level, finding.seen) not in told:  # one broken file may be met in several places
+            yield finding
+        told.add((finding.level, finding.seen))
+
+
+def _examined(base_dir: Path) -> Iterator[Finding]:
     yield _installation()
     yield _folder(base_dir)
+    if not _existing(base_dir).is_dir():
+        return
     state = State.for_base_dir(base_dir)
     yield _file_system(state)
     places = {place.stat().st_dev: place for place in (_existing(state.root), _existing(base_dir))}
@@ -99,6 +109,9 @@ def _folder(base_dir: Path) -> Finding:
     base = _existing(base_dir)
     if not base.is_dir():
         return Finding(PROBLEM, "base_dir", f"{base} is no folder", "choose another --base-dir or NTRACK_DIR")
+    if os.statvfs(base).f_flag & os.ST_RDONLY:
+        advice = "mount it writable, or choose another folder; what is stored can be read as it is"
+        return Finding(PROBLEM, "base_dir", f"{base} is on a read-only file system", advice)
     if not os.access(base, os.W_OK | os.X_OK):
         advice = "choose another folder, or have its owner give you write permission"
         return Finding(PROBLEM, "base_dir", f"{base} is not writable", advice)
@@ -121,7 +134,8 @@ def _file_system(state: State) -> Finding:
 
 def _space(place: Path) -> Iterator[Finding]:
     usage = shutil.disk_usage(place)
-    free = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f} at {place}"
+    unit, name = (2**30, "GiB") if usage.total > 10 * 2**30 else (2**20, "MiB")
+    free = f"{usage.free / unit:.1f} {name} free of {usage.total / unit:.1f} at {place}"
     # The same reserve below which an outbox takes nothing more.
     if usage.free < min(LOW_SPACE_BYTES, LOW_SPACE_SHARE * usage.total):
         yield Finding(

@@ -52,6 +52,17 @@ def one_or_many(given: Any) -> Iterable[Any]:
     return given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else (given,)
 
 
+def metric_names_of(given: Any) -> list[str] | None:
+    """Return which metrics are asked for, None for all; raises TypeError for what is neither name nor names."""
+    if given is None:
+        return None
+    names = list(one_or_many(given))
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a metric is asked for by its name, a text, not {type(name).__name__}: {name!r}")
+    return names
+
+
 def check_alias(alias: object) -> str:
     """Return ``alias`` if it can stand for a version and cannot be taken for a number; raises as check_tag."""
     checked = check_tag(alias, "alias")

@@ -178,7 +178,7 @@ def private_folder(folder: Path) -> None:
             ) from None
         if not folder.is_dir():
             raise NotADirectoryError(20, "not a folder", str(folder)) from None
-        if status.st_mode & 0o022:  # whoever can write here can take the collector's place
+        if status.st_mode & 0o077:  # whoever can write here can take the collector's place, or read along
             folder.chmod(0o700)
 
 

@@ -44,6 +44,7 @@ def start(base_dir: Path, listen: str | None) -> None:
     try:
         state.base_dir.mkdir(parents=True, exist_ok=True)
         state.make()
+        state.daemon_log.touch(mode=0o600)  # a collector that cannot write could not even say so
     except (OSError, TrackingError) as error:
         raise output.Failure(f"cannot use {base_dir}: {error}") from error
     try:

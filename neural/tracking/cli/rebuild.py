@@ -51,7 +51,11 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
         console.print(f"[cyan]made anew[/] {output.text(folder.name)}/{name}", soft_wrap=True)
     for folder, why in failed:
         console.print(f"[red]✗[/] {output.text(folder.name)}: {output.text(why)}", soft_wrap=True)
-    same = "all views were right already" if not changed else f"{len(changed)} views made anew"
-    console.print(f"{len(runs) - len(failed)} of {len(runs)} runs rebuilt, {same}")
+    done = [f"{len(runs) - len(failed)} of {len(runs)} runs rebuilt"]
+    if changed:
+        done.append(f"{len(changed)} views made anew")
+    elif len(failed) < len(runs):
+        done.append("all views were right already")
+    console.print(", ".join(done))
     if failed:
         output.leave(output.EXIT_FAILED)

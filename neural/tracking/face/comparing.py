@@ -38,9 +38,11 @@ class ComparesRuns:
 
         Raises:
             KeyError: there is no such run, or no run has a metric that was asked for.
-            ValueError: no id was given.
+            ValueError: no id was given, or ``figsize`` is not two numbers of inches.
         """
-        pictures = compare(self._base_dir, ids, metrics).pictures(figsize)
+        from neural.tracking.figures.style import check_figsize
+
+        pictures = compare(self._base_dir, ids, metrics).pictures(check_figsize(figsize))
         return {picture.name: picture.draw() for picture in pictures}
 
     def export_comparison(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from neural.tracking.names import metric_names_of
 from neural.tracking.settings import check_notes
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class ReadsBack:
         chosen = name if metric_name is None else metric_name
         if chosen is None:
             return self._view.run().metrics_history()
+        if not isinstance(chosen, str):
+            raise TypeError(f"get_metrics takes one metric's name, not {type(chosen).__name__}: {chosen!r}")
         values: list[Any] = self._view.run().metric(chosen, ranks).value.tolist()
         return values
 
@@ -133,9 +136,12 @@ class ReadsBack:
 
         Raises:
             KeyError: nothing was logged under a name that was asked for.
+            TypeError, ValueError: a name is no text, or ``figsize`` is not two numbers of inches.
         """
+        from neural.tracking.figures.style import check_figsize
+
         chosen = metric_names if names is None else names
-        return self._view.figure([chosen] if isinstance(chosen, str) else chosen, figsize)
+        return self._view.figure(metric_names_of(chosen), check_figsize(figsize))
 
     def save_experiment_summary(self) -> Path:
         """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.

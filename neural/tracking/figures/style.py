@@ -20,6 +20,7 @@ DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.6, 1.2, 1.6)))
 INK, FAINT, PALE, GRID = "#1f2328", "#57606a", "#d0d7de", "#eaeef2"
 ACCENT, WARNING = "#0072B2", "#9a3412"
 DPI = 120
+MAX_INCHES = 200
 
 # The first comes with matplotlib, so figures look the same everywhere; the others are asked only
 # for what it does not have, where they are installed.
@@ -92,3 +93,21 @@ def fonts() -> tuple[str, ...]:
     """Return the fonts in the order in which a glyph is looked for."""
     known = {font.name for font in font_manager.fontManager.ttflist}
     return tuple(name for name in FONTS if name in known) or ("sans-serif",)
+
+
+def check_figsize(figsize: Any) -> tuple[float, float] | None:
+    """Return width and height in inches, or None as it was given.
+
+    Raises:
+        TypeError, ValueError: it is not two numbers above 0 and at most 200.
+    """
+    if figsize is None:
+        return None
+    wanted = f"figsize must be (width, height) in inches, each above 0 and at most {MAX_INCHES}"
+    try:
+        width, height = (float(side) for side in figsize)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{wanted}, not {figsize!r}") from None
+    if not (0 < width <= MAX_INCHES and 0 < height <= MAX_INCHES):
+        raise ValueError(f"{wanted}, not {figsize!r}")
+    return width, height

@@ -47,8 +47,12 @@ class MetricVisualizer:
 
         Blocks: the first call imports matplotlib, some 0.3 s.
         """
+        from neural.tracking.figures.style import check_figsize
+
         series = in_order(series_of_history(metrics_history))
-        return {picture.name: picture.draw() for picture in metric_pictures(series, figsize=figsize)}
+        return {
+            picture.name: picture.draw() for picture in metric_pictures(series, figsize=check_figsize(figsize))
+        }
 
     @staticmethod
     def create_distribution_plots(
@@ -56,7 +60,10 @@ class MetricVisualizer:
     ) -> dict[str, Figure]:
         """Return ``metric_distributions``, a histogram of each metric with its mean; pages as above."""
         series = in_order(series_of_history(metrics_history))
-        return {picture.name: picture.draw() for picture in distribution_pictures(series, figsize=figsize)}
+        from neural.tracking.figures.style import check_figsize
+
+        checked = check_figsize(figsize)
+        return {picture.name: picture.draw() for picture in distribution_pictures(series, figsize=checked)}
 
 
 def in_order(series: Iterable[Series]) -> list[Series]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from neural.tracking.cli.sinks.letters import dead_letters
 from neural.tracking.cli.sinks.replay import replay
 from neural.tracking.cli.sinks.select import one_sink
 from neural.tracking.control import request
-from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.fanout.sinkstatus import SinkStatus, sink_statuses
+from neural.tracking.errors import CollectorUnreachableError, ConfigError, TrackingError
+from neural.tracking.fanout.sinkconfig import SinkConfig
+from neural.tracking.fanout.sinkstatus import SinkStatus, known_sinks, sink_statuses
+from neural.tracking.sinks.registry import check_options, sink_class
 from neural.tracking.state import State
 
 _STATES = {
@@ -28,6 +31,7 @@ _STATES = {
     "not installed": "[yellow]! not installed[/]",
     "detached": "[yellow]! detached[/]",
     "disabled": "[dim]○ disabled[/]",
+    "misconfigured": "[red]✗ misconfigured[/]",
 }
 
 
@@ -52,9 +56,20 @@ def _statuses(base_dir: Path) -> list[SinkStatus]:
     if found and found.get("sinks_trouble"):
         click.echo(f"the collector goes on with the sinks it had: {found['sinks_trouble']}", err=True)
     try:
-        return sink_statuses(state, found)
+        return [_examined(status, known_sinks(state)) for status in sink_statuses(state, found)]
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
+
+
+def _examined(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus:
+    """Return the status, corrected where no worker has tried yet what cannot work."""
+    config = known.get(status.name)
+    if config is not None and status.state in ("ok", "delivering"):
+        try:
+            check_options(sink_class(config.type), config)
+        except ConfigError as error:
+            return status._replace(state="misconfigured", last_error=str(error))
+    return status
 
 
 @sinks.command(name="ls", short_help="List the sinks and how they fare.")
