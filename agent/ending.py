@@ -13,7 +13,7 @@ from neural.tracking.config import AgentConfig
 from neural.tracking.state import State
 
 BYE_S = 0.5  # of a close's time, kept for telling the collector
-SILENT_S, SHORT_S = 2.0, 5.0  # nobody is told of a wait before it took so long, or where so little is left
+SILENT_S, SHORT_S = 4.0, 3.0  # nobody is told of a wait before it took so long, or where so little is left
 
 
 def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
@@ -23,7 +23,7 @@ def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadlin
     left = max(0.0, deadline - time.monotonic())
     if left > SILENT_S + SHORT_S and not request.done.wait(SILENT_S):
         left -= SILENT_S
-        text = "run %s is not stored yet, waiting at most %d s more; what is left then waits in its outbox"
+        text = "run %s: storing its last events, at most %d s more; they are safe in its outbox meanwhile"
         warn(text, run_name, left)
     visible = request.done.wait(max(left - BYE_S, left / 2))
     if wishes.deleted:

@@ -59,10 +59,9 @@ class MetricVisualizer:
         metrics_history: Iterable[Mapping[str, Any]], figsize: tuple[float, float] | None = None
     ) -> dict[str, Figure]:
         """Return ``metric_distributions``, a histogram of each metric with its mean; pages as above."""
-        series = in_order(series_of_history(metrics_history))
         from neural.tracking.figures.style import check_figsize
 
-        checked = check_figsize(figsize)
+        series, checked = in_order(series_of_history(metrics_history)), check_figsize(figsize)
         return {picture.name: picture.draw() for picture in distribution_pictures(series, figsize=checked)}
 
 

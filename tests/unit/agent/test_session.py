@@ -239,10 +239,11 @@ def test_limit_without_an_end_is_no_limit_to_take():
         AgentConfig(outbox_limit_bytes=float("inf"))
 
 
-def test_state_folder_others_may_write_to_becomes_private(tmp_path):
+@pytest.mark.parametrize("mode", [0o777, 0o755])
+def test_state_folder_that_is_open_to_others_becomes_private(tmp_path, mode):
     state = tmp_path / ".ntrack"
     state.mkdir()
-    state.chmod(0o777)
+    state.chmod(mode)
 
     open_session(choose_run("probe", {}), tmp_path, config=OFFLINE).close(timeout_s=0.1)
 
@@ -261,7 +262,7 @@ def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplo
 
     assert not ending.deliver(Wishes(), Waker(), "probe", 1, time.monotonic() + wait_s)
 
-    assert ("run probe is not stored yet" in caplog.text) == told
+    assert ("run probe: storing its last events" in caplog.text) == told
 
 
 def test_end_that_is_stored_soon_says_nothing(caplog):
