@@ -55,7 +55,7 @@ types: $(STAMP)
 	$(BIN)/mypy -p neural.tracking
 	$(BIN)/mypy tests/typing/public_api.py
 
-tests: $(STAMP) system-tools
+tests: $(STAMP) system-tools browser-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 test-frameworks: $(FRAMEWORKS) browser-tools

@@ -41,6 +41,9 @@ class Master(Protocol):
     def moved(self, keeper: Keeper) -> None:
         """Take note of a new applied position."""
 
+    def errand(self, name: str) -> bool:
+        """Tell a worker that it was asked for something beside the log."""
+
 
 class Keeper:
     """Keeps one worker; made by the supervisor, which decides when the worker is wanted."""
@@ -162,6 +165,8 @@ class Keeper:
         if isinstance(line.get("about"), dict):
             self.about = line["about"]
             self.last_error = self.about.get("error")
+        for name in line.get("errands") or ():
+            self._master.errand(str(name))
         if line.get("errand") is False:
             self.errand = False
         token = line.get("token")

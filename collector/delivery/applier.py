@@ -201,8 +201,9 @@ class SinkApplier:
                     self._folder.ask(found.uid.hex(), found.folder)
             (self._folder.root / "sweep").unlink(missing_ok=True)
             self._sweep = False
-        for file, uid, folder in self._folder.asked():
-            self._deliver_folder(uid, folder)
+        for file, uid, folder, if_concerned in self._folder.asked():
+            if not if_concerned or (folder.is_dir() and self._runs.concerns(Run(folder))):
+                self._deliver_folder(uid, folder)
             file.unlink(missing_ok=True)
         for path in sorted(self._folder.root.glob("retry-*.jsonl")):
             for letter in letters.read(path):
@@ -231,6 +232,11 @@ class SinkApplier:
         for name, facts in found.facts.sessions.items():
             run.settle_facts(name, facts)
         self._append_status(run)
+        try:
+            for picture in run.new_pictures():
+                self._outgoing.append(run, picture)
+        except OSError as error:
+            raise RetryLater(f"cannot read the pictures of {folder}: {error}") from error
         self._outgoing.drain()
         self._outgoing.settle()
 

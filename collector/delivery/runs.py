@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.fanout.delivered import Share, SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
+from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.files import inside
 from neural.tracking.opening import folder_name
 from neural.tracking.reader.artifacts import Entry
@@ -48,6 +50,9 @@ class OpenRun:
         self.dirty = True
         if event is not None:
             self.share.events_total += 1
+            if "picture" in event.data:
+                self.share.pictures[event.data["name"]] = event.data["picture"]
+                return
             if event.kind == "artifact":
                 self.share.artifacts.pop(f"{session}:{last}", None)
                 self._delivering.discard(f"{session}:{last}")
@@ -116,6 +121,32 @@ class OpenRun:
         return RunEvent(
             self.info, session, entry.rank, entry.seq, entry.time_ns, kept["step"], "artifact", data
         )
+
+    def new_pictures(self) -> list[RunEvent]:
+        """Return the automatic pictures of a run that has ended, as they are now and were not delivered."""
+        found: list[RunEvent] = []
+        if not self.share.decided()[3]:
+            return found
+        for number, path in enumerate(sorted((self.info.folder / FOLDER).glob(f"{AUTOMATIC}*.png")), 1):
+            content = path.read_bytes()
+            checksum = hashlib.sha256(content).hexdigest()
+            if self.share.pictures.get(path.name) == checksum:
+                continue
+            data: dict[str, Any] = {
+                "name": path.name,
+                "version": None,
+                "path": str(path),
+                "checksum": checksum,
+                "size": len(content),
+                "type": "figure",
+                "aliases": [],
+                "metadata": {},
+                "uri": None,
+                "picture": checksum,
+            }
+            # Below zero: it is no event of a session.
+            found.append(RunEvent(self.info, "", 0, -number, time.time_ns(), None, "artifact", data))
+        return found
 
     def heard(self, session: str, note: Mapping[str, Any]) -> None:
         """Learn from a note of the collector: a death."""

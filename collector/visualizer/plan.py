@@ -108,16 +108,16 @@ class Plan:
         run.logs, run.ended = 0, False
         return uid, run.folder
 
-    def done(self, now_s: float, cpu_s: float) -> None:
-        """Take note that the round was drawn, and what it cost."""
+    def done(self, now_s: float, cpu_s: float) -> bytes | None:
+        """Take note that the round was drawn, and what it cost; return the run if it was its last."""
         assert self._drawing is not None
         (uid, _, ended), self._drawing = self._drawing, None
         self._free_s = now_s + cpu_s * (1 / SHARE - 1)
         run = self._runs.get(uid)
         if run is None:
-            return
+            return None
         run.rounds, run.drawn_s, run.tries = run.rounds + 1, now_s, 0
-        self._drop_if_over(uid, ended)
+        return uid if self._drop_if_over(uid, ended) else None
 
     def failed(self, now_s: float) -> bool:
         """Take note that the round came to nothing; return whether it is tried again, after a pause."""
@@ -155,7 +155,9 @@ class Plan:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no record of what is due: {error!r}") from error
 
-    def _drop_if_over(self, uid: bytes, ended: bool) -> None:
+    def _drop_if_over(self, uid: bytes, ended: bool) -> bool:
         run = self._runs[uid]
-        if not run.live and not run.owes and ended:
+        over = not run.live and not run.owes and ended
+        if over:
             del self._runs[uid]
+        return over

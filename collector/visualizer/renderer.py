@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.system import yield_everything
 
-PREFIX = "auto_"
 LONGEST_S = 1800  # a renderer whose watcher was killed while it hung must not stay for ever
 LITTER_AFTER_S = 600.0
 
@@ -30,7 +30,7 @@ Say = Callable[[dict[str, Any]], None]
 
 def draw_run(folder: Path, say: Say) -> None:
     """Draw the automatic pictures of a run into its ``plots/``; one that fails does not stop the others."""
-    from neural.tracking.figures.run import FOLDER, run_pictures
+    from neural.tracking.figures.run import run_pictures
     from neural.tracking.figures.saving import save
     from neural.tracking.reader.run import Run
 
@@ -39,7 +39,7 @@ def draw_run(folder: Path, say: Say) -> None:
     _sweep(plots)
     for picture in run_pictures(Run(folder), pages=1):
         signal.alarm(LONGEST_S)
-        path = plots / f"{PREFIX}{picture.name}.png"
+        path = plots / f"{AUTOMATIC}{picture.name}.png"
         try:
             save(picture.draw(), path)
             say({"drew": picture.name})

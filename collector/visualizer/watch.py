@@ -17,7 +17,9 @@ from typing import Any
 from neural.tracking import events, segment
 from neural.tracking.collector.visualizer.child import RendererProcess, renderer_command
 from neural.tracking.collector.visualizer.plan import Plan
-from neural.tracking.errors import FormatError, InvalidNameError
+from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
+from neural.tracking.fanout.delivered import SinkFolder
+from neural.tracking.fanout.sinkstatus import known_sinks
 from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.opening import RunFile
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark
@@ -50,7 +52,7 @@ class Visualizer:
         self._plan = Plan()
         self._unwanted: set[bytes] = set()
         self._renderer: RendererProcess | None = None
-        self._drawn_s = time.monotonic()
+        self._drawn, self._drawn_s = state.base_dir, time.monotonic()  # which run's folder, and when
         self._saved: dict[str, Any] = {}
         self._owes: bool | None = None
 
@@ -166,6 +168,7 @@ class Visualizer:
                 if self._renderer is None:
                     self._renderer = RendererProcess(self._renderer_command)
                 self._renderer.draw(folder)
+                self._drawn = folder
             except OSError as error:
                 self._lost(f"the renderer did not start: {error}", now_s)
             return
@@ -177,12 +180,30 @@ class Visualizer:
                 self._complain(f"picture was not drawn: {where}: {line.get('why')}")
             if "done" in line:
                 self._drawn_s = now_s
-                self._plan.done(now_s, float(line["done"]))
+                last = self._plan.done(now_s, float(line["done"]))
+                if last is not None:
+                    self._hand_over(last, self._drawn)
                 return
         if not renderer.alive():
             self._lost("the renderer died", now_s)
         elif renderer.spent_s() > self._deadline_s:
             self._lost(f"the renderer hung for {self._deadline_s:g} s and was killed", now_s)
+
+    def _hand_over(self, uid: bytes, folder: Path) -> None:
+        """Leave word to the sinks of a run that its last pictures are there, before that is forgotten here."""
+        from neural.tracking.reader.run import Run
+
+        try:
+            named = Run(folder).settings.get("backend") or ()
+            known = known_sinks(self._state)
+            names = [name for name in {*known, *named} if name not in known or known[name].enabled]
+            for name in names:
+                SinkFolder(self._state, name).ask(uid.hex(), folder, if_concerned=True)
+        except (OSError, ConfigError) as error:
+            self._complain(f"sinks were not told of the pictures of {folder.name}: {error}")
+            return
+        if names:
+            self._say({"errands": names})
 
     def _lost(self, why: str, now_s: float) -> None:
         if self._renderer is not None:

@@ -40,6 +40,7 @@ class Share:
     opened_ns: int = 0
     env: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # calls whose bytes are not stored yet
+    pictures: dict[str, str] = field(default_factory=dict)  # automatic ones, by file name: which was given
     events_total: int = 0
     status: str = "running"
     ended: bool = False
@@ -139,17 +140,24 @@ class SinkFolder:
             if share is not None:
                 yield share
 
-    def ask(self, uid: str, folder: Path) -> None:
-        """Leave word that a run is to be delivered from its folder; raises OSError."""
-        self.make()
-        write_json(self.errands / f"{uid}.json", {"folder": str(folder)}, mode=0o600)
+    def ask(self, uid: str, folder: Path, *, if_concerned: bool = False) -> None:
+        """Leave word that a run is to be delivered from its folder; raises OSError.
 
-    def asked(self) -> list[tuple[Path, str, Path]]:
-        """Return what was asked for: (file, uid, run folder)."""
+        Args:
+            if_concerned: only where the run is the sink's anyway.
+        """
+        self.make()
+        path = self.errands / f"{uid}.json"
+        if not (if_concerned and path.exists()):
+            write_json(path, {"folder": str(folder), "if_concerned": if_concerned}, mode=0o600)
+
+    def asked(self) -> list[tuple[Path, str, Path, bool]]:
+        """Return what was asked for: (file, uid, run folder, whether only if the run is the sink's)."""
         found = []
         for path in sorted(self.errands.glob("*.json")):
             try:
-                found.append((path, path.stem, Path(read_json(path)["folder"])))
+                told = read_json(path)
+                found.append((path, path.stem, Path(told["folder"]), bool(told.get("if_concerned"))))
             except (OSError, ValueError, TypeError, KeyError):
                 path.unlink(missing_ok=True)
         return found

@@ -14,8 +14,6 @@ from neural.tracking.figures.visualizer import MOST_PAGES, PANELS_A_PAGE, Pictur
 if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
-FOLDER = "plots"
-
 
 def read_series(run: Run, names: Sequence[str] | None = None, *, most: int | None = None) -> list[Series]:
     """Return some of a run's metrics, or all, reduced.

@@ -1,8 +1,10 @@
 """Which runs go where, and what a sink still gets of them that was added, switched on or reached late."""
 
+import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,28 @@ def test_run_goes_to_the_sinks_it_names_and_to_those_for_all(bench, monkeypatch)
     bench.until(lambda: bench.points("all") == expected(200) and bench.points("named") == expected(200))
     bench.until(lambda: list((bench.base / "jsonl").glob("*.jsonl")))
     assert bench.lines("other") == []
+
+
+def pictures(bench):
+    return [line for line in bench.lines("all") if line["kind"] == "artifact" and line["seq"] < 0]
+
+
+def test_pictures_drawn_at_the_end_are_delivered_once(bench):
+    bench.add("all")
+    with ExperimentTracker("drawn", base_dir=bench.base) as tracker:
+        for step in range(20):
+            tracker.log_metrics({"loss": 1 / (step + 1), "accuracy": step / 20}, step=step)
+
+    bench.until(lambda: len(pictures(bench)) == 4)
+
+    found = {line["data"]["name"]: line["data"] for line in pictures(bench)}
+    assert sorted(found) == sorted(path.name for path in (tracker.experiment_dir / "plots").iterdir())
+    for data in found.values():
+        content = Path(data["path"]).read_bytes()
+        assert (data["type"], data["checksum"]) == ("figure", hashlib.sha256(content).hexdigest())
+    bench.ntrack("sinks", "replay", "drawn", "--to", "all")
+    bench.until(lambda: not any(bench.state.root.glob("sinks/all/errands/*.json")))
+    assert len(pictures(bench)) == 4
 
 
 def test_argument_wins_over_the_environment_and_unknown_names_are_refused(bench, monkeypatch):

@@ -79,7 +79,7 @@ def _wait(folder: SinkFolder, runs: Mapping[str, Run], timeout_s: float) -> set[
     """Return the runs that are not through after the time."""
     deadline = time.monotonic() + timeout_s
     while True:
-        left = {uid for _, uid, _ in folder.asked()} & set(runs)
+        left = {uid for _, uid, _, _ in folder.asked()} & set(runs)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
