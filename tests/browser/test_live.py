@@ -112,10 +112,7 @@ def test_run_deleted_while_shown_is_told_and_the_others_stay(runs, serve, browse
 def test_damaged_points_are_told_on_their_chart(runs, serve, browse):
     whole, hurt = runs.add("whole"), runs.add("hurt")
     runs.compact()
-    (part,) = (runs.folder(hurt) / "metrics").glob("part-*.parquet")
-    data = bytearray(part.read_bytes())
-    data[300] ^= 0xFF
-    part.write_bytes(data)
+    runs.damage_values(hurt)
 
     tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(whole, hurt)}")
 

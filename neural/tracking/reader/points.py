@@ -74,7 +74,7 @@ class Piece:
     seq: Array
 
 
-PartPieces = Callable[[Part, str], Iterable[Piece]]
+PartPieces = Callable[[Part, str, bool], Iterable[Piece]]  # part, metric, whether times are wanted
 
 
 class PointFiles:
@@ -112,7 +112,8 @@ class PointFiles:
         Args:
             name: as it was logged.
             pieces_of: gives a part's pieces instead of :func:`part_pieces`, for who keeps them.
-            timed: False lets ``time_ns`` be 0 where it is not read: of a single session, from its parts.
+            timed: False lets ``time_ns`` and ``seq`` of a single session be 0: its parts are in order as
+                they are, and what is not read is not decoded.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
@@ -120,10 +121,10 @@ class PointFiles:
         stretches = self.stretches()
         room = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
         room += sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
-        join = _Join(room)
         timed = timed or len(self.ranks) > 1
+        join = _Join(room, timed)
         for part in self.parts:
-            for piece in pieces_of(part, name) if pieces_of else part_pieces(part, name, timed=timed):
+            for piece in pieces_of(part, name, timed) if pieces_of else part_pieces(part, name, timed=timed):
                 join.add(piece)
         for stretch in stretches:
             for block in stretch.blocks:
@@ -159,8 +160,8 @@ def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piec
     with PartReader(part) as reader:
         for group in groups:
             mixed = part.groups[group].first != part.groups[group].last
-            columns = ["value", "step", "seq"]
-            columns += ["time"] if timed else []
+            columns = ["value", "step"]
+            columns += ["seq", "time"] if timed else []
             columns += ["metric"] if mixed else []
             columns += [] if only else ["session"]
             table = reader.read([group], columns)
@@ -170,10 +171,11 @@ def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piec
                 if metric not in names:
                     continue
                 which = codes == names.index(metric)
-            value, step, seq = (parts.integers(table.column(name), NO_STEP)[which] for name in columns[:3])
-            time_ns: Array = np.broadcast_to(np.int64(0), len(seq))
+            value, step = (parts.integers(table.column(name), NO_STEP)[which] for name in columns[:2])
+            seq: Array = np.broadcast_to(np.int64(0), len(value))
+            time_ns = seq
             if timed:
-                time_ns = parts.integers(table.column("time"), NO_STEP)[which]
+                seq, time_ns = (parts.integers(table.column(name), NO_STEP)[which] for name in ("seq", "time"))
             if only:
                 yield Piece(only.hex(), part.ranks[only], value, step, time_ns, seq)
                 continue
@@ -205,29 +207,29 @@ def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> 
 class _Join:
     """Fills columns piece by piece, into room for the most there can be: untouched pages cost nothing."""
 
-    def __init__(self, room: int) -> None:
-        self._columns: tuple[Array, ...] = (
-            np.empty(room, np.int64),
-            np.empty(room),
-            np.empty(room, np.int64),
-            np.empty(room, np.int64),
-        )
+    def __init__(self, room: int, timed: bool) -> None:
+        self._step = np.empty(room, np.int64)
+        self._value = np.empty(room)
+        self._seq = np.empty(room, np.int64)
+        self._time_ns = np.empty(room, np.int64) if timed else np.broadcast_to(np.int64(0), room)
         self._sessions: dict[str, int] = {}
         self._runs: list[tuple[int, int, int]] = []  # session, rank, length
         self._end = 0
 
     def add(self, piece: Piece) -> None:
         start, self._end = self._end, self._end + len(piece.seq)
-        for column, part in zip(
-            self._columns, (piece.step, piece.value, piece.time_ns, piece.seq), strict=True
-        ):
-            column[start : self._end] = part
+        self._step[start : self._end] = piece.step
+        self._value[start : self._end] = piece.value
+        self._seq[start : self._end] = piece.seq
+        if self._time_ns.flags.writeable:
+            self._time_ns[start : self._end] = piece.time_ns
         code = self._sessions.setdefault(piece.session, len(self._sessions))
         self._runs.append((code, piece.rank, len(piece.seq)))
 
     def columns(self, metric: str) -> Columns:
         """Return what was added: a single session in the order of its numbers, several by time."""
-        step, value, time_ns, seq = (column[: self._end] for column in self._columns)
+        columns = (self._step, self._value, self._time_ns, self._seq)
+        step, value, time_ns, seq = (column[: self._end] for column in columns)
         sessions = tuple(sorted(self._sessions))
         place = [sessions.index(session) for session in self._sessions]
         if len(sessions) <= 1:
@@ -237,16 +239,18 @@ class _Join:
             sizes = [size for _, _, size in self._runs]
             rank = np.repeat(np.array([rank for _, rank, _ in self._runs], np.int32), sizes)
             session = np.repeat(np.array([place[code] for code, _, _ in self._runs], np.int32), sizes)
-        columns = Columns(metric, step, value, time_ns, rank, session, seq, sessions)
+        found = Columns(metric, step, value, time_ns, rank, session, seq, sessions)
         if len(sessions) > 1:
             # By session first, stable: then equal times stand in the order of session and number.
-            columns = columns.take(np.argsort(session, kind="stable"))
-        session, seq = columns.session, columns.seq
-        if np.any((session[1:] == session[:-1]) & (seq[1:] < seq[:-1])):  # two schemas in one batch
-            columns = columns.take(np.lexsort((seq, session)))
+            found = found.take(np.argsort(session, kind="stable"))
+        back = found.seq[1:] < found.seq[:-1]
         if len(sessions) > 1:
-            columns = columns.take(np.argsort(steady(columns.time_ns, columns.session), kind="stable"))
-        return columns
+            back &= found.session[1:] == found.session[:-1]
+        if back.any():  # two schemas in one batch
+            found = found.take(np.lexsort((found.seq, found.session)))
+        if len(sessions) > 1:
+            found = found.take(np.argsort(steady(found.time_ns, found.session), kind="stable"))
+        return found
 
 
 def united(columns: Columns, how: str) -> Columns:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neural.tracking.errors import ConfigError, TrackingError
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.guard import Guard, find_token
@@ -61,6 +63,7 @@ def serve(
         catalogue = Catalogue(base_dir)
         catalogue.start()  # reads the runs while Dash is being imported
         server = _server(base_dir, guard, catalogue, listening, debug)
+        threading.Thread(target=warm_up, name="ntrack-ui-warm-up", daemon=True).start()
     except BaseException:
         listening.close()
         raise
@@ -135,6 +138,16 @@ def _server(base_dir: Path, guard: Guard, catalogue: Catalogue, listening: socke
     return waitress.create_server(
         app.server, sockets=[listening], threads=THREADS, ident=None, max_request_body_size=4 << 20
     )
+
+
+def warm_up() -> None:
+    """Import what reading points takes, and NumPy imports late: else the first chart waits for it."""
+    import pyarrow.parquet  # noqa: F401 - for who reads later
+    import tsdownsample  # noqa: F401 - likewise
+
+    from neural.tracking.ui.data.reduction import thin
+
+    thin(np.arange(2000.0), 100)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pyarrow.parquet as pq
 import pytest
 
+from neural.tracking.reader.parts import COLUMNS
 from neural.tracking.ui.data.catalogue import Catalogue
 from tests.made_runs import SECOND, Emitter, Log, applied, folder_of
 
@@ -39,6 +41,14 @@ class Runs:
         for run in self.sink._runs.values():
             run.writer.compact()
         self.sink.flush()
+
+    def damage_values(self, emitter):
+        """Flip bits of the values in the only part of a run."""
+        (path,) = (self.folder(emitter) / "metrics").glob("part-*.parquet")
+        chunk = pq.ParquetFile(path).metadata.row_group(0).column(COLUMNS.index("value"))
+        data = bytearray(path.read_bytes())
+        data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0xFF
+        path.write_bytes(data)
 
     def folder(self, emitter):
         return folder_of(self.log, emitter)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from neural.tracking.reader.parts import PartReader
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.series import SeriesStore
 from tests.made_runs import Emitter
@@ -147,14 +148,29 @@ def test_metric_nobody_logged_has_no_line(runs, series):
     assert one(series, runs.folder(runs.add()), "no such metric") == []
 
 
+def test_curve_against_steps_decodes_values_and_steps_only(runs, series, monkeypatch):
+    emitter = runs.add(points=50)
+    runs.compact()
+    read, decode = [], PartReader.read
+    monkeypatch.setattr(
+        PartReader, "read", lambda self, groups, columns: read.append(columns) or decode(self, groups, columns)
+    )
+
+    (by_step,) = one(series, runs.folder(emitter))
+    (by_time,) = one(series, runs.folder(emitter), by_time=True)
+
+    assert "time" not in read[0]
+    assert "seq" not in read[0]
+    assert by_step.x.tolist() == list(range(50))
+    assert len(set(by_time.x.tolist())) == 50
+    assert by_time.y.tolist() == by_step.y.tolist()
+
+
 def test_run_that_is_gone_or_damaged_does_not_hide_the_others(runs, series):
     whole, gone, hurt = (runs.add(name, 20) for name in ("whole", "gone", "hurt"))
     runs.compact()
     shutil.rmtree(runs.folder(gone))
-    (part,) = (runs.folder(hurt) / "metrics").glob("part-*.parquet")
-    data = bytearray(part.read_bytes())
-    data[300] ^= 0xFF
-    part.write_bytes(data)
+    runs.damage_values(hurt)
 
     found = series.drawn([runs.folder(e) for e in (whole, gone, hurt)], "loss")
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_BLOCK = 256
+_BLOCK = 64
 
 
 def thin(values: Array, count: int) -> Array:
@@ -21,17 +21,18 @@ def thin(values: Array, count: int) -> Array:
     """
     if len(values) <= count:
         return np.arange(len(values))
-    finite = np.flatnonzero(np.isfinite(values))
-    if len(finite) <= count:
+    real = np.isfinite(values)
+    finite = None if real.all() else np.flatnonzero(real)
+    if finite is not None and len(finite) <= count:
         return finite
     from tsdownsample import MinMaxDownsampler
 
-    dense = values if len(finite) == len(values) else values[finite]
+    dense = values if finite is None else values[finite]
     n_out = max(4, count - count % 2)
     picked = MinMaxDownsampler().downsample(np.ascontiguousarray(dense), n_out=n_out).astype(np.int64)
     ends = np.array([0, len(dense) - 1])
-    found: Array = finite[np.union1d(picked, ends)]
-    return found
+    found: Array = np.union1d(picked, ends)
+    return found if finite is None else finite[found]
 
 
 def smoothed(values: Array, weight: float) -> Array:
@@ -43,6 +44,10 @@ def smoothed(values: Array, weight: float) -> Array:
     if weight <= 0 or not len(values):
         return values
     real = np.isfinite(values)
+    if real.all():  # how much weight came together is then known without adding it up
+        count = -np.expm1(np.log(weight) * np.arange(1, len(values) + 1)) / (1 - weight)
+        whole: Array = _decayed_sum(values, weight) / count
+        return whole
     total = _decayed_sum(np.where(real, values, 0.0), weight)
     count = _decayed_sum(real.astype(float), weight)
     with np.errstate(invalid="ignore", divide="ignore"):

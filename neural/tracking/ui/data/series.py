@@ -71,8 +71,9 @@ class SeriesStore:
         self._pieces: Kept[list[Piece]] = Kept(PIECES_BYTES, _pieces_bytes)
         self._lines: Kept[list[Line]] = Kept(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
         self._drawn: Kept[list[Drawn]] = Kept(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
-        # Reading is mostly checksums and decompression, which let other threads run meanwhile.
-        self._readers = ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1)), "ntrack-ui-reader")
+        # Reading is mostly checksums and decompression, which let other threads run meanwhile. More threads
+        # than cores only wait for each other's memory.
+        self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "ntrack-ui-reader")
 
     def drawn(
         self,
@@ -143,11 +144,12 @@ class SeriesStore:
         self, folder: Path, signature: tuple[Any, ...], metric: str, by_time: bool, ranks: str
     ) -> list[Line]:
         def make() -> list[Line]:
-            return list(_lines(self._columns(folder, signature, metric), by_time, ranks))
+            columns = self._columns(folder, signature, metric, timed=by_time)
+            return list(_lines(columns, by_time, ranks))
 
         return self._lines.get((folder, metric, by_time, ranks), signature, make)
 
-    def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str) -> Columns:
+    def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str, *, timed: bool = True) -> Columns:
         def files() -> PointFiles:
             def whole() -> PointFiles:
                 found = PointFiles(folder / "metrics")
@@ -157,19 +159,19 @@ class SeriesStore:
             return started_over(whole)
 
         def read() -> Columns:
-            return self._files.get(folder, signature, files).metric(metric, self._part_pieces)
+            return self._files.get(folder, signature, files).metric(metric, self._part_pieces, timed=timed)
 
         try:
             return read()
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
-            return files().metric(metric, self._part_pieces)
+            return files().metric(metric, self._part_pieces, timed=timed)
 
-    def _part_pieces(self, part: Part, metric: str) -> list[Piece]:
-        if (
-            part.rows > 1 << 20
-        ):  # large ones would push everything else out, and the joined curve is kept anyway
-            return list(part_pieces(part, metric))
-        return self._pieces.get((part.path, metric), part.crcs, lambda: list(part_pieces(part, metric)))
+    def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[Piece]:
+        def read() -> list[Piece]:
+            return list(part_pieces(part, metric, timed=timed))
+
+        # Large ones would push everything else out, and the joined curve is kept anyway.
+        return read() if part.rows > 1 << 20 else self._pieces.get((part.path, metric, timed), part.crcs, read)
 
 
 def _pieces_bytes(pieces: list[Piece]) -> int:
