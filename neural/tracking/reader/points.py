@@ -228,8 +228,8 @@ class _Join:
 
     def columns(self, metric: str) -> Columns:
         """Return what was added: a single session in the order of its numbers, several by time."""
-        columns = (self._step, self._value, self._time_ns, self._seq)
-        step, value, time_ns, seq = (column[: self._end] for column in columns)
+        step, value = self._step[: self._end], self._value[: self._end]
+        time_ns, seq = self._time_ns[: self._end], self._seq[: self._end]
         sessions = tuple(sorted(self._sessions))
         place = [sessions.index(session) for session in self._sessions]
         if len(sessions) <= 1:

@@ -186,7 +186,8 @@ class Run:
             ranks: ``"mean"``, ``"min"`` or ``"max"``: where several ranks logged the metric, one
                 point a step over all of them, in step order; otherwise as logged. ``"all"``: every
                 point in the order (time, session, number). A number: that rank's, in the order logged.
-            timed: False lets ``time_ns`` be 0 where one session alone logged, which spares reading it.
+            timed: False lets ``time_ns`` and ``seq`` be 0 where one session alone logged, which spares
+                reading them.
 
         Raises:
             FormatError: a part is damaged where the points are.
