@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 from neural.tracking.collector.sessions import START, Position
@@ -25,6 +26,10 @@ class Master(Protocol):
     """What a keeper asks of the supervisor."""
 
     durable: Position
+
+    @property
+    def state_root(self) -> Path:
+        """Where the state folder is."""
 
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
@@ -61,6 +66,7 @@ class Keeper:
         self.errand = False  # asked for something beside the log
         self.detached = False  # over its budget: the log no longer waits for it
         self.moved_s = time.monotonic()
+        self.caught_up_s = time.monotonic()  # when the worker last had all there was
         self.about: dict[str, Any] = {}
         self.owes = False  # the worker says that it has something to do, whatever the log holds
         self._master = master
@@ -108,7 +114,8 @@ class Keeper:
         """Run one process from spawn to exit; return its exit code, None when it could not be spawned."""
         try:
             command = self._master.command(self.spec)
-            self.process = await WorkerProcess.spawn(self.name, command, self._hear)
+            root = self._master.state_root
+            self.process = await WorkerProcess.spawn(self.name, root, command, self._hear)
         except OSError as error:
             self.last_error = f"could not be spawned: {error}"
             return None
@@ -192,6 +199,7 @@ class Keeper:
         """Return what ``ntrack status`` tells of the worker."""
         durable = self._master.durable
         same = self.applied.ordinal == durable.ordinal
+        waits = self.synced < durable
         return {
             "name": self.name,
             "pid": self.process.pid if self.process is not None else None,
@@ -200,6 +208,7 @@ class Keeper:
             "synced": self.synced.told(),
             "holds_log": self.spec.holds_log,
             "lag_bytes": max(0, durable.offset - self.applied.offset) if same else None,
+            "waits_s": time.monotonic() - self.caught_up_s if waits else 0.0,
             "restarts": self.restarts,
             "last_error": self.last_error,
             "detached": self.detached,

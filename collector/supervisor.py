@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from neural.tracking import segment
@@ -63,6 +64,11 @@ class Supervisor:
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
         self._named: set[str] = set()  # sinks that a session the log still carries is for by name
         self._started = self._leaving = False
+
+    @property
+    def state_root(self) -> Path:
+        """Where the state folder is."""
+        return self._state.root
 
     async def start(self) -> None:
         """Begin to keep workers; none is spawned before there is something to do."""
@@ -155,7 +161,7 @@ class Supervisor:
         for keeper in self._keepers.values():
             spec, now = keeper.spec, time.monotonic()
             if not self._concerned(keeper) or keeper.synced >= self.durable:
-                keeper.moved_s = now
+                keeper.moved_s = keeper.caught_up_s = now
             if spec.holds_log and not keeper.detached:
                 waiting, stuck_s = beyond_bytes(keeper.synced), now - keeper.moved_s
                 if waiting > spec.budget_bytes or stuck_s > spec.budget_s:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
+from neural.tracking.collector.leftovers import end_leftovers
 from neural.tracking.collector.workers import STORE, make_applier
 from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
@@ -308,6 +309,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("neural").setLevel(logging.INFO)  # and not what backends' packages say of themselves
     state = State(base_dir=given.base_dir, root=given.state)
     lock = hold_lock(state.cursors / f"{given.name}.lock")
+    if given.name != STORE:  # which starts nothing
+        end_leftovers(state.root, given.name, but=os.getpid())  # of one whose collector was killed as well
     applier = make_applier(given.name, state)
     gone = getattr(applier, "run_gone", lambda uid: None)
     told = getattr(applier, "told", lambda line: None)

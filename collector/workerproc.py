@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+from neural.tracking.collector.leftovers import end_leftovers, mark_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +28,9 @@ Heard = Callable[[dict[str, Any] | None], None]
 class WorkerProcess:
     """A spawned worker, its own session so that a terminal's Ctrl-C reaches only the daemon."""
 
-    def __init__(self, name: str, process: Process, heard: Heard) -> None:
+    def __init__(self, name: str, state_root: Path, process: Process, heard: Heard) -> None:
         self.name = name
+        self._state_root = state_root
         self.pid = process.pid
         self._process = process
         self._heard = heard
@@ -35,16 +40,22 @@ class WorkerProcess:
         ]
 
     @classmethod
-    async def spawn(cls, name: str, command: Sequence[str], heard: Heard) -> WorkerProcess:
+    async def spawn(cls, name: str, state_root: Path, command: Sequence[str], heard: Heard) -> WorkerProcess:
         """Start the process.
 
         Raises:
             OSError: it could not be started.
         """
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=MAX_LINE_BYTES, start_new_session=True
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=MAX_LINE_BYTES,
+            start_new_session=True,
+            env={**os.environ, **mark_of(state_root, name)},
         )
-        return cls(name, process, heard)
+        return cls(name, state_root, process, heard)
 
     def alive(self) -> bool:
         """Return whether the process has not yet been reaped."""
@@ -74,7 +85,7 @@ class WorkerProcess:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), LEAVE_S)
+            await asyncio.wait_for(self._gone(), LEAVE_S)
         except TimeoutError:
             logger.error("worker %s did not leave within %.0f s and was killed", self.name, LEAVE_S)
         await self.end()
@@ -85,8 +96,16 @@ class WorkerProcess:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+        # Before the wait, which lasts as long as anybody has the pipes: a suspended service, for ever.
+        for pid in await asyncio.to_thread(end_leftovers, self._state_root, self.name, but=self.pid):
+            logger.warning("worker %s left process %d behind; it was killed", self.name, pid)
         await self._process.wait()
         await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        """Wait for the process alone: its pipes may be with something it left behind."""
+        while self.alive():
+            await asyncio.sleep(0.02)
 
     async def _read_lines(self) -> None:
         assert self._process.stdout is not None

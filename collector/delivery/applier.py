@@ -251,19 +251,18 @@ class SinkApplier:
             state = "not installed" if isinstance(error, NotInstalled) else "retrying"
             self._tell(state, str(error), self._outgoing.oldest_ns())
             raise
-        self._tell("ok", None, None)
+        self._tell("ok", None, self._outgoing.oldest_ns())
 
     def _tell(self, state: str, error: str | None, since_ns: int | None) -> None:
-        about = {"state": state, "error": error, "since_ns": since_ns}
+        about = {"state": state, "error": error}
         now = time.monotonic()
         if about == self._about and now - self._said_s < SAY_EVERY_S:
             return
-        self._said_s = now
-        self._say({"about": {**about, "delivered_total": self._outgoing.delivered_total}})
-        if about != self._about:
-            self._about = about
-            with contextlib.suppress(OSError):
-                write_json(self._folder.about, about, durable=False, mode=0o600)
+        self._said_s, self._about = now, about
+        told = {**about, "since_ns": since_ns, "told_ns": time.time_ns()}
+        self._say({"about": {**told, "delivered_total": self._outgoing.delivered_total}})
+        with contextlib.suppress(OSError):
+            write_json(self._folder.about, told, durable=False, mode=0o600)
 
 
 def _events(batch: EventBatch, after: int) -> Iterator[Emitted]:

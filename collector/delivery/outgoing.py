@@ -39,6 +39,7 @@ class Outgoing:
         self._pending: deque[tuple[OpenRun, RunEvent] | Upto] = deque()
         self._refused: set[tuple[str, int]] = set()  # of a refused batch: each goes on its own
         self._settled_s = time.monotonic()
+        self._unsettled_ns: int | None = None  # when the first event since then was logged
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -61,7 +62,9 @@ class Outgoing:
         self._pending = deque(entry for entry in self._pending if entry[0].info.uid != uid)
 
     def oldest_ns(self) -> int | None:
-        """Return when the first event in the queue was logged."""
+        """Return when the first event was logged that is not with the backend for good."""
+        if self._unsettled_ns is not None:
+            return self._unsettled_ns
         return next((entry[1].time_ns for entry in self._pending if not isinstance(entry, Upto)), None)
 
     def drain_full(self) -> None:
@@ -143,6 +146,7 @@ class Outgoing:
                 continue
             count -= 1
             run, event = entry
+            self._unsettled_ns = self._unsettled_ns or event.time_ns
             run.delivered(event.session, event.seq, event)
             self._refused.discard((event.session, event.seq))
             self.delivered_total += 1
@@ -156,7 +160,7 @@ class Outgoing:
             except OSError as error:
                 raise RetryLater(f"cannot write to {self._folder.runs}: {error}") from error
         self._trying.flushed()
-        self._settled_s = time.monotonic()
+        self._settled_s, self._unsettled_ns = time.monotonic(), None
 
 
 def _spans(events: Sequence[RunEvent]) -> dict[str, tuple[int, int]]:

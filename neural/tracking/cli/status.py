@@ -13,7 +13,8 @@ from rich.table import Table
 from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.cli import output
 from neural.tracking.control import request
-from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.errors import CollectorUnreachableError, TrackingError
+from neural.tracking.fanout.sinkstatus import SinkStatus, sink_statuses
 from neural.tracking.outboxes.listing import (
     Outbox,
     collector_holds,
@@ -46,6 +47,7 @@ def status(base_dir: Path, as_json: bool) -> None:
                 "base_dir": str(state.base_dir),
                 "state_dir": str(state.root),
                 "collector": found,
+                "sinks": [sink._asdict() for sink in _sinks(state, found).values()],
                 "suspended": found is None and collector_holds(state),
                 "waiting": [_outbox_json(outbox) for outbox in waiting],
                 "for_other_hosts": [_outbox_json(outbox) for outbox in elsewhere],
@@ -68,7 +70,7 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
         if sessions := found.get("sessions"):
             console.print(_sessions_table(sessions))
         if workers := found.get("workers"):
-            console.print(_workers_table(workers))
+            console.print(_workers_table(workers, _sinks(state, found)))
     elif collector_holds(state) and collector_starts(state):
         console.print("[yellow]…[/] a collector is just starting here [dim](ask again in a moment)[/]")
     elif collector_holds(state):
@@ -162,7 +164,24 @@ def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
+def _sinks(state: State, found: Mapping[str, Any] | None) -> dict[str, SinkStatus]:
+    """Return the sinks by name; none where what is known of them cannot be read: `sinks ls` says why."""
+    try:
+        return {sink.name: sink for sink in sink_statuses(state, found)}
+    except (TrackingError, OSError):
+        return {}
+
+
+def _behind(worker: Mapping[str, Any], sink: SinkStatus | None) -> str:
+    """Return what a worker has not done: a sink may have taken all of the log and delivered none of it."""
+    if sink is None:
+        return output.size(worker.get("lag_bytes") or 0)
+    if not sink.lag_events:
+        return "0 events"
+    return f"{output.count(sink.lag_events)} events, {output.duration(sink.lag_s)}"
+
+
+def _workers_table(workers: Sequence[Mapping[str, Any]], sinks: Mapping[str, SinkStatus]) -> Table:
     table = output.table(
         "worker",
         "state",
@@ -177,7 +196,7 @@ def _workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             output.text(worker.get("name", "?")),
             output.text(worker.get("state", "?")),
-            output.size(worker.get("lag_bytes") or 0),
+            _behind(worker, sinks.get(str(worker.get("name")))),
             f"[yellow]{restarts}[/]" if restarts else "0",
             output.text(worker.get("last_error") or ""),
         )

@@ -75,7 +75,7 @@ def _status(state: State, config: SinkConfig, collector: Mapping[str, Any]) -> S
         runs=config.runs,
         state=told,
         lag_events=lag,
-        lag_s=_lag_s(folder, about) if lag else 0.0,
+        lag_s=_lag_s(folder, worker, about) if lag else 0.0,
         delivered_events=sum(share.events_total for share in shares.values()),
         dead_letters=letters,
         restarts=worker.get("restarts", 0),
@@ -110,14 +110,21 @@ def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> l
     ]
 
 
-def _lag_s(folder: SinkFolder, about: Mapping[str, Any]) -> float:
-    since_ns = about.get("since_ns")
-    if isinstance(since_ns, int):
-        return max(0.0, time.time() - since_ns / 1e9)
+def _lag_s(folder: SinkFolder, worker: Mapping[str, Any], about: Mapping[str, Any]) -> float:
+    """Return for how long the oldest event has waited that the sink lacks, at most.
+
+    The worker tells when it was logged, or that nothing waited then; the collector, since when the
+    worker never had all there is. Each is true and may be out of date, which only makes it larger.
+    """
+    now, bounds = time.time(), [worker.get("waits_s")]
+    told_ns = about.get("since_ns") or about.get("told_ns")
+    if isinstance(told_ns, int):
+        bounds.append(now - told_ns / 1e9)
+    known = [bound for bound in bounds if isinstance(bound, int | float)]
     since = folder.root / "since"
-    began = since.stat().st_mtime if since.exists() else time.time()
-    moved = max((path.stat().st_mtime for path in folder.runs.glob("*.json")), default=began)
-    return max(0.0, time.time() - moved)
+    if not known and since.exists():  # it never told anything
+        known.append(now - since.stat().st_mtime)
+    return max(0.0, min(known, default=0.0))
 
 
 def links(state: State, uid: str) -> dict[str, str]:
