@@ -138,6 +138,8 @@ class Uploads:
             return
         path = self._path(job, message.path)
         if isinstance(message, uploadwire.Check):
+            if message.size == 0:
+                await asyncio.to_thread(self._make_empty, job, path)
             self._begin_check(peer, job, path, message)
             return
         if isinstance(message, uploadwire.Offer):
@@ -150,37 +152,47 @@ class Uploads:
 
     def _write(self, job: Job, path: Path, chunk: uploadwire.Chunk) -> int:
         """Append a chunk that goes on where the file ends; return where it ends then."""
-        private_folder(self._state.spool)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        size = _length(path)
+        grown = self._grown_of(job)
+        fits = chunk.data and chunk.offset == (size or 0) and grown[1] + len(chunk.data) <= job.size
+        if not fits or uploadwire.crc(chunk.data) != chunk.crc or not self._may_be(job, path):
+            return size or 0
         free, reserve = system.free_and_reserve(path.parent)
         if free - len(chunk.data) < reserve:
             raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(path.parent))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            size = os.fstat(fd).st_size
-            grown = self._grown_of(job)
-            fits = (
-                chunk.offset == size and grown[1] + len(chunk.data) <= job.size and grown[0] <= (job.files or 1)
-            )
-            if not fits or uploadwire.crc(chunk.data) != chunk.crc:
-                return size
+            grown[0] += size is None
             written = 0
             while written < len(chunk.data):
-                written += os.pwrite(fd, memoryview(chunk.data)[written:], size + written)
+                count = os.pwrite(fd, memoryview(chunk.data)[written:], chunk.offset + written)
+                written, grown[1] = written + count, grown[1] + count
             self.received_bytes_total += written
-            grown[1] += written
-            grown[0] += size == 0
-            return size + written
+            return chunk.offset + written
         finally:
             os.close(fd)
+
+    def _may_be(self, job: Job, path: Path) -> bool:
+        """Return whether a file is there, or may be made as one of those of its upload; its folder is made."""
+        if _length(path) is None:
+            if self._grown_of(job)[0] >= (job.files or 1):
+                return False
+            private_folder(self._state.spool)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return True
+
+    def _make_empty(self, job: Job, path: Path) -> None:
+        """Make a file of no bytes, of which no chunk tells."""
+        if _length(path) is None and self._may_be(job, path):
+            path.touch(mode=0o600)
+            self._grown_of(job)[0] += 1
 
     def _grown_of(self, job: Job) -> list[int]:
         """Return how many files and bytes of an upload there are; counted once, and after one began anew."""
         growing = self._growing(job)
         if growing not in self._grown:
             files = [path for path in (growing, *growing.rglob("*")) if path.is_file()]
-            sizes = [path.stat().st_size for path in files]
-            self._grown[growing] = [sum(size > 0 for size in sizes), sum(sizes)]
+            self._grown[growing] = [len(files), sum(path.stat().st_size for path in files)]
         return self._grown[growing]
 
     def _begin_check(self, peer: Peer, job: Job, path: Path, check: uploadwire.Check) -> None:
@@ -250,21 +262,23 @@ def _size_of(path: Path, size: int, limit: int) -> int:
     """Return how much of a file is there; what is longer than it may be begins anew."""
     if size > limit:
         raise InvalidNameError("file", path.name, f"of {size} bytes is larger than its artifact")
-    try:
-        there = path.lstat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+    there = _length(path) or 0
     if there > size:
         os.truncate(path, 0)
         return 0
     return there
 
 
+def _length(path: Path) -> int | None:
+    """Return how long a file is, None where there is none."""
+    try:
+        return path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _is_whole(path: Path, size: int, sha256: str) -> bool:
     """Make a file durable and compare its digest; one that is something else begins anew."""
-    if size == 0:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from neural.tracking.artifacts import manifest, spool
+from neural.tracking.collector.artifacts.numbers import version_name
 from neural.tracking.files import fsync_dir, inside
+from neural.tracking.names import check_artifact_name
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.facts import read_facts
 
@@ -37,8 +39,9 @@ def remove(folder: Path, entries: Sequence[Entry]) -> int:
     """Remove the files of these versions; return of how many there were any."""
     removed = 0
     for entry in entries:
-        versions = inside(folder, "versions", entry.name)
-        path = versions / Path(entry.path).name
+        name = check_artifact_name(entry.name)  # the notes may be anybody's
+        versions = inside(folder, "versions", name)
+        path = versions / version_name(entry.version or 0, name)
         removed += path.exists()
         spool.remove(path)
         spool.remove(path.with_name(path.name + manifest.SUFFIX))

@@ -14,7 +14,7 @@ from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.files import inside
 from neural.tracking.opening import folder_name
-from neural.tracking.reader.artifacts import Entry
+from neural.tracking.reader.artifacts import Entry, call_of
 from neural.tracking.reader.emitted import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
@@ -106,7 +106,7 @@ class OpenRun:
             del self.share.artifacts[f"{session}:{seq}"]
             return None
         self._delivering.add(f"{session}:{seq}")
-        entry = Entry(session, kept["seq"], kept["time_ns"], self.rank(session), kept["call"], outcome)
+        entry = Entry(session, kept["seq"], kept["time_ns"], self.rank(session), call_of(kept["call"]), outcome)
         data = {
             "name": entry.name,
             "version": entry.version,

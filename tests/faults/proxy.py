@@ -16,12 +16,14 @@ class ByteProxy:
     """Passes bytes between a listening address and a target; each a Unix socket's path or (host, port).
 
     ``paused``: accepts and holds what comes, as a suspended peer does. ``delay_s``: each piece
-    waits so long, in order. ``refusing``: closes new connections at once. ``flip_next()`` damages one
+    waits so long, in order. ``bytes_per_s``: that much goes through each way, and little waits on the way.
+    ``refusing``: closes new connections at once. ``flip_next()`` damages one
     bit of the next piece that goes to the target.
     """
 
     def __init__(self, listen: Address, target: Address) -> None:
         self.delay_s = 0.0
+        self.bytes_per_s = 0
         self.refusing = False
         self.connections_total = 0
         self._target = target
@@ -71,6 +73,8 @@ class ByteProxy:
                 return
             self.connections_total += 1
             server = _socket_for(self._target)
+            if self.bytes_per_s:
+                _keep_little(client, server)
             try:
                 if self.refusing:
                     raise ConnectionRefusedError
@@ -86,9 +90,8 @@ class ByteProxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket, damaging: bool) -> None:
         with contextlib.suppress(OSError):
-            while piece := source.recv(1 << 16):
-                if self.delay_s:
-                    time.sleep(self.delay_s)
+            while piece := source.recv(1 << 12 if self.bytes_per_s else 1 << 16):
+                time.sleep(self.delay_s + (len(piece) / self.bytes_per_s if self.bytes_per_s else 0))
                 self._flow.wait()
                 if damaging and self._flip.is_set():
                     self._flip.clear()
@@ -181,6 +184,13 @@ class MessageProxy:
 
 def _socket_for(address: Address) -> socket.socket:
     return socket.socket(socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET)
+
+
+def _keep_little(*sockets: socket.socket) -> None:
+    """Or megabytes wait in the kernel's buffers, and the line seems fast to whoever fills them."""
+    for one in sockets:
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            one.setsockopt(socket.SOL_SOCKET, buffer, 1 << 14)
 
 
 def _bindable(address: Address) -> str | tuple[str, int]:

@@ -50,8 +50,8 @@ class Remote:
     def allow(self, **names):
         keys.write_list(self.state.keys / keys.ALLOWED, {name: pair.public for name, pair in names.items()})
 
-    def trust(self, pair):
-        place = self.address.removeprefix("tcp://")
+    def trust(self, pair, place=None):
+        place = place or self.address.removeprefix("tcp://")
         keys.write_list(self.user_keys / keys.COLLECTORS, {place: pair.public})
 
     def environment(self, **more):

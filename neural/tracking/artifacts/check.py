@@ -113,7 +113,7 @@ def copy_out(run: Path, entry: Entry, target: Path, progress: Progress = nothing
     if uri := entry.call.get("uri"):
         raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
     if target.is_dir():
-        target = target / entry.name
+        target = inside(target, entry.name)  # the run folder may be anybody's
     temporary = target.with_name(f"{spool.TEMPORARY_PREFIX}{os.urandom(8).hex()}")
     source = place(run, entry)
     try:

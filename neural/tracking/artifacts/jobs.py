@@ -75,16 +75,10 @@ def make(
     Raises:
         FormatError: what the event says cannot be an artifact's.
     """
-    try:
-        name = check_artifact_name(data.get("name"))  # type: ignore[arg-type]
-    except (TypeError, InvalidNameError) as error:
-        raise FormatError(f"artifact event {seq}: {error}") from error
-    token, how, lost = data.get("token"), data.get("how"), data.get("lost")
-    if not spool.is_token(token) or not spool.is_session(session) or not isinstance(how, str):
-        raise FormatError(f"artifact event {seq} does not say where its bytes are")
-    size, files = data.get("size"), data.get("files")
-    if type(size) is not int or size < 0 or not (files is None or (type(files) is int and files > 0)):
-        raise FormatError(f"artifact event {seq} has the impossible size {size!r}")
+    why_not = refusal(data) or (None if spool.is_session(session) else "its session is none")
+    if why_not is not None:
+        raise FormatError(f"artifact event {seq}: {why_not}")
+    lost = data.get("lost")
     return Job(
         uid=uid,
         folder=folder,
@@ -92,11 +86,11 @@ def make(
         seq=seq,
         time_ns=time_ns,
         info=info,
-        name=name,
-        token=str(token),
-        how=how,
-        size=size,
-        files=files,
+        name=check_artifact_name(data["name"]),
+        token=data["token"],
+        how=data["how"],
+        size=data["size"],
+        files=data.get("files"),
         versioned=data.get("versioned") is not False,
         picture=data.get("type") == "figure",
         source=str(data.get("source", "")),
@@ -104,6 +98,20 @@ def make(
         stat=told_identity(data.get("stat")),
         lost=lost if isinstance(lost, str) else None,
     )
+
+
+def refusal(data: Mapping[str, Any]) -> str | None:
+    """Return why no job is made of what an artifact event says, None where one is."""
+    try:
+        check_artifact_name(data.get("name"))  # type: ignore[arg-type]
+    except (TypeError, InvalidNameError) as error:
+        return str(error)
+    if not spool.is_token(data.get("token")) or not isinstance(data.get("how"), str):
+        return "the event does not say where its bytes are"
+    size, files = data.get("size"), data.get("files")
+    if type(size) is not int or size < 0 or not (files is None or (type(files) is int and files > 0)):
+        return f"the event has the impossible size {size!r}"
+    return None
 
 
 def write(state: State, job: Job) -> None:

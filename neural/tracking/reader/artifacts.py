@@ -11,10 +11,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from neural.tracking.artifacts.spool import is_token
+from neural.tracking.artifacts import jobs
+from neural.tracking.errors import InvalidNameError
+from neural.tracking.names import check_alias
 
 LATEST = "latest"
 _NUMBER = re.compile(r"[vV]?(-?\d{1,18})")
+
+
+# What a call may say; what is of another type was said by somebody else, and does not count.
+_TYPES = {
+    "name": str, "type": str, "how": str, "source": str, "uri": str, "token": str, "lost": str,
+    "size": int, "files": int, "versioned": bool, "metadata": dict,
+}  # fmt: skip
+
+
+def call_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an artifact event says, of whatever origin, without what no call could have said.
+
+    Under ``refused`` is why the collector makes nothing of it, if it does not.
+    """
+    known = {key: value for key, value in data.items() if isinstance(value, _TYPES.get(key, object))}
+    given = data.get("aliases")
+    known["aliases"] = [one for one in given if _is_alias(one)] if isinstance(given, list) else []
+    return {**known, "refused": jobs.refusal(data)}
+
+
+def _is_alias(value: object) -> bool:
+    try:
+        return check_alias(value) == value
+    except (TypeError, InvalidNameError):
+        return False
 
 
 class Entry(NamedTuple):
@@ -41,9 +68,7 @@ class Entry(NamedTuple):
     @property
     def lost(self) -> str | None:
         """Why the bytes are not stored and never will be."""
-        if self.outcome is None:
-            return None if is_token(self.call.get("token")) else "the event does not say where its bytes are"
-        found = self.outcome.get("lost")
+        found = self.call.get("refused") if self.outcome is None else self.outcome.get("lost")
         return None if found is None else str(found)
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 from neural.tracking.artifacts.jobs import KIND, PRUNED
 from neural.tracking.params import merge_params
 from neural.tracking.reader import eventlines
-from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
 from neural.tracking.reader.eventlines import BadLine
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
@@ -146,7 +146,9 @@ def read_facts(folder: Path) -> RunFacts:
 def _entry(session: SessionFacts, event: dict[str, Any], outcomes: dict[tuple[str, str], Any]) -> Entry:
     outcome = outcomes.get((session.session, f"{KIND} {event['seq']}"))
     pruned = (session.session, f"{PRUNED} {event['seq']}") in outcomes
-    return Entry(session.session, event["seq"], event["time_ns"], session.rank, event["data"], outcome, pruned)
+    return Entry(
+        session.session, event["seq"], event["time_ns"], session.rank, call_of(event["data"]), outcome, pruned
+    )
 
 
 def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
