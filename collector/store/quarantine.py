@@ -64,10 +64,14 @@ class Quarantine:
         """Return whether the folder is to be tried again; a clock that was set back delays it little."""
         return not time.time() < float(self._why["retry_s"]) <= time.time() + LONGEST_PAUSE_S
 
-    def failed(self, error: Exception) -> None:
-        """Remember what the last try met; the next one is later than the last, the very first at once."""
+    def failed(self, error: Exception, *, later: bool = False) -> None:
+        """Remember what the last try met; the next one is later than the last, the very first at once.
+
+        ``later``: not before the longest pause, since each try may cost all other runs a restart.
+        """
         tries = self._why["tries"]
         pause_s = min(LONGEST_PAUSE_S, 2.0**tries) if tries else 0.0
+        pause_s = LONGEST_PAUSE_S if later else pause_s
         self._why |= {"error": str(error)[:1000], "tries": tries + 1, "retry_s": time.time() + pause_s}
         write_json(self.place / WHY_FILE, self._why, mode=0o600)
 

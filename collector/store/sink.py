@@ -13,12 +13,13 @@ from pathlib import Path
 
 from neural.tracking.collector.store import quarantine
 from neural.tracking.collector.store.artifacts import make_jobs
+from neural.tracking.collector.store.folders import folder_names, write_run_file
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
+from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
 from neural.tracking.files import inside
-from neural.tracking.names import check_run_name
-from neural.tracking.opening import RunFile, folder_name
+from neural.tracking.opening import RunFile
 from neural.tracking.reader import views
 from neural.tracking.sinks.base import Item, SessionInfo
 from neural.tracking.state import State
@@ -62,21 +63,34 @@ class StoreSink:
         self._runs: dict[bytes, _Open] = {}
         self._held: dict[bytes, Quarantine] = {}
         self._gone: set[bytes] = set()
+        self._underway = Underway(state.root / "store-underway")
 
     def open(self) -> None:
         """Learn this state folder's identity; run folders are opened as the log names them."""
         try:
             self._collector = self._state.collector_id()
             self._held = {held.uid: held for held in quarantine.found(self._state)}
+            self._underway.open()
+            held = self._held.get(self._underway.died_of)
+            if held is not None:
+                held.failed(StoreDied("the store died when it tried this run again"), later=True)
+                self._underway.absolve()
         except OSError as error:
             raise RetryLater(f"cannot read {self._state.root}: {error}") from error
 
     def write(self, batch: Sequence[Item]) -> None:
         """Apply every item to its run's folder; ends are shown in the views before this returns."""
+        try:
+            self._write(batch)
+        finally:
+            self._underway.at(NOTHING)
+
+    def _write(self, batch: Sequence[Item]) -> None:
         looked: set[bytes] = set()
         touched: dict[bytes, _Open] = {}
         for item in batch:
             uid = item.session.uid
+            self._underway.at(uid)
             held = self._held.get(uid)
             if held is not None and not self._release(held):
                 held.keep(item)
@@ -84,10 +98,11 @@ class StoreSink:
             try:
                 if uid not in looked:
                     looked.add(uid)
+                    self._underway.judge(uid)
                     self._check_removed(uid)
                 run = self._apply(item)
             except Exception as error:  # noqa: BLE001 - a border: what one run breaks on must not stop the others
-                self._quarantine(uid, _folder_names(item.session)[0], error).keep(item)
+                self._quarantine(uid, folder_names(item.session)[0], error).keep(item)
                 continue
             if run is not None:
                 touched[uid] = run
@@ -95,12 +110,22 @@ class StoreSink:
             run.written_s = time.monotonic()
             run.summary_stale = True
             if "end" in run.writer.changed:
+                self._underway.at(run.writer.uid)
                 self._show_end(run)
 
     def flush(self) -> None:
         """Make all runs durable; then compact, show and let go of what is due."""
+        try:
+            self._flush()
+        finally:
+            self._underway.at(NOTHING)
+        if self._underway.suspect in self._runs:
+            self._underway.absolve()
+
+    def _flush(self) -> None:
         for held in list(self._held.values()):
             self._release(held)
+        self._underway.at(NOTHING)
         for uid, run in list(self._runs.items()):
             try:
                 self._check_removed(uid)
@@ -110,6 +135,7 @@ class StoreSink:
         for held in self._held.values():
             held.sync()
         for uid, run in list(self._runs.items()):
+            self._underway.at(uid)
             try:
                 self._keep_house(uid, run)
             except (RetryLater, OSError) as error:
@@ -158,7 +184,9 @@ class StoreSink:
         if held is None:
             held = quarantine.begin(self._state, uid, folder)
             logger.error("run %s goes into quarantine at %s: %s", folder, held.place, error)
-        held.failed(error)
+        held.failed(error, later=isinstance(error, StoreDied))
+        if isinstance(error, StoreDied):
+            self._underway.absolve()
         self._held[uid] = held
         run = self._runs.pop(uid, None)
         if run is not None:
@@ -185,6 +213,7 @@ class StoreSink:
         """
         if not held.due:
             return False
+        self._underway.at(held.uid)
         try:
             for items in held.items():
                 for item in items:
@@ -208,6 +237,7 @@ class StoreSink:
             self._close(uid)
         for held in self._held.values():
             held.close()
+        self._underway.close()
 
     def run_gone(self, uid: str) -> None:
         """Forget a run that was deleted; nothing of it is written any more."""
@@ -237,7 +267,7 @@ class StoreSink:
         """Return the run's folder, made with its ``run.json`` if it is not there."""
         if not self._state.base_dir.is_dir():
             raise RetryLater(f"{self._state.base_dir} is not there")
-        for name in _folder_names(session):
+        for name in folder_names(session):
             try:
                 folder = inside(self._state.base_dir, name)
             except InvalidNameError:
@@ -249,7 +279,7 @@ class StoreSink:
                 continue  # a file in one run's place must not hold up all runs
             if found is None:
                 folder.mkdir(exist_ok=True)
-                _write_run_file(folder, session)
+                write_run_file(folder, session)
             return folder
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
 
@@ -303,23 +333,3 @@ def _failure_of(writer: RunWriter) -> Exception | None:
     except (OSError, RetryLater) as error:
         return error
     return None
-
-
-def _folder_names(session: SessionInfo) -> list[str]:
-    """Return the names the run's folder may have, the one its session asks for first."""
-    told, name = session.info.get("dir"), session.info.get("name")
-    names = [told] if isinstance(told, str) else []
-    try:
-        names.append(folder_name(check_run_name(name), session.uid))  # type: ignore[arg-type]
-    except (TypeError, InvalidNameError):
-        names.append(folder_name("run", session.uid))
-    names.append(f"run_{session.uid.hex()}")
-    return [name for name in names if not set(name) & {"/", "\0"} and not name.startswith(".")]
-
-
-def _write_run_file(folder: Path, session: SessionInfo) -> None:
-    info = session.info
-    opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
-    run = RunFile(session.uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
-    pid = info["pid"] if isinstance(info.get("pid"), int) else 0
-    run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)

@@ -1,5 +1,6 @@
 """A run folder that becomes another user's: only its own run waits, and nothing of it is lost."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import pytest
 
 from neural.tracking.accounting.quarantine import list_quarantined
+from neural.tracking.accounting.verify import verify_base
+from neural.tracking.control import request
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces
@@ -46,3 +49,60 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     for run in list_runs(base_dir):
         assert_whole(run, steps[run.name])
     assert verify(base_dir) == 0
+
+
+# Imported by Python itself where its folder is on PYTHONPATH: the store's process dies of one event.
+DEADLY = """
+import os, signal, sys
+if "neural.tracking.collector.worker" in sys.orig_argv and "store" in sys.orig_argv:
+    from neural.tracking.collector.store.run import RunWriter
+    apply = RunWriter.apply
+    def die(self, item):
+        if b"deadly" in bytes(getattr(item, "payload", b"")):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return apply(self, item)
+    RunWriter.apply = die
+"""
+LOGS = """
+from neural.tracking import ExperimentTracker
+with ExperimentTracker(_os.environ["NAME"], base_dir) as tracker:
+    for i in range(10):
+        tracker.log_metrics({"loss": i})
+    tracker.log_text("remark", _os.environ["TEXT"])
+"""
+
+
+def test_event_of_which_the_store_crashes_holds_up_no_other_run(keeper, base_dir, tmp_path):
+    for name, text in (("bad", "deadly"), ("good", "harmless")):
+        environment = {"NAME": name, "TEXT": text, "NTRACK_MODE": "offline"}
+        keeper.trainer(base_dir, LOGS, environment=environment).succeed()
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(DEADLY)
+    state = State.for_base_dir(base_dir)
+
+    crashing = keeper.run_collector(base_dir, environment={"PYTHONPATH": str(tmp_path / "hook")})
+    (held,) = wait_until(lambda: list_quarantined(state), 60, "the run is in quarantine")
+    wait_until(lambda: stored(base_dir).get("good"), 60, "the other run is stored")
+
+    assert "died 3 times" in held.error
+    assert not stored(base_dir)["bad"]
+    assert verify(base_dir) == 3
+    request(state, "stop")
+    crashing.wait(60)
+    forget_the_pause(held.place)
+    keeper.run_collector(base_dir)
+    wait_until(lambda: stored(base_dir).get("bad"), 60, "a store that does not crash takes it back")
+    wait_until(lambda: not list_quarantined(state), 60)
+    assert verify(base_dir) == 0
+
+
+def stored(base_dir):
+    """Return which runs are stored to their end, by name."""
+    runs = verify_base(base_dir).runs
+    return {run.folder.name.split("_")[0]: all(s.ended and not s.pending for s in run.sessions) for run in runs}
+
+
+def forget_the_pause(place):
+    """Have the next start try the run at once, and not in a minute."""
+    why = json.loads((place / "why.json").read_text())
+    (place / "why.json").write_text(json.dumps({**why, "retry_s": 0.0}))
