@@ -16,6 +16,7 @@ from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.config import agent_config, collector_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
+from neural.tracking.fanout.sinkconfig import sink_configs
 from neural.tracking.files import read_json
 from neural.tracking.outboxes.listing import Outbox, collector_holds, list_outboxes
 from neural.tracking.state import State
@@ -24,6 +25,7 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 DISTRIBUTION = "neural-tracking"
 LOW_SPACE_BYTES = 1 << 30
 LOW_SPACE_SHARE = 0.05
+OUTBOX_BYTES = 8 << 20  # one segment of it
 LOW_INODES = 1000
 
 
@@ -136,8 +138,8 @@ def _space(place: Path) -> Iterator[Finding]:
     usage = shutil.disk_usage(place)
     unit, name = (2**30, "GiB") if usage.total > 10 * 2**30 else (2**20, "MiB")
     free = f"{usage.free / unit:.1f} {name} free of {usage.total / unit:.1f} at {place}"
-    # The same reserve below which an outbox takes nothing more.
-    if usage.free < min(LOW_SPACE_BYTES, LOW_SPACE_SHARE * usage.total):
+    # The same reserve below which an outbox takes nothing more, and above it what one wants at least.
+    if usage.free < min(LOW_SPACE_BYTES, LOW_SPACE_SHARE * usage.total) + OUTBOX_BYTES:
         yield Finding(
             PROBLEM,
             "disk space",
@@ -162,6 +164,9 @@ def _privacy(state: State) -> Finding:
     if status.st_uid != os.geteuid():
         advice = "one user writes to a base_dir; choose another one, others may read this"
         return Finding(PROBLEM, "state folder", f"{state.root} belongs to user {status.st_uid}", advice)
+    if not os.access(state.root, os.W_OK | os.X_OK):
+        advice = "make it writable for this user: no collector can start, and trainings refuse to"
+        return Finding(PROBLEM, "state folder", f"{state.root} is not writable", advice)
     if status.st_mode & 0o077:
         advice = f"chmod 700 {state.root}"
         return Finding(PROBLEM, "state folder", f"{state.root} is open to other users", advice)
@@ -179,7 +184,7 @@ def _sockets(state: State) -> Finding:
 
 
 def _configuration(base_dir: Path) -> Iterator[Finding]:
-    for read in (agent_config, collector_config):
+    for read in (agent_config, collector_config, sink_configs):
         try:
             read(base_dir)
         except (ConfigError, OSError) as error:
@@ -275,8 +280,11 @@ def _outboxes(state: State, answered: bool) -> Iterator[Finding]:
         yield Finding(PROBLEM, "outboxes", seen, "keep it; its events can be read, but not by themselves")
     if left := [outbox for outbox in orphans if outbox.readable]:
         names = ", ".join(sorted({outbox.run for outbox in left})[:3])
-        advice = "" if answered else "`ntrack collector start` stores them"
-        seen = f"{_n(left)} left by processes that are gone ({names})"
+        held = collector_holds(state)
+        does = "the collector stores them once it answers" if held else "`ntrack collector start` stores them"
+        advice = "" if answered else does
+        whose = "trackers that have finished" if all(o.let_go for o in left) else "processes that are gone"
+        seen = f"{_n(left)} left by {whose} ({names})"
         yield Finding(NOTE if answered else PROBLEM, "outboxes", seen + ", being stored" * answered, advice)
     if not orphans:
         live = f", {_n(outboxes)} in use" if outboxes else ""

@@ -1,5 +1,10 @@
 """A base_dir that cannot be written: told before the training starts, and no trouble once it runs."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 from tests.faults.disks import needs_namespaces
 from tests.faults.dropping import CALLS, DROPPING, end_exactly, wait_dropping, wait_keeping
 
@@ -39,6 +44,26 @@ def test_read_only_while_it_runs_drops_exactly_what_it_says(keeper, base_dir):
     wait_keeping(trainer)
 
     end_exactly(trainer, base_dir, disk)
+
+
+def test_commands_name_the_read_only_disk(keeper, base_dir):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "run-v1", base_dir / "run_0")
+    (base_dir / "run_0" / "summary.json").unlink()
+    (base_dir / ".ntrack").mkdir(mode=0o700)
+    disk = keeper.bound_disk(base_dir)
+
+    def ntrack(*arguments):
+        command = [*disk.enter, sys.executable, "-m", "neural.tracking.cli", *arguments, "-d", str(base_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    rebuilt, started, examined = ntrack("runs", "rebuild"), ntrack("collector", "start"), ntrack("doctor")
+
+    assert [code for code, _ in (rebuilt, started, examined)] == [1, 1, 1]
+    assert "0 of 1 runs rebuilt" in rebuilt[1]
+    assert "right already" not in rebuilt[1]
+    assert "does not answer" not in started[1]
+    assert all("read-only file system" in text.lower() for _, text in (rebuilt, started, examined))
 
 
 def cover(disk):

@@ -1,5 +1,6 @@
 """What commands say where settings, views or the terminal are broken: a sentence, never a traceback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -81,6 +82,22 @@ def test_views_edited_into_nonsense_are_taken_from_the_truth(run, content):
 
     assert entry["status"] == again["status"] == "completed"
     assert entry["summary"]["metrics"]["loss"]["last"] == again["summary"]["metrics"]["loss"]["last"] == 1.5
+
+
+def test_sink_that_cannot_be_made_is_not_listed_as_well(tmp_path):
+    (tmp_path / ".ntrack").mkdir(mode=0o700)
+    tables = (
+        '[sinks.one]\ntype = "nope"\n[sinks.two]\ntype = "jsonl"\nfile = "x"\n[sinks.jsonl]\ntype = "jsonl"'
+    )
+    (tmp_path / ".ntrack" / "config.toml").write_text(tables)
+
+    listed = json.loads(ntrack("sinks", "ls", "--json", base=tmp_path).stdout)
+
+    one, two, good = sorted(listed, key=lambda sink: ("one", "two", "jsonl").index(sink["name"]))
+    assert [sink["state"] for sink in (one, two, good)] == ["misconfigured", "misconfigured", "ok"]
+    assert "no type of sink 'nope'" in one["last_error"]
+    assert "unknown setting 'file'" in two["last_error"]
+    assert "✗ misconfigured" in ntrack("sinks", "ls", base=tmp_path).stdout
 
 
 @pytest.mark.parametrize("columns", ["abc", "0", "-5", ""])

@@ -294,13 +294,16 @@ def test_what_a_finished_tracker_left_is_not_told_as_a_dead_process_s(base):
             assert trainer.stdout.readline() == "finished\n"
 
             shown = ntrack("status", base=base, code=3)
+            examined = ntrack("doctor", base=base, code=1)
         finally:
             os.kill(pid, signal.SIGCONT)
             trainer.kill()
 
     assert "its tracker has finished and left" in shown
     assert "does not answer" in shown
-    assert "collector start" not in shown
+    assert "left by trackers that have finished" in examined
+    assert "once it answers" in examined
+    assert "collector start" not in shown + examined
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(base):

@@ -50,6 +50,29 @@ def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
     assert "will be made" in doctor._folder(Path("nowhere")).seen
 
 
+def test_base_dir_that_is_a_device_is_one_trouble_and_no_errno():
+    found = list(examine(Path("/dev/null")))
+
+    assert [item.subject for item in found if item.level == PROBLEM] == ["base_dir"]
+    assert not any("Errno" in item.seen for item in found)
+
+
+def test_settings_file_that_nobody_can_read_is_told_once(base):
+    (base / ".ntrack" / "config.toml").write_text("[agent")
+
+    assert [item.subject for item in examine(base) if item.level == PROBLEM] == ["settings"]
+
+
+@pytest.mark.parametrize(("free_mib", "level"), [(2, PROBLEM), (20, OK)])
+def test_small_disk_on_which_no_outbox_has_room(base, monkeypatch, free_mib, level):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(24 << 20, 0, free_mib << 20))
+
+    found = finding(base, "disk space")
+
+    assert (found.level, f"{free_mib}.0 MiB free of 24.0" in found.seen) == (level, True)
+
+
 @pytest.mark.parametrize("section", ["agent", "collector"])
 def test_settings_with_which_nothing_would_start(base, section):
     (base / ".ntrack" / "config.toml").write_text(f"[{section}]\nno_such_thing = 1\n")

@@ -64,7 +64,9 @@ def _statuses(base_dir: Path) -> list[SinkStatus]:
 def _examined(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus:
     """Return the status, corrected where no worker has tried yet what cannot work."""
     config = known.get(status.name)
-    if config is not None and status.state in ("ok", "delivering"):
+    if config is None or config.python is not None:  # another interpreter may have other types
+        return status
+    if status.state in ("ok", "delivering"):
         try:
             check_options(sink_class(config.type), config)
         except ConfigError as error:
