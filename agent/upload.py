@@ -47,6 +47,7 @@ class Upload:
     def __init__(self, entry: Path, ended: Callable[[], bool]) -> None:
         self.entry = entry
         self.done = False
+        self.unanswered = 0  # since the last answer; a collector without room for it gives none
         self.is_sent = False  # the collector has it; only what became of it is still of interest
         self._ask_until_s = 0.0
         self._who = {"session": bytes.fromhex(entry.parent.name), "token": bytes.fromhex(entry.name)}
@@ -72,6 +73,7 @@ class Upload:
     def next(self, now: float, most_bytes: int) -> Message | None:
         """Return what is to be said next, chunks of at most so many bytes; None while there is nothing."""
         if self._phase in (_Phase.OFFERED, _Phase.CHECKED, _Phase.PLACING) and now > self._deadline_s:
+            self.unanswered += 1
             self.again()
         if self._phase is _Phase.OFFER and now >= self._not_before_s:
             self._open()
@@ -89,7 +91,7 @@ class Upload:
 
     def hear(self, message: Message, now: float) -> None:
         """Take an answer; one that no longer fits is passed over."""
-        self._heard_s = now
+        self._heard_s, self.unanswered = now, 0
         if isinstance(message, Placed):
             self._placed(message.outcome, now)
         elif self.is_sent:

@@ -31,6 +31,7 @@ LOOK_EVERY_S = 0.5
 RETRY_S = 2.0
 DOWN_S = 10.0  # without a connection: ask anew where the collector is
 BAD_RETRY_S = 30.0
+MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then it is another's turn
 
 
 def waiting(root: Path) -> dict[str, list[Path]]:
@@ -98,7 +99,7 @@ class Uploader:
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
             self._entries = waiting(self._root).get(self._address, [])
-        for entry in self._entries:
+        for entry in sorted(self._entries, key=lambda entry: self._bad.get(entry, 0.0)):
             if sum(not upload.is_sent for upload in self._uploads.values()) >= AT_ONCE:
                 break
             token = bytes.fromhex(entry.name)
@@ -131,6 +132,7 @@ class Uploader:
 
     def _begin_again(self) -> None:
         self._pace.broken()
+        self._bad.clear()
         for upload in self._uploads.values():
             upload.again()
 
@@ -163,15 +165,16 @@ class Uploader:
             if upload.done:  # it was asked for long enough
                 del self._uploads[token]
                 continue
+            if upload.unanswered >= MOST_UNANSWERED and len(self._entries) > len(self._uploads):
+                self._put_off(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
+                continue
             room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
             most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
             try:
                 message = upload.next(now, most)
             except OSError as error:
                 self._tell(f"{upload.entry}: {error}")
-                self._bad[upload.entry] = now + BAD_RETRY_S
-                upload.close()
-                del self._uploads[token]
+                self._put_off(upload, now + BAD_RETRY_S)
                 continue
             if message is None:
                 continue
@@ -183,6 +186,11 @@ class Uploader:
                 self._sent_total += len(message.data)
                 self._pace.sent(self._sent_total, self._in_flight(), now)
         return more
+
+    def _put_off(self, upload: Upload, until: float) -> None:
+        self._bad[upload.entry] = until
+        upload.close()
+        del self._uploads[upload.token]
 
 
 def _is_gone(path: Path) -> bool:

@@ -143,12 +143,22 @@ class Uploads:
             self._begin_check(peer, job, path, message)
             return
         if isinstance(message, uploadwire.Offer):
-            offset = await asyncio.to_thread(_size_of, path, message.size, job.size)
-            if offset == 0:
-                self._grown.pop(self._growing(job), None)
+            offset = await asyncio.to_thread(self._begin, job, path, message.size)
         else:
             offset = await asyncio.to_thread(self._write, job, path, message)
         peer.send(uploadwire.At(**who, path=message.path, offset=offset).encode())
+
+    def _begin(self, job: Job, path: Path, size: int) -> int:
+        """Return how much of a file is there.
+
+        Raises:
+            OSError: there is no room for all of the upload; what can be had at once comes first.
+        """
+        there = _size_of(path, size, job.size)
+        if there == 0:
+            self._grown.pop(self._growing(job), None)
+        system.leave_reserve(self._state.root, job.size - self._grown_of(job)[1])
+        return there
 
     def _write(self, job: Job, path: Path, chunk: uploadwire.Chunk) -> int:
         """Append a chunk that goes on where the file ends; return where it ends then."""
@@ -157,9 +167,7 @@ class Uploads:
         fits = chunk.data and chunk.offset == (size or 0) and grown[1] + len(chunk.data) <= job.size
         if not fits or uploadwire.crc(chunk.data) != chunk.crc or not self._may_be(job, path):
             return size or 0
-        free, reserve = system.free_and_reserve(path.parent)
-        if free - len(chunk.data) < reserve:
-            raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(path.parent))
+        system.leave_reserve(path.parent, len(chunk.data))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             grown[0] += size is None

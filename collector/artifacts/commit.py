@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from neural.tracking import system
 from neural.tracking.artifacts import copying, manifest, spool
 from neural.tracking.artifacts.copying import identity, open_regular
 from neural.tracking.artifacts.jobs import Job
@@ -94,6 +95,7 @@ class Commit:
         fd = _open(path)
         try:
             before = identity(os.fstat(fd))
+            system.leave_reserve(self._state.blobs, self._job.size)
             self._temporary.unlink(missing_ok=True)
             copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:

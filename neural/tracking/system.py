@@ -49,6 +49,14 @@ def free_and_reserve(folder: Path) -> tuple[int, int]:
     return disk.f_bavail * disk.f_frsize, min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
 
 
+def leave_reserve(folder: Path, size: int) -> None:
+    """Raise OSError (ENOSPC) where so many bytes more would take from the disk's reserve."""
+    free, reserve = free_and_reserve(folder)
+    if free - size < reserve:
+        told = f"{size} bytes are wanted, {free} are free, {reserve} of them are left to others"
+        raise OSError(errno.ENOSPC, told, str(folder))
+
+
 def check_descriptors(count: int) -> None:
     """Raise OSError (EMFILE) unless so many more files can be opened: libzmq aborts where it cannot."""
     opened = []

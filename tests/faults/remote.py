@@ -25,7 +25,8 @@ class Remote:
     """A collector that listens to other hosts, and what a training needs to reach it."""
 
     def __init__(self, keeper, folder, *, listen="tcp://127.0.0.1:0", prefix=()):
-        self.base_dir = folder / "collector" / "runs"
+        self.base_dir = self.seen = folder / "collector" / "runs"
+        self._disk = None
         self.user_keys = folder / "user-keys"
         self.state = State.for_base_dir(self.base_dir)
         self.log = self.state.daemon_log
@@ -38,11 +39,18 @@ class Remote:
         self.collector = keeper.collector_of(self.base_dir)
         self.address = ""
 
+    def move_to(self, disk):
+        """Have the collector live on that disk, which is mounted over its folder; before it starts."""
+        self._disk, self.seen = disk, disk.outside(self.base_dir)
+        self.collector = self._keeper.collector_of(self.base_dir, disk)
+
     def start(self):
         """Start it, again at the same place, and wait until it answers."""
-        self._keeper.run_collector(self.base_dir, "--listen", self._listen, prefix=self._prefix)
+        where = {"disk": self._disk} if self._disk else {"prefix": self._prefix}
+        self._keeper.run_collector(self.base_dir, "--listen", self._listen, **where)
         self.collector.wait_ready()
-        told = wait_until(lambda: json.loads(self.state.endpoint_file.read_text()).get("remote"))
+        endpoint = self.collector.state.endpoint_file
+        told = wait_until(lambda: json.loads(endpoint.read_text()).get("remote"))
         self.address = self._listen = told
         self.trust(self.pair)
         return self

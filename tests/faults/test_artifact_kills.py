@@ -16,7 +16,7 @@ from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until
-from tests.faults.injection import Faults, kill_at
+from tests.faults.injection import Faults, fail_at, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.outcome import verify
 from tests.faults.training import delivered
@@ -254,3 +254,42 @@ def test_disk_that_fills_loses_that_artifact_with_a_reason_and_nothing_else(keep
     (run,) = list_runs(disk.outside(base_dir))
     assert [(e.name, e.lost) for e in run.facts.artifacts.lost()] == [("big", "disk_full")]
     assert verify(base_dir, disk) == 0
+
+
+@needs_namespaces
+def test_file_left_in_place_that_finds_no_room_waits_and_later_ones_are_stored(keeper, base_dir):
+    disk = keeper.small_disk(base_dir, 48 << 20)
+    body = FILLING.replace('log_artifact(outside / "big")', 'log_artifact(outside / "big", snapshot=False)')
+    body = body.replace('big.lost == "disk_full" and big.version is None', "big.lost is None")
+
+    trainer = keeper.trainer(base_dir, body.replace("timeout=20", "timeout=1"), disk=disk)
+    trainer.succeed(60)
+
+    assert [trainer.returned(slot) for slot in (1, 2, 3)] == [1, 1, 0]
+    (run,) = list_runs(disk.outside(base_dir))
+    assert [e.name for e in run.facts.artifacts.waiting()] == ["big"]
+    assert "are left to others" in State.for_base_dir(disk.outside(base_dir)).daemon_log.read_text()
+    assert verify(base_dir, disk) == 3
+
+
+@pytest.mark.timeout(600)
+def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper, waiting, tmp_path, chance):
+    calls = ("link", "mkdir", "rename") if LONG else ("link",)  # links are what storing alone does
+    steps = range(1, 40 if LONG else 15)
+
+    def one(step):
+        base_dir = shutil.copytree(waiting, tmp_path / f"full-{step}" / "runs")
+        faults = Faults(base_dir.parent / "faults")
+        rule = fail_at(calls, step, "ENOSPC", times=2, only=COLLECTOR)
+        collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
+        wait_until(lambda: collector.poll() is not None or kept(base_dir), 150)
+        if collector.poll() is not None:  # one that finds no room at its start says so and leaves
+            collector = keeper.run_collector(base_dir)
+            wait_until(lambda: kept(base_dir), 150)
+        collector.terminate()
+        assert collector.wait(40) == 0
+        assert_whole(base_dir)
+        return bool(faults.fired(rule))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        assert any(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sys
 
 import psutil
@@ -17,9 +18,11 @@ from neural.tracking.errors import InvalidNameError
 from neural.tracking.reader.run import list_runs
 from neural.tracking.remote import uploadwire
 from neural.tracking.state import State
+from tests.faults.disks import needs_namespaces
 from tests.faults.harness import Collector, rounds, wait_until
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.remote import NET, PORT, Hosts, Remote, needs_hosts
+from tests.faults.training import SLOWEST_NS
 
 MIB = 1 << 20
 
@@ -187,6 +190,57 @@ def test_artifact_nobody_could_take_is_shipped_on_request(keeper, remote, own_di
 
     assert done.wait(60) == 0, keeper.output(done)
     assert_whole(remote, sources, "small")
+
+
+KEEPS_ON = """
+import logging, time
+logging.basicConfig()
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("training", base_dir)
+(base_dir.parent / "big").write_bytes(bytes(24 << 20))
+(base_dir.parent / "small").write_bytes(b"small")
+for number in range(5):
+    tracker.log_artifact(base_dir.parent / "big", f"big-{number}")
+small = tracker.log_artifact(base_dir.parent / "small")
+returned[2] = small.wait(50) and small.version
+slowest = 0
+while not told_to_go():
+    began = time.perf_counter_ns()
+    tracker.log_metrics({"half": 0.0})
+    slowest = max(slowest, time.perf_counter_ns() - began)
+    returned[0] += 1
+    time.sleep(0.001)
+returned[3] = slowest
+returned[1] = tracker.finish(timeout=50)
+"""
+
+
+@needs_namespaces
+@pytest.mark.timeout(150)
+def test_collector_without_room_takes_what_fits_and_the_rest_once_there_is_room(keeper, tmp_path, own_dir):
+    remote = Remote(keeper, tmp_path)
+    remote.allow(me=remote.user)
+    disk = keeper.small_disk(remote.base_dir, 256 * MIB)
+    shutil.copytree(remote.base_dir, disk.outside(), dirs_exist_ok=True)
+    remote.move_to(disk)
+    remote.start()
+    ballast = disk.fill(leave_bytes=34 * MIB)  # of which 13 are the reserve
+
+    trainer = keeper.trainer(own_dir, KEEPS_ON, environment=remote.environment())
+    wait_until(lambda: trainer.returned(2), 60, "the small one is stored")
+    trainer.wait_returned(200)
+
+    (run,) = list_runs(remote.seen)
+    assert run.facts.artifacts.names() == ["small"]
+    assert len(run.facts.artifacts.waiting()) == 5
+    assert "are left to others" in State.for_base_dir(remote.seen).daemon_log.read_text()
+    ballast.unlink()
+    trainer.go()
+    trainer.succeed(60)
+    assert trainer.returned(3) < SLOWEST_NS
+    assert trainer.returned(1) == 1, "finish() did not see everything stored"
+    wait_until(lambda: len(list_runs(remote.seen)[0].facts.artifacts.names()) == 6, 30, "all are stored")
+    assert verify(remote.base_dir, disk) == 0
 
 
 LIES = """
