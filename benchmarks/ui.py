@@ -201,12 +201,13 @@ for step in range(10**9):
 def poll(address: str, key: str) -> None:
     """Ask what an open page asks every two seconds: is there news, and the chart again."""
     outputs = [("beat", "data"), ("tick", "interval"), ("live", "children"), ("any-runs", "data")]
+    outputs += [("all-read", "data")]
     tick = {
         "output": "..{}..".format("...".join(f"{name}.{prop}" for name, prop in outputs)),
         "outputs": [{"id": name, "property": prop} for name, prop in outputs],
         "inputs": [{"id": "tick", "property": "n_intervals", "value": 1}],
         "changedPropIds": ["tick.n_intervals"],
-        "state": [{"id": name, "property": "data", "value": None} for name in ("beat", "any-runs")],
+        "state": [{"id": name, "property": "data", "value": None} for name in ("beat", "any-runs", "all-read")],
     }
     posted(address, tick)
     asked(address, [key])

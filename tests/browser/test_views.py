@@ -247,3 +247,38 @@ def test_theme_is_switched_and_stays(sweep, runs, serve, browse):
     tab.until("document.querySelector('#charts .js-plotly-plot').layout.paper_bgcolor === '#161b22'")
     tab.page.reload()
     tab.until("document.documentElement.getAttribute('data-bs-theme') === 'dark'")
+
+
+def test_stretch_dragged_along_an_axis_narrows_the_charts_and_selects(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), "?view=params&target=loss")
+    plot = tab.page.locator("#parallel")
+    plot.locator(".trace").first.wait_for(state="attached")
+    box = plot.locator(".nsewdrag").first.bounding_box()
+    span = 2 - 0.55 + 0.2  # from left to right, in axes; two of them
+    x = box["x"] + box["width"] * 0.2 / span
+    heights = [box["y"] + box["height"] * (1 - (y + 0.06) / 1.22) for y in (0.4, 1.1)]
+
+    tab.page.mouse.move(x - 12, heights[0])
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + 12, heights[1], steps=8)
+    tab.page.mouse.up()
+
+    tab.page.get_by_text("2 of 4 runs").wait_for()
+    tab.until("new URLSearchParams(location.search).get('where')?.includes('<= `lr`')")
+    tab.page.get_by_role("button", name="Select these").click()
+    tab.until("document.querySelectorAll('#chips .chip').length === 2")
+
+
+def test_charts_of_parameters_are_narrowed_from_the_keyboard(sweep, runs, serve, browse):
+    tab = browse(serve(runs.base_dir), "?view=params&target=loss")
+    tab.page.locator("#parallel .trace").first.wait_for(state="attached")
+
+    tab.page.keyboard.press("/")
+    tab.page.keyboard.type("lr <")
+    tab.page.locator("#where-told:not(:empty)").wait_for()
+    tab.page.keyboard.type(" 0.05")
+
+    tab.page.get_by_text("2 of 4 runs").wait_for()
+    tab.page.get_by_role("button", name="Select these").focus()
+    tab.page.keyboard.press("Enter")
+    tab.until("document.querySelectorAll('#chips .chip').length === 2")

@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "n": 24,  # charts shown
     "target": "",  # the metric parameters are held against
     "goal": "auto",
+    "where": "",  # which runs the charts of parameters show
 }
 CHOICES = {
     "x": ("step", "relative", "wall"),

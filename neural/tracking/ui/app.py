@@ -126,6 +126,7 @@ def frame(page: Page, at: Address) -> list[Any]:
         dcc.Store(id="beat", data=0),
         dcc.Store(id="pulse"),
         dcc.Store(id="any-runs"),
+        dcc.Store(id="all-read"),
         dcc.Store(id="url-written"),
         dcc.Interval(id="tick", interval=HASTE_MS),
     ]
@@ -182,7 +183,7 @@ def _register(app: Dash, page: Page) -> None:
         State("selected", "data"),
     )(show)
 
-    def beat(ticks: int, before: int, had_runs: bool | None) -> tuple[Any, ...]:
+    def beat(ticks: int, before: int, had_runs: bool | None, all_read: bool | None) -> tuple[Any, ...]:
         catalogue = page.catalogue
         catalogue.refresh()
         generation = catalogue.generation
@@ -197,6 +198,7 @@ def _register(app: Dash, page: Page) -> None:
             BEAT_MS if catalogue.complete else HASTE_MS,
             told,
             there if there != had_runs else no_update,
+            catalogue.complete if catalogue.complete != all_read else no_update,
         )
 
     app.callback(
@@ -204,9 +206,11 @@ def _register(app: Dash, page: Page) -> None:
         Output("tick", "interval"),
         Output("live", "children"),
         Output("any-runs", "data"),
+        Output("all-read", "data"),
         Input("tick", "n_intervals"),
         State("beat", "data"),
         State("any-runs", "data"),
+        State("all-read", "data"),
     )(beat)
 
     def pulse(generation: int, slots: list[str], before: Any) -> tuple[Any, Any]:

@@ -20,18 +20,25 @@ def parallel(
     runs: Sequence[str],
     title: str,
     theme: Theme,
+    *,
+    inside: Sequence[bool],
+    least_is_best: bool = False,
 ) -> Figure:
     """Return parallel coordinates: a line a run, an axis a parameter, the metric at the right.
 
     Drawn as plain lines: Plotly's own kind needs WebGL and code made at run time, which the page forbids.
-    Lines of like results share a colour, from poor to good, and a trace.
+    Lines of like results share a colour, from poor to good, and a trace; those that are not ``inside`` what
+    was chosen are faint. A drag chooses a stretch.
     """
-    scales = [_scale(column) for column in [*columns, goal]]
+    scales = [scale(column) for column in [*columns, goal]]
     heights = np.array([scale.places for scale in scales])
     low, high = min(goal), max(goal)
     shade = [0 if high == low else int((value - low) / (high - low) * (len(_SHADES) - 1)) for value in goal]
+    if least_is_best:
+        shade = [len(_SHADES) - 1 - level for level in shade]
+    shade = [level if within else -1 for level, within in zip(shade, inside, strict=True)]
     traces = []
-    for level, tint in enumerate(_SHADES):
+    for level, tint in [(-1, theme.grid), *enumerate(_SHADES)]:
         members = [place for place, found in enumerate(shade) if found == level]
         if not members:
             continue
@@ -57,7 +64,7 @@ def parallel(
             }
         )
     shapes, notes = [], []
-    for place, (scale, name) in enumerate(zip(scales, [*names, title], strict=True)):
+    for place, (axis, name) in enumerate(zip(scales, [*names, title], strict=True)):
         shapes.append(
             {
                 "type": "line",
@@ -77,7 +84,7 @@ def parallel(
                 "font": {"size": 12},
             }
         )
-        for height, label in scale.ticks:
+        for height, label in axis.ticks:
             notes.append(
                 {
                     "x": place,
@@ -92,6 +99,7 @@ def parallel(
                 }
             )
     blind = {"visible": False, "fixedrange": True}
+    chosen = {"mode": "gradual", "line": {"color": theme.ink, "width": 1, "dash": "dot"}}
     return {
         "data": traces,
         "layout": layout(
@@ -103,6 +111,8 @@ def parallel(
             margin={"l": 8, "r": 8, "t": 4, "b": 4},
             height=340,
             hovermode="closest",
+            dragmode="select",
+            newselection=chosen,
         ),
     }
 
@@ -111,18 +121,24 @@ def parallel(
 _SHADES = ("#46327e", "#3f4f8a", "#365c8d", "#2c728e", "#21908d", "#27ad81", "#5cc863", "#a0c83a", "#d2b021")
 
 
-class _Scale(NamedTuple):
-    places: list[float]  # 0 at the bottom, 1 at the top
+class Scale(NamedTuple):
+    """Where the values of an axis stand: 0 at the bottom, 1 at the top."""
+
+    places: list[float]
     ticks: list[tuple[float, str]]
+    low: float = 0.0  # of numbers: the value, or its logarithm, at the bottom
+    span: float = 1.0
+    log: bool = False
+    numeric: bool = False
 
 
-def _scale(column: Sequence[Any]) -> _Scale:
+def scale(column: Sequence[Any]) -> Scale:
     """Return where each value stands on its axis: numbers by size or order of magnitude, words by name."""
     if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in column):
         words = sorted({str(item) for item in column})
         top = max(1, len(words) - 1)
         shown = words if len(words) <= 12 else [words[0], words[-1]]
-        return _Scale(
+        return Scale(
             [words.index(str(item)) / top for item in column],
             [(words.index(word) / top, word) for word in shown],
         )
@@ -131,9 +147,13 @@ def _scale(column: Sequence[Any]) -> _Scale:
     places = np.log10(values) if wide else values
     low, span = float(places.min()), float(places.max() - places.min()) or 1.0
     few = np.unique(places) if len(np.unique(places)) <= 6 else np.linspace(low, low + span, 5)
-    return _Scale(
+    return Scale(
         ((places - low) / span).tolist(),
         [((t - low) / span, number_of(10**t if wide else t)) for t in few.tolist()],
+        low,
+        span,
+        bool(wide),
+        numeric=True,
     )
 
 

@@ -296,6 +296,8 @@
       var left = key === "*" ? [] : trimmed(slots.map(function (one) { return one === key ? "" : one; }));
       setProps("selected", { data: left });
     }
+    var pick = event.target.closest("[data-pick]");
+    if (pick) setProps("selected", { data: JSON.parse(pick.getAttribute("data-pick")) });
     if (event.target.closest("#theme-switch")) {
       var html = document.documentElement;
       var theme = html.getAttribute("data-bs-theme") === "dark" ? "light" : "dark";

@@ -173,6 +173,7 @@ _OWN: dict[str, Callable[[Row], Any]] = {
     "calls": lambda row: row.calls,
     "started": lambda row: row.start,
 }
+OWN_NAMES = frozenset(_OWN)
 
 
 def lookup(row: Row, name: str) -> Any:
@@ -181,15 +182,13 @@ def lookup(row: Row, name: str) -> Any:
         return _OWN[name](row)
     if name in row.params:
         return row.params[name]
-    if name in row.metrics:
-        return _number(row.metrics[name].get("last"))
-    head, _, tail = name.rpartition(".")
-    if tail in ("last", "min", "max") and head in row.metrics:
-        return _number(row.metrics[head].get(tail))
-    for prefix, kind in (("params.", row.params), ("metrics.", row.metrics)):
-        if name.startswith(prefix) and name.removeprefix(prefix) in kind:
-            return lookup(row, name.removeprefix(prefix))
-    return None
+    for metric in (name, name.removeprefix("metrics.")):
+        if metric in row.metrics:
+            return _number(row.metrics[metric].get("last"))
+        head, _, tail = metric.rpartition(".")
+        if tail in ("last", "min", "max") and head in row.metrics:
+            return _number(row.metrics[head].get(tail))
+    return row.params.get(name.removeprefix("params."))
 
 
 def _number(value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from dash import Dash, Input, Output, dcc, html
+from dash import Dash, Input, Output, State, dcc, html, no_update
 
-from neural.tracking.ui import relations, text
-from neural.tracking.ui.address import Address
+from neural.tracking.ui import brush, relations, text
+from neural.tracking.ui.address import MAX_SELECTED, Address
 from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import (
@@ -20,6 +21,7 @@ from neural.tracking.ui.data.comparing import (
     metric_names,
     parameters,
 )
+from neural.tracking.ui.data.query import QueryError, compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, segmented, setting
 
@@ -42,7 +44,8 @@ def layout(page: Page, at: Address) -> html.Div:
                             html.Span("against", className="control-label"),
                             dcc.Dropdown(
                                 id=setting("target"),
-                                options=[],
+                                # What is no option would be dropped from the address before the others come.
+                                options=[at.settings["target"]] if at.settings["target"] else [],
                                 value=at.settings["target"] or None,
                                 placeholder="a metric",
                                 className="target-choice",
@@ -56,9 +59,17 @@ def layout(page: Page, at: Address) -> html.Div:
                         at.settings["goal"],
                         "best is",
                     ),
+                    parts.search_field(
+                        "where",
+                        at.settings["where"],
+                        "charts only of runs where",
+                        "only runs where …  (drag along an axis, or type: lr < 0.01)",
+                        "filter",
+                    ),
                 ],
                 className="toolbar",
             ),
+            html.Div(id="where-told", className="filter-told", role="alert"),
             html.Div(id="params-content"),
         ],
         className="view view-params",
@@ -135,9 +146,8 @@ def points(page: Page, chosen: Sequence[tuple[int, Row]], metric: str, goal: str
     return found[:MAX_RUNS]
 
 
-def charts_of(found: Sequence[Point], metric: str, goal: str) -> list[Any]:
-    """Return correlation, parallel coordinates and scatters of what differs."""
-    theme = parts.theme()
+def charts_of(found: Sequence[Point], metric: str, goal: str, passes: Callable[[Row], bool]) -> list[Any]:
+    """Return correlation, parallel coordinates and scatters of what differs; the rest of those that pass."""
     rows = [row for _, row, _ in found]
     goals = [value for _, _, value in found]
     title = f"{goal} {metric}"
@@ -153,31 +163,60 @@ def charts_of(found: Sequence[Point], metric: str, goal: str) -> list[Any]:
                 className="faint",
             )
         ]
-    complete = [
-        (place, row) for place, row in enumerate(rows) if all(name in row.params for name in telling[:MAX_AXES])
+    sections = _parallel(found, telling[:MAX_AXES], metric, goal, passes)
+    passing = [point for point in found if passes(point[1])]
+    return [*sections, *_relations(passing, telling, title)]
+
+
+def _parallel(
+    found: Sequence[Point], axes: Sequence[str], metric: str, goal: str, passes: Callable[[Row], bool]
+) -> list[Any]:
+    """Return the parallel coordinates of the runs that have all of these parameters."""
+    complete = [point for point in found if all(name in point[1].params for name in axes)]
+    if len(complete) < 2:
+        return []
+    title = f"{goal} {metric}"
+    rows = [row for _, row, _ in complete]
+    columns = [[row.params[name] for row in rows] for name in axes]
+    goals = [value for *_, value in complete]
+    inside = [passes(row) for row in rows]
+    figure = relations.parallel(
+        axes, columns, goals, labels(rows), title, parts.theme(), inside=inside, least_is_best=goal == "min"
+    )
+    held = [_axis(brush.reference(name), column) for name, column in zip(axes, columns, strict=True)]
+    held.append(_axis(brush.reference(f"{metric}.{goal}"), goals))
+    what = [
+        parts.graph(figure, f"parallel coordinates against {title}", id="parallel"),
+        dcc.Store(id="parallel-axes", data=held),
     ]
-    axes = telling[:MAX_AXES]
-    columns = [[row.params[name] for _, row in complete] for name in axes]
+    return [_panel("Every run a line", html.Div(what), "wide")]
+
+
+def _axis(name: str, column: Sequence[Any]) -> brush.Axis:
+    found = relations.scale(column)
+    words = {} if found.numeric else dict(zip(found.places, map(brush.said, column), strict=True))
+    return {
+        "name": name,
+        "low": found.low,
+        "span": found.span,
+        "log": found.log,
+        "words": sorted(words.items()),
+    }
+
+
+def _relations(found: Sequence[Point], telling: Sequence[str], title: str) -> list[Any]:
+    """Return how the parameters go along with the metric."""
+    theme = parts.theme()
+    goals = [value for *_, value in found]
+    strength = {name: correlation([row.params.get(name) for _, row, _ in found], goals) for name in telling}
     sections: list[Any] = []
-    if len(complete) > 1:
-        figure = relations.parallel(
-            axes,
-            columns,
-            [goals[place] for place, _ in complete],
-            labels([row for _, row in complete]),
-            title,
-            theme,
-        )
-        sections.append(
-            _panel("Every run a line", parts.graph(figure, f"parallel coordinates against {title}"), "wide")
-        )
     known = [(name, value) for name in telling if (value := strength[name]) is not None][:16]
     if known:
         figure = relations.correlations([name for name, _ in known], [value for _, value in known], theme)
         hint = "rank correlation (Spearman): +1 grows with it, −1 falls with it, 0 nothing to see"
         graph = parts.graph(figure, f"correlation of parameters with {title}")
         sections.append(_panel(f"Goes along with {title}", html.Div([graph, html.P(hint, className="faint")])))
-    for name in telling[:MAX_SCATTERS]:
+    for name in telling[:MAX_SCATTERS] if found else ():
         with_it = [(slot, row, value) for slot, row, value in found if name in row.params]
         dots = [Member(slot, row.name, 0) for slot, row, _ in with_it]
         figure = relations.scatter(
@@ -191,6 +230,20 @@ def charts_of(found: Sequence[Point], metric: str, goal: str) -> list[Any]:
     return sections
 
 
+def chosen_line(found: Sequence[Point], passes: Callable[[Row], bool]) -> html.Div:
+    """Return how many runs pass, and a button that selects them for the other tabs."""
+    keys = [row.key for _, row, _ in found if passes(row)]
+    button = html.Button(
+        f"Select {'these' if len(keys) <= MAX_SELECTED else f'the first {MAX_SELECTED}'}",
+        type="button",
+        className="btn btn-primary",
+        disabled=not keys,
+        **{"data-pick": json.dumps(keys[:MAX_SELECTED])},
+    )
+    told = html.Span(f"{len(keys):,} of {len(found):,} runs", className="count", role="status")
+    return html.Div([told, button], className="chosen-line")
+
+
 def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else text.value(value)
 
@@ -202,14 +255,26 @@ def _panel(title: str, content: Any, kind: str = "") -> html.Section:
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
-    def content(slots: list[str], target: str | None, goal: str, theme: Any, pulse: Any) -> tuple[Any, ...]:
+    def content(
+        slots: list[str],
+        target: str | None,
+        goal: str,
+        where: str | None,
+        theme: Any,
+        pulse: Any,
+        all_read: bool | None,
+    ) -> tuple[Any, ...]:
+        try:
+            passes = compile_query(where or "")
+        except QueryError as error:
+            return no_update, no_update, no_update, str(error), True
         chosen = page.chosen(slots)
         rows = [row for _, row in chosen] if len(chosen) > 1 else page.catalogue.rows()[:300]
         names = metric_names([row for row in rows if row.readable])
         offered = [{"label": name, "value": name} for name in names[:500]]
         metric = target if target in names else (names[0] if names else None)
         if not rows:
-            return parts.select_first(), offered, metric
+            return parts.select_first(), offered, metric, "", False
         found: list[Any] = [parts.trouble(page.gone(slots))]
         if chosen:
             found.append(_panel("Side by side", table(chosen), "wide"))
@@ -222,18 +287,35 @@ def register(app: Dash, page: Page) -> None:
             )
         if metric is not None:
             sense = goal_of(metric, goal)
-            found.append(
-                html.Div(charts_of(points(page, chosen, metric, sense), metric, sense), className="panel-grid")
-            )
-        return html.Div(found), offered, metric
+            shown = points(page, chosen, metric, sense)
+            if where:
+                found.append(chosen_line(shown, passes))
+            found.append(html.Div(charts_of(shown, metric, sense, passes), className="panel-grid"))
+        return html.Div(found), offered, metric, "", False
 
     app.callback(
         Output("params-content", "children"),
         Output(setting("target"), "options"),
         Output(setting("target"), "placeholder"),
+        Output("where-told", "children"),
+        Output(setting("where"), "invalid"),
         Input("selected", "data"),
         Input(setting("target"), "value"),
         Input(setting("goal"), "value"),
+        Input(setting("where"), "value"),
         Input("theme", "data"),
         Input("pulse", "data"),
+        Input("all-read", "data"),  # while none is selected, the charts are of all runs
     )(content)
+
+    def brushed(selected: dict[str, Any] | None, axes: list[brush.Axis] | None, where: str | None) -> Any:
+        box = (selected or {}).get("range")
+        return brush.narrowed(where or "", axes, box) if box and axes else no_update
+
+    app.callback(
+        Output(setting("where"), "value"),
+        Input("parallel", "selectedData"),
+        State("parallel-axes", "data"),
+        State(setting("where"), "value"),
+        prevent_initial_call=True,
+    )(brushed)

@@ -57,7 +57,8 @@ def layout(page: Page, at: Address) -> html.Div:
                     ),
                     dcc.Dropdown(
                         id=setting("cols"),
-                        options=[],
+                        # What is no option would be dropped from the address before the others come.
+                        options=at.settings["cols"],
                         value=at.settings["cols"],
                         multi=True,
                         placeholder="Columns: chosen by what differs",
