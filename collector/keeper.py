@@ -18,7 +18,7 @@ from neural.tracking.collector.workers import WorkerSpec
 logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 30.0
-CALM_S = 60.0  # a worker that lived this long starts again without a wait
+CALM_S = 60.0  # a worker that lived this long, or brought something to its end, starts again without a wait
 TELL_EVERY_S, TELL_SELDOM_S = 0.01, 0.5
 
 
@@ -97,13 +97,14 @@ class Keeper:
             if not self._master.wanted(self):
                 await self._pause(1.0)
                 continue
-            began_s = time.monotonic()
+            began_s, began = time.monotonic(), self.synced
             code = await self._live()
             if code == 0 or self.retired:
                 backoff_s = FIRST_BACKOFF_S
                 continue
             self.restarts += 1
-            backoff_s = FIRST_BACKOFF_S if time.monotonic() - began_s > CALM_S else backoff_s
+            if self.synced != began or time.monotonic() - began_s > CALM_S:
+                backoff_s = FIRST_BACKOFF_S
             logger.error("worker %s left with code %s; it starts again in %.1f s", self.name, code, backoff_s)
             await self._pause(backoff_s * random.uniform(0.8, 1.2), quietly=True)
             backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)

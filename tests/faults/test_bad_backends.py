@@ -16,6 +16,7 @@ from tests.sinkbench import bench
 
 __all__ = ["bench"]  # the fixture
 
+LONG = os.environ.get("FAULTS") == "long"
 COUNT = 120
 BAD_STEP = 60
 
@@ -110,9 +111,9 @@ def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mo
     assert bench.status("bad").dead_letters == 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800 if LONG else 600)
 def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
-    kills = 50 if os.environ.get("FAULTS") == "long" else 6
+    kills = 50 if LONG else 6
     bench.add("rough")
     bench.mood("rough", "slow")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)

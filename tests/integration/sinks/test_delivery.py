@@ -139,22 +139,28 @@ def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(be
     (bench.base / ".ntrack").mkdir(parents=True)
     (bench.base / ".ntrack" / "config.toml").write_text("# mine\n[collector]\nsegment_bytes = 2097152\n")
     bench.add("down", log_budget_bytes=1_000_000)
-    bench.mood("down", "down")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
     values = {f"m{i}": float(i) for i in range(100)}
     sent = 0
 
-    def log_detached():
+    def log(condition):
         nonlocal sent
         for _ in range(200):
             tracker.log_metrics(values, step=sent)
             sent += 1
         tracker.flush(20)
-        logs = list(bench.state.log.glob("*.seg"))
-        first = min(int(path.name.split("-")[0]) for path in logs)
-        return first > 2 and bench.status("down").state == "detached"
+        return condition()
 
-    bench.until(log_detached)
+    def segments():
+        return sorted(int(path.name.split("-")[0]) for path in bench.state.log.glob("*.seg"))
+
+    bench.until(lambda: log(lambda: len(bench.points("down")) > 0))  # it is past its first errands
+    bench.until(lambda: len(bench.points("down")) == 100 * sent)
+    bench.mood("down", "down")
+    bench.until(lambda: log(lambda: bench.status("down").state == "retrying"))
+    held = segments()[-1]  # it stands here at the latest, and keeps the file open
+    bench.until(lambda: log(lambda: segments()[0] > held + 1))  # a whole segment is gone that it never read
+    assert bench.status("down").state == "detached"
     tracker.finish(timeout=60)
     bench.mood("down")
 
