@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,6 +19,7 @@ BUILT_IN = {
     "tensorboard": "tensorboard_sink:TensorBoardSink",
     "jsonl": "jsonl_sink:JsonlSink",
 }
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _SECRET = ("key", "token", "password", "secret", "credential")
 
 
@@ -91,6 +93,12 @@ def _checked(what: str, option: Option, value: Any) -> Any:
         return float(value)
     if not isinstance(value, option.kind) or (isinstance(value, bool) and option.kind is not bool):
         raise ConfigError(f"{what} is {value!r}; it must be {_KINDS.get(option.kind, option.kind.__name__)}")
+    if option.choices and value not in option.choices:
+        raise ConfigError(f"{what} is {value!r}{did_you_mean(str(value), option.choices)}")
+    if isinstance(value, str) and _PASSWORD.search(value):
+        raise ConfigError(
+            f"{what} holds a password: secrets are not kept there; set the backend's own environment variables"
+        )
     return value
 
 

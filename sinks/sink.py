@@ -78,11 +78,15 @@ class SinkPlace(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A setting of a type of sink: its kind, its default, one line of help; secrets are never options."""
+    """A setting of a type of sink: its kind, its default, one line of help; secrets are never options.
+
+    ``choices``: all the values it may have, where these can be listed.
+    """
 
     kind: type
     default: Any
     help: str
+    choices: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import wandb
 
 STEP = "step"
+MODES = ("online", "offline", "disabled")
 DENIED_AFTER_S = 60.0
 MAX_NAME = 128  # of a project and of a run
 
@@ -35,7 +36,7 @@ class WandbSink:
     options: ClassVar[Mapping[str, Option]] = {
         "project": Option(str, "", "default: the run's WANDB_PROJECT, else the run's name"),
         "entity": Option(str, "", "default: the run's WANDB_ENTITY, else the key's own"),
-        "mode": Option(str, "", "online, offline, disabled; default: the run's WANDB_MODE"),
+        "mode": Option(str, "", "online, offline, disabled; default: the run's WANDB_MODE", MODES),
         "base_url": Option(str, "", "of a self-hosted server; default: WANDB_BASE_URL"),
         "folder": Option(str, "", "where wandb keeps its files; default: WANDB_DIR, else base_dir"),
         "api_key_file": Option(

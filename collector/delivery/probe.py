@@ -32,7 +32,8 @@ def probe(config: SinkConfig, base_dir: Path) -> dict[str, Any]:
             sink.open()
             sink.write(_events(run, now_ns))
             sink.flush()
-            found = set(sink.points(run) or ()) if isinstance(sink, Readable) else None
+            read = sink.points(run) if isinstance(sink, Readable) else None
+            found = None if read is None else set(read)
         finally:
             sink.close()
     except ImportError as error:
@@ -40,7 +41,7 @@ def probe(config: SinkConfig, base_dir: Path) -> dict[str, Any]:
         return {"ok": False, "told": told, "link": None}
     except (ConfigError, RetryLater, RefusedForGood) as error:
         return {"ok": False, "told": str(error), "link": None}
-    if not found:
+    if found is None:
         return {"ok": True, "told": "delivered; this backend cannot be read back from here", "link": run.link}
     same = found == POINTS
     told = f"{len(POINTS)} points delivered and read back" if same else f"came back otherwise: {sorted(found)}"
