@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STEP = "step"
 MODES = ("online", "offline", "disabled")
 DENIED_AFTER_S = 60.0
+OPEN_TIMEOUT_S = 30.0  # well below a call's deadline: a server that is away is no death of the worker
 MAX_NAME = 128  # of a project and of a run
 
 
@@ -183,6 +184,7 @@ class WandbSink:
             # Two openings within a second would otherwise share a folder, and with it a file.
             "x_sync_dir_suffix": f"{info.memory.get('rows', 0)}-{os.getpid()}",
             "x_start_time": info.opened_ns / 1e9,
+            "init_timeout": OPEN_TIMEOUT_S,
         }
         if base_url := options.get("base_url") or info.env.get("WANDB_BASE_URL"):
             settings["base_url"] = base_url
@@ -191,7 +193,7 @@ class WandbSink:
         mode: Any = (
             options.get("mode") or info.env.get("WANDB_MODE") or os.environ.get("WANDB_MODE") or "online"
         )
-        run = wandb.init(
+        run = self._opened(
             project=_project(options.get("project") or info.env.get("WANDB_PROJECT") or info.name),
             entity=options.get("entity") or info.env.get("WANDB_ENTITY") or None,
             id=info.uid,
@@ -207,6 +209,16 @@ class WandbSink:
         info.link = run.url or f"{folder}/wandb run {info.uid}; `wandb sync` sends it"
         self._open[info.uid] = (run, info)
         return run
+
+    def _opened(self, **options: Any) -> wandb.Run:
+        """Return a run W&B opened; where it could not, its service is left: it would not let the run go."""
+        import wandb
+
+        try:
+            return wandb.init(**options)
+        except Exception:
+            self.flush()
+            raise
 
 
 def _key(name: str) -> str:

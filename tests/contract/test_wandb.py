@@ -11,6 +11,8 @@ from collections import Counter
 import psutil
 import pytest
 
+from neural.tracking.errors import RetryLater
+from neural.tracking.sinks import wandb_sink
 from neural.tracking.sinks.contract import SinkContract, every_kind, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
@@ -73,6 +75,23 @@ def test_rows_keep_their_own_time_and_ordinal(tmp_path):
     assert [row["_step"] for row in found] == [0, 1]
     assert [row[AXIS] for row in found] == [9, 4]
     assert found[0]["_timestamp"] == pytest.approx(1_700_000_000.01, abs=1e-3)
+
+
+def test_server_that_is_down_is_tried_again_and_never_an_end_of_the_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(wandb_sink, "OPEN_TIMEOUT_S", 3.0)
+    run = RunInfo("ab" * 16, "shown", tmp_path / "x", 10**18)
+    address = "http://127.0.0.1:9"
+    sink = WandbSink(
+        SinkPlace("wandb", tmp_path, "0123abcd"), mode="online", base_url=address, folder=str(tmp_path)
+    )
+    sink.open()
+
+    for _ in range(2):  # the first try must leave nothing behind that makes the second one fail otherwise
+        with pytest.raises(RetryLater, match="cannot be reached"):
+            sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+
+    sink.close()
 
 
 # A process of its own: what is done to its service must not touch the other tests'.
