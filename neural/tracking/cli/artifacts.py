@@ -227,6 +227,8 @@ def prune_artifacts(
         if each.folder.parent.resolve() != base_dir.resolve():
             raise output.Failure(f"{each.folder} is not in {base_dir}", hint="give its folder with --base-dir")
         entries = list(_doomed(each.facts.artifacts, keep_last or 1, keep_alias))
+        # What a kill left of an earlier prune, between its note and its end.
+        entries += [e for e in each.facts.artifacts.entries if e.pruned and (each.folder / e.path).exists()]
         if entries:
             doomed.append((each, entries))
             told = f"{len(entries)} versions, {output.size(sum(entry.size for entry in entries))}"
