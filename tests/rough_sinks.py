@@ -64,3 +64,12 @@ class AbsentSink(JsonlSink):
         if not (self._folder.parent / "installed").exists():
             raise ModuleNotFoundError("No module named 'absent_backend'")
         super().open()
+
+
+class ForgetfulSink(JsonlSink):
+    """Takes everything and holds nothing of it."""
+
+    type = "forgetful"
+
+    def points(self, run):
+        return []

@@ -91,6 +91,7 @@ def bench(tmp_path, monkeypatch):
     )
     (plugins / "rough-1.0.dist-info" / "entry_points.txt").write_text(
         "[neural_tracking.sinks]\nrough = tests.rough_sinks:RoughSink\nabsent = tests.rough_sinks:AbsentSink\n"
+        "forgetful = tests.rough_sinks:ForgetfulSink\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{plugins}:{ROOT}")
     for name in ("NTRACK_MODE", "NTRACK_DIR", "NTRACK_SINKS", "NTRACK_STATE_DIR", "RANK", "WORLD_SIZE"):

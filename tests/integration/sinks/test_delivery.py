@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,33 @@ def test_sink_delivers_with_the_interpreter_it_names(bench, tmp_path):
     bench.until(lambda: bench.points("other") == expected(200))
     assert "collector.worker other" in (tmp_path / "called").read_text()
     assert "read back" in bench.ntrack("sinks", "test", "other").stdout
+
+
+def test_backend_that_holds_nothing_of_its_test_run_fails_the_test(bench):
+    bench.add("lost", "forgetful")
+
+    tried = bench.ntrack("sinks", "test", "lost", check=False)
+
+    assert tried.returncode == 1
+    assert "came back otherwise: []" in tried.stderr
+
+
+def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
+    bench.add("down")
+    bench.mood("down", "down")
+    began_s = time.time()
+    logged(bench, 150)
+
+    bench.until(lambda: bench.status("down").state == "retrying")
+    told = json.loads(bench.ntrack("status", "--json").stdout)
+
+    (sink,) = told["sinks"]
+    assert sink["lag_events"] >= 150
+    assert 0 < sink["lag_s"] < time.time() - began_s
+    assert f"{sink['lag_events']} events" in bench.ntrack("status").stdout
+    bench.mood("down")
+    bench.until(lambda: bench.status("down").lag_events == 0)
+    assert bench.status("down").lag_s == 0
 
 
 def test_config_edited_by_hand_is_followed_and_a_broken_one_changes_nothing(bench):
