@@ -38,7 +38,7 @@ def see_that_someone_delivers(config: AgentConfig, state: State) -> None:
     """Leave a helper behind for an outbox that is not empty: a collector, or a courier to another host's."""
     try:
         launch(ways.helper(config, state))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter: an isolated part of an interpreter may not fork
         who = "collector" if config.collector is None else "courier"
         warn("no %s could be started, events wait in %s: %s", who, ways.outboxes(config, state), error)
 

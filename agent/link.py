@@ -7,6 +7,7 @@ be heard: with a wrong key ZeroMQ stays silent otherwise.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 import zmq
@@ -24,6 +25,16 @@ CONNECT_TIMEOUT_MS = 5000
 UP, DOWN = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+
+
+def _poller() -> zmq.Poller:
+    """Return what waits: where gevent has made all threads one, ZeroMQ's own would hold up the program."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return zmq.Poller()
+    from zmq.green.poll import _Poller
+
+    return _Poller()
 
 
 class Link:
@@ -56,7 +67,7 @@ class Link:
             self._socket.setsockopt(option, value)
         self._monitor = None if security is None else self._secure(security)
         self._socket.connect(endpoint)
-        self._poller = zmq.Poller()
+        self._poller = _poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._polled = (-1, False)
 

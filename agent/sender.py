@@ -66,9 +66,15 @@ class Sender:
         """Start the thread.
 
         Raises:
-            RuntimeError: the interpreter is shutting down.
+            RuntimeError: no thread can be had: the interpreter is shutting down or an isolated part of
+                another, or the system has no more of them.
         """
         self._thread.start()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a thread that ships; see :meth:`start` for where there is none."""
+        return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread; return whether it ended in time. What was not shipped stays in the outbox."""

@@ -210,6 +210,8 @@ class Session:
             return self.emitted == 0
         if self._closed:
             return self._wishes.closed.is_set()
+        if not self._sender.runs:
+            return False
         request = self._wishes.ask(self.emitted)
         self._sender.wake.set()
         try:
@@ -246,7 +248,11 @@ class Session:
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
         comes = self.config.mode == "online" or ways.is_open(self.config, self.state_folder, self._wishes)
         told = deadline - LET_GO_SHARE * timeout_s
-        stored = comes and ending.deliver(self._wishes, self._sender, self.run.name, emitted, told)
+        stored = (
+            comes
+            and self._sender.runs
+            and ending.deliver(self._wishes, self._sender, self.run.name, emitted, told)
+        )
         self._let_go(self._sender, deadline)
         ending.summarise(self.run.name, emitted, self.gaps)
         return stored
@@ -292,7 +298,7 @@ class Session:
         self._emitter.on_roll = self._sender.wake.set
         try:
             self._sender.start()
-        except RuntimeError:  # the interpreter is shutting down: the exit hook sees to delivery
+        except RuntimeError:  # no thread can be had; what is emitted waits, and the end sees to delivery
             pass
 
     def _open_late(self) -> None:

@@ -186,7 +186,11 @@ class Recorder:
         self._metadata = threading.Thread(
             target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
         )
-        self._metadata.start()
+        try:
+            self._metadata.start()
+        except RuntimeError:  # no thread can be had: the run goes without
+            self._metadata = None
+            return
         # Runs before the session's own exit hook, which was registered first and emits the end.
         atexit.register(self._await_metadata, METADATA_WAIT_S)
 

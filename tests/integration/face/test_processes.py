@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -182,3 +183,36 @@ def test_importing_and_constructing_brings_nothing_heavy(base, run_script):
     )
 
     assert run_script(source).stdout.split() == []
+
+
+def test_program_whose_threads_gevent_made_one_is_not_held_up(base, run_script):
+    pytest.importorskip("gevent")
+    source = (
+        "from gevent import monkey; monkey.patch_all()\nimport gevent, time\n"
+        + HEAD
+        + f"t = ExperimentTracker('one', {str(base)!r})\n"
+        "def log(k):\n    for i in range(50): t.log_metrics({f'm{k}': i}); gevent.sleep(0.01)\n"
+        "gevent.joinall([gevent.spawn(log, k) for k in range(3)])\n"
+        "assert t.flush(20)\nassert t.finish(timeout=20)\n"
+    )
+
+    run_script(source)
+
+    assert all(only_run(base).get_metrics(f"m{k}") == list(range(50)) for k in range(3))
+
+
+@pytest.mark.skipif(find_spec("_xxsubinterpreters") is None, reason="named otherwise in this Python")
+def test_interpreter_that_may_have_no_threads_loses_nothing_and_waits_for_nobody(base, run_script):
+    inner = HEAD + (
+        f"import sys, time\nt = ExperimentTracker('one', {str(base)!r})\n"
+        "for i in range(20): t.log_metrics({'loss': i})\n"
+        "began = time.monotonic()\nassert not t.flush(30)\nassert not t.finish(timeout=30)\n"
+        "assert time.monotonic() - began < 20\n"
+    )
+    run_script(
+        "import sys, _xxsubinterpreters as parts\npart = parts.create()\n"
+        f"parts.run_string(part, 'import sys; sys.path[:0] = ' + repr(sys.path) + {chr(10) + inner!r})\n"
+    )
+
+    wait_for_status(base, "completed")
+    assert only_run(base).get_metrics("loss") == list(range(20))
