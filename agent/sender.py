@@ -89,10 +89,10 @@ class Sender:
 
     def _run(self) -> None:
         with forks.held_off:
-            import select
+            import select  # noqa: F401 - what waiting needs, not to be imported while another thread forks
 
         # What follows imports for some 30 ms; whoever made this session is to come to its end first.
-        select.select([self.wake.fd], [], [], BEGIN_S)
+        self.wake.wait(BEGIN_S)
         while not self._stopping:
             try:
                 self._turn()
@@ -139,10 +139,8 @@ class Sender:
             for_room = talk.wants_room(time.monotonic())
             woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
         else:
-            import select
-
             until = max(0.0, self._connect_at - time.monotonic())
-            woken = bool(select.select([self.wake.fd], [], [], min(timeout_s, until) or timeout_s)[0])
+            woken = self.wake.wait(min(timeout_s, until) or timeout_s)
         if woken:
             self.wake.clear()
         return woken

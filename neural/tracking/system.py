@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import mmap
 import os
 import sys
@@ -254,6 +255,16 @@ class Wake:
         """Make the descriptor readable."""
         with contextlib.suppress(BlockingIOError):  # already set as often as it can be
             os.write(self._write_fd, (1).to_bytes(8, sys.byteorder))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the descriptor is readable; return whether it is."""
+        import select
+
+        if not hasattr(select, "poll"):
+            return bool(select.select([self.fd], [], [], timeout_s)[0])
+        poller = select.poll()  # select() refuses descriptors from 1024 on, which a training may well have
+        poller.register(self.fd, select.POLLIN)
+        return bool(poller.poll(math.ceil(timeout_s * 1000)))
 
     def clear(self) -> None:
         """Make the descriptor unreadable until the next set."""

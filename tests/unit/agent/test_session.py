@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import resource
 import subprocess
 import threading
 import time
@@ -273,3 +275,22 @@ def test_end_that_is_stored_soon_says_nothing(caplog):
     assert ending.deliver(wishes, waker, "probe", 1, time.monotonic() + 60)
 
     assert caplog.text == ""
+
+
+def test_sender_lives_where_a_program_has_thousands_of_open_files(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("no more than 2048 files can be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+        wait_until(lambda: session._sender._talk is not None)
+
+        assert session._sender.wake.fd >= 1024
+        assert session._sender.runs
+        session.close(timeout_s=0.1)
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
