@@ -43,8 +43,17 @@ def parse_position(value: object) -> Position | None:
 class Follower:
     """The reading end of the log. Not thread-safe; the items' payloads live until the next :meth:`read`."""
 
-    def __init__(self, folder: Path, start: Position | None) -> None:
+    def __init__(self, folder: Path, start: Position | None, *, waited_for: bool = True) -> None:
+        """Read a log's ``folder`` from ``start``.
+
+        Args:
+            folder: of the log.
+            start: where to begin; None for its beginning.
+            waited_for: whether the log keeps its segments for this reader. To find one gone is an error then;
+                of another reader it is the usual thing.
+        """
         self._folder = folder
+        self._gone = logging.ERROR if waited_for else logging.INFO
         self._start = start
         self._current: SegmentFile | None = None
         self._fd = -1
@@ -95,7 +104,7 @@ class Follower:
         if durable.uuid not in ordinals:
             return None
         if ordinals[durable.uuid] < self._current.ordinal or self._current.uuid.hex() not in ordinals:
-            logger.error("segment %s was not before the log's end", self._current.path.name)
+            logger.log(self._gone, "segment %s was not before the log's end", self._current.path.name)
             self._restart()
             return self._limit(durable)
         return os.fstat(self._fd).st_size
@@ -123,7 +132,7 @@ class Follower:
                 self._skip_to(start.offset)
                 return True
         if start is not None:
-            logger.error("position %s was not in the log; reading it from its beginning", list(start))
+            logger.log(self._gone, "position %s was not in the log; reading it from its beginning", list(start))
             self.skipped = True
         return any(self._open(item) for item in listing)
 

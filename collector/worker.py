@@ -27,7 +27,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
 from neural.tracking.collector.leftovers import end_leftovers
-from neural.tracking.collector.workers import STORE, make_applier
+from neural.tracking.collector.workers import STORE, VISUALIZER, make_applier
 from neural.tracking.errors import RetryLater
 from neural.tracking.files import fsync_dir, read_json, write_json
 from neural.tracking.sinks.base import Applier, Item
@@ -99,7 +99,9 @@ class Worker:
         self._commands = commands
         self._cursor_file = state.cursors / f"{applier.name}.json"
         self._strays_file = state.strays
-        self._follower = Follower(state.log, read_cursor(self._cursor_file))
+        self._follower = Follower(
+            state.log, read_cursor(self._cursor_file), waited_for=applier.name != VISUALIZER
+        )
         self._synced = self._follower.position
         self._unsynced_bytes = 0
         self._flushed_at = self._ticked_at = time.monotonic()

@@ -54,6 +54,7 @@ class Visualizer:
         self._renderer: RendererProcess | None = None
         self._drawn, self._drawn_s = state.base_dir, time.monotonic()  # which run's folder, and when
         self._saved: dict[str, Any] = {}
+        self._unkept = False
         self._owes: bool | None = None
 
     @property
@@ -226,8 +227,11 @@ class Visualizer:
             else:
                 self._state.pictures_due.unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("what is due was not kept: %s", error)
+            if not self._unkept:  # every flush tries again
+                logger.warning("what is due was not kept: %s", error)
+            self._unkept = True
             return
+        self._unkept = False
         self._saved = pending
 
 

@@ -1,5 +1,6 @@
 """Every tab does what it is for."""
 
+import itertools
 import re
 
 import pytest
@@ -282,3 +283,64 @@ def test_charts_of_parameters_are_narrowed_from_the_keyboard(sweep, runs, serve,
     tab.page.get_by_role("button", name="Select these").focus()
     tab.page.keyboard.press("Enter")
     tab.until("document.querySelectorAll('#chips .chip').length === 2")
+
+
+UNNAMED = ("button", "link", "searchbox", "combobox", "checkbox", "radio", "slider", "tab", "image", "grid")
+UNNAMED += ("table", "region", "columnheader", "rowheader")
+FAINT_TEXT = """() => {
+    const channels = text => text.match(/[\\d.]+/g).map(Number);
+    const light = colour => colour.slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, place) => sum + v * [0.2126, 0.7152, 0.0722][place], 0);
+    const ground = part => {
+        for (; part; part = part.parentElement) {
+            const found = channels(getComputedStyle(part).backgroundColor);
+            if (found.length < 4 || found[3] > 0.99) return found;
+        }
+        return [255, 255, 255];
+    };
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const part = walk.currentNode.parentElement;
+        if (!walk.currentNode.data.trim() || !part.offsetParent || part.closest("svg, script, style")) continue;
+        if (part.closest("[disabled]")) continue;
+        const both = [light(channels(getComputedStyle(part).color)), light(ground(part))].sort((a, b) => b - a);
+        const ratio = (both[0] + 0.05) / (both[1] + 0.05);
+        if (ratio < 4.5) found.push([walk.currentNode.data.slice(0, 40), part.className, ratio]);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_view_has_names_headings_and_contrast_for_who_listens_or_sees_little(
+    sweep, runs, serve, browse, dark
+):
+    tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep)}", dark=dark)
+    devtools = tab.context.new_cdp_session(tab.page)
+    for name, ready in {
+        "Runs": ".ag-header-cell[col-id=ag-Grid-SelectionColumn][aria-label]",
+        "Metrics": "#charts .js-plotly-plot svg.main-svg[aria-hidden]",
+        "Hyperparameters": ".side-by-side td",
+        "Best metrics": ".view-best svg.main-svg[aria-hidden]",
+        "Summary": ".run-card dl",
+        "Export": ".export-card",
+    }.items():
+        tab.tab(name)
+        tab.page.locator(ready).first.wait_for(state="attached")
+        tab.page.wait_for_timeout(1000)  # names come on a tick of their own; charts have several pictures
+        nodes = [n for n in devtools.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
+
+        assert [n["role"]["value"] for n in nodes if n["role"]["value"] in UNNAMED and not told(n)] == [], name
+        levels = [level(n) for n in nodes if n["role"]["value"] == "heading"]
+        assert levels[:2] == [1, 2], name
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), name
+        assert tab.page.evaluate(FAINT_TEXT) == [], name
+
+
+def told(node):
+    return node.get("name", {}).get("value", "").strip()
+
+
+def level(node):
+    return next(one["value"]["value"] for one in node["properties"] if one["name"] == "level")

@@ -173,7 +173,8 @@ def _register(app: Dash, page: Page) -> None:
         if catalogue.complete and not catalogue.rows():
             return parts.first_run(catalogue.base_dir)
         at = Address(view, tuple(slots or ()), {**address.SETTINGS, **(settings or {})})
-        return TABS.get(view, runs).layout(page, at)
+        title = html.H2(address.VIEWS.get(view, address.VIEWS["runs"]), className="visually-hidden")
+        return [title, TABS.get(view, runs).layout(page, at)]
 
     app.callback(
         Output("content", "children"),

@@ -161,7 +161,22 @@
     });
   }
 
+  // What the libraries leave without a name for who listens to the page.
+  function nameParts() {
+    function all(what, act) { document.querySelectorAll(what).forEach(act); }
+    function name(what, words) { all(what + ":not([aria-label])", function (part) { part.setAttribute("aria-label", words); }); }
+    name("#grid [role=grid]", "runs");
+    name("#grid .ag-header-cell[col-id=ag-Grid-SelectionColumn]", "selected");
+    all("[role=slider]:not([aria-label])", function (slider) {
+      var label = slider.closest(".control");
+      if (label) slider.setAttribute("aria-label", label.querySelector(".control-label").textContent);
+    });
+    all("#js-plotly-tester, .modebar-btn svg, .js-plotly-plot svg.main-svg, .dash-dropdown svg", function (drawn) {
+      drawn.setAttribute("aria-hidden", "true");
+    });
+  }
   setInterval(function () {
+    nameParts();
     document.querySelectorAll("#charts .js-plotly-plot:not([data-joined])").forEach(function (plot) {
       if (plot.on) joinCrossHair(plot);
     });

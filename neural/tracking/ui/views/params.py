@@ -100,7 +100,9 @@ def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
     if constant:
         title = f"{len(constant)} the same in {'all' if len(rows) > 1 else 'this run'}"
         same = html.Table(
-            [html.Tbody([_line(name, rows[:1]) for name in constant[:MAX_ROWS]])], className="table-plain"
+            [html.Tbody([_line(name, rows[:1]) for name in constant[:MAX_ROWS]])],
+            className="table-plain",
+            **{"aria-label": "parameters that are the same"},
         )
         found.append(
             html.Details(
@@ -117,7 +119,9 @@ def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
 def _scrolling(head: html.Thead, names: Sequence[str], rows: Sequence[Row]) -> html.Div:
     body = html.Tbody([_line(name, rows) for name in names[:MAX_ROWS]])
     return html.Div(
-        html.Table([head, body], className="table-plain side-by-side"),
+        html.Table(
+            [head, body], className="table-plain side-by-side", **{"aria-label": "parameters that differ"}
+        ),
         className="scrolling",
         tabIndex="0",
         role="region",

@@ -124,7 +124,7 @@ def _metrics(row: Row) -> html.Table | None:
         body.append(html.Tr([html.Th(name, scope="row"), *[html.Td(cell) for cell in cells]]))
     if len(names) > MAX_METRICS:
         body.append(html.Tr(html.Td(f"and {len(names) - MAX_METRICS:,} more", colSpan=4, className="faint")))
-    return html.Table([head, html.Tbody(body)], className="table-plain")
+    return html.Table([head, html.Tbody(body)], className="table-plain", **{"aria-label": "metrics"})
 
 
 def _artifacts(row: Row, artifacts: Artifacts) -> html.Ul | None:

@@ -1,0 +1,41 @@
+"""The visualizer says what changed, once: neither a full disk nor a log that went on without it fills the log."""
+
+import logging
+
+from neural.tracking.collector.follower import Follower, Position
+from neural.tracking.collector.visualizer.watch import Visualizer
+from neural.tracking.state import State
+from tests.made_runs import Emitter, Log
+
+
+def test_disk_that_takes_nothing_is_told_once_until_it_takes_something(tmp_path, caplog):
+    state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
+    visualizer = Visualizer(state)
+    visualizer._plan.watch(b"u" * 16, "exp_75757575", 10)
+    visualizer._plan.logged(b"u" * 16, b"s" * 16, 25)  # and the folder of the state is not there
+
+    visualizer._save()
+    visualizer._save()
+    first = len(caplog.records)
+    state.pictures_due.parent.mkdir(parents=True)
+    visualizer._save()
+
+    assert first == 1
+    assert len(caplog.records) == 1
+    assert state.pictures_due.exists()
+
+
+def test_place_that_is_gone_is_an_error_only_to_who_is_waited_for(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    log = Log(tmp_path)
+    emitter = Emitter()
+    emitter.open()
+    log.add(emitter)
+    gone = Position("00" * 16, 4096)
+
+    for waited_for in (True, False):
+        follower = Follower(log.state.log, gone, waited_for=waited_for)
+        follower.read(log.durable)
+        follower.close()
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
