@@ -57,6 +57,7 @@ types: $(STAMP)
 
 tests: $(STAMP) system-tools browser-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
+	@echo "not run here: the tests marked frameworks (MLflow, W&B, TensorBoard, Dash, Chromium); make test-frameworks does"
 
 test-frameworks: $(FRAMEWORKS) browser-tools
 	$(BIN)/python -m pytest -m frameworks

@@ -1,4 +1,4 @@
-"""The visualizer says what changed, once: neither a full disk nor a log that went on without it fills the log."""
+"""The visualizer says what changed once: a full disk, or a log that went on without it, fills no log."""
 
 import logging
 
