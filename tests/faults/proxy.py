@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
+
+from neural.tracking.remote.keys import Pair
 
 Address = Path | tuple[str, int]
 
@@ -133,6 +136,7 @@ class MessageProxy:
         to_target: gets each message on its way there, returns those to send instead: ``[m, m]``
             repeats it, ``[]`` loses it; one kept by the function may come later, in another order.
         to_client: the same for the way back.
+        keys: of the ROUTER's and of the DEALERs' owner, where both sides are encrypted.
     """
 
     def __init__(
@@ -142,8 +146,10 @@ class MessageProxy:
         *,
         to_target: Callable[[Message], list[Message]] = lambda message: [message],
         to_client: Callable[[Message], list[Message]] = lambda message: [message],
+        keys: tuple[Pair, Pair] | None = None,
     ) -> None:
-        self._target = target
+        self.endpoint = listen
+        self._target, self._keys = target, keys
         self._to_target, self._to_client = to_target, to_client
         self._stop = threading.Event()
         self._bound = threading.Event()
@@ -160,7 +166,11 @@ class MessageProxy:
         with zmq.Context() as context:
             context.linger = 0
             front = context.socket(zmq.ROUTER)
+            if self._keys is not None:
+                front.curve_server = True
+                front.curve_secretkey = z85.encode(self._keys[0].secret)
             front.bind(listen)
+            self.endpoint = front.last_endpoint.decode()
             self._bound.set()
             backs: dict[bytes, zmq.Socket[bytes]] = {}
             poller = zmq.Poller()
@@ -170,7 +180,7 @@ class MessageProxy:
                     if ready is front:
                         identity, *message = front.recv_multipart()
                         if identity not in backs:
-                            backs[identity] = context.socket(zmq.DEALER)
+                            backs[identity] = self._back(context)
                             backs[identity].connect(self._target)
                             poller.register(backs[identity], zmq.POLLIN)
                         for one in self._to_target(message):
@@ -180,6 +190,14 @@ class MessageProxy:
                         for one in self._to_client(ready.recv_multipart()):
                             front.send_multipart([identity, *one])
             context.destroy(linger=0)
+
+    def _back(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+        back = context.socket(zmq.DEALER)
+        if self._keys is not None:
+            back.curve_serverkey = z85.encode(self._keys[0].public)
+            back.curve_publickey = z85.encode(self._keys[1].public)
+            back.curve_secretkey = z85.encode(self._keys[1].secret)
+        return back
 
 
 def _socket_for(address: Address) -> socket.socket:
