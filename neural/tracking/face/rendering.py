@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.agent.notice import warn
+
 Writer = Callable[[Path], None]
+_told: set[str] = set()  # why no picture could be made: each is said once
 _PLOTLY_PICTURES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
 
 
@@ -17,7 +20,8 @@ def figure_files(figure: Any, name: str) -> list[tuple[str, Writer]]:
     Args:
         figure: matplotlib's or plotly's.
         name: its ending chooses the format; without a known one a matplotlib figure becomes PNG, a plotly
-            figure HTML and JSON, and PNG too where kaleido is installed.
+            figure HTML and JSON, and PNG too where kaleido is installed. A picture that cannot be made is
+            told as a warning; HTML and JSON are kept instead.
 
     Raises:
         TypeError: another kind of figure.
@@ -49,14 +53,27 @@ def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
         return [html]
     if ending == "json":
         return [plain]
-    pictures: list[tuple[str, Writer]] = []
-    if importlib.util.find_spec("kaleido") is not None:
-        wanted = ending or "png"
-        pictures = [(f"{stem}.{wanted}", lambda path: figure.write_image(path, format=wanted))]
-    if ending and pictures:
-        return pictures
-    return [html, plain, *pictures]
+    picture = _picture(figure, name, ending or "png")
+    if picture is None:
+        return [html, plain]
+    shown: tuple[str, Writer] = f"{stem}.{ending or 'png'}", lambda path: _write(path, picture)
+    return [shown] if ending else [html, plain, shown]
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _picture(figure: Any, name: str, ending: str) -> bytes | None:
+    """Return a picture of a plotly figure; None where none can be made, which is told and is no error."""
+    if importlib.util.find_spec("kaleido") is None:
+        why = "kaleido is not installed"
+    else:
+        try:
+            return bytes(figure.to_image(format=ending))
+        except Exception as error:  # noqa: BLE001 - a browser that is missing or dies must not end a training
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if why not in _told:
+        _told.add(why)
+        warn("no picture was made of plotly figure %s, but HTML and JSON: %s", name, why)
+    return None
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -170,6 +170,44 @@ def test_plotly_figure_becomes_html_and_json(tracker):
     assert tracker.get_artifact_version("surface.json").path.read_text() == '{"data": []}'
 
 
+@pytest.fixture
+def kaleido_without_browser(tmp_path, monkeypatch):
+    (tmp_path / "kaleido.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def to_image(self, *, format):
+        raise RuntimeError(f"no browser for this {format}\nmany more lines")
+
+    monkeypatch.setattr(PlotlyFigure, "to_image", to_image, raising=False)
+
+
+def test_picture_that_cannot_be_made_is_told_once_and_ends_no_training(
+    tracker, kaleido_without_browser, caplog
+):
+    asked = tracker.log_figure(PlotlyFigure(), "asked.webp")
+    tracker.log_figure(PlotlyFigure(), "again.webp")
+
+    assert asked.artifact_name == "asked.html"
+    assert tracker.get_artifact_version("asked.json") is not None
+    (told,) = [record.getMessage() for record in caplog.records if "no picture" in record.getMessage()]
+    assert told.endswith("asked.webp, but HTML and JSON: no browser for this webp")
+
+
+@pytest.mark.frameworks
+@pytest.mark.timeout(120)
+def test_plotly_figure_becomes_a_picture_where_kaleido_and_a_browser_are(tracker):
+    import plotly.graph_objects
+
+    figure = plotly.graph_objects.Figure(plotly.graph_objects.Scatter(y=[1, 3, 2]))
+
+    tracker.log_figure(figure, "scatter")
+    asked = tracker.log_figure(figure, "scatter.svg")
+
+    assert tracker.get_artifact_version("scatter.png").path.read_bytes()[1:4] == b"PNG"
+    assert b"plotly" in tracker.get_artifact_version("scatter.html").path.read_bytes()
+    assert asked.path.read_text().startswith("<svg")
+
+
 def test_other_figures_are_refused(tracker):
     with pytest.raises(TypeError, match=r"matplotlib's or plotly's, not builtins\.dict"):
         tracker.log_figure({}, "x")
