@@ -60,6 +60,7 @@ class Keeper:
         self._jobs: dict[Key, Job] = {}
         self._bad: set[Key] = set()
         self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
+        self._inherited: set[Key] = set()  # jobs of a life before, whose note may be written already
         self._done: set[Key] = set()  # in this life: a store writer that begins anew makes their jobs again
         self._goal: Position | None = None  # until this is applied, notes of lives before may be missing
         self._outcomes: dict[Path, OutcomeWatch] = {}
@@ -77,6 +78,7 @@ class Keeper:
     async def start(self) -> None:
         """Begin to look for jobs."""
         self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
+        self._inherited = set(self._begun)
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable
         self._task = asyncio.create_task(self._look_forever(), name="artifacts")
@@ -184,6 +186,8 @@ class Keeper:
             self._tidied_s = time.monotonic()
             tokens = {job.token for job in self._jobs.values()}
             await asyncio.to_thread(tidying.tidy, over, tokens)
+        if self._inherited and self._goal is not None and self._applied() >= self._goal:
+            await self._finish_inherited()
         self._begin()
 
     async def _learn(self) -> None:
@@ -203,6 +207,23 @@ class Keeper:
             elif job is not None:
                 self._jobs[key] = job
                 self._order = None
+
+    async def _finish_inherited(self) -> None:
+        """Forget jobs that a life before had noted and whose bytes it had let go of."""
+        for key in self._inherited & self._jobs.keys():
+            job = self._jobs[key]
+            if not self._is_ready(job, key) and await asyncio.to_thread(self._was_noted, job):
+                await asyncio.to_thread(self._forget, job)
+                self._done.add(key)
+                self._jobs.pop(key, None)
+                self._order = None
+        self._inherited.clear()
+
+    def _was_noted(self, job: Job) -> bool:
+        try:
+            return self._is_noted(self._run_folder(job), job)
+        except Lost:
+            return False
 
     def _begin(self) -> None:
         """Begin what can be done now, the oldest call first."""
@@ -258,7 +279,7 @@ class Keeper:
                     del self._told_afar[next(iter(self._told_afar))]
             await asyncio.to_thread(self._forget, job, told)
             self._done.add(key)
-            del self._jobs[key]
+            self._jobs.pop(key, None)
             self._begun.discard(key)
             self._retries.pop(key, None)
             self.last_error = None

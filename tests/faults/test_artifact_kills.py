@@ -293,3 +293,20 @@ def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper,
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         assert any(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))
+
+
+def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(keeper, waiting, tmp_path):
+    base_dir, state = shutil.copytree(waiting, tmp_path / "runs"), State.for_base_dir(tmp_path / "runs")
+    first = keeper.run_collector(base_dir)
+    wait_until(lambda: kept(base_dir), 60)
+    first.terminate()
+    first.wait(40)
+    (run,) = list_runs(base_dir)
+    entry = run.facts.artifacts.entries[0]
+    place = (run.uid, run.folder.name, entry.session, entry.seq, entry.time_ns)
+    jobs.write(state, jobs.make(*place, {"host": "elsewhere"}, entry.call))  # nobody will bring its bytes again
+
+    keeper.run_collector(base_dir)
+
+    wait_until(lambda: not jobs.waiting(state), 30)
+    assert_whole(base_dir)
