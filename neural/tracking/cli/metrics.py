@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
+from neural.tracking.figures.names import most_telling_first
 
 if TYPE_CHECKING:
     from neural.tracking.reader.points import Columns
@@ -74,6 +75,9 @@ def metrics(
     if isinstance(ranks, int) and ranks not in (known := found.metadata["ranks"]):
         hint = f"its ranks are {', '.join(map(str, known))}" if known else "it has none"
         raise output.Failure(f"run {found.id} has no rank {ranks}", hint=hint)
+    total = len(names)
+    if not (as_json or as_csv) and total > MAX_COLUMNS:
+        names = sorted(most_telling_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
     columns = _read(found, names, ranks)
     if last is not None:
         import numpy as np
@@ -84,7 +88,7 @@ def metrics(
     elif as_csv:
         _print_csv(columns)
     else:
-        _print_table(found, columns, None if everything else last or 20)
+        _print_table(found, columns, None if everything else last or 20, total)
 
 
 def _chosen(run: Run, wanted: Sequence[str]) -> list[str]:
@@ -159,18 +163,17 @@ def formula_safe(text: str) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) or text.startswith(_FORMULA) else text
 
 
-def _print_table(run: Run, columns: Sequence[Columns], limit: int | None) -> None:
+def _print_table(run: Run, columns: Sequence[Columns], limit: int | None, total: int) -> None:
     """Print a step a line and a metric a column; a metric that skips steps leaves cells empty."""
     console = output.stdout()
-    shown = columns[:MAX_COLUMNS]
     rows: dict[int, dict[str, float]] = {}
     repeated = False
-    for points in shown:
+    for points in columns:
         # A step that comes again is a line of its own only in --json and --csv: here the last one counts.
         repeated = repeated or len(set(points.step.tolist())) < len(points)
         for step, value in zip(points.step.tolist(), points.value.tolist(), strict=True):
             rows.setdefault(step, {})[points.name] = value
-    names = [points.name for points in shown]
+    names = [points.name for points in columns]
     headers = [output.text(name) for name in names]
     table = output.table("step", *headers, right=("step", *headers), title=f"{output.text(run.name)} {run.id}")
     steps = sorted(rows)
@@ -180,7 +183,8 @@ def _print_table(run: Run, columns: Sequence[Columns], limit: int | None) -> Non
     console.print(table)
     if limit is not None and len(steps) > limit:
         console.print(f"[dim]the last {limit} of {output.count(len(steps))} steps; --all shows every one[/]")
-    if len(columns) > MAX_COLUMNS:
-        console.print(f"[dim]{MAX_COLUMNS} of {len(columns)} metrics; name those you want, or use --json[/]")
+    if total > len(columns):
+        said = f"{len(columns)} of {output.count(total)} metrics; name those you want, or use --json"
+        console.print(f"[dim]{said}[/]")
     if repeated:
         console.print("[dim]some steps were logged more than once: their last value is shown; --csv has all[/]")
