@@ -23,6 +23,8 @@ def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadlin
     left = max(0.0, deadline - time.monotonic())
     if left > SILENT_S + SHORT_S and not request.done.wait(SILENT_S):
         left -= SILENT_S
+        if sender.hopeless:
+            return False  # why was said already
         text = "run %s: storing its last events, at most %d s more; they are safe in its outbox meanwhile"
         warn(text, run_name, left)
     visible = request.done.wait(max(left - BYE_S, left / 2))

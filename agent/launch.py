@@ -85,6 +85,7 @@ class Launcher:
 
     def __init__(self, helper: Helper) -> None:
         self.launched = 0  # how often this one did
+        self.hopeless = False  # the settings do not let one start
         self._helper = helper
         self._fd = -1
         self._until = 0.0
@@ -106,6 +107,7 @@ class Launcher:
         try:
             self._helper.check()
         except (ConfigError, OSError) as error:  # else only its own log would tell
+            self.hopeless = True
             if not self._told:
                 self._told = True
                 warn("no collector can be started, what is logged waits in its outbox: %s", error)

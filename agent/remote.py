@@ -33,6 +33,7 @@ class RemoteRoute:
 
     def __init__(self, address: str, wishes: Wishes, waits_in: Path, watchful: Watchful | None) -> None:
         self.next_try = 0.0
+        self.hopeless = False
         self._address, self._wishes, self._waits_in, self._watchful = address, wishes, waits_in, watchful
         self._connections = 0  # of the link in use
         self._broken = 0

@@ -21,9 +21,15 @@ COURIER_LOOK_S = 5.0
 
 
 class Route(Protocol):
-    """A way to a collector. ``next_try`` is when to call ``connect`` again after it gave None."""
+    """A way to a collector. ``next_try`` is when to call ``connect`` again after it gave None.
+
+    ``hopeless``: nobody will be there before a person has mended something.
+    """
 
     next_try: float
+
+    @property
+    def hopeless(self) -> bool: ...
 
     def connect(self, now: float, *, data_waits: bool) -> Link | None:
         """Return a fresh link, or None where there is nobody to talk to yet."""
@@ -48,6 +54,10 @@ class LocalRoute:
         self._endpoint: object = None
         self._launch_at = 0.0
         self._launch_wait_s = MIN_LAUNCH_S
+
+    @property
+    def hopeless(self) -> bool:
+        return self._launcher is not None and self._launcher.hopeless and not collector_runs(self._state)
 
     def connect(self, now: float, *, data_waits: bool) -> Link | None:
         if self._launcher is not None:

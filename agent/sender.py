@@ -62,6 +62,11 @@ class Sender:
         self._seen, self._seen_at = 0, time.monotonic()
         self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether no collector can come before a person has mended something."""
+        return self._route.hopeless
+
     def start(self) -> None:
         """Start the thread.
 

@@ -10,6 +10,8 @@ from neural.tracking.errors import ConfigError
 from neural.tracking.fanout.sinkconfig import backend_environment, check_backends
 from neural.tracking.names import check_tag, one_or_many
 
+MAX_EVERY = 10**9
+
 MAX_NOTES_BYTES = 64 << 10
 MAX_TAGS = 256
 
@@ -28,8 +30,8 @@ def run_settings(
     if visualize_every is not None:
         if isinstance(visualize_every, bool) or not isinstance(visualize_every, int):
             raise TypeError(f"visualize_every must be a number of steps, not {visualize_every!r}")
-        if visualize_every < 1:
-            raise ConfigError(f"visualize_every is {visualize_every}; it must be at least 1 step")
+        if not 1 <= visualize_every <= MAX_EVERY:
+            raise ConfigError(f"visualize_every is {visualize_every}; it must be 1 to {MAX_EVERY} log calls")
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,

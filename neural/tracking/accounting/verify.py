@@ -26,6 +26,7 @@ from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.points import started_over
 from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.reader.tails import Tail, collector_of
+from neural.tracking.reader.views import wrong_views
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 
@@ -279,6 +280,11 @@ def verify_base(
                 found.damages.append(f"holds the same run as {seen[run.uid].name}: one is a copy")
             seen[run.uid] = run.folder
             found.artifacts = check_artifacts(run.folder, checker)
+            if found.exit_code == EXIT_OK and found.sessions and all(s.ended for s in found.sessions):
+                found.damages += [
+                    f"{name} tells otherwise than the run's own data; `ntrack runs rebuild` makes it anew"
+                    for name in wrong_views(Run(run.folder))
+                ]
         except (OSError, FormatError) as error:
             found = RunReport(run.folder, damages=[f"cannot be read: {error}"])
         report.runs.append(found)

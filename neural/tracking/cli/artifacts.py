@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -95,8 +96,9 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
     default=Path(),
     help="File, or folder to put it in.  [default: .]",
 )
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
 @output.base_dir_option
-def get_artifact(run: str, name: str, version: str, to: Path, base_dir: Path) -> None:
+def get_artifact(run: str, name: str, version: str, to: Path, force: bool, base_dir: Path) -> None:
     """Copy one version of an artifact out of a run, checked against its SHA-256.
 
     VERSION is a number, v3, an alias, or -1 for the newest (after --); default: latest. Exit code 6:
@@ -109,6 +111,9 @@ def get_artifact(run: str, name: str, version: str, to: Path, base_dir: Path) ->
     entry = _one(found, name, version)
     if not to.parent.is_dir():
         raise output.Failure(f"there is no folder {to.parent}")
+    there = to / entry.name if to.is_dir() else to
+    if not force and os.path.lexists(there):
+        raise output.Failure(f"{there} is there already", hint="--to names another place, --force replaces it")
     try:
         with _bar("copying", entry.size) as progress:
             target = copy_out(found.folder, entry, to, progress)

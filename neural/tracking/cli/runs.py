@@ -249,8 +249,10 @@ def _print_metrics(console: Console, run: Run) -> None:
     console.print(table)
     if len(run.metadata["ranks"]) > 1:
         console.print("[dim]values are over all ranks, the course is their mean[/]")
-    if len(stats) > MAX_SHOWN:
-        console.print(f"[dim]and {len(stats) - MAX_SHOWN} more; `ntrack metrics {run.id} --json` has all[/]")
+    if (total := len(run.metric_names())) > MAX_SHOWN:
+        console.print(
+            f"[dim]and {output.count(total - MAX_SHOWN)} more; `ntrack metrics {run.id} --json` has all[/]"
+        )
 
 
 def _print_curves(console: Console, run: Run) -> None:

@@ -32,7 +32,7 @@ def status(base_dir: Path, as_json: bool) -> None:
     """Show the collector, the processes that log, the workers, and what waits.
 
     Exit code 0: nothing is wrong, also when no collector runs because none is needed. 3: events wait
-    and no collector answers.
+    and no collector answers, or its disk takes none.
     """
     state = State.for_base_dir(base_dir)
     try:
@@ -57,7 +57,8 @@ def status(base_dir: Path, as_json: bool) -> None:
     else:
         _print_status(state, found, waiting)
         _print_elsewhere(elsewhere)
-    if found is None and waiting:
+    stuck = found is not None and found.get("disk", {}).get("state", "ok") != "ok"
+    if stuck or (found is None and waiting):
         output.leave(output.EXIT_LEFT)
 
 
@@ -114,7 +115,7 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
     uptime = output.duration(time.time() - found.get("started_ns", 0) / 1e9)
     yield (
         f"[green]●[/] collector {output.text(found.get('version', '?'))}, pid {found.get('pid')}, up {uptime}, "
-        f"{output.count(found.get('events_total', 0))} events stored since"
+        f"{output.count(found.get('events_total', 0))} events taken since"
     )
     if remote := found.get("remote"):
         allowed = len(remote.get("allowed") or ())
@@ -143,7 +144,8 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if disk.get("state", "ok") != "ok":
         why = disk.get("error") or disk["state"]
         yield f"[red]✗[/] the disk refuses writes: {output.text(why)}"
-        yield "  [dim]→ nothing is lost yet: it tries again every 5 s, and trainings keep what they log[/]"
+        yield "  [dim]→ free some space, it tries again every 5 s; trainings keep what they log meanwhile,[/]"
+        yield "  [dim]  and count what they have no room for[/]"
 
 
 def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> Table:

@@ -47,10 +47,10 @@ def rescue_orphans(base_dir: Path) -> bool:
 
     here = left[0] and not collector_holds(state) and _waits(state)
     if here:
-        launch_collector(state, base_dir)
+        here = launch_collector(state, base_dir)
     elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
     if elsewhere:
-        launch(courier_of(state))
+        elsewhere = launch(courier_of(state))
     return here or elsewhere
 
 

@@ -128,7 +128,8 @@ def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
 def _go_on_without_room(error: OSError, base_dir: Path) -> None:
     """Raise what the user can mend before the training starts; warn where only the disk is full."""
     if error.errno not in _NO_ROOM:
-        raise error
+        reason = f"no run can be made in {base_dir} ({error.strerror}): choose another base_dir, or mend it"
+        raise type(error)(error.errno, reason, error.filename) from None
     import warnings
 
     warnings.warn(

@@ -74,6 +74,8 @@ class KeepsArtifacts:
         source = _path_of("log_artifact() needs a path", path, artifact_path)
         asked = {"alias": alias, "metadata": metadata, "version": version}
         chosen = name if name is not None else artifact_name
+        if reference and (move or not snapshot):
+            raise ValueError("a reference is recorded and not fetched: it takes neither move nor snapshot")
         if reference:
             return self._log_reference(source, chosen, **asked)
         return self._log_path("artifact", source, chosen, move=move, snapshot=snapshot, **asked)

@@ -64,7 +64,7 @@ def smoothed(y: FloatArray) -> tuple[int, Array, FloatArray] | None:
     low, high = np.quantile(look, (0.02, 0.98))
     spread = high / 4 - low / 4  # cannot overflow
     jitter = np.median(np.abs(np.diff(look / 4)))
-    if not spread > 0 or jitter < 0.005 * spread or np.max(np.abs(look)) > 1e9 * spread:
+    if not spread > 0 or jitter < 0.005 * spread or np.max(np.abs(look)) / 1e9 > spread:
         return None
     window = max(5, len(y) // 60)
     return window, *_moving_mean(y, window)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.files import atomic_write
+from neural.tracking.files import atomic_write, read_regular
 from neural.tracking.reader.artifactview import artifacts_view
 from neural.tracking.reader.eventlines import json_value
 from neural.tracking.reader.run import Run
@@ -42,6 +42,18 @@ def write_views(folder: Path, names: Collection[str] = NAMES) -> None:
 def view_text(run: Run, name: str) -> bytes:
     """Return what a view of the run should hold."""
     return _MAKERS[name](run)
+
+
+def wrong_views(run: Run) -> list[str]:
+    """Return the views that were written after the run's last line and tell otherwise than its truth.
+
+    Raises:
+        FormatError: a part is damaged; OSError: a file cannot be read.
+    """
+    logged_ns = max((path.stat().st_mtime_ns for path in run.folder.glob("events-*.jsonl")), default=0)
+    paths = [path for name in NAMES if (path := run.folder / f"{name}.json").exists()]
+    made = [path for path in paths if path.stat().st_mtime_ns > logged_ns]
+    return [path.name for path in made if read_regular(path) != view_text(run, path.stem)]
 
 
 def write_summary(folder: Path) -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -156,3 +157,18 @@ def test_label_that_is_no_text_is_named(shared_base, source, what):
             ExperimentTracker("probe", shared_base, tags=5)
         else:
             ExperimentTracker("probe", shared_base).log_artifact(source, alias=5)
+
+
+def test_end_does_not_wait_for_a_collector_that_cannot_start(tmp_path):
+    base = tmp_path / "runs"
+    (base / ".ntrack").mkdir(parents=True, mode=0o700)
+    (base / ".ntrack" / "config.toml").write_text('[collector]\nidle_exit_s = "x"\n')
+    tracker = ExperimentTracker("unheard", base)
+    tracker.log_metrics({"loss": 1.0})
+    began = time.monotonic()
+
+    stored = tracker.finish(timeout=120)
+
+    assert not stored
+    assert time.monotonic() - began < 60
+    assert "a collector was started" not in ntrack("verify", base=base).stdout

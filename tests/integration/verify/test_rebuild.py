@@ -1,12 +1,13 @@
 """``ntrack runs rebuild`` makes views equal to the live ones, and takes nothing of the truth away."""
 
 import json
+import os
 import shutil
 
 import pytest
 
 from neural.tracking.reader.views import NAMES
-from tests.integration.verify.conftest import ntrack, only, run_folder
+from tests.integration.verify.conftest import ntrack, only, run_folder, verify
 
 RUNS = ("whole", "other", "dead", "live")
 
@@ -88,3 +89,30 @@ def test_force_rebuilds_from_what_is_left(runs):
     assert code == 0, said
     assert views(folder)["hyperparameters.json"] == {}
     assert truth(folder) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_view_that_tells_otherwise_than_its_run_is_found_and_made_anew(runs, name):
+    folder = run_folder(runs, "other")
+    view = folder / f"{name}.json"
+    right = view.read_bytes()
+    view.write_bytes(right.replace(b"0", b"7", 1) if b"0" in right else right + b" ")
+
+    code, said = verify(runs)
+
+    assert code == 6, said
+    assert f"{name}.json tells otherwise" in said
+    assert ntrack("runs", "rebuild", "other", "--base-dir", runs)[0] == 0
+    assert view.read_bytes() == right
+    assert verify(runs)[0] == 0
+
+
+def test_pipe_in_a_run_folder_holds_up_nobody(runs):
+    folder = run_folder(runs, "other")
+    for name in ("run.json", "summary.json", "metadata.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    code, listed = ntrack("runs", "ls", "--base-dir", runs)
+
+    assert (code, "whole" in listed) == (0, True), listed

@@ -5,7 +5,9 @@ import pytest
 from neural.tracking.ui import brush
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.query import compile_query
-from neural.tracking.ui.views.params import _axis
+
+pytestmark = pytest.mark.frameworks
+_axis = pytest.importorskip("neural.tracking.ui.views.params", reason="needs the extra ui")._axis
 
 RATES = [0.0001, 0.001, 0.01, 0.1]
 KINDS = ["adam", "sgd", "it's", 'say "x"']
