@@ -60,7 +60,7 @@ class Keeper:
         self._jobs: dict[Key, Job] = {}
         self._bad: set[Key] = set()
         self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
-        self._inherited: set[Key] = set()  # jobs of a life before, whose note may be written already
+        self._unchecked: set[Key] = set()  # a life before may have written their note already
         self._done: set[Key] = set()  # in this life: a store writer that begins anew makes their jobs again
         self._goal: Position | None = None  # until this is applied, notes of lives before may be missing
         self._outcomes: dict[Path, OutcomeWatch] = {}
@@ -78,7 +78,6 @@ class Keeper:
     async def start(self) -> None:
         """Begin to look for jobs."""
         self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
-        self._inherited = set(self._begun)
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable
         self._task = asyncio.create_task(self._look_forever(), name="artifacts")
@@ -186,13 +185,14 @@ class Keeper:
             self._tidied_s = time.monotonic()
             tokens = {job.token for job in self._jobs.values()}
             await asyncio.to_thread(tidying.tidy, over, tokens)
-        if self._inherited and self._goal is not None and self._applied() >= self._goal:
-            await self._finish_inherited()
+        if self._unchecked and self._goal is not None and self._applied() >= self._goal:
+            await self._finish_noted()
         self._begin()
 
     async def _learn(self) -> None:
-        """Take in the jobs that are new."""
+        """Take in the jobs that are new, all at once: what is done meanwhile begins the next of those known."""
         found = await asyncio.to_thread(jobs.waiting, self._state)
+        new: dict[Key, Job] = {}
         for key in found:
             if key in self._jobs or key in self._bad:
                 continue
@@ -205,19 +205,25 @@ class Keeper:
             if job is not None and key in self._done:
                 await asyncio.to_thread(self._forget, job)
             elif job is not None:
-                self._jobs[key] = job
-                self._order = None
+                new[key] = job
+        if new:
+            self._jobs |= new
+            self._unchecked |= new.keys()
+            self._order = None
 
-    async def _finish_inherited(self) -> None:
-        """Forget jobs that a life before had noted and whose bytes it had let go of."""
-        for key in self._inherited & self._jobs.keys():
+    async def _finish_noted(self) -> None:
+        """Forget jobs that a life before had noted and whose bytes it had let go of.
+
+        It left their job, or a store writer that begins anew has just made it again.
+        """
+        for key in self._unchecked & self._jobs.keys():
             job = self._jobs[key]
             if not self._is_ready(job, key) and await asyncio.to_thread(self._was_noted, job):
                 await asyncio.to_thread(self._forget, job)
                 self._done.add(key)
                 self._jobs.pop(key, None)
                 self._order = None
-        self._inherited.clear()
+        self._unchecked.clear()
 
     def _was_noted(self, job: Job) -> bool:
         try:

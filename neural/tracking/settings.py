@@ -31,7 +31,9 @@ def run_settings(
         if isinstance(visualize_every, bool) or not isinstance(visualize_every, int):
             raise TypeError(f"visualize_every must be a number of steps, not {visualize_every!r}")
         if not 1 <= visualize_every <= MAX_EVERY:
-            raise ConfigError(f"visualize_every is {visualize_every}; it must be 1 to {MAX_EVERY} log calls")
+            raise ConfigError(
+                f"visualize_every is {visualize_every}; it must be at least 1 step, and at most {MAX_EVERY}"
+            )
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,

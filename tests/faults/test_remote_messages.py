@@ -11,6 +11,7 @@ from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.reader.run import list_runs
 from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.outcome import verify
 from tests.faults.proxy import MessageProxy
 from tests.faults.test_network import Bad
 from tests.faults.training import STORED, TRAINING, assert_stored
@@ -75,6 +76,7 @@ def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, 
         events.close()
         uploads.close()
 
+    wait_until(lambda: verify(remote.base_dir) == 0, 60, "what is on the collector's disk is stored")
     assert_stored(remote.base_dir, trainer.returned())
     (run,) = list_runs(remote.base_dir)
     report = check_artifacts(run.folder, Checker())

@@ -57,9 +57,10 @@ def test_long_traceback_is_cut_with_a_mark(tmp_path):
 
 
 def test_killed_process_leaves_everything_and_no_end(tmp_path):
-    script = PROLOGUE + "\nwhile True:\n    session.emit_metrics({'m': 1.0})\n"
+    script = PROLOGUE + "\nwhile True:\n    session.emit_metrics({'m': 1.0})\n    time.sleep(0.001)\n"
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
-    wait_until(lambda: (tmp_path / ".ntrack" / "outbox").exists() and len(outboxes(tmp_path)["opener"][0]) > 9)
+    outbox = tmp_path / ".ntrack" / "outbox"
+    wait_until(lambda: outbox.exists() and len(outboxes(tmp_path).get("opener", [()])[0]) > 9)
     process.send_signal(signal.SIGKILL)
     process.wait()
 

@@ -253,6 +253,8 @@ def test_state_folder_that_is_open_to_others_becomes_private(tmp_path, mode):
 
 
 class Waker:
+    hopeless = False
+
     def __init__(self):
         self.wake = threading.Event()
 
