@@ -55,6 +55,7 @@ class RunReport:
     sessions: list[SessionReport] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
     artifacts: ArtifactReport = field(default_factory=ArtifactReport)
+    wrong_views: list[str] = field(default_factory=list)  # nothing is lost with them: they can be made anew
 
     @property
     def exit_code(self) -> int:
@@ -281,10 +282,7 @@ def verify_base(
             seen[run.uid] = run.folder
             found.artifacts = check_artifacts(run.folder, checker)
             if found.exit_code == EXIT_OK and found.sessions and all(s.ended for s in found.sessions):
-                found.damages += [
-                    f"{name} tells otherwise than the run's own data; `ntrack runs rebuild` makes it anew"
-                    for name in wrong_views(Run(run.folder))
-                ]
+                found.wrong_views = wrong_views(Run(run.folder))
         except (OSError, FormatError) as error:
             found = RunReport(run.folder, damages=[f"cannot be read: {error}"])
         report.runs.append(found)

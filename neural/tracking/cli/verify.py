@@ -125,6 +125,8 @@ def _details(run: RunReport) -> Iterator[str]:
         yield f"[yellow]gap[/] artifact {output.text(name)} of event {seq}: {output.text(why)}"
     for name, seq in run.artifacts.waiting:
         yield f"[yellow]on its way[/] artifact {output.text(name)} of event {seq}"
+    for name in run.wrong_views:
+        yield f"[yellow]view[/] {name} tells otherwise than the run's own data: `ntrack runs rebuild` mends it"
     for damage in [*run.damages, *run.artifacts.damages]:
         yield f"[red]damaged[/] {output.text(damage)}"
 

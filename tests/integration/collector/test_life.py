@@ -49,7 +49,8 @@ def test_suspended_collector_is_never_doubled(start_collector):
 
 def test_endpoint_tells_where_and_goes_with_the_collector(start_collector):
     collector = start_collector()
-    told = json.loads(wait_until(lambda: collector.state.endpoint_file.read_text()))
+    endpoint = collector.state.endpoint_file
+    told = json.loads(wait_until(lambda: endpoint.exists() and endpoint.read_text()))
     assert told["data"] == f"ipc://{collector.state.data_socket}"
     assert (told["pid"], told["protocol"]) == (collector.pid, 1)
 
