@@ -167,6 +167,7 @@ def polling(base_dir: Path, polls: int) -> Iterator[Row]:
     key = trainer.stdout.readline().strip()
     try:
         with page_of(base_dir) as address:
+            wait_until_read(address)
             process = psutil.Process(pid_of(address))
             sizes = []
             for number in range(polls):
@@ -191,6 +192,8 @@ TRAINER = """
 import sys, time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("live", sys.argv[1], auto_visualize=False)
+tracker.log_metrics({"loss": 2.0}, step=0)
+assert tracker.flush(20)
 print(tracker.experiment_id, flush=True)
 for step in range(10**9):
     tracker.log_metrics({"loss": 1.0 / (step + 1)}, step=step)
