@@ -7,7 +7,6 @@ whether one runs takes its lock shared, for microseconds; one that starts tries 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
@@ -67,17 +66,7 @@ def collector_runs(state: State) -> bool:
 
 def runs(helper: Helper) -> bool:
     """Return whether some process holds the helper's lock."""
-    try:
-        fd = os.open(helper.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return system.is_locked(helper.lock)
 
 
 class Launcher:
@@ -112,6 +101,7 @@ class Launcher:
                 self._told = True
                 warn("no collector can be started, what is logged waits in its outbox: %s", error)
             return False
+        self.hopeless = False  # whoever mended the settings is followed at once
         fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not system.lock_exclusively(fd):
             os.close(fd)

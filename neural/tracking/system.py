@@ -140,6 +140,22 @@ def lock_exclusively(fd: int) -> bool:
     return True
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the flock of a file; False where there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        # Shared: two that only look must not take each other for the holder.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def own_record_lock(fd: int) -> bool:
     """Take the POSIX record lock of an open file without waiting; return whether it was free.
 

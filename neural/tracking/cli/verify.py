@@ -39,6 +39,7 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
     Each session's events are numbered 1, 2, 3 …; every number has to be stored exactly once, or be
     in a recorded gap that says why; every stored artifact is held against its SHA-256. Exit code 0:
     so it is. 3: some are still on their way. 6: some are missing or doubled, or bytes are damaged.
+    A view that tells otherwise than its run is named; `ntrack runs rebuild` makes it anew.
     """
     report = _examine(base_dir, run, quiet=as_json)
     if as_json:

@@ -17,7 +17,8 @@ from neural.tracking.state import State
 class SinkStatus(NamedTuple):
     """One sink.
 
-    ``state``: ``ok``, ``delivering``, ``retrying``, ``not installed``, ``detached`` or ``disabled``.
+    ``state``: ``ok``, ``delivering``, ``retrying``, ``not installed``, ``detached`` or ``disabled``;
+    whoever knows the types of sinks makes ``misconfigured`` of one that no worker has tried yet.
     """
 
     name: str

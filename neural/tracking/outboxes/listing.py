@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -82,18 +81,7 @@ def has_orphans(state: State) -> bool:
 
 def collector_holds(state: State) -> bool:
     """Return whether a collector, answering or suspended, owns this state folder; leaves nothing behind."""
-    try:
-        fd = os.open(state.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        # Shared: two that only look must not take each other for the collector.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return system.is_locked(state.lock)
 
 
 def collector_starts(state: State) -> bool:

@@ -78,14 +78,15 @@ def test_folder_that_may_not_be_used_raises_at_once_and_leaves_nothing(tmp_path,
 def test_sender_that_fails_warns_once_and_goes_on(tmp_path, monkeypatch, caplog):
     failures = []
 
-    def fail(self, now):
+    def fail(stream, now):
         failures.append(now)
         raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr(upkeep.Upkeep, "look", lambda self, stream, now: fail(self, now))
     monkeypatch.setattr("neural.tracking.agent.sender.FAILED_S", 0.02)
     with caplog.at_level(logging.WARNING):
         session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
+        # Of this sender alone: one that another test has not quite ended would warn, too.
+        monkeypatch.setattr(session._sender._upkeep, "look", fail)
         assert session.emit_metrics({"m": 1.0})
         wait_until(lambda: len(failures) > 3)
         session.close(timeout_s=0.1)
