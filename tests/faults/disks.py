@@ -1,6 +1,7 @@
 """Small, full and read-only disks, mounted where only the processes of one test see them."""
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+MEASURED_AGAIN = 100  # processes of the test may write at the same time
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
 
 
@@ -54,8 +56,18 @@ class Disk:
         """Take all space but ``leave_bytes``; return the file to delete, by ``unlink()``, for room again."""
         ballast = self.outside() / "ballast"
         with ballast.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, file.tell() + self.free_bytes() - leave_bytes))
-        return ballast
+            for _ in range(MEASURED_AGAIN):
+                wanted = self.free_bytes() - leave_bytes
+                if wanted <= 0:
+                    return ballast
+                try:
+                    os.posix_fallocate(file.fileno(), ballast.stat().st_size, wanted)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:  # another process took some of it since it was measured
+                        raise
+        raise AssertionError(
+            f"{self.path}: {self.free_bytes():,} bytes are free after filling it {MEASURED_AGAIN} times"
+        )
 
     def set_read_only(self, read_only: bool) -> None:
         """Change it between read-only and writable.
