@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking.artifacts.spool import new_token
-from neural.tracking.artifacts.version import ArtifactVersion
 from neural.tracking.names import check_alias, check_artifact_name, one_or_many
 
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
     from neural.tracking.agent.snapshot import Snapshot
+    from neural.tracking.artifacts.version import ArtifactVersion
     from neural.tracking.face.recording import Recorder
     from neural.tracking.face.view import RunView
     from neural.tracking.reader.artifacts import Artifacts, Entry
@@ -183,6 +182,7 @@ class KeepsArtifacts:
         return self._view.run().facts.artifacts
 
     def _version(self, artifacts: Artifacts, entry: Entry) -> ArtifactVersion:
+        from neural.tracking.artifacts.version import ArtifactVersion
         from neural.tracking.reader.artifactview import names_of_versions
 
         aliases = names_of_versions(artifacts, entry.name).get(entry.version or 0, [])
@@ -228,6 +228,9 @@ class KeepsArtifacts:
         recorder = self._recorder
         recorder.refuse_if_ended("an artifact")
         if recorder.opening.config.mode == "disabled":
+            from neural.tracking.artifacts.spool import new_token
+            from neural.tracking.artifacts.version import ArtifactVersion
+
             off = {"token": new_token(), "how": "not at all", "size": 0, "lost": "tracking is disabled"}
             return ArtifactVersion(recorder.opening.folder, {**call, **off}, time.time_ns())
         session = recorder.open()
