@@ -15,6 +15,7 @@ from neural.tracking.errors import ConfigError, did_you_mean
 from neural.tracking.remote.address import check_address, check_listen
 
 MODES = ("online", "offline", "disabled")
+SECTIONS = ("agent", "collector", "sinks")  # of config.toml
 _MIB = 1 << 20
 
 C = TypeVar("C")
@@ -108,7 +109,7 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
     """Return a section of the configuration file, empty where there is none.
 
     Raises:
-        ConfigError: the file is no TOML, or the section no table.
+        ConfigError: the file is no TOML, has a section nobody reads, or the section is no table.
     """
     path = base_dir / ".ntrack" / "config.toml"
     try:
@@ -124,9 +125,13 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        found = tomllib.loads(data.decode()).get(section, {})
+        sections = tomllib.loads(data.decode())
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for name in sections:
+        if name not in SECTIONS:
+            raise ConfigError(f"unknown section [{name}] in {path}{did_you_mean(name, SECTIONS)}")
+    found = sections.get(section, {})
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: [{section}] must be a table")
     return found

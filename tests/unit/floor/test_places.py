@@ -124,6 +124,14 @@ def test_unknown_setting_names_the_nearest_right_one(tmp_path):
         agent_config(tmp_path, {})
 
 
+def test_section_that_nobody_reads_is_refused_with_the_nearest(tmp_path):
+    (tmp_path / ".ntrack").mkdir()
+    (tmp_path / ".ntrack" / "config.toml").write_text('[sink.lab]\ntype = "jsonl"\n')
+
+    with pytest.raises(ConfigError, match=r"unknown section \[sink\] in .*config.toml; did you mean 'sinks'"):
+        agent_config(tmp_path, {})
+
+
 @pytest.mark.parametrize(
     "bad", [{"mode": "on"}, {"outbox_limit_bytes": 5}, {"when_full": 1}, {"outbox_limit_bytes": "4 GiB"}]
 )
