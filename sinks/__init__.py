@@ -1,7 +1,16 @@
 """Where workers deliver to: the contract every sink keeps, the sinks themselves, and their registry."""
 
 from neural.tracking.sinks.base import Applier, EventBatch, Item, SessionInfo, SessionMark, SessionNote
-from neural.tracking.sinks.sink import Option, RefusedForGood, RetryLater, RunEvent, RunInfo, Sink, SinkPlace
+from neural.tracking.sinks.sink import (
+    Option,
+    RefusedForGood,
+    RetryLater,
+    RunEvent,
+    RunInfo,
+    Sink,
+    SinkPlace,
+    WriteAgain,
+)
 
 __all__ = [
     "Applier",
@@ -17,4 +26,5 @@ __all__ = [
     "SessionNote",
     "Sink",
     "SinkPlace",
+    "WriteAgain",
 ]

@@ -1,4 +1,4 @@
-"""The contract of a sink: what a backend's translator is given, and the two ways in which it may fail.
+"""The contract of a sink: what a backend's translator is given, and the ways in which it may fail.
 
 A sink runs in a worker process of its own and is called by one thread. The worker owns order, batching,
 retry, deadlines, dead letters and how far it came; a sink only translates and writes. Other people's
@@ -13,9 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
 
-__all__ = ["Option", "Readable", "RefusedForGood", "RetryLater", "RunEvent", "RunInfo", "Sink", "SinkPlace"]
+__all__ = [
+    "Option",
+    "Readable",
+    "RefusedForGood",
+    "RetryLater",
+    "RunEvent",
+    "RunInfo",
+    "Sink",
+    "SinkPlace",
+    "WriteAgain",
+]
 
 
 @dataclass(eq=False)
@@ -70,11 +80,16 @@ class RunEvent(NamedTuple):
 
 
 class SinkPlace(NamedTuple):
-    """What a sink is told of where it works. ``writer`` tells this collector's files from another's."""
+    """What a sink is told of where it works.
+
+    ``writer`` tells this collector's files from another's. A call that lasts longer than ``call_timeout_s``
+    is ended with the process: whoever waits for a backend raises RetryLater well before.
+    """
 
     name: str
     base_dir: Path
     writer: str
+    call_timeout_s: float = 120.0
 
 
 class Option(NamedTuple):
@@ -123,7 +138,13 @@ class Sink(Protocol):
         """
 
     def flush(self) -> None:
-        """Return once all that was written is durable in the backend. Raises RetryLater as ``write``."""
+        """Return once all that was written since the last one is durable in the backend.
+
+        Raises:
+            RetryLater: it is not yet, and nothing of it is lost: the flush is called again.
+            WriteAgain: some of it is lost. The process ends, no event is blamed for that, and a new one is
+                given again what came since the last flush that returned.
+        """
 
     def close(self) -> None:
         """Let go. Called once, also when ``open`` never succeeded."""

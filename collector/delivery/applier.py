@@ -20,10 +20,10 @@ from neural.tracking.collector.delivery.border import Border, NotInstalled
 from neural.tracking.collector.delivery.outgoing import Outgoing
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Trying
-from neural.tracking.errors import FormatError, RetryLater
+from neural.tracking.errors import FormatError, RetryLater, WriteAgain
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
-from neural.tracking.files import write_json
+from neural.tracking.files import read_json, write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
@@ -53,6 +53,7 @@ class SinkApplier:
         self._sweep = False
         self._say: Say = lambda line: None
         self._about: dict[str, Any] = {}
+        self._inherits_trouble = False  # told until the backend takes something, or nothing is for it
         self._said_s = 0.0
 
     @property
@@ -88,11 +89,14 @@ class SinkApplier:
         try:
             self._folder.make()
             self._trying.open()
-            place = SinkPlace(self.name, self._state.base_dir, self._state.collector_id())
+            writer = self._state.collector_id()
+            place = SinkPlace(self.name, self._state.base_dir, writer, self._config.call_timeout_s)
         except OSError as error:
             raise RetryLater(f"cannot use {self._folder.root}: {error}") from error
         self._border = Border(self._config, place, self._trying)
         self._made = Outgoing(self._border, self._trying, self._runs, self._folder)
+        with contextlib.suppress(OSError, ValueError):
+            self._inherits_trouble = (read_json(self._folder.about) or {}).get("state") == "retrying"
         self._sweep = self._runs.is_new() or (self._folder.root / "sweep").exists()
         self._errand = True
 
@@ -244,13 +248,22 @@ class SinkApplier:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """Tell how it went, where that changed."""
+        """Tell how it went, where that changed.
+
+        Raises:
+            SystemExit: the backend lost what it was given; a new process begins where all was durable.
+        """
         try:
             yield
         except RetryLater as error:
             state = "not installed" if isinstance(error, NotInstalled) else "retrying"
             self._tell(state, str(error), self._outgoing.oldest_ns())
+            if isinstance(error, WriteAgain):
+                raise SystemExit(f"sink {self.name} begins again: {error}") from error
             raise
+        if self._inherits_trouble and len(self._outgoing) and not self._outgoing.delivered_total:
+            return
+        self._inherits_trouble = False
         self._tell("ok", None, self._outgoing.oldest_ns())
 
     def _tell(self, state: str, error: str | None, since_ns: int | None) -> None:

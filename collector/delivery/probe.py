@@ -27,7 +27,8 @@ def probe(config: SinkConfig, base_dir: Path) -> dict[str, Any]:
     now_ns = time.time_ns()
     run = RunInfo(os.urandom(16).hex(), "ntrack-test", base_dir / "ntrack-test", now_ns)
     try:
-        sink = make_sink(config, SinkPlace(config.name, base_dir, os.urandom(4).hex()))
+        place = SinkPlace(config.name, base_dir, os.urandom(4).hex(), config.call_timeout_s)
+        sink = make_sink(config, place)
         try:
             sink.open()
             sink.write(_events(run, now_ns))

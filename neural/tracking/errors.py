@@ -12,6 +12,7 @@ TrackingError
 ├── CollectorUnreachableError  no collector answers on this state folder
 └── SinkError                raised by a sink, never seen by the training process
     ├── RetryLater           the same batch may succeed later
+    │   └── WriteAgain       what was written since the last flush is lost; it comes again
     └── RefusedForGood       the same batch will fail every time; it is set aside
 """
 
@@ -102,6 +103,10 @@ class RetryLater(SinkError):
     def __init__(self, reason: str, *, after_s: float | None = None) -> None:
         self.after_s = after_s
         super().__init__(reason)
+
+
+class WriteAgain(RetryLater):
+    """What was written since the last flush is lost to the backend: it comes again, to a new process."""
 
 
 class RefusedForGood(SinkError):

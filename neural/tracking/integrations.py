@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from neural.tracking.agent.values import check_step, flatten
-from neural.tracking.errors import ConfigError, RetryLater, TrackingError, did_you_mean
+from neural.tracking.errors import ConfigError, RetryLater, TrackingError, WriteAgain, did_you_mean
 from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.names import check_artifact_name, check_run_name
 from neural.tracking.opening import resolve_base_dir
@@ -168,8 +168,11 @@ class BaseIntegration:
         """Do what a worker would: try again, with growing pauses, for as long as there is time."""
         import stamina
 
+        def may_help(error: Exception) -> bool:  # what is lost to the backend, only a new run gets
+            return isinstance(error, RetryLater) and not isinstance(error, WriteAgain)
+
         for attempt in stamina.retry_context(
-            on=RetryLater, attempts=None, timeout=self._timeout_s, wait_initial=0.2, wait_max=5.0
+            on=may_help, attempts=None, timeout=self._timeout_s, wait_initial=0.2, wait_max=5.0
         ):
             with attempt:
                 action()

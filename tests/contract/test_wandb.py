@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from neural.tracking.errors import RetryLater
-from neural.tracking.sinks import wandb_sink
 from neural.tracking.sinks.contract import SinkContract, every_kind, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
@@ -79,12 +78,10 @@ def test_rows_keep_their_own_time_and_ordinal(tmp_path):
 
 def test_server_that_is_down_is_tried_again_and_never_an_end_of_the_process(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr(wandb_sink, "OPEN_TIMEOUT_S", 3.0)
     run = RunInfo("ab" * 16, "shown", tmp_path / "x", 10**18)
     address = "http://127.0.0.1:9"
-    sink = WandbSink(
-        SinkPlace("wandb", tmp_path, "0123abcd"), mode="online", base_url=address, folder=str(tmp_path)
-    )
+    place = SinkPlace("wandb", tmp_path, "0123abcd", call_timeout_s=12.0)
+    sink = WandbSink(place, mode="online", base_url=address, folder=str(tmp_path))
     sink.open()
 
     for _ in range(2):  # the first try must leave nothing behind that makes the second one fail otherwise

@@ -1,0 +1,193 @@
+"""A W&B server that is away, in trouble or says no: everything arrives once it is well, each row once."""
+
+import json
+import os
+import secrets
+import time
+from collections import Counter
+
+import psutil
+import pytest
+
+from neural.tracking import ExperimentTracker
+from neural.tracking.control import request
+from tests.wandb_server import FAILING, MUTE, OK, SILENT, WandbServer
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600)]
+pytest.importorskip("wandb")
+
+AWAY = "is away"
+CALL_S = 20  # of which W&B's own calls may take a quarter
+SOON = {"WANDB__FILE_STREAM_TIMEOUT_SECONDS": "5", "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3"}
+
+
+@pytest.fixture
+def server():
+    made = WandbServer(secrets.token_hex(20))
+    yield made
+    made.go_away()
+
+
+@pytest.fixture
+def lab(bench, server, monkeypatch, tmp_path):
+    """A bench with a sink for that server, and one beside it that is well."""
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    for name, value in SOON.items():  # else W&B's own patience is three minutes
+        monkeypatch.setenv(name, value)
+    bench.key_file = tmp_path.parent / f"{tmp_path.name}-key"  # not where the key is searched for
+    mend(bench, server.key)
+    bench.add("good")
+    folder = bench.base / "wandb-files"
+    keyed = {"mode": "online", "base_url": server.url, "api_key_file": bench.key_file}
+    bench.add("lab", "wandb", folder=folder, call_timeout_s=CALL_S, **keyed)
+    return bench
+
+
+def mend(bench, key):
+    bench.key_file.touch(mode=0o600)
+    bench.key_file.write_text(key)
+
+
+def trouble(server, how):
+    if how == AWAY:
+        server.go_away()
+    else:
+        server.mood = how
+
+
+def heal(server, how):
+    server.mood = OK
+    if how == AWAY:
+        server.come_back()
+
+
+class Training:
+    """Logs, and sees that nobody else waits."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+        self.tracker.log_hyperparameters({"lr": 0.1})
+        self.total = 0
+
+    def log(self, count):
+        for _ in range(count):
+            began_s = time.perf_counter()
+            self.tracker.log_metrics({"loss": self.total + 0.5}, step=self.total)
+            assert time.perf_counter() - began_s < 1.0
+            self.total += 1
+        self.bench.until(lambda: len(self.bench.points("good")) == self.total, 60)
+
+    def expected(self):
+        return {("loss", step, step + 0.5): 1 for step in range(self.total)}
+
+    def held(self, server):
+        """Return how often the server has each (metric, step, value) of the run."""
+        return Counter(
+            (name, row["step"], value)
+            for row in server.run(self.tracker.metadata["uid"]).rows()
+            for name, value in row.items()
+            if name != "step" and not name.startswith("_")
+        )
+
+
+def flush_now(bench):
+    request(bench.state, "errand", sink="lab", timeout_s=20)
+
+
+def unhurt(bench):
+    """Assert that the server's trouble was laid at no event's door."""
+    assert bench.status("lab").dead_letters == 0
+    left = (bench.state.root / "sinks" / "lab" / "trying.json").read_bytes()
+    told = json.loads(left) if left else {"deaths": 0, "suspects": {}}
+    assert (told["deaths"], told["suspects"]) == (0, {})
+
+
+def arrived(bench, server, training):
+    """Wait until the server has everything, and assert that it has it once."""
+    run = server.run(training.tracker.metadata["uid"])
+    bench.until(lambda: training.held(server).keys() == training.expected().keys(), 300)
+    bench.until(lambda: bench.status("lab").lag_events == 0, 120)
+    bench.until(lambda: bench.status("lab").state == "ok", 120)
+    run = server.run(training.tracker.metadata["uid"])
+    assert training.held(server) == training.expected()
+    assert [row["_step"] for row in run.rows()] == list(range(training.total))
+    assert run.overwritten == []
+    assert run.config["lr"]["value"] == 0.1
+    assert run.exit_code == 0
+    unhurt(bench)
+
+
+def told(bench, *words):
+    """Return whether ``sinks ls`` says that it is tried again, and why, in these words."""
+    status = bench.status("lab")
+    return status.state == "retrying" and all(word in (status.last_error or "") for word in words)
+
+
+@pytest.mark.parametrize("how", [AWAY, FAILING, SILENT])
+def test_server_in_trouble_at_the_start_gets_all_of_the_run_once(lab, server, how):
+    trouble(server, how)
+    training = Training(lab)
+    training.log(100)
+    lab.until(lambda: told(lab, "W&B cannot be reached"), 120)
+    assert "W&B cannot be reached" in lab.ntrack("sinks", "ls").stdout
+    assert training.tracker.finish(timeout=60)
+
+    heal(server, how)
+
+    arrived(lab, server, training)
+    assert lab.status("lab").restarts == 0
+
+
+@pytest.mark.parametrize(("how", "deadlines"), [(AWAY, 3), (FAILING, 2), (SILENT, 2), (MUTE, 2)])
+def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, how, deadlines):
+    training = Training(lab)
+    training.log(100)
+    flush_now(lab)
+    lab.until(lambda: len(training.held(server)) == 100, 120)
+
+    training.log(50)
+    trouble(server, how)
+    began_s = time.monotonic()
+    training.log(50)
+    flush_now(lab)
+    lab.until(lambda: told(lab, "W&B", "run train_"), 120)
+    lab.until(lambda: time.monotonic() - began_s > deadlines * CALL_S, 120)
+    training.log(50)
+    assert told(lab, "W&B")
+    unhurt(lab)
+    assert training.tracker.finish(timeout=60)
+    heal(server, how)
+
+    arrived(lab, server, training)
+    assert lab.status("lab").restarts == 0
+
+
+def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, server):
+    old, new = server.key, secrets.token_hex(20)
+    training = Training(lab)
+    training.log(100)
+    flush_now(lab)
+    lab.until(lambda: len(training.held(server)) == 100, 120)
+
+    training.log(50)
+    server.key = new
+    flush_now(lab)
+    lab.until(lambda: told(lab, "rejected"), 120)
+    training.log(50)
+    listing = lab.ntrack("sinks", "ls").stdout + lab.ntrack("status", "--json").stdout
+    assert training.tracker.finish(timeout=60)
+    running = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    mend(lab, new)
+
+    arrived(lab, server, training)
+    lab.ntrack("collector", "stop")
+    for key in (old, new):
+        files = [path for path in lab.base.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert [path for path in files if key.encode() in path.read_bytes()] == []
+        assert not any(key in text for text in [listing, *running])
