@@ -1,8 +1,8 @@
 """Sends the artifacts of one spool to one collector on another host, several at once, fair to each other.
 
-A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection,
-a chunk of each in turn, so that a small file does not wait for a large one, and what is under way at once
-is what the network bears.
+A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection, a
+chunk of each in turn, and what is under way at once is what the network bears. Small ones have places of
+their own, so that none waits for large ones, however many of these there are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from neural.tracking.remote import keys, uploadwire
 from neural.tracking.remote.address import with_port
 from neural.tracking.remote.reach import reach
 
-AT_ONCE = 4
+AT_ONCE = 8  # of the small ones, and of the large ones
+SMALL_BYTES = 4 << 20
 MOST_IN_FLIGHT_BYTES = 8 << 20
 LOOK_EVERY_S = 0.5
 RETRY_S = 2.0
@@ -74,7 +75,8 @@ class Uploader:
         self._link: Link | None = None
         self._uploads: dict[bytes, Upload] = {}
         self._pace = Pace()
-        self._entries: list[Path] = []
+        self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
+        self._has_places = False  # since it was last looked what can be begun
         self._sent_total = 0
         self._look_at = self._up_at = 0.0
         self._bad: dict[Path, float] = {}
@@ -98,15 +100,31 @@ class Uploader:
         """Begin what can be begun; return whether there is anything."""
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
-            self._entries = waiting(self._root).get(self._address, [])
-        for entry in sorted(self._entries, key=lambda entry: self._bad.get(entry, 0.0)):
-            if sum(not upload.is_sent for upload in self._uploads.values()) >= AT_ONCE:
+            found = waiting(self._root).get(self._address, [])
+            found.sort(key=lambda entry: self._bad.get(entry, 0.0))
+            self._entries = {entry: self._entries.get(entry) or spool.size_bytes(entry) for entry in found}
+            self._has_places = True
+        if self._has_places:
+            self._has_places = False
+            self._begin(now)
+        return bool(self._uploads or self._entries)
+
+    def _begin(self, now: float) -> None:
+        """Begin what there are places for."""
+        begun = [self._is_small(upload.entry) for upload in self._uploads.values() if not upload.is_sent]
+        free = {small: AT_ONCE - begun.count(small) for small in (True, False)}
+        for entry in self._entries:
+            if not any(free.values()):
                 break
-            token = bytes.fromhex(entry.name)
-            if token not in self._uploads and now >= self._bad.get(entry, 0.0) and entry.exists():
+            token, small = bytes.fromhex(entry.name), self._is_small(entry)
+            waits = token not in self._uploads and now >= self._bad.get(entry, 0.0)
+            if waits and free[small] and entry.exists():
                 outbox = self._outboxes / entry.parent.name
                 self._uploads[token] = Upload(entry, functools.partial(_is_gone, outbox))
-        return bool(self._uploads or self._entries)
+                free[small] -= 1
+
+    def _is_small(self, entry: Path) -> bool:
+        return self._entries.get(entry, 0) <= SMALL_BYTES
 
     def _connect(self) -> bool:
         try:
@@ -143,7 +161,9 @@ class Uploader:
         for message in link.receive():
             upload = self._uploads.get(getattr(message, "token", b""))
             if upload is not None:
+                was_sent = upload.is_sent
                 upload.hear(message, now)
+                self._has_places = self._has_places or upload.is_sent != was_sent
                 self._pace.acknowledged(self._sent_total - self._in_flight(), now)
                 if upload.done:
                     del self._uploads[upload.token]
@@ -183,12 +203,14 @@ class Uploader:
                 continue
             if isinstance(message, uploadwire.Chunk):
                 more = True
+                self._uploads[token] = self._uploads.pop(token)  # the next chunk is another's
                 self._sent_total += len(message.data)
                 self._pace.sent(self._sent_total, self._in_flight(), now)
         return more
 
     def _put_off(self, upload: Upload, until: float) -> None:
         self._bad[upload.entry] = until
+        self._has_places = True
         upload.close()
         del self._uploads[upload.token]
 

@@ -37,9 +37,9 @@ def is_session(value: object) -> bool:
     return isinstance(value, str) and _SESSION.fullmatch(value) is not None
 
 
-def size_bytes(spool: Path) -> int:
-    """Return how much waits in the whole spool; what vanishes meanwhile does not count."""
-    return sum(found.st_size for found in _files(spool))
+def size_bytes(place: Path) -> int:
+    """Return how much is in the whole spool, or in one entry; what vanishes meanwhile does not count."""
+    return sum(found.st_size for found in _files(place))
 
 
 def _files(folder: Path | str) -> Iterator[os.stat_result]:
@@ -50,8 +50,11 @@ def _files(folder: Path | str) -> Iterator[os.stat_result]:
                     yield from _files(entry.path)
                 else:
                     yield entry.stat(follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
+    except NotADirectoryError:
+        with contextlib.suppress(FileNotFoundError):
+            yield os.lstat(folder)
 
 
 def address(folder: Path, collector: str) -> None:
