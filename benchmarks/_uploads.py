@@ -1,4 +1,4 @@
-"""What an upload over TCP costs the training beside it: part of ``artifacts.py``."""
+"""What uploads over TCP cost the training beside them, and each other: part of ``artifacts.py``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from _measure import Row, percentile
@@ -19,10 +20,28 @@ from neural.tracking.state import State
 
 MIB = 1 << 20
 IDLE_S, PAUSE_S, LONGEST_S = 5.0, 0.001, 300.0
+TOGETHER, SMALL_BYTES = 5, 100 << 10
 
 
 def uploads(folder: Path, source: Path) -> Iterator[Row]:
-    """Yield the latency of ``log_metrics`` before and during an upload, in a process of its own."""
+    """Yield what uploads cost: to ``log_metrics`` beside one of the source, to each other, five at once."""
+    with far_collector(folder) as environment:
+        idle_us, busy_us, took_s = run_script(environment, "beside", folder / "near", source)
+        slowest, fastest, small_s = run_script(environment, "together", folder / "near", source)
+    size = f"{source.stat().st_size // MIB} MiB"
+    yield Row(f"upload of {size} over TCP, one host", source.stat().st_size / MIB / took_s, "MiB/s")
+    yield Row("log_metrics, one a ms, p99", idle_us, "us")
+    yield Row("log_metrics during the upload, p99", busy_us, "us")
+    yield Row("that / idle", busy_us / idle_us, "x", 2)
+    fifth = f"{source.stat().st_size // TOGETHER // MIB} MiB"
+    yield Row(f"{TOGETHER} uploads of {fifth} begun together, slowest / fastest", slowest / fastest, "x", 1.25)
+    yield Row("100 KiB logged meanwhile, until the collector has it", small_s, "s")
+    yield Row("that / the large ones' time", small_s / slowest, "x", 0.25)
+
+
+@contextmanager
+def far_collector(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a collector as on another host; yields the environment of a training that it lets in."""
     base_dir, user = folder / "far", folder / "keys"
     state = State.for_base_dir(base_dir)
     base_dir.mkdir()
@@ -35,20 +54,19 @@ def uploads(folder: Path, source: Path) -> Iterator[Row]:
         commands.start(base_dir, listen="tcp://127.0.0.1:0")
         address = read_json(state.endpoint_file)["remote"]
         keys.write_list(user / keys.COLLECTORS, {address.removeprefix("tcp://"): theirs.public})
-        environment = {**os.environ, "NTRACK_COLLECTOR": address, "NTRACK_KEYS": str(user)}
-        command = [sys.executable, __file__, str(folder / "near"), str(source)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        idle_us, busy_us, took_s = map(float, done.stdout.split())
+        yield {**os.environ, "NTRACK_COLLECTOR": address, "NTRACK_KEYS": str(user)}
     finally:
         commands.stop(base_dir)
-    size = f"{source.stat().st_size // MIB} MiB"
-    yield Row(f"upload of {size} over TCP, one host", source.stat().st_size / MIB / took_s, "MiB/s")
-    yield Row("log_metrics, one a ms, p99", idle_us, "us")
-    yield Row("log_metrics during the upload, p99", busy_us, "us")
-    yield Row("that / idle", busy_us / idle_us, "x", 2)
 
 
-def training(base_dir: Path, source: Path) -> None:
+def run_script(environment: dict[str, str], what: str, base_dir: Path, source: Path) -> list[float]:
+    """Run one of the trainings below in a process of its own; return the figures it prints."""
+    command = [sys.executable, __file__, what, str(base_dir), str(source)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return [float(word) for word in done.stdout.split()]
+
+
+def beside(base_dir: Path, source: Path) -> None:
     """Log one call a millisecond, first alone, then beside an upload; print both p99 and its seconds."""
     from neural.tracking import ExperimentTracker
 
@@ -63,6 +81,35 @@ def training(base_dir: Path, source: Path) -> None:
     if not tracker.finish(timeout=60):
         raise SystemExit("not everything was stored")
     print(percentile(idle, 0.99), percentile(busy, 0.99), took_s)
+
+
+def together(base_dir: Path, source: Path) -> None:
+    """Log five equal files at once, later a small one; print what slowest, fastest and small one took."""
+    from neural.tracking import ExperimentTracker
+
+    parts = [base_dir.parent / f"part-{number}" for number in range(TOGETHER)]
+    with source.open("rb") as whole:
+        for path in parts:
+            path.write_bytes(whole.read(source.stat().st_size // TOGETHER))
+    small = base_dir.parent / "small"
+    small.write_bytes(os.urandom(SMALL_BYTES))
+    tracker = ExperimentTracker("together", base_dir)
+    waits_in = State.for_base_dir(base_dir).remote_spool
+    began = time.monotonic()
+    large = [tracker.log_artifact(path, move=True).token for path in parts]  # so that all begin at once
+    time.sleep(0.5)
+    small_began = time.monotonic()
+    late = tracker.log_artifact(small).token
+    taken: dict[str, float] = {}
+    while len(taken) < TOGETHER + 1 and time.monotonic() - began < LONGEST_S:
+        waiting = {entry.name for entries in spool.waiting(waits_in).values() for entry in entries}
+        for token in {*large, late} - waiting - taken.keys():
+            taken[token] = time.monotonic() - (small_began if token == late else began)
+        time.sleep(0.002)
+    if not tracker.finish(timeout=60):
+        raise SystemExit("not everything was stored")
+    of_large = sorted(taken[token] for token in large)
+    print(of_large[-1], of_large[0], taken[late])
 
 
 def log(log_metrics: Callable[..., bool], goes_on: Callable[[float], bool]) -> list[float]:
@@ -80,4 +127,4 @@ def log(log_metrics: Callable[..., bool], goes_on: Callable[[float], bool]) -> l
 
 
 if __name__ == "__main__":
-    training(Path(sys.argv[1]), Path(sys.argv[2]))
+    {"beside": beside, "together": together}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

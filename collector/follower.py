@@ -21,7 +21,7 @@ from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMar
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 4 << 20
+FIRST_CHUNK_BYTES, LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 512 << 10, 128 << 10, 4 << 20
 
 
 class Position(NamedTuple):
@@ -60,6 +60,7 @@ class Follower:
         self._offset = segment.HEADER_BYTES
         self._sessions: dict[bytes, SessionInfo] = {}
         self._ended: set[bytes] = set()  # forgotten with the next segment, whose head leaves them out
+        self.chunk_bytes = FIRST_CHUNK_BYTES  # about how much is read at once
         self.damaged_bytes = 0
         self.skipped = False  # the log did not go on where the position was; whoever asks sets it back
         self.strays: dict[str, tuple[int, int]] = {}  # numbers of sessions whose description is damaged
@@ -72,7 +73,7 @@ class Follower:
         return Position(self._current.uuid.hex(), self._offset)
 
     def read(self, durable: Position) -> list[Item]:
-        """Return the next items before ``durable``, a few megabytes at most; empty when there is nothing."""
+        """Return the next items before ``durable``, a few at a time; empty when there is nothing."""
         while True:
             limit = self._limit(durable)
             if limit is None:
@@ -173,16 +174,16 @@ class Follower:
 
     def _read_chunk(self, limit: int) -> list[Item]:
         """Return what the next few megabytes of the current segment hold, and step over them."""
-        stop, records, damages = self._scan(CHUNK_BYTES, limit)
+        stop, records, damages = self._scan(self.chunk_bytes, limit)
         if self._offset + stop < limit and damages and damages[-1].end == stop:
             stop = damages.pop().start  # most likely a record that goes on beyond this chunk
             if stop == 0:
-                stop, records, damages = self._scan(CHUNK_BYTES + segment.MAX_RECORD_BYTES, limit)
+                stop, records, damages = self._scan(self.chunk_bytes + segment.MAX_RECORD_BYTES, limit)
                 # Whatever begins here fits into this view: it is one long record, or damage.
                 if records and records[0].pos == 0:
                     stop, damages = records[0].end, []
                 elif damages:
-                    stop = min(damages[0].end, CHUNK_BYTES)
+                    stop = min(damages[0].end, self.chunk_bytes)
                     damages = [Damage(0, stop)]
         for damage in damages:
             self.damaged_bytes += damage.end - damage.start

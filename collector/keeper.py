@@ -134,9 +134,8 @@ class Keeper:
 
     def _tell(self) -> None:
         durable = self._master.readable(self)
-        if self.process is not None and durable > self._told:
+        if self.process is not None and durable > self._told and self.process.send({"durable": durable.told()}):
             self._told = durable
-            self.process.send({"durable": durable.told()})
 
     async def _pause(self, longest_s: float, *, quietly: bool = False) -> None:
         """Wait until something changed, yet not so often that every commit wakes the worker."""
@@ -162,6 +161,11 @@ class Keeper:
                 self._master.moved(self)
             if "synced" in line:
                 self.synced = self._master.position(line["synced"])
+                if (
+                    self.synced > self.applied
+                ):  # by a predecessor, which wrote its cursor after it was read here
+                    self.applied = self.synced
+                    self._master.moved(self)
                 self.moved_s, self.detached = time.monotonic(), False
                 self.wake.set()
         except (ValueError, TypeError, IndexError):

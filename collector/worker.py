@@ -13,6 +13,7 @@ not prove that a predecessor is gone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import logging
@@ -25,7 +26,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from neural.tracking.collector.follower import Follower, Position, parse_position, read_cursor
+from neural.tracking.collector.follower import (
+    LEAST_CHUNK_BYTES,
+    MOST_CHUNK_BYTES,
+    Follower,
+    Position,
+    parse_position,
+    read_cursor,
+)
 from neural.tracking.collector.leftovers import end_leftovers
 from neural.tracking.collector.workers import STORE, VISUALIZER, make_applier
 from neural.tracking.errors import RetryLater
@@ -40,6 +48,7 @@ NICENESS = 5  # the training and the acknowledgement go first where all cores ar
 FLUSH_AFTER_S = 1.0
 FLUSH_AFTER_BYTES = 16 << 20
 TICK_S = 1.0
+QUICK_S, SLOW_S = 0.1, 0.5  # of a step: read more for the next one, or less
 IDLE_FLUSH_S = 5.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
@@ -174,11 +183,21 @@ class Worker:
         return moved
 
     def _deliver(self, items: list[Item], before: Position | None) -> None:
+        began = time.monotonic()
         try:
             self._applier.write(items)
         except RetryLater:
             self._save_place(before)
             self._insist(lambda: self._applier.write(items))
+        self._suit_pace(time.monotonic() - began)
+
+    def _suit_pace(self, took_s: float) -> None:
+        """Read as much at once as makes a step short: a barrier waits for it, and so does who is to leave."""
+        size = self._follower.chunk_bytes
+        if took_s > SLOW_S:
+            self._follower.chunk_bytes = max(size // 2, LEAST_CHUNK_BYTES)
+        elif took_s < QUICK_S:
+            self._follower.chunk_bytes = min(size * 2, MOST_CHUNK_BYTES)
 
     def _save_place(self, position: Position | None) -> None:
         """Let the log go of what was delivered before: on a full disk that may be all the room there is."""
@@ -266,11 +285,9 @@ class Talks(Protocol):
 
 
 def say(line: dict[str, Any]) -> None:
-    """Tell the supervisor; when it is gone, so is the reason to work."""
-    try:
+    """Tell the supervisor; where it is gone the end of input says so, once what was applied is saved."""
+    with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(line).encode() + b"\n")
-    except BrokenPipeError:
-        raise SystemExit(0) from None
 
 
 def _write_cursor(path: Path, position: Position) -> None:

@@ -61,13 +61,14 @@ class WorkerProcess:
         """Return whether the process has not yet been reaped."""
         return self._process.returncode is None
 
-    def send(self, line: dict[str, Any]) -> None:
-        """Hand over a line, unless the worker does not read: a later position makes up for it."""
+    def send(self, line: dict[str, Any]) -> bool:
+        """Hand over a line; return False where it was not, since the worker does not read."""
         stdin = self._process.stdin
         if stdin is None or stdin.is_closing() or stdin.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-            return
+            return False
         with contextlib.suppress(OSError):
             stdin.write(json.dumps(line).encode() + b"\n")
+        return True
 
     def kill_over(self, memory_bytes: float) -> None:
         """Kill a process that takes more memory than it may; its successor begins where it was."""

@@ -42,6 +42,7 @@ TAIL_BYTES = 16 << 20
 LEAST_TAIL_BYTES = 1 << 20
 TAIL_AGE_S = 300.0
 SETTLE_COUNT = 256
+ENDS = ("bye", "died")  # notes after which nothing follows
 
 
 class RunWriter:
@@ -327,7 +328,8 @@ class RunWriter:
             self.changed |= {"artifacts", "metadata", "summary"} if entry.ended is not None else {"artifacts"}
             return
         # After an end event the goodbye changes nothing that is shown.
-        self.changed |= {"metadata"} if entry.ended is not None else {"metadata", "end"}
+        is_end = note["kind"] in ENDS and entry.ended is None
+        self.changed |= {"metadata", "end"} if is_end else {"metadata"}
         if note["kind"] == "bye":
             n = note.get("n")
             if isinstance(n, int):

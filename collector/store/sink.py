@@ -297,12 +297,15 @@ class StoreSink:
                 made.writer.write_off(session, run.writer.last(session.session), "run_folder_removed")
 
     def _show_end(self, run: _Open) -> None:
+        # The one that costs most can wait while others still log: not each rank's end is to wait for it.
+        later = {"metrics"} if run.writer.open_sessions else set()
         try:
-            views.write_views(run.writer.folder)
+            views.write_views(run.writer.folder, set(views.NAMES) - later)
         except (OSError, TrackingError) as error:
             logger.error("views of %s were not written: %s", run.writer.folder.name, error)
             return
         run.writer.changed.clear()
+        run.writer.changed |= later
         run.summary_stale = False
 
     def _keep_house(self, uid: bytes, run: _Open) -> None:

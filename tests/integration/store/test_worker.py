@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from neural.tracking.accounting.verify import verify_run
+from neural.tracking.collector import worker as module
 from neural.tracking.collector.follower import read_cursor
 from neural.tracking.reader.run import Run
-from tests.made_runs import Emitter, folder_of, values
+from tests.faults.harness import wait_until
+from tests.made_runs import Emitter, applied, folder_of, values
 
 COMMAND = [sys.executable, "-P", "-m", "neural.tracking.collector.worker", "store"]
 
@@ -91,6 +93,44 @@ def test_end_of_input_leaves_with_everything_synced(log, start):
 
     assert worker.leave() == 0
     assert read_cursor(log.state.cursors / "store.json") == log.durable
+
+
+def test_what_was_applied_is_saved_also_where_nobody_hears_of_it_any_more(log, start):
+    log.add(Emitter().open().metrics({"a": 1.0}))
+    worker = start()
+    worker.process.stdout.close()  # as when the collector is killed
+
+    worker.say(durable=list(log.durable))
+
+    cursor = log.state.cursors / "store.json"
+    wait_until(lambda: read_cursor(cursor) == log.durable or worker.process.poll() is not None, 20)
+    assert read_cursor(cursor) == log.durable
+    assert worker.leave() == 0
+
+
+@pytest.mark.parametrize(("slow", "quick"), [(True, False), (False, True)])
+def test_steps_that_take_long_become_short_and_short_ones_longer(log, monkeypatch, slow, quick):
+    """However little of a core the store gets, a barrier or a predecessor's end is soon looked at."""
+    monkeypatch.setattr(module, "SLOW_S", -1.0 if slow else 1e9)
+    monkeypatch.setattr(module, "QUICK_S", 1e9 if quick else -1.0)
+    said = []
+    monkeypatch.setattr(module, "say", said.append)
+    emitter = Emitter().open()
+    for _ in range(40):
+        for _ in range(1000):
+            emitter.metrics({"a": 1.0})
+        log.add(emitter)
+    worker = module.Worker(applied(log), log.state, module.Commands(-1, lambda uid: None, lambda line: None))
+    worker._commands.durable = log.durable
+
+    while worker._step():
+        pass
+
+    ends = [line["applied"][1] for line in said if "applied" in line]
+    steps = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    assert len(steps) >= 3
+    assert (steps[-2] < steps[0]) == slow
+    assert ends[-1] == log.durable.offset
 
 
 def test_killed_worker_is_gone_on_from_by_the_next(log, start):

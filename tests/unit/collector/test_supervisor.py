@@ -9,6 +9,7 @@ import psutil
 from neural.tracking import files
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.supervisor import Supervisor
+from neural.tracking.collector.workerproc import MAX_UNREAD_BYTES
 from neural.tracking.collector.workers import WorkerSpec
 from neural.tracking.state import State
 
@@ -37,6 +38,11 @@ sys.stdin.read()
 """
 STUCK = "import sys; sys.stdin.read(); sys.exit(3)"
 DEAF = "import time; time.sleep(600)"
+HEIR = f"""
+import json, sys
+print(json.dumps({{"synced": ["{SEGMENT.hex()}", 200]}}), flush=True)
+sys.stdin.read()
+"""
 
 
 def at(offset):
@@ -83,6 +89,34 @@ def test_worker_is_told_what_is_durable_and_heard_what_it_applied(tmp_path):
             await bench.until(lambda: bench.applied[-1] == at(200))
             await bench.until(lambda: bench.supervisor.synced() == at(200))
             assert not bench.supervisor.undelivered()
+
+    asyncio.run(scenario())
+
+
+def test_worker_that_begins_where_its_predecessor_saved_at_the_last_moment_has_applied_all_that(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, HEIR) as bench:  # the cursor was read as 64 bytes, and is at 200 by now
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.applied[-1] == at(200))
+
+    asyncio.run(scenario())
+
+
+def test_worker_that_did_not_read_for_long_hears_the_last_position(tmp_path):
+    reads, waits = (
+        tmp_path / "reads",
+        f"import pathlib, time\nwhile not pathlib.Path('{tmp_path}/reads').exists():",
+    )
+
+    async def scenario():
+        async with Bench(tmp_path, f"{waits}\n    time.sleep(0.01)\n{OBEDIENT}") as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.status()["pid"])
+            bench.supervisor.tell({"filling": "x" * (2 * MAX_UNREAD_BYTES)})
+            bench.supervisor.on_committed(at(300))
+            await asyncio.sleep(0.1)  # in which it is not told: nothing more goes into the pipe
+            reads.touch()
+            await bench.until(lambda: bench.applied[-1] == at(300))
 
     asyncio.run(scenario())
 
