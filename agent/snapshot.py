@@ -200,7 +200,8 @@ def _linked(source: str, target: Path) -> bool:
 
 
 def _told(found: os.stat_result) -> str:
-    return f"{found.st_size} bytes of {found.st_mtime_ns / 1e9:.6f}"
+    written = time.strftime("%H:%M:%S", time.localtime(found.st_mtime_ns // 10**9))
+    return f"{found.st_size} bytes written at {written}.{found.st_mtime_ns // 10**6 % 1000:03d}"
 
 
 def _list(folder: str) -> dict[str, os.stat_result]:

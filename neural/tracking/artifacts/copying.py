@@ -80,7 +80,12 @@ def open_regular(path: Path | str, *, follow: bool) -> int:
         OSError: as ``open`` says (missing, not permitted, a loop of links), or not a regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    fd = os.open(path, flags)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise OSError(errno.ENXIO, "a socket, neither a regular file nor a folder", os.fspath(path)) from None
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)

@@ -173,8 +173,8 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
         _print_reports(reports, code)
         if unowned.blobs:
             console = output.stdout()
-            held = f"{unowned.blobs} blobs of {output.size(unowned.size_bytes)} are no run's"
-            console.print(f"  [dim]{held}; `ntrack artifacts prune` frees them[/]")
+            held = f"{_several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
+            console.print(f"  [dim]{held}; `ntrack artifacts prune` frees that[/]")
     if code:
         output.leave(code)
 
@@ -236,18 +236,44 @@ def prune_artifacts(
         entries += [e for e in each.facts.artifacts.entries if e.pruned and (each.folder / e.path).exists()]
         if entries:
             doomed.append((each, entries))
-            told = f"{len(entries)} versions, {output.size(sum(entry.size for entry in entries))}"
-            console.print(f"{output.text(each.folder.name)}: {told}")
+            told = f"{_several(len(entries), 'version')}, {output.size(sum(entry.size for entry in entries))}"
+            console.print(f"[bold]{output.text(each.folder.name)}[/]: {told}")
+            for name, numbers in _by_name(entries).items():
+                console.print(f"  {output.text(name)} [dim]{_ranges(numbers)}[/]")
     count = sum(len(entries) for _, entries in doomed)
     if dry_run:
         unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
-        held = f"{unowned.blobs} blobs of {output.size(unowned.size_bytes)} that are no run's"
-        console.print(f"would remove {count} versions, and {held}")
+        held = f"{_several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
+        console.print(f"would remove {_several(count, 'version')}, and {held}")
         return
     if count and not yes:
-        click.confirm(f"Remove {count} versions for good?", abort=True)
+        click.confirm(f"Remove {_several(count, 'version')} for good?", abort=True)
     removed, blobs, size = _prune(base_dir, doomed)
-    console.print(f"removed {removed} versions and {blobs} blobs, {output.size(size)} freed")
+    console.print(
+        f"removed {_several(removed, 'version')} and {_several(blobs, 'blob')}, {output.size(size)} freed"
+    )
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _by_name(entries: Sequence[Entry]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for entry in entries:
+        found.setdefault(entry.name, []).append(entry.version or 0)
+    return found
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return version numbers as people write them: ``v1 to v7, v9``."""
+    told: list[list[int]] = []
+    for number in sorted(numbers):
+        if told and number == told[-1][-1] + 1:
+            told[-1].append(number)
+        else:
+            told.append([number])
+    return ", ".join(f"v{run[0]}" if len(run) == 1 else f"v{run[0]} to v{run[-1]}" for run in told)
 
 
 def _doomed(artifacts: Artifacts, keep_last: int, keep_alias: Sequence[str]) -> Iterator[Entry]:
@@ -301,8 +327,10 @@ def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
 
 @contextmanager
 def _bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Any]:
-    """Show a bar of bytes on standard error; yields what is told of each piece."""
+    """Show a bar of bytes on standard error where that is a terminal; yields what is told of each piece."""
     columns = (TextColumn(what), BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task("", total=total)
         yield lambda count: progress.advance(task, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -194,6 +195,8 @@ class KeepsArtifacts:
     ) -> ArtifactVersion:
         if move and not snapshot:
             raise ValueError("move=True gives the file away and snapshot=False leaves it: choose one")
+        if "://" in source and not os.path.lexists(source):
+            raise FileNotFoundError(errno.ENOENT, "no such file; reference=True records a URI as it is", source)
         chosen = os.path.basename(source.rstrip(os.sep)) if name is None else name
         return self._log(kind, chosen, _taking(source, move=move, snapshot=snapshot), **asked)
 

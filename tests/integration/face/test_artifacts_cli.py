@@ -56,12 +56,13 @@ def test_ls_shows_versions_with_their_aliases(base, run):
 
 
 def test_get_copies_what_was_logged(base, run, tmp_path):
-    code, _ = ntrack(base, "artifacts", "get", "keeps", "model.pt", "best", "-o", str(tmp_path / "out"))
+    code, text = ntrack(base, "artifacts", "get", "keeps", "model.pt", "best", "-o", str(tmp_path / "out"))
     folder_code, _ = ntrack(
         base, "artifacts", "get", run.experiment_id, "weights", "--to", str(tmp_path / "folder")
     )
 
     assert (code, folder_code) == (0, 0)
+    assert text == f"model.pt v2 is in {tmp_path / 'out'}\n"  # no bar where nobody looks
     assert (tmp_path / "out").read_bytes() == b"2" * 100_000
     assert (tmp_path / "folder" / "a").read_bytes() == b"a" * 3000
 
@@ -101,6 +102,7 @@ def test_prune_keeps_the_newest_and_the_aliased_and_frees_the_rest(base, run):
     code, done = ntrack(base, "artifacts", "prune", "--keep-last", "1", "--yes")
 
     assert (dry_code, unchanged) == (0, before)
+    assert "model.pt v1, v3\n" in told
     assert "would remove 2 versions" in told
     assert code == 0, done
     assert "removed 2 versions and 2 blobs" in done
@@ -142,4 +144,4 @@ def test_prune_without_a_collector_starts_one(base, run):
     code, text = ntrack(base, "artifacts", "prune", "--keep-last", "2", "-y")
 
     assert code == 0, text
-    assert "removed 1 versions" in text
+    assert "removed 1 version and 1 blob" in text
