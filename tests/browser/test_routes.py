@@ -65,6 +65,25 @@ def test_other_site_cannot_call_back(ask):
     assert answer.status == 403
 
 
+def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask, serve):
+    bodies = (
+        "",
+        "{",
+        "[]",
+        '{"output": {"a": 1}}',
+        '{"output": "gone.children", "inputs": []}',
+        '{"output": "content.children", "inputs": [{"id": "x", "property": "y"}]}',
+    )
+
+    answers = [
+        ask("/_dash-update-component", "POST", body, Content_Type="application/json").status for body in bodies
+    ]
+
+    assert answers == [400] * len(bodies)
+    serve.process.terminate()
+    assert "Traceback" not in serve.process.stdout.read()
+
+
 def test_every_answer_carries_the_policy(ask):
     for path in ("/", "/_dash-layout", "/export/runs.csv", "/nowhere"):
         answer = ask(path)

@@ -114,7 +114,7 @@ def test_failed_sync_ends_the_collector_and_what_it_lost_is_sent_again(keeper, b
     for _ in range(rounds(3, 40)):
         rules.append(fail_at(["fdatasync"], chance.randrange(1, 8), "EIO", only=COLLECTOR, loses=True))
         collector = keeper.run_collector(base_dir, environment=faults.environment(rules[-1]))
-        assert collector.wait(20) == 1
+        assert collector.wait(20) == 1, keeper.output(collector)
         assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")
 
     keeper.run_collector(base_dir)

@@ -38,6 +38,7 @@ def register(app: Dash, page: Page, guard: Guard) -> None:
     server.config["MAX_CONTENT_LENGTH"] = 4 << 20
     policy = CONTENT_POLICY.format(scripts=" ".join(app.csp_hashes()))
     _add_rules(server, guard, policy)
+    _add_wellformed(app)
     _add_downloads(server, page)
 
 
@@ -77,6 +78,26 @@ def _add_rules(server: flask.Flask, guard: Guard, policy: str) -> None:
     server.before_request(check)
     server.after_request(harden)
     server.add_url_rule(SIGN_IN, "sign_in", sign_in, methods=["GET", "POST"])
+
+
+def _add_wellformed(app: Dash) -> None:
+    """Turn away what no tab of this page asks: Dash would take it for a fault of its own and print where."""
+
+    def check() -> flask.Response | None:
+        if flask.request.path != "/_dash-update-component":
+            return None
+        asked = flask.request.get_json(silent=True)
+        known = app.callback_map.get(str(asked.get("output"))) if isinstance(asked, dict) else None
+        if known is not None and all(
+            isinstance(given := asked.get(part, []), list)
+            and len(given) == len(known[part])
+            and all(isinstance(one, dict | list) for one in given)
+            for part in ("inputs", "state")
+        ):
+            return None
+        return _plain(400, "the page has changed since it was opened here; reload it")
+
+    app.server.before_request(check)
 
 
 def _plain(status: int, told: str) -> flask.Response:
