@@ -15,11 +15,11 @@ import zmq
 from neural.tracking import system, wire
 from neural.tracking.errors import ProtocolError
 from neural.tracking.remote.address import is_ipv6
+from neural.tracking.remote.dead import notice_dead_peers
 from neural.tracking.remote.keys import Security
 
 DESCRIPTORS = 24  # context, its threads, socket, connection, monitor; with room for others meanwhile
 HIGH_WATER_MARK = 64
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
 CONNECT_TIMEOUT_MS = 5000
 UP, DOWN = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
@@ -59,12 +59,11 @@ class Link:
             (zmq.SNDHWM, HIGH_WATER_MARK),
             (zmq.RCVHWM, HIGH_WATER_MARK),
             (zmq.MAXMSGSIZE, wire.MAX_PART_BYTES),
-            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
             (zmq.RECONNECT_IVL, RECONNECT_MS),
             (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
         ):
             self._socket.setsockopt(option, value)
+        notice_dead_peers(self._socket)
         self._monitor = None if security is None else self._secure(security)
         self._socket.connect(endpoint)
         self._poller = _poller()

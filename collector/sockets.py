@@ -15,12 +15,12 @@ from typing import NamedTuple
 import zmq
 
 from neural.tracking.remote.address import is_ipv6
+from neural.tracking.remote.dead import notice_dead_peers
 from neural.tracking.remote.keys import Pair
 
 HIGH_WATER_MARK = 128
 BACKLOG = 1024  # a cluster may connect in one moment
 HANDSHAKE_MS = 10_000  # who connects and says nothing is not waited for any longer
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2000, 6000
 
 
 class Router:
@@ -33,8 +33,7 @@ class Router:
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to nobody is an error, not a silence
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        notice_dead_peers(self._socket)
         fd = self._socket.getsockopt(zmq.FD)
         assert isinstance(fd, int)
         self._fd = fd
