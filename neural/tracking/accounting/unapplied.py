@@ -16,7 +16,8 @@ STORE_CURSOR = "store.json"
 def log_segments(state: State) -> list[tuple[Path, int]]:
     """Return the log's files from the store's cursor on, each with the byte from which it is not applied."""
     uuid, offset = _cursor(state.cursors / STORE_CURSOR)
-    segments = sorted(state.log.glob(f"*-{'[0-9a-f]' * 32}.seg"))
+    # Begins with its number: one that a kill left half made has a temporary name.
+    segments = sorted(state.log.glob(f"[0-9]*-{'[0-9a-f]' * 32}.seg"))
     names = [uuid_of(path).hex() for path in segments]
     begin = names.index(uuid) if uuid in names else 0
     return [(path, offset if name == uuid else 0) for path, name in zip(segments, names, strict=True)][begin:]

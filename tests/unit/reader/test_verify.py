@@ -110,6 +110,16 @@ def test_run_that_is_only_in_the_log_is_pending(log):
     assert [session.pending for session in report.runs[0].sessions] == [[(1, 1)]]
 
 
+def test_segment_that_a_kill_left_half_made_is_none(log):
+    log.add(Emitter().open())
+    log.path.with_name(f".tmp-0123456789ab-{log.path.name}").write_bytes(log.path.read_bytes())
+
+    report = verify_base(log.state.base_dir)
+
+    assert report.exit_code == 3
+    assert [session.pending for run in report.runs for session in run.sessions] == [[(1, 1)]]
+
+
 def test_deleted_run_in_the_log_is_not_pending(log):
     emitter = Emitter().open()
     log.add(emitter)
