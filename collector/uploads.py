@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 MAX_DEPTH = 64
 MAX_NAME_BYTES = 255
 MAX_CHECKS = 2  # digests at once
+PROMISED_S = 60.0  # how long room is kept for an upload of which nothing is heard
 
 
 class Uploads:
@@ -55,6 +57,7 @@ class Uploads:
         self._router: Router | None = None
         self._task: asyncio.Task[None] | None = None
         self._grown: dict[Path, list[int]] = {}  # of each upload: its files, and bytes in them
+        self._promised: dict[Path, tuple[int, float]] = {}  # to each upload: room for so many bytes, until when
         self._checks: dict[tuple[bytes, bytes, str], asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(MAX_CHECKS)
 
@@ -154,11 +157,21 @@ class Uploads:
         Raises:
             OSError: there is no room for all of the upload; what can be had at once comes first.
         """
-        there = _size_of(path, size, job.size)
+        there, growing = _size_of(path, size, job.size), self._growing(job)
         if there == 0:
-            self._grown.pop(self._growing(job), None)
-        system.leave_reserve(self._state.root, job.size - self._grown_of(job)[1])
+            self._grown.pop(growing, None)
+        wanted = job.size - self._grown_of(job)[1]
+        # Two that fit one after the other must not fill the disk by halves and wait for each other.
+        system.leave_reserve(self._state.root, wanted + self._promised_to_others(growing))
+        self._promised[growing] = job.size, time.monotonic() + PROMISED_S
         return there
+
+    def _promised_to_others(self, growing: Path) -> int:
+        """Return how many bytes the other uploads that are under way have still to bring."""
+        now = time.monotonic()
+        self._promised = {path: told for path, told in self._promised.items() if told[1] > now}
+        others = {path: size for path, (size, _) in self._promised.items() if path != growing}
+        return sum(size - self._grown.get(path, [0, 0])[1] for path, size in others.items())
 
     def _write(self, job: Job, path: Path, chunk: uploadwire.Chunk) -> int:
         """Append a chunk that goes on where the file ends; return where it ends then."""
@@ -176,6 +189,7 @@ class Uploads:
                 count = os.pwrite(fd, memoryview(chunk.data)[written:], chunk.offset + written)
                 written, grown[1] = written + count, grown[1] + count
             self.received_bytes_total += written
+            self._promised[self._growing(job)] = job.size, time.monotonic() + PROMISED_S
             return chunk.offset + written
         finally:
             os.close(fd)
@@ -237,6 +251,7 @@ class Uploads:
             fsync_dir(folder)
         os.rename(growing, job.spooled(self._state))
         self._grown.pop(growing, None)
+        self._promised.pop(growing, None)
         fsync_dir(growing.parent)
         fsync_dir(growing.parent.parent)
         return True

@@ -1,0 +1,88 @@
+"""Room for artifacts of other hosts: what was begun comes to its end, and what fits beside it comes, too."""
+
+import pytest
+
+from neural.tracking import system
+from neural.tracking.artifacts import jobs
+from neural.tracking.artifacts.spool import new_token, size_bytes
+from neural.tracking.collector import uploads as module
+from neural.tracking.collector.uploads import Uploads
+from neural.tracking.remote import uploadwire
+from neural.tracking.state import State
+
+DISK_BYTES = 1000
+
+
+class Door:
+    """Takes uploads onto a disk of ``DISK_BYTES``."""
+
+    def __init__(self, folder):
+        self.state = State(base_dir=folder, root=folder)
+        self._uploads = Uploads(None, self.state, None, None, None, "")
+
+    def job(self, size):
+        said = {"name": "x", "token": new_token(), "how": "copy", "size": size}
+        return jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, said)
+
+    def begin(self, job):
+        """Return whether it may begin, or go on."""
+        try:
+            self._uploads._begin(job, self._uploads._path(job, ""), job.size)
+        except OSError as error:
+            assert "are wanted" in str(error)
+            return False
+        return True
+
+    def bring(self, job, size):
+        data, path = bytes(size), self._uploads._path(job, "")
+        there = path.stat().st_size if path.exists() else 0
+        crc = uploadwire.crc(data)
+        chunk = uploadwire.Chunk(session=b"", token=b"", path="", offset=there, crc=crc, data=data)
+        assert self._uploads._write(job, path, chunk) == there + size
+
+    def end(self, job):
+        assert self._uploads._place(job, 0)
+        job.spooled(self.state).unlink()  # it became a version, on another disk
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch):
+    made = Door(tmp_path)
+    monkeypatch.setattr(
+        system, "free_and_reserve", lambda folder: (DISK_BYTES - size_bytes(made.state.spool), 0)
+    )
+    return made
+
+
+def test_two_uploads_that_fit_one_after_the_other_do_not_wait_for_each_other_half_way(door):
+    first, second, small = door.job(700), door.job(600), door.job(200)
+    assert door.begin(first)
+    door.bring(first, 300)
+
+    assert not door.begin(second)
+    assert door.begin(small)
+
+    door.bring(first, 400)
+    door.bring(small, 200)
+    assert not door.begin(second)
+    door.end(first)
+    assert door.begin(second)
+
+
+def test_room_of_an_upload_that_was_given_up_is_another_s(door, monkeypatch):
+    first, second = door.job(700), door.job(600)
+    assert door.begin(first)
+    assert not door.begin(second)
+
+    now = module.time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 1.1 * module.PROMISED_S)
+
+    assert door.begin(second)
+
+
+def test_upload_that_goes_on_after_a_cut_wants_room_for_its_rest_only(door):
+    job = door.job(900)
+    assert door.begin(job)
+    door.bring(job, 800)
+
+    assert door.begin(job)
