@@ -56,6 +56,11 @@ class OpenRuns:
         self._owing: dict[str, tuple[str, RunInfo]] = {}  # finished, not yet seen at the server: paths there
         # A call may try to open a run, then wait for another's end and for the server's word.
         self._patience_s = place.call_timeout_s / 4
+        self._called_s = 0.0
+
+    def called(self) -> None:
+        """Begin to count how long a call into the sink lasts."""
+        self._called_s = time.monotonic()
 
     def get(self, info: RunInfo) -> wandb.Run:
         """Return W&B's run, opened or resumed."""
@@ -82,7 +87,7 @@ class OpenRuns:
             known.began_s = time.monotonic()
             known.ending = self._ender.submit(known.run.finish, int(info.memory.get("exit_code", 0)))
         if not futures.wait([known.ending], self._patience_s).done:
-            if any(service.status() == psutil.STATUS_STOPPED for service in _services()):
+            if _suspended():
                 raise RuntimeError("W&B's service is suspended")  # a new process has a new one
             waited_s = time.monotonic() - known.began_s
             raise RetryLater(f"W&B has not taken all of run {info.label} yet, for {waited_s:.0f} s")
@@ -96,12 +101,11 @@ class OpenRuns:
         """Finish every run, ask the server for what it has of each, and leave the service."""
         import wandb
 
-        began_s = time.monotonic()
         for known in list(self._open.values()):
-            if time.monotonic() - began_s > self._patience_s:
-                raise RetryLater(f"{len(self._open)} runs are still to be finished", after_s=0.0)
+            self._check_time()
             self.finish(known.info)
         for uid, (path, info) in list(self._owing.items()):
+            self._check_time()
             self._prove(path, info)
             del self._owing[uid]
         wandb.teardown()
@@ -110,9 +114,14 @@ class OpenRuns:
         """End W&B's service with what it has not sent: nobody waits for that, it is written again."""
         self._open.clear()
         self._owing.clear()
-        for service in _services():
-            with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):
+            for service in _services():
                 service.kill()
+
+    def _check_time(self) -> None:
+        """Leave the next run to the next call where this one lasts too long already."""
+        if time.monotonic() - self._called_s > self._patience_s:
+            raise RetryLater("there are more runs than one call can open and finish; it goes on", after_s=0.0)
 
     def api(self, info: RunInfo) -> wandb.Api:
         """Return W&B's interface for reading, at the server the run is on."""
@@ -132,18 +141,20 @@ class OpenRuns:
     def _held(self, path: str, info: RunInfo) -> int:
         """Return how many rows the server has of a run."""
         import wandb
+        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
         try:
             told = self.api(info).run(path)
             # A server that once lost rows has fewer lines; the summary may be too large to be sent.
             return max(int(told.historyLineCount or 0), int(told.summary.get("_step", -1)) + 1)
-        except wandb.errors.CommError as error:
+        except (wandb.errors.CommError, WandbApiFailedError) as error:
             raise trouble(error, f" to be asked what it has of run {info.label}") from error
 
     def _got(self, info: RunInfo) -> _Open:
         known = self._open.get(info.uid)
         if known is not None and known.ending is None:
             return known
+        self._check_time()
         self.finish(info)
         run = self._opened(info)
         run.define_metric(STEP, hidden=True)
@@ -226,6 +237,13 @@ def trouble(error: Exception, purpose: str = "") -> RetryLater:
 def _services() -> list[psutil.Process]:
     """Return this process's own services of W&B."""
     return [child for child in psutil.Process().children() if child.name().startswith("wandb-core")]
+
+
+def _suspended() -> bool:
+    """Return whether a service stands still, which no server's return would change."""
+    with contextlib.suppress(psutil.Error):
+        return any(service.status() == psutil.STATUS_STOPPED for service in _services())
+    return False
 
 
 def _stay() -> None:

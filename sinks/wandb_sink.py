@@ -56,6 +56,7 @@ class WandbSink:
 
     def write(self, events: Sequence[RunEvent]) -> None:
         self._unflushed = True
+        self._runs.called()
         fresh = [event for event in events if _identity(event) not in self._handed] if self._handed else events
         with _translated_errors():
             for number, event in enumerate(fresh):
@@ -71,6 +72,7 @@ class WandbSink:
     def flush(self) -> None:
         """Finish every open run and its service; return once the server has everything."""
         if self._unflushed:
+            self._runs.called()
             with _translated_errors():
                 self._runs.settle()
             self._unflushed = False

@@ -151,12 +151,14 @@ def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, h
     flush_now(lab)
     lab.until(lambda: len(training.held(server)) == 100, 120)
 
+    opened = server.asked.count("RunResumeStatus")
     training.log(50)
+    lab.until(lambda: server.asked.count("RunResumeStatus") > opened, 120)
     trouble(server, how)
     began_s = time.monotonic()
     training.log(50)
     flush_now(lab)
-    lab.until(lambda: told(lab, "W&B", "run train_"), 120)
+    lab.until(lambda: told(lab, "W&B has not taken all of run train_"), 120)
     lab.until(lambda: time.monotonic() - began_s > deadlines * CALL_S, 120)
     training.log(50)
     assert told(lab, "W&B")
@@ -165,7 +167,7 @@ def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, h
     heal(server, how)
 
     arrived(lab, server, training)
-    assert lab.status("lab").restarts == 0
+    assert lab.status("lab").restarts == 0, lab.state.daemon_log.read_text()
 
 
 def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, server):

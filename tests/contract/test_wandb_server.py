@@ -1,0 +1,153 @@
+"""The W&B sink, with real wandb, against a stand-in for its server: there, every row counts once."""
+
+import contextlib
+import copy
+import secrets
+
+import pytest
+
+from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.sinks.contract import SinkContract, event, metrics, status
+from neural.tracking.sinks.sink import RunInfo, SinkPlace
+from neural.tracking.sinks.wandb_sink import WandbSink
+from tests.contract.wandb_files import is_number
+from tests.wandb_server import WandbServer
+
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.timeout(300),
+    # W&B's own threads, where its service was killed.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+pytest.importorskip("wandb")
+
+PATIENCE_S = 5.0
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    made = WandbServer(secrets.token_hex(20))
+    monkeypatch.setenv("WANDB_API_KEY", made.key)
+    monkeypatch.setenv("WANDB_BASE_URL", made.url)
+    yield made
+    left = WandbSink(SinkPlace("wandb", tmp_path, "0123abcd"))
+    left._runs.abandon()  # it would serve the next test, which has another server
+    forget_service()
+    made.go_away()
+
+
+def forget_service():
+    import wandb
+
+    with contextlib.suppress(Exception, SystemExit):  # it was killed
+        wandb.teardown()
+
+
+def held(server, run):
+    """Return every (metric, step, value) the server holds, as often as it does."""
+    return [
+        (name, row["step"], float(value))
+        for row in server.run(run.uid).rows()
+        for name, value in row.items()
+        if name != "step" and not name.startswith("_") and is_number(value)
+    ]
+
+
+class TestWandbOnline(SinkContract):
+    @pytest.fixture(autouse=True)
+    def _served(self, server):
+        self.server = server
+
+    def make_sink(self, place):
+        made = WandbSink(place, mode="online", folder=str(place.base_dir))
+        made.delivery = (
+            "exactly once"  # more than it promises, for offline it cannot: the server leaves repeats out
+        )
+        self.made = made
+        return made
+
+    def points(self, sink, run):
+        sink.flush()
+        return held(self.server, run)
+
+    def died(self):
+        self.made._runs.abandon()
+        forget_service()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunInfo("ab" * 16, "shown", tmp_path / "shown_abababab", 10**18)
+
+
+def opened(folder):
+    sink = WandbSink(SinkPlace("wandb", folder, "0123abcd", PATIENCE_S * 4), mode="online", folder=str(folder))
+    sink.open()
+    return sink
+
+
+def test_events_around_one_that_is_refused_are_logged_once(server, run, tmp_path):
+    sink = opened(tmp_path)
+    data = {"name": "gone", "path": str(tmp_path / "gone"), "type": "artifact"}
+    before, gone, after = (
+        made._replace(run=run)
+        for made in (metrics(1, step=1, loss=0.5), event(2, "artifact", data), metrics(3, step=3, loss=2.5))
+    )
+
+    with pytest.raises(RefusedForGood):
+        sink.write([before, gone, after])
+    sink.write([before])
+    with pytest.raises(RefusedForGood):
+        sink.write([gone])
+    sink.write([after])
+    sink.flush()
+
+    assert held(server, run) == [("loss", 1, 0.5), ("loss", 3, 2.5)]
+
+
+def test_end_that_is_waited_for_twice_is_one_end(server, run, tmp_path):
+    sink = opened(tmp_path)
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+    sink.flush()
+    sink.write([metrics(2, step=2, loss=1.5)._replace(run=run)])
+    server.go_away()
+    ends = [metrics(3, step=3, loss=2.5)._replace(run=run), status("failed")._replace(run=run)]
+
+    with pytest.raises(RetryLater, match="has not taken all of run"):
+        sink.write(ends)
+    server.come_back()
+    for _ in range(20):
+        try:
+            sink.write(ends)
+            break
+        except RetryLater:
+            continue
+    sink.flush()
+
+    assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
+    assert server.run(run.uid).exit_code == 1
+
+
+def test_rows_that_a_rejected_key_cost_come_again(server, run, tmp_path, monkeypatch):
+    sink = opened(tmp_path)
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+    sink.flush()
+    noted = copy.deepcopy(run.memory)
+    sink.write([metrics(2, step=2, loss=1.5)._replace(run=run)])
+    right, server.key = server.key, "0" * 40
+
+    with pytest.raises(RetryLater, match="rejected the credentials"):
+        sink.flush()
+    server.key = right
+    with pytest.raises(WriteAgain, match="has 1 of 2 rows"):
+        sink.flush()
+    sink.close()
+    forget_service()
+    run.memory = noted
+    again = opened(tmp_path)
+    again.write([metrics(n, step=n, loss=n - 0.5)._replace(run=run) for n in (2, 3)])
+    again.flush()
+
+    assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
