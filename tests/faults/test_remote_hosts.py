@@ -1,5 +1,7 @@
 """Ranks on three other hosts log into one run, over a network that is cut, lossy and slow."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,28 @@ def test_cables_pulled_and_collector_killed_again_and_again_end_exactly_once(
     steps = [end_whole(trainer) for trainer in trainers]
     assert_all_there(far.base_dir, steps)
     assert_nothing_stayed(tmp_path)
+
+
+@pytest.mark.faults_long
+@pytest.mark.timeout(600)
+def test_host_that_never_comes_back_leaves_no_connection_behind(keeper, far, hosts, tmp_path):
+    trainers = start_ranks(keeper, far, hosts, tmp_path)
+    wait_until(lambda: far.status()["events_total"] > 100 * RANKS, 30, "all ranks are heard")
+    pid = far.collector.wait_running().pid
+    before = established(pid)
+
+    hosts.cut(1)
+
+    wait_until(lambda: established(pid) == before - 1, 40, "its connection is given up")
+    hosts.mend(1)
+    steps = [end_whole(trainer) for trainer in trainers]
+    assert_all_there(far.base_dir, steps)
+
+
+def established(pid):
+    """Return how many TCP connections there are on the host of a process."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[3] == "01" for line in lines)
 
 
 @needs_netem
