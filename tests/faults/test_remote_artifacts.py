@@ -126,7 +126,9 @@ def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, s
 def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir, sources):
     body = LOGS.replace("tracker.log_artifact(path)", "version = tracker.log_artifact(path)") + (
         "assert version.wait(30)\n"
-        "pathlib.Path(path + '.told').write_text(f'{version.version} {version.checksum}')\n"
+        "pathlib.Path(path + '.told').write_text(f'{version.version} {version.checksum} {version.path}')\n"
+        "try: version.verify()\n"
+        "except Exception as error: pathlib.Path(path + '.verified').write_text(repr(error))\n"
         "returned[1] = tracker.finish(timeout=30)\n"
     )
     twice = logged(sources, "small", "small")
@@ -134,7 +136,10 @@ def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir,
     keeper.trainer(own_dir, body, environment=remote.environment(LOG=twice)).succeed(90)
 
     digest = hashlib.sha256(sources["small"].read_bytes()).hexdigest()
-    assert sources["small"].with_name("small.told").read_text() == f"2 {digest}"
+    assert sources["small"].with_name("small.told").read_text() == f"2 {digest} None"
+    told = sources["small"].with_name("small.verified").read_text()
+    assert told.startswith("TrackingError(")  # not damaged: its bytes are not here
+    assert "on another host" in told
 
 
 @needs_hosts

@@ -39,6 +39,11 @@ class Followed:
         self._watch: OutcomeWatch | None = None
         self._lost: list[ArtifactVersion] = []
 
+    @property
+    def is_far(self) -> bool:
+        """Whether a collector on another host stores what is logged here."""
+        return self._leaves_from is not None
+
     def add(self, version: ArtifactVersion) -> None:
         """Follow one more call; one that was lost at once was told at once."""
         if version.lost is None:

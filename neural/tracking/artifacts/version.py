@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +18,14 @@ FIRST_LOOK_S, LAST_LOOK_S = 0.01, 0.2
 
 
 class Following(Protocol):
-    """Who knows what becomes of a call, and how long there is hope for it."""
+    """Who knows what becomes of a call, how long there is hope for it, and whether another host stores it."""
 
     def outcome(self, token: str) -> Outcome | None: ...
 
     def patience_s(self) -> float: ...
+
+    @property
+    def is_far(self) -> bool: ...
 
 
 class ArtifactVersion:
@@ -70,9 +74,9 @@ class ArtifactVersion:
 
     @property
     def path(self) -> Path | None:
-        """Where it lies in the run folder; only to be read."""
+        """Where it lies in the run folder, only to be read; None where that is on another host."""
         entry = self._settled()
-        return None if entry is None else self._folder / entry.path
+        return None if entry is None or self._is_elsewhere(entry) else self._folder / entry.path
 
     @property
     def size(self) -> int:
@@ -134,7 +138,7 @@ class ArtifactVersion:
 
         Raises:
             ArtifactDamagedError: they are not; has both digests.
-            TrackingError: it is not stored.
+            TrackingError: it is not stored, or by a collector on another host.
         """
         from neural.tracking.artifacts.check import Checker
 
@@ -146,7 +150,7 @@ class ArtifactVersion:
 
         Raises:
             ArtifactDamagedError: its bytes are not those that were logged; nothing was put in place.
-            TrackingError: it is not stored, or a reference, of which nothing was fetched.
+            TrackingError: as for ``verify``; or it is a reference, of which nothing was fetched.
             OSError: it cannot be written there.
         """
         from neural.tracking.artifacts.check import copy_out
@@ -174,7 +178,17 @@ class ArtifactVersion:
         if entry is None:
             why = self.lost or "the collector has not come to it yet"
             raise TrackingError(f"{self.artifact_name} is not stored: {why}")
+        if self._is_elsewhere(entry):
+            run, name = self._folder.name, self.artifact_name
+            raise TrackingError(
+                f"{name} is stored by a collector on another host, whose disk is not seen here; "
+                f"there: `ntrack artifacts get {run.rpartition('_')[2]} {name} v{entry.version}`"
+            )
         return entry
+
+    def _is_elsewhere(self, entry: Entry) -> bool:
+        far = self._follow is not None and self._follow.is_far
+        return far and not os.path.lexists(self._folder / entry.path)
 
     def _look(self) -> bool:
         """Return whether it is known what came of it, after a look into the run folder."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run, some_runs
+from neural.tracking.config import agent_config
 
 if TYPE_CHECKING:
     from neural.tracking.artifacts.report import ArtifactReport
@@ -49,6 +50,10 @@ def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: b
     console = output.stdout()
     if not names and not artifacts.waiting() and not artifacts.lost():
         console.print(f"run {found.id} keeps no artifacts" + (f" called {output.text(name)}" if name else ""))
+        if collector := agent_config(base_dir).collector:
+            console.print(
+                f"  [dim]→[/] what is logged here is kept by the collector at {collector}: look there"
+            )
         return
     console.print(_table(artifacts, names, console))
     for entry in artifacts.waiting():
@@ -71,7 +76,8 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
         if current is not None and current.version is None:
             entries.insert(0, current)
         for number, entry in enumerate(entries):
-            files = f" [dim]{entry.outcome['files']} files[/]" if entry.is_folder and entry.outcome else ""
+            told = entry.outcome or {}
+            files = f" [dim]{_several(told['files'], 'file')}[/]" if entry.is_folder and told else ""
             cells = {
                 "name": f"[bold]{output.text(name)}[/]" if number == 0 else "",
                 "version": "[dim]current[/]" if entry.version is None else f"v{entry.version}",

@@ -50,7 +50,7 @@ def test_ls_shows_versions_with_their_aliases(base, run):
     assert code == 0
     places = [text.index(word) for word in ("v4", "v3", "v2", "v1")]
     assert places == sorted(places)
-    assert all(word in text for word in ("latest", "best", "97.7 KiB", "1 files"))
+    assert all(word in text for word in ("latest", "best", "97.7 KiB", "1 file"))
     versions = json.loads(plain)["model.pt"]["versions"]
     assert [version["aliases"] for version in versions] == [[], ["best"], [], ["latest"]]
 
