@@ -67,7 +67,7 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
 
     heads = ["name", "version", "size", "logged", "aliases", "taken", "sha-256"]
     if output.is_narrow(console):
-        heads = heads[:4] if output.is_tiny(console) else heads[:5]
+        heads = heads[:3] if output.is_tiny(console) else heads[:5]
     table = output.table(*heads, right=("size",), flexible=("name", "aliases"))
     for name in names:
         aliases = names_of_versions(artifacts, name)
