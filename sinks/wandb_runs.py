@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from neural.tracking.errors import RetryLater, WriteAgain
+from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ DENIED_AFTER_S = 60.0
 LONGEST_OPEN_S = 30.0
 MAX_NAME = 128  # of a project and of a run
 FOR_EVER = 1_000_000  # tries: an outage ends when it ends
+
+
+class StillUploading(RetryLater):
+    """An artifact is on its way, and nothing says that it will not arrive."""
 
 
 @dataclass(eq=False)
@@ -93,9 +97,35 @@ class OpenRuns:
             raise RetryLater(f"W&B has not taken all of run {info.label} yet, for {waited_s:.0f} s")
         known.ending.result()
         del self._open[info.uid]
-        if (info.link or "").startswith("http"):
+        if _is_online(info):
             path = f"{known.run.entity}/{known.run.project}/{info.uid}"
             self._owing[info.uid] = (path, info)
+
+    def upload(self, info: RunInfo, made: wandb.Artifact, aliases: list[str]) -> bool:
+        """Hand over an artifact; return whether it is to be waited for: offline there is nobody to take it."""
+        self._got(info).run.log_artifact(made, aliases=aliases)
+        return _is_online(info)
+
+    def await_upload(self, made: wandb.Artifact) -> None:
+        """Return once the server has the artifact.
+
+        Raises:
+            StillUploading: it takes longer than a call may wait, and goes on.
+            RetryLater: it failed, and may be tried anew.
+            RefusedForGood: the server does not take it.
+        """
+        from wandb.sdk.artifacts.exceptions import WaitTimeoutError
+        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+        try:
+            made.wait(timeout=max(1, int(self._patience_s)))
+        except WaitTimeoutError as error:
+            raise StillUploading(f"W&B has not taken all of {made.name} yet") from error
+        except WandbApiFailedError as error:
+            raise StillUploading(str(trouble(error, f" to be asked for {made.name}"))) from error
+        except ValueError as error:  # what its service says of one that failed
+            told = trouble(error)
+            raise told if told.after_s else RefusedForGood(f"W&B does not take {made.name}: {error}") from error
 
     def settle(self) -> None:
         """Finish every run, ask the server for what it has of each, and leave the service."""
@@ -244,6 +274,10 @@ def _suspended() -> bool:
     with contextlib.suppress(psutil.Error):
         return any(service.status() == psutil.STATUS_STOPPED for service in _services())
     return False
+
+
+def _is_online(info: RunInfo) -> bool:
+    return (info.link or "").startswith("http")
 
 
 def _stay() -> None:

@@ -14,14 +14,18 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import RefusedForGood, RetryLater
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_runs import DENIED_AFTER_S, STEP, OpenRuns, trouble
+from neural.tracking.sinks.wandb_runs import DENIED_AFTER_S, STEP, OpenRuns, StillUploading, trouble
+
+if TYPE_CHECKING:
+    import wandb
 
 MODES = ("online", "offline", "disabled")
+Identity = tuple[str, str, int, int]
 
 
 class WandbSink:
@@ -45,7 +49,8 @@ class WandbSink:
     def __init__(self, place: SinkPlace, **options: str) -> None:
         self._runs = OpenRuns(place, options)
         self._unflushed = False
-        self._handed: set[tuple[str, str, int, int]] = set()  # of a batch that will come again
+        self._handed: set[Identity] = set()  # of a batch that will come again
+        self._uploads: dict[Identity, wandb.Artifact] = {}
 
     def open(self) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -66,6 +71,7 @@ class WandbSink:
                     # W&B's service sends what it has of them all the same: it must not be given that twice.
                     self._handed.update(map(_identity, fresh[:number]))
                     raise
+            self._await_uploads(events)
         if self._handed:
             self._handed.difference_update(map(_identity, events))
 
@@ -126,6 +132,23 @@ class WandbSink:
             info.memory["exit_code"] = 0 if data["status"] == "completed" else 1
         self._runs.finish(info)
 
+    def _await_uploads(self, events: Sequence[RunEvent]) -> None:
+        """Return once the server has the events' artifacts: W&B tells only who asks that one failed."""
+        if not self._uploads:
+            return
+        self._handed.update(map(_identity, events))
+        for identity in map(_identity, events):
+            if identity in self._uploads:
+                try:
+                    self._runs.await_upload(self._uploads[identity])
+                except StillUploading:
+                    raise
+                except (RetryLater, RefusedForGood):
+                    del self._uploads[identity]
+                    self._handed.discard(identity)
+                    raise
+                del self._uploads[identity]
+
     def _artifact(self, event: RunEvent) -> None:
         """Log a figure as an image, anything else as an artifact with our version as its alias."""
         import wandb
@@ -146,7 +169,8 @@ class WandbSink:
             made.add_file(str(path), name=data["name"])
         # W&B numbers versions itself, from v0; ours is an alias it cannot take for one of its own.
         version = [] if data["version"] is None else [f"ntrack-v{data['version']}"]
-        self._runs.get(event.run).log_artifact(made, aliases=["latest", *version, *data["aliases"]])
+        if self._runs.upload(event.run, made, ["latest", *version, *data["aliases"]]):
+            self._uploads[_identity(event)] = made
 
     def _row(self, event: RunEvent, values: dict[str, Any]) -> None:
         self._runs.log(event.run, {**values, STEP: event.step or 0, "_timestamp": event.time_ns / 1e9})
@@ -159,7 +183,7 @@ class WandbSink:
             run.notes = data["notes"]
 
 
-def _identity(event: RunEvent) -> tuple[str, str, int, int]:
+def _identity(event: RunEvent) -> Identity:
     return event.run.uid, event.session, event.seq, event.time_ns
 
 

@@ -13,57 +13,28 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ENTITY = "lab"
+from tests.wandb_answers import Answers, Run
+
 OK = ""
 FAILING = "answers 500"
 SILENT = "accepts and never answers"
 MUTE = "takes it all and never answers"
-HISTORY, SUMMARY, EVENTS = "wandb-history.jsonl", "wandb-summary.json", "wandb-events.jsonl"
 
 
-class Run:
-    """One run, as the server holds it."""
-
-    def __init__(self, project, name):
-        self.project, self.name = project, name
-        self.files = {}  # by name: line by number
-        self.uploads = {}  # by name: bytes
-        self.config, self.tags, self.notes, self.shown = {}, [], None, name
-        self.exit_code = None
-        self.overwritten = []  # lines that were sent again as something else
-
-    def lines(self, name):
-        return self.files.setdefault(name, {})
-
-    def rows(self):
-        """Return every row of the history, in order."""
-        return [json.loads(line) for _, line in sorted(self.lines(HISTORY).items())]
-
-    def take(self, sent):
-        for name, chunk in (sent.get("files") or {}).items():
-            kept = self.lines(name)
-            for number, line in enumerate(chunk["content"], chunk["offset"]):
-                if name == HISTORY and kept.get(number, line) != line:
-                    self.overwritten.append((number, kept[number], line))
-                kept[number] = line
-        if sent.get("complete"):
-            self.exit_code = sent.get("exitcode")
-
-
-class WandbServer:
+class WandbServer(Answers):
     """Listens on loopback, in threads of this process."""
 
     def __init__(self, key):
         self.key = key
         self.mood = OK
         self.runs = {}
-        self.artifacts = []  # the name of each that was committed
+        self.artifacts = {}
         self.asked = []  # operations and paths, in order
         self.unknown = []
+        self.refused = set()  # operations
         self._lock = threading.RLock()
         self._connections = set()
         self._server = None
-        self._pending = {}  # artifacts by id, not committed yet
         self.port = 0
         self.come_back()
 
@@ -102,6 +73,8 @@ class WandbServer:
         answer = getattr(self, f"_on_{name}", None)
         with self._lock:
             self.asked.append(name)
+            if name in self.refused:
+                return {"errors": [{"message": f"{name} is not taken here"}]}
             if answer is None:
                 self.unknown.append(name)
                 return {"errors": [{"message": f"Cannot query {name}"}]}
@@ -120,116 +93,13 @@ class WandbServer:
             self.asked.append(f"PUT {name}")
             if kind == "runs":
                 self.runs[owner].uploads[name] = data
+            else:
+                self.artifacts[owner]["files"][name] = data
 
     def _made(self, project, name):
         if name not in self.runs:
             self.runs[name] = Run(project, name)
         return self.runs[name]
-
-    def _on_Viewer(self, _):
-        return {
-            "viewer": {
-                "id": "dXNlcg==",
-                "entity": ENTITY,
-                "username": "someone",
-                "email": "someone@lab.test",
-                "flags": "{}",
-                "teams": {"edges": []},
-            }
-        }
-
-    def _on_GetDefaultEntity(self, _):
-        return self._on_Viewer(_)
-
-    def _on_ServerFeaturesQuery(self, _):
-        return {"serverInfo": {"features": []}}
-
-    def _on_OrganizationCoreWeaveOrganizationID(self, _):
-        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
-
-    def _on_RunResumeStatus(self, asked):
-        run = self.runs.get(asked["name"])
-        model = {"name": asked["project"], "entity": {"name": ENTITY}, "bucket": None}
-        if run is not None:
-            history, events = run.lines(HISTORY), run.lines(EVENTS)
-            summary = run.lines(SUMMARY)
-            own = run.config.get("_wandb", {}).get("value", {})
-            model["bucket"] = {
-                "name": run.name,
-                "displayName": run.shown,
-                "summaryMetrics": summary[max(summary)] if summary else "{}",
-                "logLineCount": 0,
-                "historyLineCount": len(history),
-                "eventsLineCount": len(events),
-                "historyTail": json.dumps([history[max(history)]] if history else []),
-                "eventsTail": json.dumps([events[max(events)]] if events else []),
-                "config": json.dumps(run.config),
-                "tags": run.tags,
-                "notes": run.notes,
-                "wandbConfig": json.dumps({"t": own["t"]} if "t" in own else {}),
-            }
-        return {"model": model}
-
-    def _on_UpsertBucket(self, told):
-        inserted = told["name"] not in self.runs
-        run = self._made(told["project"], told["name"])
-        run.config.update(json.loads(told.get("config") or "{}"))
-        run.tags = told.get("tags") or run.tags
-        run.notes, run.shown = told.get("notes") or run.notes, told.get("displayName") or run.shown
-        project = {"id": "cHJvamVjdA==", "name": run.project, "entity": {"id": "ZW50", "name": ENTITY}}
-        bucket = {
-            "id": base64.b64encode(run.name.encode()).decode(),
-            "name": run.name,
-            "displayName": run.shown,
-            "description": run.notes,
-            "config": json.dumps(run.config),
-            "sweepName": None,
-            "project": project,
-            "historyLineCount": len(run.lines(HISTORY)),
-        }
-        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
-
-    def _on_RunState(self, _):
-        return {"project": {"run": {"stopped": False}}}
-
-    def _on_RunStoppedStatus(self, _):
-        return {"project": {"run": {"stopped": False}}}
-
-    def _on_CreateRunFiles(self, asked):
-        files = [
-            {"name": name, "uploadUrl": f"{self.url}/runs/{asked['run']}/{name}"} for name in asked["files"]
-        ]
-        return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}
-
-    def _on_Run(self, asked):
-        run = self.runs.get(asked["name"])
-        told = run and {
-            "id": base64.b64encode(run.name.encode()).decode(),
-            "projectId": "1",
-            "name": run.name,
-            "displayName": run.shown,
-            "state": "running" if run.exit_code is None else "finished",
-            "config": json.dumps(run.config),
-            "tags": run.tags,
-            "summaryMetrics": "{}",
-            "systemMetrics": "{}",
-            "historyLineCount": len(run.lines(HISTORY)),
-            "historyKeys": {"lastStep": max((row["_step"] for row in run.rows()), default=-1)},
-        }
-        return {"project": {"run": told}}
-
-    def _on_RunHistoryKeys(self, asked):
-        return self._on_Run(asked)
-
-    def _on_RunParquetHistory(self, asked):
-        run = self.run(asked["runName"])
-        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": run.rows()}}}}
-
-    def _on_HistoryPage(self, asked):
-        rows = [
-            row for row in self.run(asked["run"]).rows() if asked["minStep"] <= row["_step"] < asked["maxStep"]
-        ]
-        return {"project": {"run": {"history": [json.dumps(row) for row in rows[: asked["pageSize"]]]}}}
 
 
 class _Server(ThreadingHTTPServer):

@@ -11,7 +11,7 @@ from neural.tracking.sinks.contract import SinkContract, event, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
 from tests.contract.wandb_files import is_number
-from tests.wandb_server import WandbServer
+from tests.wandb_server import FAILING, OK, WandbServer
 
 pytestmark = [
     pytest.mark.frameworks,
@@ -88,6 +88,15 @@ def opened(folder):
     return sink
 
 
+def insist(action):
+    """Do what a worker does, until the test's own time is over."""
+    while True:
+        try:
+            return action()
+        except RetryLater as error:
+            assert not isinstance(error, WriteAgain)
+
+
 def test_events_around_one_that_is_refused_are_logged_once(server, run, tmp_path):
     sink = opened(tmp_path)
     data = {"name": "gone", "path": str(tmp_path / "gone"), "type": "artifact"}
@@ -118,13 +127,8 @@ def test_end_that_is_waited_for_twice_is_one_end(server, run, tmp_path):
     with pytest.raises(RetryLater, match="has not taken all of run"):
         sink.write(ends)
     server.come_back()
-    for _ in range(20):
-        try:
-            sink.write(ends)
-            break
-        except RetryLater:
-            continue
-    sink.flush()
+    insist(lambda: sink.write(ends))
+    insist(sink.flush)
 
     assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
     assert server.run(run.uid).exit_code == 1
@@ -151,3 +155,67 @@ def test_rows_that_a_rejected_key_cost_come_again(server, run, tmp_path, monkeyp
     again.flush()
 
     assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
+
+
+def artifact(folder, run, seq=2):
+    path = folder / "model.pt"
+    path.write_bytes(b"weights")
+    about = {
+        "version": 3,
+        "checksum": "0" * 64,
+        "size": 7,
+        "aliases": ["best"],
+        "metadata": {"a": 1},
+        "uri": None,
+    }
+    return event(seq, "artifact", {**about, "name": "model.pt", "type": "model", "path": str(path)})._replace(
+        run=run
+    )
+
+
+def test_artifact_is_with_the_server_when_it_was_written(server, run, tmp_path):
+    sink = opened(tmp_path)
+
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run), artifact(tmp_path, run)])
+
+    (kept,) = server.artifacts.values()
+    assert (kept["name"], kept["files"]["model.pt"], kept["committed"]) == (
+        "abababab-model.pt",
+        b"weights",
+        True,
+    )
+    sink.flush()
+    assert server.unknown == []
+
+
+def test_artifact_the_server_does_not_take_is_refused_and_its_neighbours_arrive(server, run, tmp_path):
+    sink = opened(tmp_path)
+    events = [metrics(1, step=1, loss=0.5)._replace(run=run), artifact(tmp_path, run)]
+    events.append(metrics(3, step=3, loss=2.5)._replace(run=run))
+    server.refused.add("CreateArtifact")
+
+    with pytest.raises(RefusedForGood, match="CreateArtifact is not taken here"):
+        sink.write(events)
+    sink.write(events[:1])
+    with pytest.raises(RefusedForGood):
+        sink.write(events[1:2])
+    sink.write(events[2:])
+    sink.flush()
+
+    assert held(server, run) == [("loss", 1, 0.5), ("loss", 3, 2.5)]
+
+
+def test_artifact_of_a_server_that_is_away_waits_for_it(server, run, tmp_path):
+    sink = opened(tmp_path)
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+    server.mood = FAILING
+    events = [metrics(2, step=2, loss=1.5)._replace(run=run), artifact(tmp_path, run, 3)]
+
+    with pytest.raises(RetryLater):
+        sink.write(events)
+    server.mood = OK
+    insist(lambda: sink.write(events))
+    insist(sink.flush)
+
+    assert [kept["committed"] for kept in server.artifacts.values()] == [True]
+    assert held(server, run) == [("loss", 1, 0.5), ("loss", 2, 1.5)]

@@ -144,7 +144,7 @@ def test_server_in_trouble_at_the_start_gets_all_of_the_run_once(lab, server, ho
     assert lab.status("lab").restarts == 0
 
 
-@pytest.mark.parametrize(("how", "deadlines"), [(AWAY, 3), (FAILING, 2), (SILENT, 2), (MUTE, 2)])
+@pytest.mark.parametrize(("how", "deadlines"), [(AWAY, 3), (FAILING, 1), (SILENT, 1), (MUTE, 1)])
 def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, how, deadlines):
     training = Training(lab)
     training.log(100)
