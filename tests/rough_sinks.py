@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
 from neural.tracking.sinks.jsonl_sink import JsonlSink
 from neural.tracking.sinks.sink import Option
 
@@ -37,6 +37,11 @@ class RoughSink(JsonlSink):
         if any(POISON in event.data for event in events):
             self._misbehave()
         super().write(events)
+
+    def flush(self):
+        if self._mood.exists() and self._mood.read_text() == "losing":
+            raise WriteAgain("the backend lost it")
+        super().flush()
 
     def _misbehave(self):
         if self._how == "raise":

@@ -111,6 +111,26 @@ def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mo
     assert bench.status("bad").dead_letters == 0
 
 
+@pytest.mark.timeout(180)
+def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_blamed(bench):
+    bench.add("bad")
+    bench.mood("bad", "losing")
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    for step in range(COUNT):
+        tracker.log_metrics({"loss": step + 0.5}, step=step)
+
+    bench.until(lambda: bench.status("bad").restarts >= 4)  # one more, and a death would have been one too many
+
+    assert bench.status("bad").state == "retrying"
+    assert "the backend lost it" in bench.ntrack("sinks", "ls").stdout
+    assert tracker.finish(timeout=60)
+    bench.mood("bad")
+    bench.until(lambda: bench.status("bad").lag_events == 0)
+    assert bench.points("bad") == {("loss", step, step + 0.5): 1 for step in range(COUNT)}
+    assert bench.status("bad").dead_letters == 0
+    assert not (bench.state.root / "sinks" / "bad" / "trying.json").read_bytes()
+
+
 @pytest.mark.timeout(1800 if LONG else 600)
 def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
     kills = 50 if LONG else 6

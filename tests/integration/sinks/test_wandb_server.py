@@ -11,6 +11,7 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.control import request
+from tests.integration.sinks.test_wandb_service import services
 from tests.wandb_server import FAILING, MUTE, OK, SILENT, WandbServer
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600)]
@@ -168,6 +169,24 @@ def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, h
 
     arrived(lab, server, training)
     assert lab.status("lab").restarts == 0, lab.state.daemon_log.read_text()
+
+
+def test_collector_that_stops_while_the_server_is_silent_leaves_nothing_running_and_goes_on_later(lab, server):
+    training = Training(lab)
+    training.log(100)
+    lab.until(lambda: "RunResumeStatus" in server.asked, 120)
+    trouble(server, SILENT)
+    flush_now(lab)
+    lab.until(lambda: told(lab, "W&B has not taken all of run train_"), 120)
+    assert services(lab)
+
+    lab.ntrack("collector", "stop")
+
+    assert services(lab) == []
+    heal(server, SILENT)
+    training.log(50)
+    assert training.tracker.finish(timeout=60)
+    arrived(lab, server, training)
 
 
 def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, server):
