@@ -178,7 +178,10 @@ class OpenRuns:
             # A server that once lost rows has fewer lines; the summary may be too large to be sent.
             return max(int(told.historyLineCount or 0), int(told.summary.get("_step", -1)) + 1)
         except (wandb.errors.CommError, WandbApiFailedError) as error:
-            raise trouble(error, f" to be asked what it has of run {info.label}") from error
+            told = trouble(error, f" to be asked what it has of run {info.label}")
+            if told.after_s:  # parameters and all else that is no row may have been rejected as well
+                raise WriteAgain(str(told)) from error
+            raise told from error
 
     def _got(self, info: RunInfo) -> _Open:
         known = self._open.get(info.uid)

@@ -31,7 +31,7 @@ class WandbServer(Answers):
         self.artifacts = {}
         self.asked = []  # operations and paths, in order
         self.unknown = []
-        self.refused = set()  # operations
+        self.refused = set()  # operations, or "file_stream"
         self._lock = threading.RLock()
         self._connections = set()
         self._server = None
@@ -128,7 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self._admitted():
+        if self.path.endswith("/file_stream") and "file_stream" in self.stand.refused:
+            self._answer(404, {})
+        elif self._admitted():
             told = json.loads(body)
             is_graphql = self.path == "/graphql"
             self._answer(200, self.stand.graphql(told) if is_graphql else self.stand.stream(self.path, told))

@@ -28,6 +28,8 @@ PATIENCE_S = 5.0
 def server(monkeypatch, tmp_path):
     for name in ("CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    for name in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL"):
+        monkeypatch.setenv(f"WANDB__{name}_RETRY_WAIT_MAX_SECONDS", "2")  # else W&B tries once a minute
     made = WandbServer(secrets.token_hex(20))
     monkeypatch.setenv("WANDB_API_KEY", made.key)
     monkeypatch.setenv("WANDB_BASE_URL", made.url)
@@ -134,27 +136,40 @@ def test_end_that_is_waited_for_twice_is_one_end(server, run, tmp_path):
     assert server.run(run.uid).exit_code == 1
 
 
-def test_rows_that_a_rejected_key_cost_come_again(server, run, tmp_path, monkeypatch):
+def change_key(server):
+    server.key = server.key[::-1]
+
+
+@pytest.mark.parametrize(
+    ("fail", "heal", "told"),
+    [
+        (change_key, change_key, "rejected the credentials"),
+        (lambda s: s.refused.add("file_stream"), lambda s: s.refused.clear(), "has 1 of 2 rows"),
+    ],
+    ids=["rejected key", "service that gave up"],
+)
+def test_what_the_service_gave_up_comes_again(server, run, tmp_path, fail, heal, told):
     sink = opened(tmp_path)
     sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
     sink.flush()
     noted = copy.deepcopy(run.memory)
-    sink.write([metrics(2, step=2, loss=1.5)._replace(run=run)])
-    right, server.key = server.key, "0" * 40
+    lost = [metrics(2, step=2, loss=1.5)._replace(run=run), event(3, "params", {"values": {"lr": 0.1}})]
+    lost = [each._replace(run=run) for each in lost]
+    sink.write(lost)
+    fail(server)
 
-    with pytest.raises(RetryLater, match="rejected the credentials"):
-        sink.flush()
-    server.key = right
-    with pytest.raises(WriteAgain, match="has 1 of 2 rows"):
+    with pytest.raises(WriteAgain, match=told):
         sink.flush()
     sink.close()
     forget_service()
+    heal(server)
     run.memory = noted
     again = opened(tmp_path)
-    again.write([metrics(n, step=n, loss=n - 0.5)._replace(run=run) for n in (2, 3)])
+    again.write([*lost, metrics(4, step=4, loss=3.5)._replace(run=run)])
     again.flush()
 
-    assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
+    assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 4)]
+    assert server.run(run.uid).config["lr"]["value"] == 0.1
 
 
 def artifact(folder, run, seq=2):

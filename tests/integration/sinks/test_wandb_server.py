@@ -113,6 +113,7 @@ def arrived(bench, server, training):
     """Wait until the server has everything, and assert that it has it once."""
     run = server.run(training.tracker.metadata["uid"])
     bench.until(lambda: training.held(server).keys() == training.expected().keys(), 300)
+    flush_now(bench)
     bench.until(lambda: bench.status("lab").lag_events == 0, 120)
     bench.until(lambda: bench.status("lab").state == "ok", 120)
     run = server.run(training.tracker.metadata["uid"])
