@@ -161,9 +161,8 @@ class Keeper:
                 self._master.moved(self)
             if "synced" in line:
                 self.synced = self._master.position(line["synced"])
-                if (
-                    self.synced > self.applied
-                ):  # by a predecessor, which wrote its cursor after it was read here
+                # By a predecessor, which wrote its cursor after it was read here.
+                if self.synced > self.applied:
                     self.applied = self.synced
                     self._master.moved(self)
                 self.moved_s, self.detached = time.monotonic(), False
