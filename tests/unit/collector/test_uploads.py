@@ -1,5 +1,8 @@
 """Room for artifacts of other hosts: what was begun comes to its end, and what fits beside it comes, too."""
 
+import asyncio
+import hashlib
+
 import pytest
 
 from neural.tracking import system
@@ -86,3 +89,34 @@ def test_upload_that_goes_on_after_a_cut_wants_room_for_its_rest_only(door):
     door.bring(job, 800)
 
     assert door.begin(job)
+
+
+class Connection:
+    """One that an answer may go to; it remembers what came."""
+
+    def __init__(self):
+        self.heard = []
+
+    def send(self, parts):
+        self.heard.append(uploadwire.decode(parts))
+        return True
+
+
+def test_check_asked_again_over_another_connection_is_answered_there_and_made_once(door, monkeypatch):
+    job, gone, back, made = door.job(100), Connection(), Connection(), []
+    door.begin(job)
+    door.bring(job, 100)
+    whole = module._is_whole
+    monkeypatch.setattr(module, "_is_whole", lambda *args: made.append(args) or whole(*args))
+
+    async def scenario():
+        who = {"session": b"s" * 16, "token": b"t" * 16, "path": ""}
+        check = uploadwire.Check(**who, size=100, sha256=hashlib.sha256(bytes(100)).hexdigest())
+        for connection in (gone, back):
+            door._uploads._begin_check(connection, job, door._uploads._path(job, ""), check)
+        await asyncio.gather(*door._uploads._checks.values())
+
+    asyncio.run(scenario())
+
+    assert (gone.heard, len(made)) == ([], 1)
+    assert [type(answer) for answer in back.heard] == [uploadwire.Whole]
