@@ -42,8 +42,12 @@ def server(monkeypatch, tmp_path):
 
 def forget_service():
     import wandb
+    from wandb.sdk import wandb_setup
 
-    with contextlib.suppress(Exception, SystemExit):  # it was killed
+    connection = wandb_setup._singleton and wandb_setup._singleton._connection
+    if connection and connection._proc:
+        connection._proc.join()  # it was killed
+    with contextlib.suppress(Exception, SystemExit):
         wandb.teardown()
 
 
