@@ -135,6 +135,7 @@ class Sink(Protocol):
             RetryLater: every trouble of the world: full disk, dead server, timeout, bad credentials.
             RefusedForGood: only what the events themselves cause. Of several events, each is then
                 written on its own, and the one that is refused goes to the dead letters.
+            WriteAgain: as from ``flush``.
         """
 
     def flush(self) -> None:
