@@ -94,9 +94,8 @@ class OpenRuns:
             if _suspended():
                 raise RuntimeError("W&B's service is suspended")  # a new process has a new one
             waited_s = time.monotonic() - known.began_s
-            raise RetryLater(
-                f"W&B has not taken all of run {info.label} yet, for {waited_s:.0f} s: its server is away or slow"
-            )
+            state = f"for {waited_s:.0f} s: its server is away or slow"
+            raise RetryLater(f"W&B has not taken all of run {info.label} yet, {state}")
         known.ending.result()
         del self._open[info.uid]
         if _is_online(info):
