@@ -70,13 +70,14 @@ def verify(base_dir: Path, disk: Disk | None = None) -> int:
         # A process of its own would cost half a second.
         with _ONE_RUNNER:
             done = CliRunner().invoke(ntrack, arguments, catch_exceptions=False)
-        code, said = done.exit_code, done.stdout
+            code, said = done.exit_code, done.stdout
+            print(said[-4000:])  # not beside another's run, which would take it for its own output
     else:
         command = [*disk.enter, sys.executable, "-P", "-m", "neural.tracking.cli", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ran.stdout, ran.stderr
         code, said = ran.returncode, ran.stdout
-    print(said[-4000:])
+        print(said[-4000:])
     assert json.loads(said)["exit_code"] == code
     return code
 
