@@ -7,8 +7,10 @@ import numpy as np
 from tests.faults.harness import rounds
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 
+# Whoever starts the tests in the background of a shell starts them with SIGINT ignored.
 STARTS = """
 import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("interrupted", base_dir)
 """
