@@ -79,7 +79,9 @@ class Follower:
             if limit is None:
                 return []
             if self._offset < limit:
-                return self._read_chunk(limit)
+                if items := self._read_chunk(limit):
+                    return items
+                continue  # it told of sessions and schemas alone, before a record longer than itself
             if self._current is None or self._current.uuid.hex() == durable.uuid or not self._next():
                 return []
 

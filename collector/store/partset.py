@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 MERGE_COUNT = 8
 MAX_MERGED_ROWS = 16 << 20
 WINDOW_ROWS = 512 << 10
+MANY_NAMES_ROWS = 64 << 10  # where each row may have a name of its own, which takes ten times its room
 KEEP_REPLACED_S = 60.0
 
 
@@ -202,6 +203,7 @@ class _Window(NamedTuple):
 
 def _windows(chosen: Sequence[Part]) -> Iterator[_Window]:
     """Yield ranges that together hold every metric; one with row groups of its own has its own range."""
+    most = MANY_NAMES_ROWS if any(not part.stats for part in chosen) else WINDOW_ROWS
     groups = [group for part in chosen for group in part.groups]
     own = {group.first for group in groups if group.first == group.last}
     shared = [group for group in groups if group.first != group.last]
@@ -215,7 +217,7 @@ def _windows(chosen: Sequence[Part]) -> Iterator[_Window]:
             low = (name, 1)
         elif following is None:
             yield _Window(low, (name, 0))
-        elif sum(g.rows for g in shared if g.first <= name and (g.last, 0) >= low) >= WINDOW_ROWS:
+        elif sum(g.rows for g in shared if g.first <= name and (g.last, 0) >= low) >= most:
             yield _Window(low, (name, 0))
             low = (name, 1)
 

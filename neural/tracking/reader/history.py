@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,14 +17,21 @@ from neural.tracking.reader.rows import Rows
 from neural.tracking.reader.summary import Stats, metric_stats, step_or_none
 
 MAX_STATS = 10_000
+NAMES_AT_ONCE = 50_000
 
 
 def names(files: PointFiles) -> set[str]:
     """Return the names of all metrics."""
-    found = {name for stretch in files.stretches() for block in stretch.blocks for name in block.names}
+    return set(_all_names(files))
+
+
+def _all_names(files: PointFiles) -> Iterator[str]:
+    """Yield the name of every metric, some of them more than once."""
+    for stretch in files.stretches():
+        for block in stretch.blocks:
+            yield from block.names
     for part in files.parts:
-        found.update(part_names(part))
-    return found
+        yield from part_names(part)
 
 
 def part_names(part: Part) -> Iterator[str]:
@@ -67,15 +75,27 @@ def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def stats(files: PointFiles) -> dict[str, Stats]:
-    """Return each metric's stats; of more than 10,000 metrics, those of the first in the order of names."""
-    everything = names(files)
-    wanted = everything if len(everything) <= MAX_STATS else set(heapq.nsmallest(MAX_STATS, everything))
+def stats(files: PointFiles) -> tuple[dict[str, Stats], int]:
+    """Return the stats of the first 10,000 metrics in the order of names, and how many metrics there are."""
+    wanted, count = _first_names(files)
     total: dict[str, Stats] = {}
     for name, found in _all_stats(files):
         if name in wanted:
             total[name] = total[name].merged(found) if name in total else found
-    return total
+    return total, count
+
+
+def _first_names(files: PointFiles) -> tuple[set[str], int]:
+    """Return the first 10,000 names and how many there are; of the rest, maybe millions, hashes are held."""
+    first: set[str] = set()
+    hashes = np.empty(0, np.int64)
+    every = _all_names(files)
+    while some := set(itertools.islice(every, NAMES_AT_ONCE)):
+        hashes = np.union1d(hashes, np.fromiter(map(hash, some), np.int64, len(some)))
+        first |= some
+        if len(first) > MAX_STATS:
+            first = set(heapq.nsmallest(MAX_STATS, first))
+    return first, len(hashes)
 
 
 def _all_stats(files: PointFiles) -> Iterator[tuple[str, Stats]]:

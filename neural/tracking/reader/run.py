@@ -235,7 +235,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` says, made from the truth."""
         end = self.end_ns
-        stats = self.metric_stats()
+        stats, count = self._again(lambda: history.stats(self._points))
         return {
             "experiment_name": self.name,
             "experiment_id": self.id,
@@ -245,13 +245,13 @@ class Run:
             "duration_s": None if end is None else round((end - self.start_ns) / 1e9, 6),
             "calls": self.call_count(),
             "metrics": {name: stats[name].plain() for name in sorted(stats)},
-            "metrics_total": len(self.metric_names()) if len(stats) >= history.MAX_STATS else len(stats),
+            "metrics_total": count,
             "hyperparameters": self.params,
         }
 
     def metric_stats(self) -> dict[str, Stats]:
         """Return count, least, most and last of each metric, of at most 10,000 metrics."""
-        return self._again(lambda: history.stats(self._points))
+        return self._again(lambda: history.stats(self._points))[0]
 
     def last_seq(self, session: str) -> int:
         """Return up to which number everything of the session is stored here or a gap; 0 if unknown."""

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from neural.tracking.accounting.verify import verify_run
+from neural.tracking.collector.follower import LEAST_CHUNK_BYTES, Follower
 from neural.tracking.collector.store import partset, run
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
@@ -324,3 +325,19 @@ def test_file_in_the_place_of_one_run_holds_up_no_run(log):
 
     assert values(Run(folder_of(log, other)).metric("loss")) == [2.0]
     assert values(Run(log.state.base_dir / f"run_{blocked.uid.hex()}").metric("loss")) == [1.0]
+
+
+def test_batch_longer_than_what_is_read_at_once_is_not_taken_for_the_end(log):
+    emitter = Emitter().open()
+    for step in range(20_000):
+        emitter.metrics({"accuracy": 0.5}, step=step)
+    log.add(emitter)
+    follower = Follower(log.state.log, None)
+    follower.chunk_bytes = LEAST_CHUNK_BYTES
+
+    taken = []
+    while items := follower.read(log.durable):
+        taken += [item.last for item in items]
+    follower.close()
+
+    assert taken == [20_001]
