@@ -61,7 +61,7 @@ def assert_nothing_stayed(tmp_path):
     """No outbox is left on the ranks' hosts, and none of them ever had a collector of its own."""
     for rank in range(RANKS):
         state = tmp_path / f"host-{rank + 1}" / "runs" / ".ntrack"
-        assert not any((state / "remote-outbox").iterdir())
+        wait_until(lambda outboxes=state / "remote-outbox": not any(outboxes.iterdir()), 10)
         assert not (state / "log").exists()
 
 
