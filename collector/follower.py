@@ -175,7 +175,7 @@ class Follower:
                 self._offset = offset
 
     def _read_chunk(self, limit: int) -> list[Item]:
-        """Return what the next few megabytes of the current segment hold, and step over them."""
+        """Return what the next chunk of the current segment holds, and step over it."""
         stop, records, damages = self._scan(self.chunk_bytes, limit)
         if self._offset + stop < limit and damages and damages[-1].end == stop:
             stop = damages.pop().start  # most likely a record that goes on beyond this chunk
