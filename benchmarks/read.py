@@ -58,19 +58,23 @@ def batches(info: SessionInfo, names: tuple[str, ...], calls: int, make: object)
         yield EventBatch(info, start + 1, start + len(rows), base, memoryview(rows.tobytes()))
 
 
-def store(base_dir: Path, name: str, metrics: int, calls: int, make: object) -> Path:
-    """Write a run and return its folder, all of it compacted."""
+def store(base_dir: Path, name: str, metrics: int, calls: int, make: object, *, ranks: int = 1) -> Path:
+    """Write a run of one or several ranks and return its folder, all of it compacted."""
     names = tuple(f"metric_{i}" for i in range(metrics))
-    session, uid = secrets.token_bytes(16), secrets.token_bytes(16)
+    uid = secrets.token_bytes(16)
     folder = f"{name}_{uid.hex()[:8]}"
-    info = SessionInfo(session, uid, {"name": name, "dir": folder, "rank": 0}, {1: names})
-    info.schema_records[1] = events.pack_schema(session, 1, names)
+    infos = []
+    for rank in range(ranks):
+        session = secrets.token_bytes(16)
+        told = {"name": name, "dir": folder, "rank": rank, "role": "rank" if rank else "opener"}
+        infos.append(SessionInfo(session, uid, told, {1: names}))
+        infos[-1].schema_records[1] = events.pack_schema(session, 1, names)
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
     sink = StoreSink(state)
     sink.open()
-    for count, batch in enumerate(batches(info, names, calls, make)):
-        sink.write([batch])
+    for count, together in enumerate(zip(*(batches(info, names, calls, make) for info in infos), strict=True)):
+        sink.write(list(together))
         if count % 16 == 15:
             sink.flush()
     for run in sink._runs.values():

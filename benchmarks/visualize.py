@@ -1,6 +1,6 @@
 """Pictures: what drawing costs the training, and how long a full set takes from file to PNG.
 
-Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100]``. The pairs log
+Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100] [--rank-points N]``. The pairs log
 with and without automatic pictures, in turns, each in a new process with a collector of its own; the
 runs that are drawn are written by the store itself.
 """
@@ -97,6 +97,14 @@ class Renderer:
     def memory_mb(self) -> float:
         return float(psutil.Process(self._process.pid).memory_info().rss) / 1e6
 
+    def peak_mb(self) -> float:
+        """Return the most memory it ever had; of Linux, elsewhere what it has now."""
+        try:
+            told = Path(f"/proc/{self._process.pid}/status").read_text()
+        except OSError:
+            return self.memory_mb()
+        return int(told.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
     def end(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -135,14 +143,37 @@ def drawing(rounds: int) -> list[Row]:
     ]
 
 
+def of_ranks(ranks: int, points: int) -> list[Row]:
+    """Return what one metric that many ranks logged costs the renderer, in time and at its highest in memory."""
+    renderer = Renderer()
+    with tempfile.TemporaryDirectory() as folder:
+        run = store(Path(folder), "ranks", 1, points, losses, ranks=ranks)
+        renderer.draw(run)
+        _, cpu = renderer.draw(run)
+        peak = renderer.peak_mb()
+    renderer.end()
+    what = f"full set, {ranks} ranks × {points:,} points"
+    return [
+        Row(f"{what}, CPU", cpu, "s"),
+        Row(
+            f"{what}: renderer's memory, at its highest",
+            peak,
+            "MB",
+            MEMORY_LIMIT_MB,
+            "whatever the run's length",
+        ),
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="pairs of runs with and without pictures")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each of them logs")
     parser.add_argument("--sets", type=int, default=100, help="rounds of drawing")
+    parser.add_argument("--rank-points", type=int, default=4_000_000, help="points of each of 8 ranks")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    rows = [*drawing(given.sets), *paired(given.rounds, given.seconds, 0.001)]
+    rows = [*drawing(given.sets), *of_ranks(8, given.rank_points), *paired(given.rounds, given.seconds, 0.001)]
     return report("visualize", rows, as_json=given.json)
 
 

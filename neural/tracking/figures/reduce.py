@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.reader.sift import spread
+
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
@@ -14,7 +16,6 @@ MAX_POINTS = 2000  # a figure is some 2,000 pixels wide
 BAND_POINTS = 500
 LOOK_POINTS = 20_000  # what percentiles and noise are judged by
 SAMPLE_POINTS = 16_384
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: spreads consecutive steps evenly
 
 
 def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatArray]:
@@ -77,7 +78,7 @@ def sampled(step: Array, y: FloatArray) -> tuple[Array, FloatArray]:
     """
     share = int(np.ceil(np.log2(max(1.0, len(step) / SAMPLE_POINTS))))
     if share:
-        inside = step.view(np.uint64) * _HASH < np.uint64(1 << (64 - share))
+        inside = spread(step, share)
         step, y = step[inside], y[inside]
     steps, first, counts = np.unique(step, return_index=True, return_counts=True)
     if len(steps) == len(step):

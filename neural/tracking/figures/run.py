@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.figures.names import most_telling_first
 from neural.tracking.figures.saving import save
-from neural.tracking.figures.series import Series, series_of
+from neural.tracking.figures.series import Series, series_of, series_of_sifted
 from neural.tracking.figures.visualizer import MOST_PAGES, PANELS_A_PAGE, Picture, all_pictures
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ def read_series(run: Run, names: Sequence[str] | None = None, *, most: int | Non
         FormatError: a part is damaged where the points are.
     """
     chosen = most_telling_first(run.metric_names()) if names is None else list(dict.fromkeys(names))
-    return [series_of(run.metric(name, ranks="all", timed=False)) for name in chosen[:most]]
+    return [_series(run, name) for name in chosen[:most]]
+
+
+def _series(run: Run, name: str) -> Series:
+    found = run.sifted_metric(name)
+    return series_of(run.metric(name, ranks="all", timed=False)) if found is None else series_of_sifted(found)
 
 
 def title_of_run(run: Run) -> str:

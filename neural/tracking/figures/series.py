@@ -14,6 +14,7 @@ from neural.tracking.figures.histogram import FAR, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
 from neural.tracking.reader.points import Columns
+from neural.tracking.reader.sift import Sifted
 
 LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it
 SPIKE = 100.0  # of the 95th percentile: such a value alone makes a linear axis hide the others
@@ -91,6 +92,34 @@ def series_of(columns: Columns) -> Series:
     ranks, step, mean, low, high = band_of(columns)
     made = _reduced(columns.name, step, mean, columns.value)
     return _with_band(made, Band(*enveloped(step, low, high)), ranks)
+
+
+def series_of_sifted(found: Sifted) -> Series:
+    """Return a metric of which only some points were kept, as :func:`series_of` would have made it of all."""
+    columns, even = found.columns, found.even
+    made = series_of(columns)
+    thinner = max(1, round(found.points / max(1, len(columns))))
+    usual = columns.value[even & np.isfinite(columns.value)]
+    counted = histogram(np.r_[usual, _ends(columns.value)], made.scale)
+    if counted is not None:
+        counted = counted._replace(
+            counts=np.rint(counted.counts * ((found.points - found.nan - found.infinite) / max(1, len(usual))))
+        )
+    return replace(
+        made,
+        points=found.points,
+        nan=found.nan,
+        infinite=found.infinite,
+        mean=found.mean if made.finite else made.mean,
+        histogram=counted,
+        window=made.window if made.window == 1 else made.window * thinner,
+    )
+
+
+def _ends(values: FloatArray) -> FloatArray:
+    """Return the least and the greatest of the finite values, that a histogram reaches from one to the other."""
+    finite = values[np.isfinite(values)]
+    return np.array([finite.min(), finite.max()]) if len(finite) else finite
 
 
 def series_of_history(history: Iterable[Mapping[str, Any]]) -> list[Series]:

@@ -73,6 +73,11 @@ class Piece:
     time_ns: Array
     seq: Array
 
+    def take(self, which: Array) -> Piece:
+        """Return only these points."""
+        columns = (self.value, self.step, self.time_ns, self.seq)
+        return Piece(self.session, self.rank, *(column[which] for column in columns))
+
 
 PartPieces = Callable[[Part, str, bool], Iterable[Piece]]  # part, metric, whether times are wanted
 
@@ -118,18 +123,30 @@ class PointFiles:
         Raises:
             FormatError: a part is damaged where the metric's points are.
         """
-        stretches = self.stretches()
-        room = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
-        room += sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
         timed = timed or len(self.ranks) > 1
-        join = _Join(room, timed)
+        return self.joined(name, self.pieces(name, pieces_of, timed=timed), self.room(name), timed=timed)
+
+    def room(self, name: str) -> int:
+        """Return how many points of the metric there can be."""
+        stretches = self.stretches()
+        stored = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
+        return stored + sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
+
+    def pieces(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Iterator[Piece]:
+        """Yield the metric's points, a row group or a batch of the tail at a time; as :meth:`metric`."""
+        timed = timed or len(self.ranks) > 1
         for part in self.parts:
-            for piece in pieces_of(part, name, timed) if pieces_of else part_pieces(part, name, timed=timed):
-                join.add(piece)
-        for stretch in stretches:
+            yield from pieces_of(part, name, timed) if pieces_of else part_pieces(part, name, timed=timed)
+        for stretch in self.stretches():
             for block in stretch.blocks:
                 if name in block.names:
-                    join.add(_block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, name))
+                    yield _block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, name)
+
+    def joined(self, name: str, pieces: Iterable[Piece], room: int, *, timed: bool = True) -> Columns:
+        """Return pieces of the metric, at most ``room`` points of them, as :meth:`metric` does."""
+        join = _Join(room, timed or len(self.ranks) > 1)
+        for piece in pieces:
+            join.add(piece)
         return join.columns(name)
 
 

@@ -21,6 +21,7 @@ from neural.tracking.opening import RunFile
 from neural.tracking.reader import facts, history, ledgers, points
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import Columns, PointFiles, started_over
+from neural.tracking.reader.sift import Sifted, sifted
 from neural.tracking.reader.summary import Stats, step_or_none
 
 T = TypeVar("T")
@@ -200,6 +201,14 @@ class Run:
             return columns.take(np.flatnonzero(columns.rank == ranks))
         several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())
         return points.united(columns, ranks) if several and ranks != "all" else columns
+
+    def sifted_metric(self, name: str) -> Sifted | None:
+        """Return some of the points of a very long metric, all ranks of it; None: it is short enough to read.
+
+        Raises:
+            FormatError: a part is damaged where the points are.
+        """
+        return self._again(lambda: sifted(self._points, name))
 
     def metrics_history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return one flat dict a call, ``{"timestamp", "step", **metrics}``, in the order logged.
