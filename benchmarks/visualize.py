@@ -1,7 +1,7 @@
 """Pictures: what drawing costs the training, and how long a full set takes from file to PNG.
 
-Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100] [--rank-points N]``. The pairs log
-with and without automatic pictures, in turns, each in a new process with a collector of its own; the
+Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100] [--rank-points N]``. The pairs
+log with and without automatic pictures, in turns, each in a new process with a collector of its own; the
 runs that are drawn are written by the store itself.
 """
 
@@ -144,7 +144,7 @@ def drawing(rounds: int) -> list[Row]:
 
 
 def of_ranks(ranks: int, points: int) -> list[Row]:
-    """Return what one metric that many ranks logged costs the renderer, in time and at its highest in memory."""
+    """Return what one metric that many ranks logged costs the renderer, in time and in memory."""
     renderer = Renderer()
     with tempfile.TemporaryDirectory() as folder:
         run = store(Path(folder), "ranks", 1, points, losses, ranks=ranks)

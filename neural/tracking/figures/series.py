@@ -117,7 +117,7 @@ def series_of_sifted(found: Sifted) -> Series:
 
 
 def _ends(values: FloatArray) -> FloatArray:
-    """Return the least and the greatest of the finite values, that a histogram reaches from one to the other."""
+    """Return the least and the greatest of the finite values, for a histogram to reach them."""
     finite = values[np.isfinite(values)]
     return np.array([finite.min(), finite.max()]) if len(finite) else finite
 
