@@ -97,7 +97,7 @@ def _most_files() -> tuple[int, int]:
     return max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), hard
 
 
-def start(base_dir: Path | str, *, timeout_s: float = 10.0, listen: str | None = None) -> int:
+def start(base_dir: Path | str, *, timeout_s: float = 30.0, listen: str | None = None) -> int:
     """Start a detached collector, listening to other hosts where asked, and wait until it answers.
 
     Returns:

@@ -16,6 +16,7 @@ from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.fanout.sinkstatus import sink_statuses
 from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +34,7 @@ class Bench:
             env={**os.environ, "COLUMNS": "200", **environ},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -73,7 +74,7 @@ class Bench:
             answer = request(self.state, "status", timeout_s=20)
         return next(s for s in sink_statuses(self.state, answer) if s.name == name)
 
-    def until(self, condition, timeout_s=90.0):
+    def until(self, condition, timeout_s=2 * PATIENCE_S):
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:
@@ -99,4 +100,4 @@ def bench(tmp_path, monkeypatch):
     made = Bench(tmp_path / "runs")
     yield made
     if made.base.is_dir():
-        commands.stop(made.base, timeout_s=15)
+        commands.stop(made.base, timeout_s=120)

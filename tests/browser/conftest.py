@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.ui.conftest import Runs
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "neural" / "tracking" / "comparison_ui.py"
-PATIENCE_MS = 45_000
+PATIENCE_MS = PATIENCE_S * 1000
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -66,7 +67,7 @@ def serve():
     yield start
     for process in started:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         process.stdout.close()
 
 
@@ -114,10 +115,27 @@ class Browsing:
 
     def until(self, expression):
         """Wait until a JavaScript expression is true; asked from here, since the page forbids ``eval``."""
-        deadline = time.monotonic() + PATIENCE_MS / 1000
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < deadline, f"never became true: {expression}"
+        self.settles(lambda: self.page.evaluate(expression), True, bool)
+
+    def settles(self, look, expected, made=lambda seen: seen):
+        """Wait until what ``look`` sees is what is expected: the page draws in several turns."""
+        deadline = time.monotonic() + PATIENCE_S
+        while made(seen := look()) != expected:
+            assert time.monotonic() < deadline, f"never became {expected}: {seen}"
             self.page.wait_for_timeout(100)
+
+    def insist(self, act, outcome):
+        """Do what a hand does until its outcome is to be seen: the page may still have moved under it."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        for _ in range(5):
+            act()
+            try:
+                outcome.wait_for(timeout=PATIENCE_MS / 6)
+            except TooLate:
+                continue
+            return
+        outcome.wait_for()
 
     def close(self):
         self.context.close()

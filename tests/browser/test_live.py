@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.conftest import ids
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.frameworks
 
 TRAINER = """
 import sys, time
@@ -94,7 +94,7 @@ def test_folder_that_cannot_be_read_is_told_and_the_rest_is_shown(runs, serve, b
     tab.page.get_by_text("half-written: no run.json").wait_for()
     tab.page.get_by_text("written by a newer release").wait_for()
     tab.tab("Metrics")
-    assert tab.charts().count() == 1
+    tab.settles(lambda: tab.charts().count(), 1)
 
 
 def test_run_deleted_while_shown_is_told_and_the_others_stay(runs, serve, browse):
@@ -127,16 +127,15 @@ def test_page_says_that_its_server_is_gone_and_goes_on_when_it_is_back(runs, ser
     tab.page.locator(".ag-row").first.wait_for()
 
     serve.process.terminate()
-    serve.process.wait(20)
+    serve.process.wait(120)
     tab.page.get_by_text("server does not answer").wait_for()
     serve(runs.base_dir, port=int(re.search(r":(\d+)/", address)[1]))
     runs.add("later")
 
     tab.page.locator(".ag-row").get_by_text("later").wait_for()
     tab.page.get_by_text("server does not answer").wait_for(state="hidden")
-    tab.wrong = [
-        wrong for wrong in tab.wrong if "ERR_CONNECTION_REFUSED" not in wrong and "Callback failed" not in wrong
-    ]
+    # Nobody answers, or whoever was about to is gone: refused, reset, empty.
+    tab.wrong = [wrong for wrong in tab.wrong if "net::ERR_" not in wrong and "Callback failed" not in wrong]
 
 
 def test_taken_port_ends_with_the_next_free_one(runs, serve):
@@ -147,7 +146,7 @@ def test_taken_port_ends_with_the_next_free_one(runs, serve):
         [sys.executable, "-m", "neural.tracking.cli", "ui", "--port", port, "--base-dir", str(runs.base_dir)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         env={**os.environ, "COLUMNS": "1000"},
     )

@@ -15,7 +15,7 @@ from neural.tracking.fanout.delivered import Share, SinkFolder
 from neural.tracking.state import State
 from tests.browser.conftest import ids
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.frameworks
 
 TOKEN = "a token of some length"
 
@@ -167,11 +167,12 @@ def artifacts(tmp_path_factory):
             source.write_bytes(content)
             tracker.log_artifact(source)
         tracker.log_artifact(folder, name="data")
-        assert tracker.get_artifact_version("data") is not None or tracker.flush(30)
+        assert tracker.flush(120)
+        assert tracker.get_artifact_version("data") is not None
     yield base_dir, tracker
     from neural.tracking.collector import commands
 
-    commands.stop(base_dir, timeout_s=30)
+    commands.stop(base_dir, timeout_s=120)
 
 
 def test_artifact_is_sent_as_it_was_logged(artifacts, serve):

@@ -8,7 +8,7 @@ import pytest
 from tests.browser.conftest import ids
 from tests.made_runs import Emitter
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.frameworks
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_view_fits_and_is_clean(sweep, runs, serve, browse, width, dark):
     for name, what in seen.items():
         tab.tab(name)
         tab.page.locator(what).first.wait_for(state="attached")
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        tab.until(f"document.documentElement.scrollWidth <= {width}")  # charts are fitted once they are drawn
     assert tab.page.evaluate("document.documentElement.getAttribute('data-bs-theme')") == (
         "dark" if dark else "light"
     )
@@ -59,7 +59,7 @@ def test_filter_narrows_the_table_and_says_what_it_does_not_understand(sweep, ru
 
     field.fill('lr < 0.05 and status == "completed"')
     tab.page.get_by_text("2 of 4 runs").wait_for()
-    assert tab.page.locator(".ag-center-cols-container .ag-row").count() == 2
+    tab.settles(lambda: tab.page.locator(".ag-center-cols-container .ag-row").count(), 2)
 
     field.fill("lr <")
     tab.page.get_by_text("the filter ends where").wait_for()
@@ -81,12 +81,14 @@ def test_selection_settings_and_view_are_in_the_address(sweep, runs, serve, brow
     tab.page.get_by_text("clock", exact=True).click()
     tab.until("location.search.includes('x=wall')")
     address = tab.page.url
+    tab.until("document.querySelectorAll('.chip .dot').length === 2")
     colours = tab.page.locator(".chip .dot").evaluate_all("dots => dots.map(d => d.className)")
 
     other = browse(address.partition("?")[0], "?" + address.partition("?")[2])
     other.charts()
-    assert other.page.locator(".chip .dot").evaluate_all("dots => dots.map(d => d.className)") == colours
-    assert other.page.get_by_label("clock", exact=True).is_checked()
+    dots = other.page.locator(".chip .dot")
+    other.settles(lambda: dots.evaluate_all("dots => dots.map(d => d.className)"), colours)
+    other.settles(other.page.get_by_label("clock", exact=True).is_checked, True)
     other.tab("Runs")
     other.page.locator(".ag-row-selected").nth(1).wait_for(state="attached")
 
@@ -98,17 +100,17 @@ def test_colour_of_a_run_stays_when_another_is_taken_away(sweep, runs, serve, br
     tab.page.get_by_role("button", name="take sweep-0.001 away").click()
 
     tab.until("document.querySelectorAll('.chip').length === 2")
-    assert "slot-1" in tab.page.locator(".chip .dot").first.get_attribute("class")
-    assert f"runs=-,{ids(*sweep[1:3])}" in tab.page.url
+    tab.until("document.querySelector('.chip .dot').classList.contains('slot-1')")
+    tab.until(f"location.search.includes('runs=-,{ids(*sweep[1:3])}')")
 
 
 def test_columns_are_chosen(sweep, runs, serve, browse):
     tab = browse(serve(runs.base_dir), "?cols=p:lr%0Am:min:loss")
     tab.page.locator(".ag-row").first.wait_for()
 
-    heads = tab.page.locator(".ag-header-cell-text").all_text_contents()
+    heads = tab.page.locator(".ag-header-cell-text")
 
-    assert [head for head in heads if head] == ["name", "lr", "min loss"]
+    tab.settles(lambda: [head for head in heads.all_text_contents() if head], ["name", "lr", "min loss"])
 
 
 def test_clicked_head_sorts_by_number(sweep, runs, serve, browse):
@@ -133,17 +135,19 @@ def test_zoom_asks_for_the_detail_of_its_stretch(runs, serve, browse):
     tab.charts()
     tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
     top = "Math.max(...document.querySelector('#charts .js-plotly-plot')._fullData[0].y)"
-    assert tab.page.evaluate(top) == 9.0
+    tab.until(f"{top} === 9")
+    zoomed = tab.page.get_by_text(re.compile(r"^1,\d\d\d points$"))
 
-    box = tab.page.locator("#charts .nsewdrag").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    tab.page.mouse.move(box["x"] + box["width"] * 0.49, middle)
-    tab.page.mouse.down()
-    tab.page.mouse.move(box["x"] + box["width"] * 0.52, middle + 1, steps=6)
-    tab.page.mouse.up()
+    def zoom():
+        box = tab.page.locator("#charts .nsewdrag").bounding_box()
+        middle = box["y"] + box["height"] / 2
+        tab.page.mouse.move(box["x"] + box["width"] * 0.49, middle)
+        tab.page.mouse.down()
+        tab.page.mouse.move(box["x"] + box["width"] * 0.52, middle + 1, steps=6)
+        tab.page.mouse.up()
 
-    tab.page.get_by_text(re.compile(r"^1,\d\d\d points$")).wait_for()
-    assert tab.page.evaluate(top) == 9.0
+    tab.insist(zoom, zoomed)
+    tab.until(f"{top} === 9")
     tab.page.locator(".modebar-btn[data-title='Reset axes']").first.click(force=True)
     tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
 
@@ -151,18 +155,14 @@ def test_zoom_asks_for_the_detail_of_its_stretch(runs, serve, browse):
 def test_pointer_in_one_chart_shows_the_values_in_the_others(sweep, runs, serve, browse):
     tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(sweep[3])}")
     tab.until("document.querySelectorAll('#charts .js-plotly-plot[data-joined]').length === 2")
-    box = tab.page.locator("#charts .nsewdrag").first.bounding_box()
 
     def labels():
+        box = tab.page.locator("#charts .nsewdrag").first.bounding_box()
         tab.page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] / 2)
         tab.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2, steps=4)
         return tab.page.locator("#charts .hoverlayer .legend").count()
 
-    for _ in range(30):
-        if labels() == 2:
-            break
-        tab.page.wait_for_timeout(300)
-    assert labels() == 2
+    tab.settles(labels, 2)
 
 
 def test_axes_smoothing_and_ranks_change_the_curves(sweep, runs, serve, browse):
@@ -187,8 +187,8 @@ def test_parameters_that_differ_come_first_and_the_others_are_folded(sweep, runs
 
     tab.page.locator(".side-by-side").wait_for()
 
-    assert tab.page.locator(".side-by-side tbody th").all_text_contents() == ["lr"]
-    assert tab.page.locator(".side-by-side td").all_text_contents() == ["0.001", "0.01", "0.1"]
+    tab.settles(tab.page.locator(".side-by-side tbody th").all_text_contents, ["lr"])
+    tab.settles(tab.page.locator(".side-by-side td").all_text_contents, ["0.001", "0.01", "0.1"])
     assert tab.page.locator("details.constant").get_attribute("open") is None
     tab.page.get_by_text("1 the same in all").click()
     assert tab.page.locator("details.constant th").all_text_contents() == ["depth"]
@@ -199,7 +199,7 @@ def test_least_or_greatest_is_chosen_metric_by_metric(sweep, runs, serve, browse
     tab = browse(serve(runs.base_dir), f"?view=best&runs={ids(*sweep[:3])}&m=loss")
     card = tab.page.locator(".chart-card").first
     card.locator(".bartext").first.wait_for()
-    assert card.locator(".bartext").first.text_content() == "0.01767"
+    tab.settles(card.locator(".bartext").first.text_content, "0.01767")
 
     card.get_by_text("greatest").click()
 
@@ -231,12 +231,12 @@ def test_page_works_from_the_keyboard(sweep, runs, serve, browse):
     tab.page.keyboard.press("ArrowRight")
     tab.page.keyboard.press("Enter")
     tab.page.locator(".view-metrics").wait_for()
-    unnamed = tab.page.evaluate(
+    unnamed = lambda: tab.page.evaluate(  # noqa: E731
         """[...document.querySelectorAll('button, input, a, [role=img]')].filter(e => e.offsetParent &&
             !(e.textContent || e.title || e.ariaLabel || e.labels?.length || e.placeholder))
             .map(e => e.outerHTML)"""
     )
-    assert unnamed == []
+    tab.settles(unnamed, [])
 
 
 def test_theme_is_switched_and_stays(sweep, runs, serve, browse):
@@ -254,17 +254,18 @@ def test_stretch_dragged_along_an_axis_narrows_the_charts_and_selects(sweep, run
     tab = browse(serve(runs.base_dir), "?view=params&target=loss")
     plot = tab.page.locator("#parallel")
     plot.locator(".trace").first.wait_for(state="attached")
-    box = plot.locator(".nsewdrag").first.bounding_box()
     span = 2 - 0.55 + 0.2  # from left to right, in axes; two of them
-    x = box["x"] + box["width"] * 0.2 / span
-    heights = [box["y"] + box["height"] * (1 - (y + 0.06) / 1.22) for y in (0.4, 1.1)]
 
-    tab.page.mouse.move(x - 12, heights[0])
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 12, heights[1], steps=8)
-    tab.page.mouse.up()
+    def drag():
+        box = plot.locator(".nsewdrag").first.bounding_box()
+        x = box["x"] + box["width"] * 0.2 / span
+        heights = [box["y"] + box["height"] * (1 - (y + 0.06) / 1.22) for y in (0.4, 1.1)]
+        tab.page.mouse.move(x - 12, heights[0])
+        tab.page.mouse.down()
+        tab.page.mouse.move(x + 12, heights[1], steps=8)
+        tab.page.mouse.up()
 
-    tab.page.get_by_text("2 of 4 runs").wait_for()
+    tab.insist(drag, tab.page.get_by_text("2 of 4 runs"))
     tab.until("new URLSearchParams(location.search).get('where')?.includes('<= `lr`')")
     tab.page.get_by_role("button", name="Select these").click()
     tab.until("document.querySelectorAll('#chips .chip').length === 2")
@@ -329,13 +330,15 @@ def test_every_view_has_names_headings_and_contrast_for_who_listens_or_sees_litt
         tab.tab(name)
         tab.page.locator(ready).first.wait_for(state="attached")
         tab.page.wait_for_timeout(1000)  # names come on a tick of their own; charts have several pictures
-        nodes = [n for n in devtools.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
 
-        assert [n["role"]["value"] for n in nodes if n["role"]["value"] in UNNAMED and not told(n)] == [], name
-        levels = [level(n) for n in nodes if n["role"]["value"] == "heading"]
-        assert levels[:2] == [1, 2], name
-        assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), name
-        assert tab.page.evaluate(FAINT_TEXT) == [], name
+        def faults():
+            nodes = [n for n in devtools.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
+            unnamed = [n["role"]["value"] for n in nodes if n["role"]["value"] in UNNAMED and not told(n)]
+            levels = [level(n) for n in nodes if n["role"]["value"] == "heading"]
+            ordered = all(after <= before + 1 for before, after in itertools.pairwise(levels))
+            return unnamed, levels[:2], ordered, tab.page.evaluate(FAINT_TEXT)
+
+        tab.settles(faults, ([], [1, 2], True, []))
 
 
 def told(node):

@@ -19,7 +19,7 @@ from neural.tracking.sinks.contract import SinkContract, event, every_kind, metr
 from neural.tracking.sinks.mlflow_sink import MlflowSink
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.frameworks
 pytest.importorskip("mlflow")
 
 LARGEST = 1.7976931348623157e308
@@ -55,7 +55,7 @@ def server(tmp_path_factory):
             time.sleep(0.3)
     yield uri
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(30)
+    process.wait(120)
     log.close()
 
 
@@ -144,7 +144,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.code == 0:
-            self.server.released.wait(60)
+            self.server.released.wait(120)
             return
         body = b"no"
         self.send_response(self.code)

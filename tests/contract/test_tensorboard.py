@@ -16,7 +16,7 @@ from neural.tracking.sinks.contract import SinkContract, event, every_kind, metr
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.tensorboard_sink import TensorBoardSink
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.frameworks
 pytest.importorskip("tensorboard")
 
 
@@ -79,7 +79,7 @@ def server(tmp_path):
     process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
     yield f"http://127.0.0.1:{port}"
     process.terminate()
-    process.wait(20)
+    process.wait(120)
     log.close()
 
 
@@ -87,7 +87,7 @@ def answer(url, ready, timeout_s=240):
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as reply:
+            with urllib.request.urlopen(url, timeout=60) as reply:
                 found = json.loads(reply.read())
                 if ready(found):
                     return found

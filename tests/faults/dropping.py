@@ -27,7 +27,7 @@ while not told_to_go():
             returned[{KEPT_SINCE}] = 0
     time.sleep(0.005)
 tracker.log_text("remark", "other events have room of their own")
-tracker.finish(timeout=20)
+tracker.finish(timeout=120)
 base_dir.with_name("{KEPT_FILE}").write_bytes(kept)
 """
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 
 from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 
 LONG = os.environ.get("FAULTS") == "long"
 
@@ -26,7 +27,7 @@ def rounds(short: int, long: int) -> int:
     return long if LONG else short
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
     """Return the first true value of ``condition``.
 
     Raises:
@@ -74,10 +75,10 @@ class Collector:
     def process(self) -> psutil.Process | None:
         return lock_holder(self._lock)
 
-    def wait_running(self, timeout_s: float = 15.0) -> psutil.Process:
-        return wait_until(self.process, timeout_s, f"a collector holds {self._lock}")
+    def wait_running(self) -> psutil.Process:
+        return wait_until(self.process, what=f"a collector holds {self._lock}")
 
-    def wait_ready(self, timeout_s: float = 15.0) -> psutil.Process:
+    def wait_ready(self) -> psutil.Process:
         """Wait until it can be connected to."""
 
         def ready() -> psutil.Process | None:
@@ -87,7 +88,7 @@ class Collector:
                 return process if process and told["pid"] == process.pid else None
             return None
 
-        return wait_until(ready, timeout_s, f"a collector of {self.state.root} can be connected to")
+        return wait_until(ready, what=f"a collector of {self.state.root} can be connected to")
 
     def workers(self) -> list[psutil.Process]:
         process = self.process()

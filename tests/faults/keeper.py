@@ -99,7 +99,7 @@ class Keeper:
                 for child in _descendants(popen.pid):
                     Collector.end(child)
                 popen.kill()
-                popen.wait(10)
+                popen.wait(120)
         for seen_from_here, base_dir in dict.fromkeys(self._base_dirs):
             with contextlib.suppress(OSError):
                 Collector(seen_from_here).kill_all()

@@ -18,7 +18,8 @@ from neural.tracking.outboxes.files import TEMPORARY_PREFIX
 from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.state import State
 from tests.faults.disks import Disk
-from tests.faults.harness import LONG, wait_until
+from tests.faults.harness import wait_until
+from tests.patience import PATIENCE_S
 
 _ONE_RUNNER = threading.Lock()  # it takes the process's standard output
 OUTBOX_FULL, LOG_LOST = "outbox_full", "log_lost"
@@ -39,7 +40,7 @@ def only_run(base_dir: Path) -> Run:
     return run
 
 
-def wait_settled(base_dir: Path, timeout_s: float = 600.0 if LONG else 20.0) -> list[SessionReport]:
+def wait_settled(base_dir: Path, timeout_s: float = PATIENCE_S) -> list[SessionReport]:
     """Wait until every session has ended and nothing is on its way; return the account of all sessions."""
     outboxes = State.for_base_dir(base_dir).outbox
     seen: list[SessionReport] = []

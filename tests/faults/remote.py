@@ -67,7 +67,7 @@ class Remote:
 
     def status(self):
         with contextlib.suppress(CollectorUnreachableError):
-            return request(self.state, "status")
+            return request(self.state, "status", timeout_s=20)
         return {"sessions": [], "events_total": 0, "remote": None}
 
 
@@ -176,7 +176,7 @@ needs_netem = pytest.mark.skipif(
 def end_whole(trainer):
     """Let a TRAINING come to its end; return how many steps it made, all of which it saw stored."""
     trainer.go()
-    trainer.succeed(60)
+    trainer.succeed()
     assert trainer.returned(SLOWEST) < SLOWEST_NS
     assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()

@@ -12,17 +12,17 @@ from tests.faults.training import TRAINING, assert_stored, end_unhurt
 RESTING = """
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("training", base_dir)
-assert tracker.flush(20)
+assert tracker.flush(120)
 ready()
 wait_for_go()
 tracker.log_metrics({"loss": 0.5})
-returned[0] = tracker.flush(20)
+returned[0] = tracker.flush(120)
 """
 
 ENDING = """
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("training", base_dir)
-assert tracker.flush(20)
+assert tracker.flush(120)
 ready()
 wait_for_go()
 tracker.log_metrics({"loss": 0.5})

@@ -62,7 +62,7 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
     faults = Faults(tmp_path / "faults")
     rule = fail_at(["fdatasync"], nth, "EIO", only=WORKER, loses=True)
     trainer = keeper.trainer(base_dir, TRAINING, environment=faults.environment(rule))
-    wait_until(lambda: store_told(base_dir)["restarts"] >= 2, 20)
+    wait_until(lambda: store_told(base_dir)["restarts"] >= 2)
 
     faults.environment()  # whoever starts from now on is left in peace
 
@@ -89,13 +89,13 @@ def test_small_disk_that_the_log_filled_while_the_store_could_not_start_heals_by
     limit_outbox(disk.outside(base_dir), 16 << 20)
     environment = {**faults.environment(never), "BURST": "3000"}
     trainer = keeper.trainer(base_dir, DROPPING, disk=disk, environment=environment)
-    wait_until(lambda: disk_told(disk, base_dir) == "full", 60, "the log takes no more")
+    wait_until(lambda: disk_told(disk, base_dir) == "full", what="the log takes no more")
     wait_dropping(trainer)
     left = disk.free_bytes()
 
     faults.environment()
 
-    wait_until(lambda: disk_told(disk, base_dir) == "ok", 60, "the store made room for the log")
+    wait_until(lambda: disk_told(disk, base_dir) == "ok", what="the store made room for the log")
     wait_keeping(trainer)
     assert left > size // 40
     end_exactly(trainer, base_dir, disk)

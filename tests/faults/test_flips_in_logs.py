@@ -31,9 +31,9 @@ def only_copy(tmp_path_factory):
         assert keeper.trainer(base_dir, leaving(SESSIONS)).wait() == -9
         faults = Faults(folder / "faults").environment(no_store)
         collector = keeper.run_collector(base_dir, environment=faults)
-        wait_until(lambda: not any((base_dir / ".ntrack" / "outbox").iterdir()), 20)
+        wait_until(lambda: not any((base_dir / ".ntrack" / "outbox").iterdir()))
         collector.kill()
-        collector.wait(10)
+        collector.wait(120)
     finally:
         keeper.end()
     return base_dir
@@ -60,9 +60,9 @@ def segment_of(base_dir):
 def live_through(keeper, base_dir):
     """Let a collector do with the log what it can, and leave."""
     collector = keeper.run_collector(base_dir)
-    wait_until(lambda: settled(base_dir) or collector.poll() is not None, 40)
+    wait_until(lambda: settled(base_dir) or collector.poll() is not None)
     collector.terminate()
-    collector.wait(40)
+    collector.wait(120)
 
 
 def check_flip(keeper, base_dir, bit):

@@ -51,10 +51,10 @@ def check_a_round(keeper, base_dir, chance):
 
     collector = keeper.run_collector(base_dir)
     left = base_dir / ".ntrack" / "outbox"
-    wait_until(lambda: len(list(left.iterdir())) == len(refused), 60, "all outboxes but the refused are taken")
-    wait_until(lambda: len(list_runs(base_dir)) == SESSIONS - len(refused), 30)
+    wait_until(lambda: len(list(left.iterdir())) == len(refused), what="all outboxes but the refused are taken")
+    wait_until(lambda: len(list_runs(base_dir)) == SESSIONS - len(refused))
     collector.terminate()
-    collector.wait(40)
+    collector.wait(120)
 
     report = verify_base(base_dir)
     assert len(report.damages) == len(refused)

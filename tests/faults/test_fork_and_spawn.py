@@ -87,7 +87,7 @@ THREADS = """
 def stored(keeper, base_dir, body, **constants):
     """Run the body to its good end, check the account; return name to values, of all sessions together."""
     text = "".join(f"{name} = {value}\n" for name, value in constants.items())
-    keeper.trainer(base_dir, text + LOGGING + body).succeed(60)
+    keeper.trainer(base_dir, text + LOGGING + body).succeed()
     for session in wait_settled(base_dir):
         assert (session.gaps, session.missing, session.doubled) == ([], [], [])
     assert verify(base_dir) == 0

@@ -26,12 +26,12 @@ def running(base_dir):
 def test_of_many_collectors_one_runs_and_the_rest_leave_with_code_0(keeper, base_dir):
     started = [keeper.run_collector(base_dir) for _ in range(COLLECTORS)]
 
-    wait_until(lambda: sum(one.poll() is None for one in started) == 1, 40, "all but one have left")
+    wait_until(lambda: sum(one.poll() is None for one in started) == 1, what="all but one have left")
     one = keeper.collector_of(base_dir).wait_ready()
 
     assert sorted(process.poll() or 0 for process in started) == [0] * COLLECTORS
     assert [process.pid for process in started if process.poll() is None] == [one.pid]
-    trainer = keeper.trainer(base_dir, BURST, environment={"STEPS": "100", "FINISH_S": "20"})
+    trainer = keeper.trainer(base_dir, BURST, environment={"STEPS": "100", "FINISH_S": "120"})
     trainer.succeed()
     assert_stored(base_dir, 100)
 
@@ -39,11 +39,11 @@ def test_of_many_collectors_one_runs_and_the_rest_leave_with_code_0(keeper, base
 def test_ranks_that_each_find_none_start_one_and_share_a_run(keeper, base_dir, tmp_path):
     faults = Faults(tmp_path / "faults")
     told = faults.environment(record="neural.tracking.collector run")
-    told |= {"NTRACK_RUN_ID": "job", "WORLD_SIZE": str(RANKS), "STEPS": "300", "FINISH_S": "30"}
+    told |= {"NTRACK_RUN_ID": "job", "WORLD_SIZE": str(RANKS), "STEPS": "300", "FINISH_S": "120"}
 
     ranks = [keeper.trainer(base_dir, BURST, environment={**told, "RANK": str(rank)}) for rank in range(RANKS)]
     for rank in ranks:
-        rank.succeed(60)
+        rank.succeed()
 
     assert len({pid for pid, _, path in faults.calls() if path.endswith("endpoint.json")}) == 1
     assert len(wait_settled(base_dir)) == RANKS
@@ -66,7 +66,7 @@ def test_lock_that_names_another_living_process_keeps_none_from_starting(keeper,
     assert collector.state.data_socket.exists()
     assert collector.state.endpoint_file.exists()
 
-    trainer = keeper.trainer(base_dir, BURST, environment={"STEPS": "100", "FINISH_S": "20"})
+    trainer = keeper.trainer(base_dir, BURST, environment={"STEPS": "100", "FINISH_S": "120"})
     trainer.succeed()
 
     assert collector.wait_ready().pid != dead
@@ -81,7 +81,7 @@ def test_suspended_collector_is_never_doubled(keeper, base_dir):
 
     until = time.monotonic() + rounds(3, 30)
     while time.monotonic() < until:
-        assert keeper.run_collector(base_dir).wait(20) == 0
+        assert keeper.run_collector(base_dir).wait(120) == 0
         assert [process.pid for process in running(base_dir)] == [one.pid]
 
     one.resume()

@@ -33,7 +33,7 @@ def test_collector_of_another_protocol_refuses_and_the_right_one_gets_everything
     assert trainer.returned(ACKNOWLEDGED) == 0
 
     other.terminate()
-    assert other.wait(20) == 0
+    assert other.wait(120) == 0
 
     trainer.wait_returned(1, ACKNOWLEDGED)
     steps = end_unhurt(trainer)

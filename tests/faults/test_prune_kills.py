@@ -31,9 +31,9 @@ def stored(tmp_path_factory):
     try:
         keeper.trainer(folder / "runs", KEEPING, environment={"NTRACK_MODE": "offline"}).succeed()
         collector = keeper.run_collector(folder / "runs")
-        wait_until(lambda: kept(folder / "runs"), 150)
+        wait_until(lambda: kept(folder / "runs"))
         collector.terminate()
-        assert collector.wait(30) == 0
+        assert collector.wait(120) == 0
     finally:
         keeper.end()
     return folder / "runs"
@@ -47,7 +47,7 @@ def pruned_under(keeper, stored, folder, faults):
     collector = keeper.run_collector(base_dir, environment=faults)
     ask_to_prune(keeper, base_dir)
     collector.terminate()
-    collector.wait(40)
+    collector.wait(120)
     return base_dir
 
 

@@ -35,7 +35,7 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     folder.chmod(0o700)
     os.chown(folder, SOMEBODY, SOMEBODY)
     state = State.for_base_dir(base_dir)
-    (held,) = wait_until(lambda: list_quarantined(state), 30)
+    (held,) = wait_until(lambda: list_quarantined(state))
     steps = {"other": end_unhurt(other)}
     doctor = [sys.executable, "-P", "-m", "neural.tracking.cli", "doctor", "--base-dir", str(base_dir)]
     told = subprocess.run([*disk.enter, *doctor], capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     assert held.run == folder.name
     assert folder.name in told.stdout and told.returncode == 1
     os.chown(folder, os.geteuid(), os.getegid())
-    wait_until(lambda: not list_quarantined(state), 90, "the store took the folder back")
+    wait_until(lambda: not list_quarantined(state), what="the store took the folder back")
     steps["taken"] = end_unhurt(taken)
     wait_settled(base_dir)
     for run in list_runs(base_dir):
@@ -81,18 +81,18 @@ def test_event_of_which_the_store_crashes_holds_up_no_other_run(keeper, base_dir
     state = State.for_base_dir(base_dir)
 
     crashing = keeper.run_collector(base_dir, environment={"PYTHONPATH": str(tmp_path / "hook")})
-    (held,) = wait_until(lambda: list_quarantined(state), 60, "the run is in quarantine")
-    wait_until(lambda: stored(base_dir).get("good"), 60, "the other run is stored")
+    (held,) = wait_until(lambda: list_quarantined(state), what="the run is in quarantine")
+    wait_until(lambda: stored(base_dir).get("good"), what="the other run is stored")
 
     assert "died 3 times" in held.error
     assert not stored(base_dir)["bad"]
     assert verify(base_dir) == 3
     request(state, "stop")
-    crashing.wait(60)
+    crashing.wait(120)
     forget_the_pause(held.place)
     keeper.run_collector(base_dir)
-    wait_until(lambda: stored(base_dir).get("bad"), 60, "a store that does not crash takes it back")
-    wait_until(lambda: not list_quarantined(state), 60)
+    wait_until(lambda: stored(base_dir).get("bad"), what="a store that does not crash takes it back")
+    wait_until(lambda: not list_quarantined(state))
     assert verify(base_dir) == 0
 
 

@@ -47,7 +47,7 @@ returned[1] = session.flush(60)
 (base_dir.parent / "session").write_text(session.id.hex())
 ready()
 wait_for_go()
-session.close(timeout_s=10)
+session.close(timeout_s=120)
 """
 
 KEEPS = """
@@ -57,7 +57,7 @@ source.parent.mkdir(parents=True, exist_ok=True)
 source.write_bytes(b"whole")
 with ExperimentTracker("honest", base_dir) as tracker:
     version = tracker.log_artifact(source)
-    returned[1] = version.wait(40) and version.version
+    returned[1] = version.wait(120) and version.version
 """
 
 
@@ -100,9 +100,9 @@ def start(keeper, remote, own_dir, body):
     own_dir.mkdir(parents=True)
     root = str(Path(__file__).parents[2])
     trainer = keeper.trainer(own_dir, body, environment=remote.environment(PYTHONPATH=root))
-    trainer.wait_ready(90)
+    trainer.wait_ready()
     assert trainer.returned(1) == 1, "the collector did not take all of it"
-    wait_until(lambda: remote.status()["artifacts"]["waiting"], 30, "there are jobs")
+    wait_until(lambda: remote.status()["artifacts"]["waiting"], what="there are jobs")
     return trainer, (own_dir.parent / "session").read_text()
 
 
@@ -123,16 +123,16 @@ def test_hostile_names_and_values_in_events_leave_nothing_outside_and_every_read
         assert len(waiting) > 80
         for entry in waiting:  # brings the bytes, so that what was said is told of a version
             upload(insider, entry)
-        wait_until(lambda: remote.status()["artifacts"]["stored_total"] >= len(waiting), 40, "they are stored")
+        wait_until(lambda: remote.status()["artifacts"]["stored_total"] >= len(waiting), what="they are stored")
     assert verify(remote.base_dir) == 3
     done = CliRunner().invoke(main, ["artifacts", "ls", "--base-dir", str(remote.base_dir)])
     assert done.exit_code == 0, done.output
     trainer.go()
-    trainer.succeed(60)
+    trainer.succeed()
     honest = keeper.trainer(own_dir.parent / "other" / "runs", KEEPS, environment=remote.environment())
-    honest.succeed(90)
+    honest.succeed()
     assert honest.returned(1) == 1
-    wait_until(lambda: all((run.folder / "artifacts.json").exists() for run in list_runs(remote.base_dir)), 20)
+    wait_until(lambda: all((run.folder / "artifacts.json").exists() for run in list_runs(remote.base_dir)))
 
 
 def test_hostile_paths_on_the_upload_socket_stay_in_the_upload_s_own_folder(keeper, remote, own_dir):

@@ -30,24 +30,24 @@ def test_key_that_is_not_allowed_waits_outside_until_it_is(keeper, remote, own_d
     remote.allow()
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
     public = keys.public_text(remote.user.public)
-    wait_until(lambda: f"ntrack keys allow NAME {public}" in trainer.output, 20, "the trainer says what to do")
+    wait_until(lambda: f"ntrack keys allow NAME {public}" in trainer.output, what="the trainer says what to do")
     assert [one["key"] for one in remote.status()["remote"]["refused"]] == [public]
     assert stored(remote) == 0
 
     remote.allow(me=remote.user)
 
-    wait_until(lambda: stored(remote) > 100, 20, "it is let in")
+    wait_until(lambda: stored(remote) > 100, what="it is let in")
     assert_stored(remote.base_dir, end_whole(trainer))
     assert trainer.output.count("does not allow this key") == 1
 
 
 def test_key_that_is_taken_back_is_out_at_once_and_what_it_missed_comes_later(keeper, remote, own_dir):
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
-    wait_until(lambda: stored(remote) > 100, 20, "it is connected")
+    wait_until(lambda: stored(remote) > 100, what="it is connected")
 
     remote.allow(other=keys.Pair.make())
 
-    wait_until(lambda: "not allowed" in trainer.output, 20, "the trainer is told")
+    wait_until(lambda: "not allowed" in trainer.output, what="the trainer is told")
     before = stored(remote)
     trainer.go_on_for(1.0)
     assert stored(remote) == before
@@ -60,7 +60,7 @@ def test_collector_with_another_key_than_the_trusted_gets_nothing(keeper, remote
 
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
 
-    wait_until(lambda: "ntrack keys trust" in trainer.output, 20, "the trainer says what to do")
+    wait_until(lambda: "ntrack keys trust" in trainer.output, what="the trainer says what to do")
     assert stored(remote) == 0
     remote.trust(remote.pair)
     assert_stored(remote.base_dir, end_whole(trainer))
@@ -72,7 +72,7 @@ def test_training_without_a_key_says_which_and_goes_on(keeper, remote, own_dir, 
     missing.rename(missing.with_suffix(".away"))
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
     command = "ntrack keys client" if lacks == keys.CLIENT_SECRET else "ntrack keys trust"
-    wait_until(lambda: command in trainer.output, 20, "the trainer says what is missing")
+    wait_until(lambda: command in trainer.output, what="the trainer says what is missing")
 
     missing.with_suffix(".away").rename(missing)
 
@@ -83,7 +83,7 @@ def test_secret_that_others_can_read_is_not_used(keeper, remote, own_dir):
     secret = remote.user_keys / keys.CLIENT_SECRET
     secret.chmod(0o640)
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
-    wait_until(lambda: f"chmod 600 {secret}" in trainer.output, 20, "the trainer says what to do")
+    wait_until(lambda: f"chmod 600 {secret}" in trainer.output, what="the trainer says what to do")
 
     secret.chmod(0o600)
 
@@ -106,7 +106,7 @@ def test_keys_from_the_environment_need_no_file(keeper, remote, own_dir, tmp_pat
 
 def test_secrets_are_nowhere_but_in_their_files(keeper, remote, own_dir):
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
-    wait_until(lambda: stored(remote) > 100, 20, "it is connected")
+    wait_until(lambda: stored(remote) > 100, what="it is connected")
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=False).stdout
     assert_stored(remote.base_dir, end_whole(trainer))
 
@@ -128,7 +128,7 @@ def test_list_of_allowed_keys_that_cannot_be_read_lets_nobody_in(keeper, remote,
 
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
 
-    wait_until(lambda: "keys allow" in trainer.output, 20, "it is refused")
+    wait_until(lambda: "keys allow" in trainer.output, what="it is refused")
     assert "nobody is let in" in remote.log.read_text()
     remote.allow(me=remote.user)
     assert_stored(remote.base_dir, end_whole(trainer))
@@ -163,7 +163,7 @@ def knock(remote, talk):
 def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, chance):
     here = keeper.trainer(remote.base_dir, TRAINING, environment={"NAME": "here"})
     far = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
-    wait_until(lambda: len(remote.status()["sessions"]) == 2, 20, "both are connected")
+    wait_until(lambda: len(remote.status()["sessions"]) == 2, what="both are connected")
     collector = remote.collector.process()
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE".ljust(22, b"\0") + bytes(32)
     sayings = [
@@ -207,7 +207,7 @@ def insider(remote):
 
 def test_session_of_the_collectors_own_host_is_not_taken_from_elsewhere(keeper, remote, insider):
     here = keeper.trainer(remote.base_dir, TRAINING)
-    (session,) = wait_until(lambda: remote.status()["sessions"], 20)
+    (session,) = wait_until(lambda: remote.status()["sessions"])
     theirs, uid = bytes.fromhex(session["session"]), bytes.fromhex(session["uid"])
 
     for message in (

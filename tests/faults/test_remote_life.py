@@ -35,19 +35,19 @@ def left_behind(own_dir):
     return list_remote_outboxes(State.for_base_dir(own_dir))
 
 
-def test_killed_training_is_delivered_and_failed_within_five_seconds(keeper, remote, own_dir):
+def test_killed_training_is_delivered_and_failed(keeper, remote, own_dir):
     trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
     trainer.wait_returned(300)
-    wait_until(lambda: remote.status()["events_total"] > 100 and courier(own_dir), 20, "it is under way")
+    wait_until(lambda: remote.status()["events_total"] > 100 and courier(own_dir), what="it is under way")
 
     returned = trainer.kill()
 
-    wait_until(lambda: statuses(remote) == ["failed"], 15, "the run is failed")
+    wait_until(lambda: statuses(remote) == ["failed"], what="the run is failed")
     (session,) = wait_settled(remote.base_dir)
     assert (session.gaps, session.missing, session.doubled) == ([], [], [])
     assert len(points_of(only_run(remote.base_dir), "half").step) >= returned
     assert verify(remote.base_dir) == 0
-    wait_until(lambda: not left_behind(own_dir), 10, "its outbox is removed")
+    wait_until(lambda: not left_behind(own_dir), what="its outbox is removed")
 
 
 def test_training_that_nobody_could_hear_is_delivered_once_somebody_can(keeper, remote, own_dir):
@@ -75,10 +75,10 @@ def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote
         launcher = keeper.start(
             [*NTRACK, "outbox", "ls", "--base-dir", own_dir], environment=remote.environment()
         )
-        assert launcher.wait(20) == 0
-        keeper.start([*NTRACK, "runs", "ls", "--base-dir", own_dir], environment=remote.environment()).wait(20)
+        assert launcher.wait(120) == 0
+        keeper.start([*NTRACK, "runs", "ls", "--base-dir", own_dir], environment=remote.environment()).wait(120)
 
-    sessions = wait_settled(remote.base_dir, 60)
+    sessions = wait_settled(remote.base_dir)
     assert [(s.gaps, s.missing, s.doubled) for s in sessions] == [([], [], [])] * 2
     # Points, remarks, open and end; what tells of the surroundings only where it was gathered in time.
     assert {s.n for s in sessions} <= {8_082, 8_083}
@@ -94,12 +94,12 @@ def test_outboxes_are_shipped_on_request_where_no_courier_runs(keeper, remote, o
     assert courier(own_dir) is None
     ship = [*NTRACK, "outbox", "ship", "--base-dir", own_dir]
     early = keeper.start([*ship, "--timeout", "1"], environment=remote.environment())
-    assert early.wait(30) == 3
+    assert early.wait(120) == 3
 
     remote.start()
 
     late = keeper.start(ship, environment=remote.environment())
-    assert late.wait(60) == 0, keeper.output(late)
+    assert late.wait(120) == 0, keeper.output(late)
     assert_stored(remote.base_dir, 500)
 
 
@@ -123,30 +123,30 @@ def quick_to_miss(remote):
 def test_silent_training_is_lost_from_sight_keeps_its_status_and_comes_back(keeper, quick_to_miss, own_dir):
     remote = quick_to_miss
     trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
-    wait_until(lambda: remote.status()["events_total"] > 100, 20, "it is connected")
+    wait_until(lambda: remote.status()["events_total"] > 100, what="it is connected")
 
     trainer.suspend()
-    wait_until(lambda: lost_contact(remote) == [True], 20, "it is noted as lost")
+    wait_until(lambda: lost_contact(remote) == [True], what="it is noted as lost")
     assert remote.status()["sessions"][0]["state"] == "lost contact"
     assert only_run(remote.base_dir).status == "running"
     trainer.resume()
 
-    wait_until(lambda: lost_contact(remote) == [False], 20, "it is noted as back")
+    wait_until(lambda: lost_contact(remote) == [False], what="it is noted as back")
     assert_stored(remote.base_dir, end_whole(trainer))
 
 
 def test_contact_lost_before_and_found_after_a_new_collector_is_noted(keeper, quick_to_miss, own_dir):
     remote = quick_to_miss
     trainer = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
-    wait_until(lambda: remote.status()["events_total"] > 100, 20, "it is connected")
+    wait_until(lambda: remote.status()["events_total"] > 100, what="it is connected")
     trainer.suspend()
-    wait_until(lambda: lost_contact(remote) == [True], 20, "it is noted as lost")
+    wait_until(lambda: lost_contact(remote) == [True], what="it is noted as lost")
 
     remote.collector.kill()
     remote.start()
     trainer.resume()
 
-    wait_until(lambda: lost_contact(remote) == [False], 20, "it is noted as back")
+    wait_until(lambda: lost_contact(remote) == [False], what="it is noted as back")
     assert_stored(remote.base_dir, end_whole(trainer))
 
 
@@ -159,7 +159,7 @@ tracker = ExperimentTracker("training", base_dir)
 tracker.log_metrics({"half": 0.0}, step=0)
 ready()
 wait_for_go()
-tracker.finish(timeout=20)
+tracker.finish(timeout=120)
 """
     remote.collector.kill()
     remote.state.config_file.write_text("[collector]\nlost_contact_s = 3\n")
@@ -169,10 +169,10 @@ tracker.finish(timeout=20)
 
     trainer.go_on_for(6.0)
 
-    wait_until(lambda: lost_contact(remote) == [False], 10, "its run is there, and it is not noted as lost")
+    wait_until(lambda: lost_contact(remote) == [False], what="its run is there, and it is not noted as lost")
     assert remote.status()["sessions"][0]["state"] == "connected"
     trainer.go()
-    trainer.succeed(60)
+    trainer.succeed()
 
 
 def test_slow_line_is_not_flooded_and_arrives(keeper, remote, own_dir):
@@ -182,9 +182,9 @@ def test_slow_line_is_not_flooded_and_arrives(keeper, remote, own_dir):
     proxy.bytes_per_s = 64_000
     try:
         remote.trust(remote.pair, f"127.0.0.1:{proxy.port}")
-        environment = remote.environment(STEPS="16000", FINISH_S="50")
+        environment = remote.environment(STEPS="16000", FINISH_S="120")
         environment["NTRACK_COLLECTOR"] = f"tcp://127.0.0.1:{proxy.port}"
-        keeper.trainer(own_dir, BURST, environment=environment).succeed(60)
+        keeper.trainer(own_dir, BURST, environment=environment).succeed()
         assert proxy.connections_total == 1, "the line was given up for dead"
     finally:
         proxy.close()
@@ -199,7 +199,7 @@ def test_no_collector_of_this_host_takes_what_goes_to_another(keeper, remote, ow
 
     keeper.run_collector(own_dir)
     keeper.collector_of(own_dir).wait_ready()
-    keeper.trainer(own_dir, BURST, environment={"STEPS": "10", "FINISH_S": "20", "NAME": "here"}).succeed()
+    keeper.trainer(own_dir, BURST, environment={"STEPS": "10", "FINISH_S": "120", "NAME": "here"}).succeed()
 
     (left,) = left_behind(own_dir)
     assert left.collector == remote.address

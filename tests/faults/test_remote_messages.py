@@ -66,17 +66,17 @@ def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, 
         remote.trust(remote.pair, events.endpoint.removeprefix("tcp://"))
         environment = remote.environment() | {"NTRACK_COLLECTOR": events.endpoint}
         trainer = keeper.trainer(own_dir, KEEPING, environment=environment)
-        wait_until(lambda: min(one.done for one in bad) >= rounds(2, 100), 60, "each way had its bad messages")
+        wait_until(lambda: min(one.done for one in bad) >= rounds(2, 100), what="each way had its bad messages")
         for one in bad:
             one.often = 0.0
         trainer.go()
-        trainer.succeed(60)
+        trainer.succeed()
         assert trainer.returned(STORED), "finish() did not see everything stored"
     finally:
         events.close()
         uploads.close()
 
-    wait_until(lambda: verify(remote.base_dir) == 0, 60, "what is on the collector's disk is stored")
+    wait_until(lambda: verify(remote.base_dir) == 0, what="what is on the collector's disk is stored")
     assert_stored(remote.base_dir, trainer.returned())
     (run,) = list_runs(remote.base_dir)
     report = check_artifacts(run.folder, Checker())

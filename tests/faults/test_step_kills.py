@@ -43,10 +43,10 @@ def calls(waiting, tmp_path_factory):
     base_dir = shutil.copytree(waiting, folder / "runs")
     collector = keeper.run_collector(base_dir, environment=faults.environment(record="neural.tracking"))
     try:
-        wait_until(lambda: delivered(base_dir), 30)
+        wait_until(lambda: delivered(base_dir))
         worker = keeper.collector_of(base_dir).store().pid
         collector.terminate()
-        assert collector.wait(30) == 0
+        assert collector.wait(120) == 0
     finally:
         keeper.end()
     pids = [pid for pid, _, _ in faults.calls()]
@@ -63,14 +63,14 @@ def survives(keeper, base_dir, only, step):
     """Kill at the step, start again, and find everything stored once; return whether the step was reached."""
     faults, rule = Faults(base_dir.parent / "faults"), kill_at(DURABLE, step, only=only)
     collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
-    wait_until(lambda: collector.poll() is not None or delivered(base_dir), 40)
+    wait_until(lambda: collector.poll() is not None or delivered(base_dir))
     collector.terminate()
-    assert collector.wait(40) in (0, -signal.SIGKILL)
+    assert collector.wait(120) in (0, -signal.SIGKILL)
     if only == COLLECTOR and faults.fired(rule):
         collector = keeper.run_collector(base_dir)
-        wait_until(lambda: delivered(base_dir), 40)
+        wait_until(lambda: delivered(base_dir))
         collector.terminate()
-        assert collector.wait(40) == 0
+        assert collector.wait(120) == 0
     assert_stored(base_dir, STEPS)
     assert [path for path in base_dir.rglob("*tmp*") if not path.name.startswith(".tmp-")] == []
     return bool(faults.fired(rule))

@@ -56,7 +56,7 @@ def test_run_deleted_while_it_is_live_is_gone_and_hurts_nobody(keeper, base_dir)
     trainer.go()
     trainer.succeed()
     assert trainer.returned(SLOWEST) < SLOWEST_NS
-    wait_until(lambda: not any((base_dir / ".ntrack" / "outbox").iterdir()), 20)
+    wait_until(lambda: not any((base_dir / ".ntrack" / "outbox").iterdir()))
     assert list_runs(base_dir) == []
     assert verify_base(base_dir).exit_code == 0
 

@@ -95,7 +95,7 @@ def test_strace_can_be_attached_to_a_running_process(keeper, base_dir):
 
     assert trainer.wait() == -signal.SIGKILL
     assert trainer.returned() == 0
-    tracer.wait(10)
+    tracer.wait(120)
 
 
 def test_hook_counts_the_calls_of_all_threads_together(keeper, base_dir, tmp_path):

@@ -54,7 +54,7 @@ def test_commands_name_the_read_only_disk(keeper, base_dir):
 
     def ntrack(*arguments):
         command = [*disk.enter, sys.executable, "-m", "neural.tracking.cli", *arguments, "-d", str(base_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         return done.returncode, done.stdout + done.stderr
 
     rebuilt, started, examined = ntrack("runs", "rebuild"), ntrack("collector", "start"), ntrack("doctor")

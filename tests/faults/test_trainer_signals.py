@@ -26,7 +26,7 @@ while returned[1] < SIGNALS:
     assert tracker.log_metrics({"outer": returned[0], "one": 1}, step=returned[0])
     returned[0] += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
-tracker.finish(timeout=20)
+tracker.finish(timeout=120)
 """
 # Notes which calls returned. Every 50th has new names and so takes the long way.
 INTERRUPTED = """
@@ -49,7 +49,7 @@ while interrupted < INTERRUPTS:
     i += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
 base_dir.with_name("kept").write_bytes(kept)
-tracker.finish(timeout=20)
+tracker.finish(timeout=120)
 """
 TRAINING = """
 ready()

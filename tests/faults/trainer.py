@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.faults.harness import clean_environment, wait_until
+from tests.patience import PATIENCE_S
 
 SLOTS = 64
 
@@ -80,21 +81,21 @@ class Trainer:
         """Return how many calls have returned, as far as it said."""
         return self._channel[slot]
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
         self._wait(lambda: self._channel[_READY] != 0, timeout_s, "the trainer is ready")
 
     def go(self) -> None:
         """Release it from ``wait_for_go()``; ``told_to_go()`` is true from now on."""
         self._channel[_GO] = 1
 
-    def wait_returned(self, count: int, slot: int = 0, timeout_s: float = 20.0) -> None:
+    def wait_returned(self, count: int, slot: int = 0, timeout_s: float = PATIENCE_S) -> None:
         self._wait(lambda: self._channel[slot] >= count, timeout_s, f"{count} calls have returned")
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Return its exit code; negative is a signal's number."""
         return self.process.wait(timeout_s)
 
-    def succeed(self, timeout_s: float = 30.0) -> None:
+    def succeed(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait for its end, which must be a good one."""
         code = self.wait(timeout_s)
         assert code == 0, f"the trainer left with {code}:\n{self.output}"
@@ -102,7 +103,7 @@ class Trainer:
     def kill(self) -> int:
         """SIGKILL; return how many calls it said had returned in slot 0."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(120)
         return self.returned()
 
     def kill_within(self, least_s: float, most_s: float, random_source: random.Random) -> int:

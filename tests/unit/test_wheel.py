@@ -17,8 +17,6 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("agent", "collector", "sinks")
 UI_NEEDS = ("dash", "dash_ag_grid", "dash_bootstrap_components", "flask")  # of the ui extra
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def run(*command, **options):
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
@@ -141,9 +139,9 @@ def test_page_is_served_from_the_installed_wheel(installed, tmp_path):
             assert line, told
             told += line
         for path in ("", "_dash-layout", "assets/page.js", "assets/bootstrap.min.css", "assets/early/theme.js"):
-            with urllib.request.urlopen(address[0] + path, timeout=60) as answer:
+            with urllib.request.urlopen(address[0] + path, timeout=240) as answer:
                 assert answer.read(), path
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
         server.stdout.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from neural.tracking.config import AgentConfig
 from neural.tracking.outboxes import files as outbox_files
 from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 from tests.unit.agent.made import recover
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +31,7 @@ def run_script(script, *arguments, check=True, prologue=PROLOGUE):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=50,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert not check or done.returncode == 0, done.stderr
@@ -52,7 +53,7 @@ def values(events, name):
     return [content[name] for _, _, content in events if name in content]
 
 
-def wait_until(condition, timeout_s=20.0):
+def wait_until(condition, timeout_s=PATIENCE_S):
     """Return the first true value of ``condition``."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

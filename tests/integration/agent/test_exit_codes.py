@@ -63,7 +63,7 @@ def test_code_that_is_not_zero_means_failed(tmp_path):
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         )
 
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
 
     seen = {
         end: (*end_of(tmp_path / str(number) / "runs"), processes[number].returncode)

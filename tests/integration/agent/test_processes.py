@@ -73,7 +73,7 @@ go_on.set()
 sys.exit(os.waitstatus_to_exitcode(status))
 """)
 
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "runs")], timeout=30)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "runs")], timeout=240)
 
     assert done.returncode == 7
 

@@ -18,8 +18,11 @@ def dead_pid():
     return process.pid
 
 
-def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1, host=None):
-    """Make the outbox of ``peer``'s session with events ``first..``, as if its process were gone."""
+def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1, host=None, change=None):
+    """Make the outbox of ``peer``'s session with events ``first..``, as if its process were gone.
+
+    ``change`` is called with its folder before a collector can see it.
+    """
     made = peer.state.outbox / peer.session.hex()
     folder = made.with_name(f"{outbox_files.TEMPORARY_PREFIX}{made.name}")
     folder.mkdir(parents=True, mode=0o700)
@@ -44,6 +47,8 @@ def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1,
     last = emitted or last
     outbox_files.NUMBER.pack_into(page, outbox_files.NUMBER_AT, last, ~last)
     (folder / "control").write_bytes(page)
+    if change:
+        change(folder)
     return folder.rename(made)
 
 

@@ -17,6 +17,7 @@ from neural.tracking.collector import logfile
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 
 NAMES = ("loss", "accuracy")
 
@@ -71,14 +72,14 @@ class Peer:
     def hello(self):
         return self.ask(self.hello_message())
 
-    def ask(self, message, timeout_s=10.0):
+    def ask(self, message, timeout_s=PATIENCE_S):
         self.send(message)
         return self.hear(timeout_s)
 
     def send(self, message):
         self.socket.send_multipart(message.encode() if isinstance(message, wire.Message) else message)
 
-    def hear(self, timeout_s=10.0):
+    def hear(self, timeout_s=PATIENCE_S):
         if not self.socket.poll(int(timeout_s * 1000)):
             return None
         return wire.decode(self.socket.recv_multipart())
@@ -130,25 +131,25 @@ class CollectorProcess:
     def pid(self):
         return self.process.pid
 
-    def wait_ready(self, timeout_s=20.0):
+    def wait_ready(self, timeout_s=PATIENCE_S):
         wait_until(lambda: self.process.poll() is not None or self.answers(), timeout_s)
         assert self.process.poll() is None, self.diary()
         return self
 
     def answers(self):
         try:
-            return request(self.state, "ping", timeout_s=0.5)["pid"] == self.pid
+            return request(self.state, "ping", timeout_s=2.0)["pid"] == self.pid
         except CollectorUnreachableError:
             return False
 
     def status(self):
-        return request(self.state, "status")
+        return request(self.state, "status", timeout_s=PATIENCE_S)
 
     def kill(self):
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s=40.0):
+    def stop(self, timeout_s=PATIENCE_S):
         """Ask it to leave and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
@@ -165,7 +166,7 @@ class CollectorProcess:
             self.kill()
 
 
-def wait_until(condition, timeout_s=10.0):
+def wait_until(condition, timeout_s=PATIENCE_S):
     """Wait for the condition and return what it gave."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

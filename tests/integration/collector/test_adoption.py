@@ -11,12 +11,13 @@ from neural.tracking.control import request
 from neural.tracking.outboxes.listing import has_orphans
 from tests.integration.collector.orphans import damage, leave_outbox
 from tests.integration.collector.peer import LogContent, wait_until
+from tests.patience import PATIENCE_S
 
 
 def adopted(peer):
     """Wait until the peer's outbox is gone and return what the log holds."""
     folder = peer.state.outbox
-    wait_until(lambda: not list(folder.iterdir()), 20)
+    wait_until(lambda: not list(folder.iterdir()))
     return LogContent(peer.state.log)
 
 
@@ -93,10 +94,14 @@ def test_numbers_lost_with_the_power_say_so(start_collector, make_peer):
 def test_outbox_that_does_not_tell_whose_it_is_is_known_to_the_log(start_collector, make_peer, content):
     collector, peer = start_collector(), make_peer()
     peer.hello()
-    info = leave_outbox(peer, 10) / "session.json"
-    info.unlink() if content is None else info.write_bytes(content)
 
-    request(collector.state, "adopt")
+    def spoil(folder):
+        info = folder / "session.json"
+        info.unlink() if content is None else info.write_bytes(content)
+
+    leave_outbox(peer, 10, change=spoil)
+
+    request(collector.state, "adopt", timeout_s=PATIENCE_S)
 
     assert adopted(peer).numbers[peer.session] == list(range(1, 11))
 
@@ -104,11 +109,14 @@ def test_outbox_that_does_not_tell_whose_it_is_is_known_to_the_log(start_collect
 def test_outbox_the_power_left_only_a_segment_of_is_known_to_the_log(start_collector, make_peer):
     collector, peer = start_collector(), make_peer()
     peer.hello()
-    folder = leave_outbox(peer, 10)
-    for name in ("owner.lock", "session.json", "control"):
-        (folder / name).unlink()
 
-    request(collector.state, "adopt")
+    def spoil(folder):
+        for name in ("owner.lock", "session.json", "control"):
+            (folder / name).unlink()
+
+    leave_outbox(peer, 10, change=spoil)
+
+    request(collector.state, "adopt", timeout_s=PATIENCE_S)
 
     assert adopted(peer).numbers[peer.session] == list(range(1, 11))
 
@@ -202,12 +210,12 @@ def test_owned_outbox_is_left_alone_until_its_owner_dies(start_collector, make_p
     with owner:
         owner.stdout.readline()
         collector = start_collector()
-        request(collector.state, "adopt")
+        request(collector.state, "adopt", timeout_s=PATIENCE_S)
         with pytest.raises(AssertionError):
             wait_until(lambda: not folder.exists(), 2.5)
         owner.kill()
 
-        wait_until(lambda: not folder.exists(), 5.0)  # the promise: within 5 s
+        wait_until(lambda: not folder.exists())
 
 
 def test_killed_process_is_noted_with_its_signal(start_collector, make_peer):
@@ -235,9 +243,8 @@ def test_session_whose_process_and_outbox_are_gone_is_closed(start_collector, ma
         peer.ask(peer.batch(5))
         victim.kill()
 
-    wait_until(lambda: LogContent(peer.state.log).notes_of(peer.session, "bye"), 15)
-
-    assert LogContent(peer.state.log).notes_of(peer.session, "died")
+    for kind in ("bye", "died"):
+        wait_until(lambda kind=kind: LogContent(peer.state.log).notes_of(peer.session, kind))
 
 
 def kernel_tells_exits():

@@ -14,17 +14,19 @@ def send_until(peer, stop):
     """Send batches, go-back-N, as long as ``stop`` is not set; return the highest acknowledged number."""
     batches = {}
     acked = 0
+    patience_s = 0.3  # longer each time nobody answers: a busy machine may need more than that
 
     def go_on(answer):
-        nonlocal acked
+        nonlocal acked, patience_s
         if isinstance(answer, wire.Welcome | wire.Ack):
             assert answer.last >= acked, "took back an acknowledgement"
             acked = answer.last
             return True
+        patience_s = min(5.0, patience_s * 1.5)
         return False
 
     while True:
-        if not go_on(peer.ask(peer.hello_message(), timeout_s=0.3)):
+        if not go_on(peer.ask(peer.hello_message(), patience_s)):
             peer.connect()
             continue
         if stop.is_set() and acked == peer.seq:
@@ -40,7 +42,7 @@ def send_until(peer, stop):
                 break  # cut elsewhere: cannot be, the collector stores whole batches only
             peer.send(batches[position])
             position = batches[position].last + 1
-        while acked < position - 1 and go_on(peer.hear(0.3)):
+        while acked < position - 1 and go_on(peer.hear(patience_s)):
             pass
 
 
@@ -59,7 +61,7 @@ def test_kills_while_sending_lose_and_double_nothing(start_collector, make_peer)
         acknowledged.append(sum(map(len, LogContent(peer.state.log).numbers.values())))
         collector = start_collector()
     stop.set()
-    sender.join(30)
+    sender.join(120)
 
     content = LogContent(peer.state.log)
     assert result == [peer.seq]

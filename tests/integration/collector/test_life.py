@@ -17,12 +17,15 @@ from neural.tracking.outboxes.listing import collector_holds
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.state import State
 from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until
+from tests.patience import PATIENCE_S
+
+WATCHED_S = 3.0
 
 
 def test_of_twenty_started_at_once_one_runs_and_the_rest_leave_with_0(tmp_path):
     many = [CollectorProcess(tmp_path / "runs") for _ in range(20)]
     try:
-        wait_until(lambda: sum(c.process.poll() is None for c in many) == 1, 60)
+        wait_until(lambda: sum(c.process.poll() is None for c in many) == 1)
 
         left = [c for c in many if c.process.poll() is None]
         left[0].wait_ready()
@@ -39,7 +42,7 @@ def test_suspended_collector_is_never_doubled(start_collector):
 
     second = start_collector(ready=False)
 
-    assert second.process.wait(20) == 0
+    assert second.process.wait(120) == 0
     assert commands.start(first.base_dir, timeout_s=0.5) == commands.EXIT_UNREACHABLE
     told = commands.status(first.base_dir, timeout_s=0.3)
     assert (told["running"], told["reachable"], told["holder"]["pid"]) == (True, False, first.pid)
@@ -64,13 +67,13 @@ def test_start_status_stop(tmp_path):
     base_dir = tmp_path / "runs"
 
     assert commands.status(base_dir) == {"running": False}
-    assert commands.start(base_dir) == 0
-    told = commands.status(base_dir)
+    assert commands.start(base_dir, timeout_s=PATIENCE_S) == 0
+    told = commands.status(base_dir, timeout_s=PATIENCE_S)
     assert told["reachable"] and told["disk"]["state"] == "ok"
-    assert commands.start(base_dir) == 0
-    assert commands.status(base_dir)["pid"] == told["pid"]
-    assert commands.stop(base_dir) == 0
-    assert commands.stop(base_dir) == 0
+    assert commands.start(base_dir, timeout_s=PATIENCE_S) == 0
+    assert commands.status(base_dir, timeout_s=PATIENCE_S)["pid"] == told["pid"]
+    assert commands.stop(base_dir, timeout_s=PATIENCE_S) == 0
+    assert commands.stop(base_dir, timeout_s=PATIENCE_S) == 0
     assert commands.status(base_dir) == {"running": False}
 
 
@@ -92,9 +95,9 @@ def test_log_is_sealed_on_stop_and_goes_on_after(start_collector, make_peer):
 
 def test_automatic_one_leaves_when_idle_and_an_asked_for_one_stays(start_collector, tmp_path):
     asked_for = start_collector("--idle-exit-s", "0.5", base_dir=tmp_path / "a")
-    automatic = start_collector("--auto", "--idle-exit-s", "0.5", base_dir=tmp_path / "b")
+    automatic = start_collector("--auto", "--idle-exit-s", "0.5", base_dir=tmp_path / "b", ready=False)
 
-    assert automatic.process.wait(20) == 0
+    assert automatic.process.wait(120) == 0
     assert asked_for.answers()
     assert not collector_holds(automatic.state)
 
@@ -137,7 +140,7 @@ def test_what_nobody_can_find_any_more_ends_it_loudly(start_collector, make_peer
     else:
         getattr(collector.state, what).unlink()
 
-    assert collector.process.wait(20) == 1
+    assert collector.process.wait(120) == 1
     diary = collector.diary()
     assert "gone" in diary or (what == "log" and "log write failed" in diary)  # whichever sees it first
 
@@ -148,7 +151,7 @@ def test_after_the_log_vanished_the_next_one_is_a_new_log(start_collector, make_
     before = peer.hello()
     peer.ask(peer.batch(5))
     shutil.rmtree(collector.state.log)
-    assert collector.process.wait(20) == 1
+    assert collector.process.wait(120) == 1
 
     start_collector()
     peer.connect()
@@ -205,12 +208,15 @@ def test_idle_collector_is_small_and_quiet(start_collector, make_peer):
     peer.hello()
     peer.ask(peer.batch(5))
     peer.bye()
-    time.sleep(1)
     process = psutil.Process(collector.pid)
-    before = process.cpu_times()
-    time.sleep(4)
-    after = process.cpu_times()
 
+    def used_s():
+        """Return how much of a processor it used of the next seconds."""
+        before = process.cpu_times()
+        time.sleep(WATCHED_S)
+        after = process.cpu_times()
+        return after.user + after.system - before.user - before.system
+
+    # When it has come to rest, and how often others drive it out of the caches, is the machine's affair.
+    wait_until(lambda: used_s() / WATCHED_S < 0.02)  # the short form; benchmarks hold it to 0.5 %
     assert process.memory_info().rss < 100 << 20
-    used_s = after.user + after.system - before.user - before.system
-    assert used_s / 4 < 0.02  # the short form; benchmarks hold it to 0.5 %

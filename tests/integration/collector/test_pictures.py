@@ -1,5 +1,6 @@
 """The visualizer worker against logs and run folders as the collector and the store make them."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from neural.tracking.figures.visualizer import Picture
 from neural.tracking.state import State
 from tests.integration.face.conftest import wait_until
 from tests.made_runs import Emitter, Log, applied, folder_of
+from tests.patience import PATIENCE_S
 
 PICTURES = {
     "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
@@ -53,12 +55,12 @@ class Bench:
         while items := self._follower.read(self.log.durable):
             self.visualizer.write(items)
 
-    def until(self, condition, what="the condition", timeout_s=50):
+    def until(self, condition, what="the condition"):
         def looked():
             self.visualizer.flush()
             return condition()
 
-        return wait_until(looked, timeout_s, what)
+        return wait_until(looked, what=what)
 
     def until_idle(self):
         self.until(lambda: not self.owes(), "nothing more is due")
@@ -173,8 +175,11 @@ def test_renderer_that_hangs_is_killed_and_the_next_one_draws(tmp_path):
     folder = folder_of(bench.log.add(emitter), emitter)
     bench.feed()
     try:
+        bench.until(
+            lambda: any("the renderer hung for 5 s and was killed" in error for error in bench.errors())
+        )
+        bench.visualizer._deadline_s = PATIENCE_S  # the next one works, and may need longer
         bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
-        assert any("the renderer hung for 5 s and was killed" in error for error in bench.errors())
     finally:
         bench.visualizer.close()
 
@@ -196,7 +201,7 @@ def test_round_that_was_cut_off_is_drawn_by_the_next_visualizer(bench, tmp_path)
             successor.flush()
             return pictures(folder) == PICTURES
 
-        wait_until(looked, 50, "all pictures are there")
+        wait_until(looked, what="all pictures are there")
     finally:
         successor.close()
 
@@ -254,7 +259,7 @@ def base(tmp_path):
     (folder / ".ntrack").mkdir(parents=True)
     (folder / ".ntrack" / "config.toml").write_text("[collector]\ndrawing_niceness = 0\n")
     yield folder
-    commands.stop(folder, timeout_s=15)
+    commands.stop(folder, timeout_s=120)
 
 
 def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base):
@@ -262,14 +267,15 @@ def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base)
         for step in range(5):
             tracker.log_metrics({"loss": 1 / (step + 1), "accuracy": step / 5}, step=step)
 
-    wait_until(lambda: pictures(tracker.experiment_dir) == PICTURES, 50, "all pictures are there")
+    wait_until(lambda: pictures(tracker.experiment_dir) == PICTURES, what="all pictures are there")
 
-    told = request(State.for_base_dir(base), "status")
+    told = request(State.for_base_dir(base), "status", timeout_s=PATIENCE_S)
     (worker,) = [worker for worker in told["workers"] if worker["name"] == "visualizer"]
     assert worker["last_error"] is None
     assert not worker["holds_log"]
     if worker["pid"] is not None:
-        assert "matplotlib" not in Path(f"/proc/{worker['pid']}/maps").read_text()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # idle, it leaves
+            assert "matplotlib" not in Path(f"/proc/{worker['pid']}/maps").read_text()
 
 
 def test_generated_pictures_are_the_tracker_s_own(base):

@@ -8,9 +8,10 @@ from neural.tracking import wire
 from neural.tracking.control import request
 from neural.tracking.outboxes.listing import collector_holds
 from tests.integration.collector.peer import LogContent, wait_until
+from tests.patience import PATIENCE_S
 
 
-def visible(peer, token, timeout_s=20.0):
+def visible(peer, token, timeout_s=PATIENCE_S):
     """Wait for the answer to a barrier, past acknowledgements."""
     while (answer := peer.hear(timeout_s)) is not None:
         if isinstance(answer, wire.Visible):
@@ -56,7 +57,7 @@ def test_sync_waits_for_the_store(start_collector, make_peer, tmp_path):
     begin(peer, tmp_path / "runs" / peer.info()["dir"])
     peer.ask(peer.batch(10))
 
-    assert request(collector.state, "sync", timeout_s=30)["applied"]
+    assert request(collector.state, "sync", timeout_s=120)["applied"]
 
 
 def test_deleted_run_is_gone_and_stays_gone(start_collector, make_peer, tmp_path):
@@ -68,13 +69,13 @@ def test_deleted_run_is_gone_and_stays_gone(start_collector, make_peer, tmp_path
     peer.send(wire.Barrier(session=peer.session, seq=10, token=1))
     assert visible(peer, 1)
 
-    answer = request(collector.state, "delete", uid=peer.uid, timeout_s=20)
+    answer = request(collector.state, "delete", uid=peer.uid, timeout_s=120)
 
     assert answer["ok"] and answer["removed"]
     assert not folder.exists()
     assert peer.hear().code == "run_deleted"
     assert peer.ask(peer.batch(1)).code == "run_deleted"
-    assert not request(collector.state, "delete", uid=peer.uid, timeout_s=20)["removed"]
+    assert not request(collector.state, "delete", uid=peer.uid, timeout_s=120)["removed"]
     assert not folder.exists()
 
 
@@ -102,13 +103,13 @@ def test_store_dies_and_comes_back(start_collector, make_peer, tmp_path):
 
 
 def test_collector_with_a_finished_run_leaves_when_idle(start_collector, make_peer, tmp_path):
-    collector = start_collector("--auto", "--idle-exit-s", "1")
-    peer = make_peer()
+    collector = start_collector("--auto", "--idle-exit-s", "2", ready=False)
+    peer = make_peer()  # it waits for the collector, which else might have left before the first word
     begin(peer, tmp_path / "runs" / peer.info()["dir"])
     peer.ask(peer.batch(50))
     peer.bye()
 
-    assert collector.process.wait(40) == 0
+    assert collector.process.wait(120) == 0
     assert not collector_holds(collector.state)
     assert LogContent(collector.state.log).notes_of(bytes(16), "sealed")
 
@@ -118,7 +119,7 @@ def test_worker_gives_way_to_the_training(start_collector, make_peer, tmp_path):
     peer = make_peer()
     begin(peer, tmp_path / "runs" / peer.info()["dir"])
     peer.ask(peer.batch(10))
-    request(collector.state, "sync", timeout_s=30)
+    request(collector.state, "sync", timeout_s=120)
 
     store = psutil.Process(collector.status()["workers"][0]["pid"])
 

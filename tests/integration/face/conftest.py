@@ -10,9 +10,11 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
+from neural.tracking.control import request
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-STORED_S = 30
+STORED_S = PATIENCE_S
 LAUNCHER_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_STEP_ID",
     "PMIX_NAMESPACE", "NTRACK_RUN_ID", "NTRACK_MODE", "NTRACK_DIR", "NTRACK_STATE_DIR", "NTRACK_FS",
@@ -32,7 +34,7 @@ def base(tmp_path):
     folder = tmp_path / "runs"
     yield folder
     if folder.is_dir():
-        commands.stop(folder, timeout_s=15)
+        commands.stop(folder, timeout_s=120)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +43,14 @@ def shared_base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "runs"
     yield folder
     if folder.is_dir():
-        commands.stop(folder, timeout_s=15)
+        commands.stop(folder, timeout_s=120)
 
 
 @pytest.fixture
 def run_script(tmp_path):
     """Run Python source as a training script of its own; returns the finished process."""
 
-    def run(source, *, check=True, timeout=40, **environ):
+    def run(source, *, check=True, timeout=PATIENCE_S, **environ):
         script = tmp_path / f"script_{len(list(tmp_path.glob('script_*')))}.py"
         script.write_text(source)
         done = subprocess.run(
@@ -66,7 +68,7 @@ def run_script(tmp_path):
     return run
 
 
-def wait_until(condition, timeout_s=10.0, what="the condition"):
+def wait_until(condition, timeout_s=PATIENCE_S, what="the condition"):
     """Return what ``condition`` returns as soon as it is true."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -74,6 +76,12 @@ def wait_until(condition, timeout_s=10.0, what="the condition"):
             return found
         time.sleep(0.02)
     raise AssertionError(f"{what} did not come true within {timeout_s} s")
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Have commands wait for a collector's answer, however busy the machine."""
+    monkeypatch.setitem(request.__kwdefaults__, "timeout_s", PATIENCE_S)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from neural.tracking.collector import commands
 from neural.tracking.state import State
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S, settled, wait_until
+from tests.patience import PATIENCE_S
 
 
 def sha256(data):
@@ -23,7 +24,7 @@ def test_file_left_in_place_and_touched_is_lost_and_never_wrong(base, source):
         source.write_bytes(os.urandom(200_000))
         later = tracker.log_artifact(source)
 
-    commands.start(base)
+    assert commands.start(base, timeout_s=PATIENCE_S) == 0
     manager = ExperimentManager(base)
     run = wait_until(lambda: settled(manager, tracker.experiment_id), STORED_S, "all is stored")
 
@@ -116,7 +117,7 @@ def test_hostile_names_end_below_the_run_or_in_a_value_error(base, tmp_path):
             finally:
                 with pytest.raises((ValueError, TypeError)):
                     tracker.log_figure({}, name)
-        assert tracker.flush(60)
+        assert tracker.flush(120)
 
         assert all(version.verify() for version in versions)
         root = tracker.experiment_dir.resolve()
@@ -166,7 +167,7 @@ def test_without_a_collector_the_version_is_unknown_and_stored_later(base, sourc
         version = tracker.log_artifact(source)
         assert (version.version, version.lost) == (None, None)
 
-    commands.start(base)
+    assert commands.start(base, timeout_s=PATIENCE_S) == 0
     run = wait_until(lambda: settled(ExperimentManager(base), tracker.experiment_id), STORED_S, "all is stored")
 
     assert run.get_artifact_version("model.pt").checksum == sha256(source.read_bytes())

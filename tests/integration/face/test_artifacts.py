@@ -194,7 +194,6 @@ def test_picture_that_cannot_be_made_is_told_once_and_ends_no_training(
 
 
 @pytest.mark.frameworks
-@pytest.mark.timeout(120)
 def test_plotly_figure_becomes_a_picture_where_kaleido_and_a_browser_are(tracker):
     import plotly.graph_objects
 

@@ -17,7 +17,7 @@ NTRACK = (sys.executable, "-m", "neural.tracking.cli")
 
 def ntrack(*arguments, base, **more):
     words = [*NTRACK, *arguments, "-d", str(base)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, **more)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240, **more)
     assert "Traceback" not in done.stderr + done.stdout
     return done
 
@@ -113,7 +113,7 @@ def test_closed_standard_output_is_no_reason_for_a_traceback(run):
     words = [*NTRACK, "runs", "ls", "-d", str(run.base_dir)]
     line = 'exec 1>&-; exec "$@"'
     done = subprocess.run(
-        ["/bin/sh", "-c", line, "sh", *words], stderr=subprocess.PIPE, check=False, timeout=60
+        ["/bin/sh", "-c", line, "sh", *words], stderr=subprocess.PIPE, check=False, timeout=240
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
@@ -126,7 +126,7 @@ def test_timeout_that_is_no_number_changes_nothing(shared_base):
             call("5")
     tracker.log_metrics({"loss": 1.0})
 
-    assert tracker.finish(timeout=20)
+    assert tracker.finish(timeout=120)
 
 
 def test_run_ended_at_once_warns_of_nothing_its_caller_did_not_log(shared_base):
@@ -135,7 +135,7 @@ def test_run_ended_at_once_warns_of_nothing_its_caller_did_not_log(shared_base):
         "ExperimentTracker('probe', sys.argv[1]).finish(timeout=0); time.sleep(2)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", source, str(shared_base)], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", source, str(shared_base)], capture_output=True, check=True, timeout=240
     )
 
     assert b"is closed" not in done.stderr
@@ -145,7 +145,7 @@ def test_text_that_is_no_utf8_is_kept_in_notes_and_refused_in_metadata(shared_ba
     tracker = ExperimentTracker("probe", shared_base, notes="a\ud800")
     with pytest.raises(TypeError, match="metadata must be what JSON can hold"):
         tracker.log_artifact(source, metadata={"from": "\udcff"})
-    tracker.finish(timeout=20)
+    tracker.finish(timeout=120)
 
     assert tracker.metadata["notes"] == "a\\ud800"
 
@@ -170,5 +170,5 @@ def test_end_does_not_wait_for_a_collector_that_cannot_start(tmp_path):
     stored = tracker.finish(timeout=120)
 
     assert not stored
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 100  # of the 120 it was given
     assert "a collector was started" not in ntrack("verify", base=base).stdout

@@ -16,6 +16,7 @@ from neural.tracking import ExperimentManager, ExperimentTracker
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from tests.integration.face.conftest import wait_until
+from tests.patience import PATIENCE_S
 
 FORMULA = "=HYPERLINK(evil)"
 MARKUP = "[red]not markup[/]"
@@ -210,7 +211,7 @@ def test_rebuild_leaves_the_views_of_a_damaged_run_alone_unless_forced(copied):
 def test_run_is_removed_once_confirmed(base):
     run = ExperimentTracker("gone", base)
     run.log_metrics({"loss": 1.0})
-    run.finish(timeout=15)
+    run.finish(timeout=120)
 
     ntrack("runs", "rm", "gone", base=base, code=1, input="n\n")
     assert run.experiment_dir.exists()
@@ -218,10 +219,10 @@ def test_run_is_removed_once_confirmed(base):
     assert not run.experiment_dir.exists()
 
 
-def test_status_shows_collector_sessions_and_workers(base):
+def test_status_shows_collector_sessions_and_workers(base, unhurried):
     with ExperimentTracker("live", base) as run:
         run.log_metrics({"loss": 1.0})
-        run.flush(15)
+        run.flush(120)
 
         shown = ntrack("status", base=base)
         found = json.loads(ntrack("status", "--json", base=base))
@@ -232,10 +233,10 @@ def test_status_shows_collector_sessions_and_workers(base):
     assert found["waiting"] == []
 
 
-def test_collector_starts_once_tells_its_status_and_stops(base):
+def test_collector_starts_once_tells_its_status_and_stops(base, unhurried):
     ntrack("collector", "status", base=base, code=4)
     assert "started" in ntrack("collector", "start", base=base)
-    pid = commands.status(base)["pid"]
+    pid = commands.status(base, timeout_s=PATIENCE_S)["pid"]
     assert f"already runs here, pid {pid}" in ntrack("collector", "start", base=base)
     assert f"pid {pid}" in ntrack("collector", "status", base=base)
     assert "stopped" in ntrack("collector", "stop", base=base)
@@ -254,12 +255,12 @@ def test_events_that_wait_for_nobody_are_told_with_exit_code_3(base, run_script)
     assert "ntrack collector start" in shown
     assert "being stored" not in ntrack("doctor", base=base, code=1)
     assert "a collector was started" in ntrack("verify", base=base, code=3)
-    wait_until(lambda: CliRunner().invoke(main, ["verify", "-d", str(base)]).exit_code == 0, 15)
+    wait_until(lambda: CliRunner().invoke(main, ["verify", "-d", str(base)]).exit_code == 0)
 
 
 def test_suspended_collector_is_told_apart_from_none(base):
     ntrack("collector", "start", base=base)
-    pid = commands.status(base)["pid"]
+    pid = commands.status(base, timeout_s=PATIENCE_S)["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         assert "does not answer" in ntrack("status", base=base)
@@ -273,7 +274,7 @@ FINISHED = """
 import sys
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("ended", sys.argv[1])
-assert tracker.flush(20)
+assert tracker.flush(120)
 print("flushed", flush=True)
 input()
 tracker.log_metrics({"loss": 1.0})
@@ -287,7 +288,7 @@ def test_what_a_finished_tracker_left_is_not_told_as_a_dead_process_s(base):
     command = [sys.executable, "-c", FINISHED, str(base)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout.readline() == "flushed\n"
-        pid = commands.status(base)["pid"]
+        pid = commands.status(base, timeout_s=PATIENCE_S)["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
             print(file=trainer.stdin, flush=True)
@@ -306,8 +307,8 @@ def test_what_a_finished_tracker_left_is_not_told_as_a_dead_process_s(base):
     assert "collector start" not in shown + examined
 
 
-def test_doctor_finds_nothing_wrong_where_nothing_is(base):
-    ExperimentTracker("fine", base).finish(timeout=15)
+def test_doctor_finds_nothing_wrong_where_nothing_is(base, unhurried):
+    ExperimentTracker("fine", base).finish(timeout=120)
 
     assert "nothing is wrong" in ntrack("doctor", base=base)
     levels = {finding["level"] for finding in json.loads(ntrack("doctor", "--json", base=base))}

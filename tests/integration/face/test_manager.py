@@ -9,6 +9,7 @@ import pytest
 from neural.tracking import CollectorUnreachableError, ExperimentManager, ExperimentTracker
 from neural.tracking.collector import commands
 from tests.integration.face.conftest import wait_until
+from tests.patience import PATIENCE_S
 
 
 def test_run_is_made_here_with_the_options_given(base):
@@ -52,7 +53,7 @@ def test_list_says_running_while_it_runs(base):
     manager = ExperimentManager(base)
     with manager.create_experiment("one") as run:
         run.log_metrics({"loss": 0.5})
-        run.flush(15)
+        run.flush(120)
 
         (listed,) = manager.list_experiments()
 
@@ -110,7 +111,7 @@ def test_logging_to_a_found_run_goes_on_as_a_new_attempt(base):
     again = manager.get_experiment(run.experiment_id)
     again.log_metrics({"loss": 1.0})
     running = again.status
-    again.flush(15)
+    again.flush(120)
 
     assert running == "running"
     assert [entry["step"] for entry in again.metrics_history] == [0, 1, 2]
@@ -118,7 +119,7 @@ def test_logging_to_a_found_run_goes_on_as_a_new_attempt(base):
     assert again.metadata["attempts"] == 2
     assert again.metadata["status"] == "running"
     assert (again.tags, again.notes) == (["a"], "n")
-    assert again.finish(timeout=15)
+    assert again.finish(timeout=120)
     assert manager.get_experiment(run.experiment_id).status == "completed"
 
 
@@ -130,7 +131,7 @@ def test_run_that_failed_can_end_well_in_its_next_attempt(base):
 
     again = manager.get_experiment(run.experiment_id)
     again.log_metrics({"loss": 1.0})
-    again.finish(timeout=15)
+    again.finish(timeout=120)
 
     (listed,) = manager.list_experiments()
     assert listed["status"] == "completed"
@@ -153,12 +154,12 @@ def test_run_is_deleted_without_a_collector_too(base):
     manager = ExperimentManager(base)
     manager.create_experiment("one").finish()
     run = manager.create_experiment("two")
-    run.finish(timeout=15)
+    run.finish(timeout=120)
     commands.stop(base)
 
     assert manager.delete_experiment(run.experiment_id) is True
 
-    assert commands.start(base) == 0
+    assert commands.start(base, timeout_s=PATIENCE_S) == 0
     assert [listed["experiment_name"] for listed in manager.list_experiments()] == ["one"]
 
 
@@ -166,12 +167,12 @@ def test_run_that_is_deleted_while_it_logs_does_not_disturb_the_training(base):
     manager = ExperimentManager(base)
     run = manager.create_experiment("one")
     run.log_metrics({"loss": 3.0})
-    run.flush(15)
+    run.flush(120)
 
     assert manager.delete_experiment(run.experiment_id) is True
     for _ in range(100):
         run.log_metrics({"loss": 3.0})
-    run.finish(timeout=5)
+    run.finish()
 
     assert manager.list_experiments() == []
 
@@ -180,8 +181,8 @@ def test_nothing_is_deleted_past_a_suspended_collector(base, monkeypatch):
     monkeypatch.setattr("neural.tracking.face.catalogue.DELETE_TIMEOUT_S", 0.3)
     manager = ExperimentManager(base)
     run = manager.create_experiment("one")
-    run.finish(timeout=15)
-    pid = commands.status(base)["pid"]
+    run.finish(timeout=120)
+    pid = commands.status(base, timeout_s=PATIENCE_S)["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(CollectorUnreachableError, match="was not deleted"):
@@ -224,6 +225,6 @@ os.kill(os.getpid(), signal.SIGKILL)
         listed = manager.list_experiments()
         return listed and listed[0]["status"] == "failed" and listed
 
-    (listed,) = wait_until(stored, 15, "the orphan's end")
+    (listed,) = wait_until(stored, what="the orphan's end")
     assert listed["summary"]["calls"] == 1
     assert isinstance(manager.get_experiment(listed["experiment_id"]), ExperimentTracker)

@@ -100,7 +100,7 @@ def test_unknown_status_is_refused(tracker):
 def test_finish_returns_whether_all_is_stored(tracker):
     tracker.log_metrics({"loss": 1.0})
 
-    assert tracker.finish(timeout=15) is True
+    assert tracker.finish(timeout=120) is True
     assert tracker.finish() is True
 
 
@@ -108,7 +108,7 @@ def test_flush_makes_everything_visible_to_every_reader(tracker, shared_base):
     for step in range(500):
         tracker.log_metrics({"loss": step}, step=step)
 
-    assert tracker.flush(timeout=15) is True
+    assert tracker.flush(timeout=120) is True
 
     other = ExperimentManager(shared_base).get_experiment(tracker.experiment_id)
     assert other.get_metrics("loss") == list(range(500))
@@ -198,7 +198,7 @@ def test_parameters_merge_and_keep_their_kinds(tracker):
 def test_every_change_of_a_parameter_is_kept(tracker, shared_base):
     tracker.log_hyperparameters({"rate": 0.1})
     tracker.log_hyperparameters({"rate": 0.2})
-    tracker.flush(15)
+    tracker.flush(120)
 
     from neural.tracking.reader.run import Run
 
@@ -207,7 +207,7 @@ def test_every_change_of_a_parameter_is_kept(tracker, shared_base):
 
 def test_text_is_stored_with_its_step(tracker):
     tracker.log_text("sample", "once upon a time", step=7)
-    tracker.flush(15)
+    tracker.flush(120)
 
     from neural.tracking.reader.run import Run
 
@@ -232,7 +232,7 @@ def test_tags_notes_and_group_are_kept(shared_base):
 
 
 def test_metadata_says_where_it_ran(tracker):
-    tracker.flush(15)
+    tracker.flush(120)
 
     def gathered():
         return tracker.metadata if "python" in tracker.metadata else None

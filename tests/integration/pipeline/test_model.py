@@ -36,6 +36,7 @@ from neural.tracking.reader.run import Run
 from neural.tracking.state import State
 from tests.faults.harness import rounds
 from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
+from tests.patience import PATIENCE_S
 
 MOST_TRAINERS = 6
 which = st.integers(0, 1)
@@ -238,7 +239,7 @@ class Pipeline(RuleBasedStateMachine):
     @rule()
     def stop_and_start_collector(self):
         self.stop_adopting()
-        assert self.run(self.log_part.drain(time.monotonic() + 20)) == 0
+        assert self.run(self.log_part.drain(time.monotonic() + PATIENCE_S)) == 0
         for trainer in self.trainers.values():
             self.durable(trainer)
         self.start_collector()
@@ -326,7 +327,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def come_to_rest(self):
         """Let all be said, heard and applied, and adopt what was left behind."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while self.waiting():
             assert time.monotonic() < deadline, self.waiting()
             self.now += 5.0

@@ -11,8 +11,6 @@ import pytest
 
 from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
 
-pytestmark = pytest.mark.timeout(180)  # each has several processes to start
-
 
 def logged(bench, count=200, *, backend=None, start=0, name="train", finish=True):
     tracker = ExperimentTracker(name, base_dir=bench.base, backend=backend, auto_visualize=False)
@@ -20,7 +18,7 @@ def logged(bench, count=200, *, backend=None, start=0, name="train", finish=True
     for step in range(start, start + count):
         tracker.log_metrics({"loss": step + 0.5}, step=step)
     if finish:
-        assert tracker.finish(timeout=60)
+        assert tracker.finish(timeout=120)
     return tracker
 
 
@@ -76,12 +74,12 @@ def test_argument_wins_over_the_environment_and_unknown_names_are_refused(bench,
 
 def test_sink_added_in_the_middle_of_a_run_gets_all_of_it(bench):
     tracker = logged(bench, 300, finish=False)
-    assert tracker.flush(60)
+    assert tracker.flush(120)
 
     bench.add("late")
     for step in range(300, 400):
         tracker.log_metrics({"loss": step + 0.5}, step=step)
-    tracker.finish(timeout=60)
+    tracker.finish(timeout=120)
 
     bench.until(lambda: bench.points("late") == expected(400) and bench.lines("late")[-1]["kind"] == "status")
     assert bench.lines("late")[0]["kind"] == "open"
@@ -112,7 +110,7 @@ def test_run_that_goes_on_after_its_end_goes_on_in_the_sink(bench):
     again = ExperimentManager(bench.base).get_experiment(first.experiment_id)
     for step in range(100, 150):
         again.log_metrics({"loss": step + 0.5}, step=step)
-    again.finish(timeout=60)
+    again.finish(timeout=120)
 
     bench.until(lambda: bench.points("all") == expected(150))
     told = lambda: [line["data"]["status"] for line in bench.lines("all") if line["kind"] == "status"]  # noqa: E731
@@ -123,11 +121,11 @@ def test_backend_not_installed_says_so_and_gets_everything_once_it_is(bench):
     bench.add("absent", "absent")
     tracker = logged(bench)
     bench.until(lambda: bench.status("absent").state == "not installed")
-    assert "pip install" in bench.status("absent").last_error
+    bench.until(lambda: "pip install" in (bench.status("absent").last_error or ""))
     assert len(tracker.get_metrics("loss")) == 200
 
     bench.ntrack("sinks", "disable", "absent")
-    assert bench.status("absent").state == "disabled"
+    bench.until(lambda: bench.status("absent").state == "disabled")
     (bench.folder("absent").parent / "installed").parent.mkdir(parents=True, exist_ok=True)
     (bench.folder("absent").parent / "installed").touch()
     bench.ntrack("sinks", "enable", "absent")
@@ -149,7 +147,7 @@ def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(be
         for _ in range(200):
             tracker.log_metrics(values, step=sent)
             sent += 1
-        tracker.flush(20)
+        tracker.flush(120)
         return condition()
 
     def segments():
@@ -161,8 +159,8 @@ def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(be
     bench.until(lambda: log(lambda: bench.status("down").state == "retrying"))
     held = segments()[-1]  # it stands here at the latest, and keeps the file open
     bench.until(lambda: log(lambda: segments()[0] > held + 1))  # a whole segment is gone that it never read
-    assert bench.status("down").state == "detached"
-    tracker.finish(timeout=60)
+    bench.until(lambda: bench.status("down").state == "detached")
+    tracker.finish(timeout=120)
     bench.mood("down")
 
     bench.until(lambda: len(bench.points("down")) == 100 * sent)
@@ -198,7 +196,7 @@ def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
     began_s = time.time()
     logged(bench, 150)
 
-    bench.until(lambda: bench.status("down").state == "retrying")
+    bench.until(lambda: bench.status("down").state == "retrying" and bench.status("down").lag_events >= 150)
     told = json.loads(bench.ntrack("status", "--json").stdout)
 
     (sink,) = told["sinks"]
@@ -213,7 +211,7 @@ def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
 def test_config_edited_by_hand_is_followed_and_a_broken_one_changes_nothing(bench):
     bench.add("first")
     tracker = logged(bench, 50, finish=False)
-    tracker.flush(60)
+    tracker.flush(120)
     config = bench.base / ".ntrack" / "config.toml"
     whole = config.read_text()
 
@@ -222,7 +220,7 @@ def test_config_edited_by_hand_is_followed_and_a_broken_one_changes_nothing(benc
     bench.until(lambda: "did you mean 'runs'" in (bench.status("second").last_error or ""))
     config.write_text(whole + "\n[sinks.second\n")
     tracker.log_metrics({"loss": 50.5}, step=50)
-    tracker.finish(timeout=60)
+    tracker.finish(timeout=120)
 
     bench.until(lambda: bench.points("first") == expected(51))
     assert "not valid TOML" in bench.ntrack("sinks", "ls", check=False).stderr
@@ -232,7 +230,7 @@ def test_config_edited_by_hand_is_followed_and_a_broken_one_changes_nothing(benc
 def test_listing_is_machine_readable_and_removal_takes_the_sink_away(bench):
     bench.add("all")
     logged(bench)
-    bench.until(lambda: bench.status("all").lag_events == 0)
+    bench.until(lambda: bench.status("all").lag_events == 0 and bench.status("all").state == "ok")
 
     (told,) = json.loads(bench.ntrack("sinks", "ls", "--json").stdout)
     bench.ntrack("sinks", "rm", "all")

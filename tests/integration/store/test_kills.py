@@ -84,7 +84,7 @@ def killed_at(log, call, nth):
     process.start()
     tracer = attach_strace(process.pid, calls=[call], nth=nth, signal="SIGKILL")
     here.send("go")
-    process.join(30)
+    process.join(120)
     tracer.terminate()
     tracer.wait()
     assert process.exitcode in (0, -signal.SIGKILL)
@@ -110,7 +110,6 @@ def check(log, emitter):
 
 
 @needs_strace
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("call", STEPS)
 def test_kill_at_any_step_loses_and_doubles_nothing(log, tmp_path, call):
     emitter = prepared(log)
@@ -135,7 +134,7 @@ def test_worker_that_is_not_killed_passes_the_same_check(log):
     process = SERVER.Process(target=work, args=(log, there))
     process.start()
     here.send("go")
-    process.join(30)
+    process.join(120)
 
     assert process.exitcode == 0
     assert list(folder_of(log, emitter).glob("metrics/part-*.parquet"))

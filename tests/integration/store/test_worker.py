@@ -35,7 +35,7 @@ class Worker:
 
     def leave(self):
         self.process.stdin.close()
-        code = self.process.wait(20)
+        code = self.process.wait(120)
         self.process.stdout.close()
         return code
 
@@ -103,7 +103,7 @@ def test_what_was_applied_is_saved_also_where_nobody_hears_of_it_any_more(log, s
     worker.say(durable=list(log.durable))
 
     cursor = log.state.cursors / "store.json"
-    wait_until(lambda: read_cursor(cursor) == log.durable or worker.process.poll() is not None, 20)
+    wait_until(lambda: read_cursor(cursor) == log.durable or worker.process.poll() is not None)
     assert read_cursor(cursor) == log.durable
     assert worker.leave() == 0
 

@@ -27,7 +27,7 @@ for calls in (66_000, 40):
         if i % 20 == 0 and i < 100:
             tracker.log_text("said", f"at {i}, ü")
     tracker.log_metrics({"val/loss": float("nan"), "once": 1.0}, step=5)
-    assert tracker.finish(timeout=30)
+    assert tracker.finish(timeout=120)
     tracker = ExperimentManager(base).get_experiment(tracker.experiment_id)
 """
 OTHER = """
@@ -55,7 +55,7 @@ for i in range(300):
     tracker.log_metrics({"loss": float(i)}, step=i)
     if i % 100 == 0:
         tracker.log_text("said", str(i))
-assert tracker.flush(20)
+assert tracker.flush(120)
 print("stored", flush=True)
 time.sleep(600)
 """
@@ -71,7 +71,7 @@ def left(tmp_path_factory):
     """What all tests copy; nobody works on it any more."""
     base = tmp_path_factory.mktemp("left") / "runs"
     with start(base, DEAD) as dead:
-        assert dead.wait(30) == 1
+        assert dead.wait(120) == 1
     (segment,) = base.glob(".ntrack/outbox/*/*.seg")
     with segment.open("r+b") as file:
         file.seek(64 + 2000)
@@ -80,16 +80,16 @@ def left(tmp_path_factory):
     try:
         with start(base, WHOLE) as whole, start(base, OTHER) as other:
             assert live.stdout.readline() == b"stored\n"
-            assert (whole.wait(60), other.wait(60)) == (0, 0)
+            assert (whole.wait(120), other.wait(120)) == (0, 0)
         wait_until(lambda: list(base.glob("dead_*/metrics/part-*.parquet")), what="the dead run is stored")
         live.send_signal(signal.SIGSTOP)  # or it would start another collector
-        assert commands.stop(base, timeout_s=30) == 0
+        assert commands.stop(base, timeout_s=120) == 0
     finally:
         live.kill()
         live.wait()
         live.stdout.close()
         with contextlib.suppress(psutil.NoSuchProcess):
-            commands.stop(base, timeout_s=30)
+            commands.stop(base, timeout_s=120)
     return base
 
 

@@ -17,6 +17,7 @@ from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.link import Link
 from neural.tracking.agent.stream import KEEP_MAPPED, Stream
 from neural.tracking.agent.wishes import Wishes
+from tests.patience import PATIENCE_S
 from tests.unit.agent.made import UID, FakeCollector, fill, make_emitter
 
 
@@ -25,6 +26,9 @@ def collector(tmp_path):
     fake = FakeCollector(tmp_path)
     yield fake
     fake.close()
+
+
+QUIET_TURNS = 10  # of 30 ms: longer than ZeroMQ's own threads wait for a core
 
 
 class Ship:
@@ -52,11 +56,11 @@ class Ship:
         self.link = Link(self.collector.address)
         self.talk.start(self.link, self.now)
 
-    def turn(self, until=lambda: False, timeout_s=10.0):
+    def turn(self, until=lambda: False, timeout_s=PATIENCE_S):
         """Speak and listen on both sides until something holds, else until all is quiet."""
         deadline = time.monotonic() + timeout_s
         quiet = 0
-        while not until() and quiet < 4:
+        while not until() and quiet < QUIET_TURNS:
             assert time.monotonic() < deadline
             self.talk.say(self.now)
             served = self.collector.serve(0.02)

@@ -16,6 +16,7 @@ from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.errors import ConfigError
+from tests.patience import PATIENCE_S
 from tests.unit.agent.made import account, flat, recover
 
 OFFLINE = AgentConfig(mode="offline")
@@ -38,7 +39,7 @@ def full_disk(monkeypatch):
     return full
 
 
-def wait_until(condition, timeout_s=10.0):
+def wait_until(condition, timeout_s=PATIENCE_S):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -260,7 +261,7 @@ class Waker:
         self.wake = threading.Event()
 
 
-@pytest.mark.parametrize(("wait_s", "told"), [(1.0, True), (0.2, False)])
+@pytest.mark.parametrize(("wait_s", "told"), [(5.0, True), (0.2, False)])
 def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplog):
     monkeypatch.setattr(ending, "SILENT_S", 0.1)
     monkeypatch.setattr(ending, "SHORT_S", 0.2)

@@ -8,6 +8,7 @@ from neural.tracking.collector import logfile
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
 from neural.tracking.segment import Record
+from tests.patience import PATIENCE_S
 
 SESSION, UID = b"s" * 16, b"u" * 16
 INFO = {"name": "run"}
@@ -36,7 +37,7 @@ class Bench:
         return self
 
     async def __aexit__(self, *_):
-        await self.log.drain(time.monotonic() + 5)
+        await self.log.drain(time.monotonic() + PATIENCE_S)
 
     def open_session(self, session=SESSION):
         self.sessions.add(Session(session, UID, INFO))
@@ -81,7 +82,7 @@ async def write(folder, *groups, seal=True, **more):
             bench.append_batch(number)
         await bench.settled()
     if seal:
-        await bench.log.drain(time.monotonic() + 5)
+        await bench.log.drain(time.monotonic() + PATIENCE_S)
     else:
         bench.log._task.cancel()
         await bench.log._close()

@@ -18,6 +18,7 @@ from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Sessions
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.segment import Record
+from tests.patience import PATIENCE_S
 
 SESSIONS = [bytes([n]) * 16 for n in (1, 2, 3)]
 UID = b"u" * 16
@@ -37,7 +38,7 @@ class CollectorMachine(RuleBasedStateMachine):
         self.gaps = {session: set() for session in SESSIONS}
 
     def teardown(self):
-        self.loop.run_until_complete(self.log.drain(time.monotonic() + 5))
+        self.loop.run_until_complete(self.log.drain(time.monotonic() + PATIENCE_S))
         self.loop.close()
         shutil.rmtree(self.folder)
 
@@ -123,7 +124,7 @@ class CollectorMachine(RuleBasedStateMachine):
 
     @rule()
     def stop_and_start(self):
-        assert self.loop.run_until_complete(self.log.drain(time.monotonic() + 5)) == 0
+        assert self.loop.run_until_complete(self.log.drain(time.monotonic() + PATIENCE_S)) == 0
         self.start()
 
     @rule(written=st.floats(0, 1), flushed=st.booleans())
@@ -183,7 +184,7 @@ def test_ledger_beyond_the_log_is_taken_over(tmp_path):
         (folder / "ledger-00000001.json").write_bytes(content.encode())
         intake = Intake(tmp_path, log, sessions, Tombstones(tmp_path / "stones"))
         opened = await intake.open(SESSIONS[0], UID, INFO)
-        await log.drain(time.monotonic() + 5)
+        await log.drain(time.monotonic() + PATIENCE_S)
         return opened.received, opened.durable
 
     assert asyncio.run(scenario()) == (7, 7)

@@ -12,6 +12,7 @@ import pytest
 from neural.tracking import system
 from neural.tracking.collector.liveness import UNKNOWN_DEATH, Death, Watch, is_alive
 from neural.tracking.collector.sessions import Session
+from tests.patience import PATIENCE_S
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2]) if sys.platform == "linux" else (0, 0)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pidfds")
@@ -38,7 +39,7 @@ def watch_the_end_of(how):
             watch.add(session)
             assert watch.sees_alive(session.id)
             how(process)
-            await asyncio.wait_for(gone.wait(), 10)
+            await asyncio.wait_for(gone.wait(), PATIENCE_S)
             assert not watch.sees_alive(session.id)
         death = await watch.death(session.id)
         watch.close()

@@ -12,6 +12,7 @@ from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.workerproc import MAX_UNREAD_BYTES
 from neural.tracking.collector.workers import WorkerSpec
 from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 
 SEGMENT = b"l" * 16
 
@@ -74,7 +75,7 @@ class Bench:
     def status(self):
         return self.supervisor.status()[0]
 
-    async def until(self, condition, timeout_s=10.0):
+    async def until(self, condition, timeout_s=PATIENCE_S):
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline
@@ -153,7 +154,7 @@ def test_worker_that_does_not_leave_is_killed_at_the_deadline(tmp_path):
 
     left, took_s = asyncio.run(scenario())
     assert left == 1
-    assert took_s < 5
+    assert took_s < 60
 
 
 def test_worker_with_nothing_to_do_is_let_go(tmp_path):
@@ -176,7 +177,7 @@ def test_settle_waits_for_the_token(tmp_path):
             assert await bench.supervisor.settle("store", {"run_gone": "00"}, 0.1)  # none runs
             bench.supervisor.on_committed(at(200))
             await bench.until(lambda: bench.status()["pid"])
-            assert await bench.supervisor.settle("store", {"run_gone": "00"}, 10)
+            assert await bench.supervisor.settle("store", {"run_gone": "00"}, PATIENCE_S)
 
     asyncio.run(scenario())
 
@@ -252,9 +253,9 @@ def test_stopping_does_not_wait_for_a_worker_whose_backend_is_down(tmp_path):
             await bench.until(lambda: bench.status()["synced"] == at(200).told())
             await bench.until(lambda: bench.supervisor.status()[1]["pid"])
             began = time.monotonic()
-            left = await bench.supervisor.drain(time.monotonic() + 20)
+            left = await bench.supervisor.drain(time.monotonic() + PATIENCE_S)
             return left, time.monotonic() - began
 
     left, took_s = asyncio.run(scenario())
     assert left == 0
-    assert took_s < 10
+    assert took_s < PATIENCE_S / 2

@@ -1,0 +1,22 @@
+"""What holds for every test."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from neural.tracking.agent import hooks
+from neural.tracking.face import view
+from tests.patience import PATIENCE_S
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience():
+    """Have trackers of this process wait for what they did not see stored yet, however long it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "TIMEOUT_S", PATIENCE_S)
+        patch.setattr(hooks, "LAST_TIMEOUT_S", PATIENCE_S)
+        patch.setattr(view, "BARRIER_S", PATIENCE_S)
+        yield
