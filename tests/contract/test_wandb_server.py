@@ -15,7 +15,7 @@ from tests.wandb_server import FAILING, OK, WandbServer
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(300),
     # W&B's own threads, where its service was killed.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]

@@ -19,7 +19,7 @@ from tests.faults.keeper import Keeper
 from tests.faults.test_artifact_kills import COLLECTOR, KEEPING, kept
 
 STEPS = ("fdatasync", "fsync", "rename", "unlink", "rmdir")
-AT_ONCE, SAMPLE, ANSWER_S = 3, 2, 5.0
+AT_ONCE, SAMPLE, ANSWER_S = 3, 2, 20.0
 NOTE_STEPS = 4  # before the first file goes: its note in the log, and in the run folder
 
 

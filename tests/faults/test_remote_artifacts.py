@@ -208,14 +208,16 @@ for number in range(5):
     tracker.log_artifact(base_dir.parent / "big", f"big-{number}")
 small = tracker.log_artifact(base_dir.parent / "small")
 returned[2] = small.wait(120) and small.version
-slowest = 0
+slowest = longest = 0
 while not told_to_go():
     began = time.perf_counter_ns()
     tracker.log_metrics({"half": 0.0})
     slowest = max(slowest, time.perf_counter_ns() - began)
     returned[0] += 1
+    began = time.perf_counter_ns()
     time.sleep(0.001)
-returned[3] = slowest
+    longest = max(longest, time.perf_counter_ns() - began)
+returned[3], returned[4] = slowest, longest
 returned[1] = tracker.finish(timeout=120)
 """
 
@@ -241,7 +243,7 @@ def test_collector_without_room_takes_what_fits_and_the_rest_once_there_is_room(
     ballast.unlink()
     trainer.go()
     trainer.succeed()
-    assert trainer.returned(3) < SLOWEST_NS
+    assert trainer.returned(3) < SLOWEST_NS + 5 * trainer.returned(4)  # of which the pauses tell
     assert trainer.returned(1) == 1, "finish() did not see everything stored"
     wait_until(lambda: len(list_runs(remote.seen)[0].facts.artifacts.names()) == 6, what="all are stored")
     assert verify(remote.base_dir, disk) == 0

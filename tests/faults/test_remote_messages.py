@@ -21,7 +21,7 @@ sources = sorted((base_dir.parent / "sources").iterdir())
 for path in sources:
     tracker.log_artifact(path)
 """
-KEEPING = TRAINING.replace("took, i = [], 0\n", LOGS + "took, i = [], 0\n")
+KEEPING = TRAINING.replace("took, paused, i = [], [], 0\n", LOGS + "took, paused, i = [], [], 0\n")
 
 
 @pytest.fixture

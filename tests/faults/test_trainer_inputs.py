@@ -123,11 +123,14 @@ for name in {HOSTILE_RUN_NAMES!r}:
 """
 
 
+WAITING = "storing its last events, at most"  # which a busy machine makes it say
+
+
 def end_well(keeper, base_dir, body):
     """Run it to its good end, with nothing printed; return its run, all of which is stored."""
     trainer = keeper.trainer(base_dir, body)
     trainer.succeed()
-    assert trainer.output == ""
+    assert [line for line in trainer.output.splitlines() if WAITING not in line] == []
     for session in wait_settled(base_dir):
         assert session.gaps == []
     assert verify(base_dir) == 0

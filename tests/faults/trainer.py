@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Trainer:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
+        self.stood_still_ns, self._suspended_ns = 0, 0
         number = len(list(folder.glob("trainer-*.py")))
         self.script = folder / f"trainer-{number}.py"
         self.script.write_text(_PRELUDE.format(ready=_READY, go=_GO) + "\n" + body)
@@ -119,10 +121,12 @@ class Trainer:
             raise AssertionError(f"the trainer left with {code}:\n{self.output}")
 
     def suspend(self) -> None:
+        self._suspended_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+        self.stood_still_ns += time.monotonic_ns() - self._suspended_ns
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         def reached() -> bool:
