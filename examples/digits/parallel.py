@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 
 
 class Ring:

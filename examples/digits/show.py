@@ -89,7 +89,7 @@ def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
     return 0
 
 
-def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 20.0) -> None:
+def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 120.0) -> None:
     """Wait until the collector has stored both ranks' ends and what they kept."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

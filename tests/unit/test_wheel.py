@@ -19,7 +19,7 @@ UI_NEEDS = ("dash", "dash_ag_grid", "dash_bootstrap_components", "flask")  # of 
 
 
 def run(*command, **options):
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500, **options)
     assert result.returncode == 0, f"{command} left with {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result.stdout
 

@@ -18,7 +18,7 @@ def test_demo_trains_two_processes_into_one_run_and_proves_it(base):
         ],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=500,
         check=False,
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neural.tracking import ExperimentManager
 from neural.tracking.collector import commands
+from tests.integration.face.conftest import wait_until
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "experiment_tracking_example.py"
 
@@ -18,13 +19,15 @@ def test_example_s_five_demonstrations_run_and_are_stored(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=500,
             check=False,
         )
+        assert done.returncode == 0, done.stderr
+        manager = ExperimentManager(base)
+        wait_until(lambda: {run["status"] for run in manager.list_experiments()} == {"completed"})
     finally:
         commands.stop(base, timeout_s=120)
 
-    assert done.returncode == 0, done.stderr
     runs = {run["experiment_name"]: run for run in ExperimentManager(base).list_experiments()}
     names = {"basic", "versioned", "backends", "rate_0.05", "rate_0.5", "rate_2.0", "pictured"}
     assert set(runs) == names

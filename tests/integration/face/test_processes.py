@@ -131,8 +131,8 @@ def test_same_job_again_is_the_run_s_next_attempt(base, run_script):
     wait_for_status(base, "completed")
     run_script(source, NTRACK_RUN_ID="job")
 
+    wait_until(lambda: only_run(base).metadata["attempts"] == 2)
     run = wait_for_status(base, "completed")
-    assert run.metadata["attempts"] == 2
     assert run.get_metrics("loss") == [1.0, 1.0]
 
 
@@ -212,7 +212,7 @@ def test_interpreter_that_may_have_no_threads_loses_nothing_and_waits_for_nobody
         f"import sys, time\nt = ExperimentTracker('one', {str(base)!r})\n"
         "for i in range(20): t.log_metrics({'loss': i})\n"
         "began = time.monotonic()\nassert not t.flush(120)\nassert not t.finish(timeout=120)\n"
-        "assert time.monotonic() - began < 20\n"
+        "assert time.monotonic() - began < 60\n"
     )
     run_script(
         "import sys, _xxsubinterpreters as parts\npart = parts.create()\n"
