@@ -155,12 +155,12 @@ class MessageProxy:
         self._bound = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listen,), daemon=True)
         self._thread.start()
-        if not self._bound.wait(5):
+        if not self._bound.wait(120):
             raise OSError(f"cannot listen on {listen}")
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(120)
 
     def _run(self, listen: str) -> None:
         with zmq.Context() as context:

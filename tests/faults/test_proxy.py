@@ -39,7 +39,7 @@ def echo(tmp_path):
 
 def connected(path):
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(5)
+    client.settimeout(60)
     client.connect(str(path))
     return client
 
@@ -59,7 +59,7 @@ def test_proxy_passes_flips_pauses_and_cuts(echo):
         with pytest.raises(TimeoutError):
             client.recv(100)
         proxy.resume()
-        client.settimeout(5)
+        client.settimeout(60)
         assert client.recv(100) == b"later"
 
         assert proxy.cut() == 2
@@ -77,7 +77,7 @@ def test_proxy_passes_flips_pauses_and_cuts(echo):
 def test_proxy_listens_on_tcp_and_delays(echo):
     proxy = ByteProxy(("127.0.0.1", 0), echo)
     proxy.delay_s = 0.05
-    with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), 60) as client:
         begun = time.monotonic()
 
         client.sendall(b"slow")
@@ -95,7 +95,7 @@ def test_message_proxy_repeats_and_loses_whole_messages(tmp_path):
 
     with zmq.Context() as context:
         router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-        router.rcvtimeo = dealer.rcvtimeo = 5000
+        router.rcvtimeo = dealer.rcvtimeo = 60_000
         router.bind(behind)
         proxy = MessageProxy(front, behind, to_target=unless_lost)
         dealer.connect(front)

@@ -301,7 +301,7 @@ def insider(remote):
         one.curve_serverkey = z85.encode(remote.pair.public)
         one.curve_publickey = z85.encode(remote.user.public)
         one.curve_secretkey = z85.encode(remote.user.secret)
-        one.rcvtimeo = 10_000
+        one.rcvtimeo = 120_000
         one.connect(f"tcp://127.0.0.1:{port}")
         yield one
 

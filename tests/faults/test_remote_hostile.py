@@ -43,7 +43,7 @@ for number, value in enumerate(wrong):
 
 ENDS = """
 say(9999, name="folder", files=3, size=1000)
-returned[1] = session.flush(60)
+returned[1] = session.flush(120)
 (base_dir.parent / "session").write_text(session.id.hex())
 ready()
 wait_for_go()
@@ -87,7 +87,7 @@ def upload(insider, entry):
 
 def connect(context, remote, port):
     one = context.socket(zmq.DEALER)
-    one.linger, one.rcvtimeo = 0, 10_000
+    one.linger, one.rcvtimeo = 0, 120_000
     one.curve_serverkey = z85.encode(remote.pair.public)
     one.curve_publickey = z85.encode(remote.user.public)
     one.curve_secretkey = z85.encode(remote.user.secret)

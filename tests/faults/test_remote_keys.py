@@ -154,7 +154,7 @@ def test_collector_that_is_to_listen_refuses_to_start_without_a_key(tmp_path):
 def knock(remote, talk):
     """Connect as somebody who has no business here."""
     host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
-    with socket.create_connection((host, int(port)), 5) as one:
+    with socket.create_connection((host, int(port)), 60) as one:
         one.settimeout(0.2)
         try:
             talk(one)
@@ -204,7 +204,7 @@ def insider(remote):
         one.curve_serverkey = zmq.utils.z85.encode(remote.pair.public)
         one.curve_publickey = zmq.utils.z85.encode(remote.user.public)
         one.curve_secretkey = zmq.utils.z85.encode(remote.user.secret)
-        one.rcvtimeo = 10_000
+        one.rcvtimeo = 120_000
         one.connect(remote.address)
         yield one
 
