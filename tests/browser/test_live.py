@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.browser.conftest import ids
+from tests.ports import free_port
 
 pytestmark = pytest.mark.frameworks
 
@@ -122,7 +123,7 @@ def test_damaged_points_are_told_on_their_chart(runs, serve, browse):
 
 def test_page_says_that_its_server_is_gone_and_goes_on_when_it_is_back(runs, serve, browse):
     runs.add("run")
-    address = serve(runs.base_dir)
+    address = serve(runs.base_dir, port=free_port())
     tab = browse(address)
     tab.page.locator(".ag-row").first.wait_for()
 

@@ -4,7 +4,6 @@ import http.server
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from neural.tracking.errors import RefusedForGood, RetryLater
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
 from neural.tracking.sinks.mlflow_sink import MlflowSink
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
+from tests.ports import free_port
 
 pytestmark = pytest.mark.frameworks
 pytest.importorskip("mlflow")
@@ -28,9 +28,7 @@ LARGEST = 1.7976931348623157e308
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = (folder / "server.log").open("wb")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     stores = [
@@ -126,9 +124,7 @@ def test_changed_parameter_is_refused_and_the_others_are_kept(tmp_path, server):
 
 
 def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = f"http://user:secret@127.0.0.1:{free.getsockname()[1]}"
+    nobody = f"http://user:secret@127.0.0.1:{free_port()}"
     run, sink = opened(tmp_path, nobody, "down")
 
     with pytest.raises(RetryLater) as caught:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.tensorboard_sink import TensorBoardSink
+from tests.ports import free_port
 
 pytestmark = pytest.mark.frameworks
 pytest.importorskip("tensorboard")
@@ -68,9 +68,7 @@ def test_value_that_is_flipped_by_nothing_keeps_its_own_time(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "tensorboard"
     folder.mkdir()
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]

@@ -16,6 +16,7 @@ from neural.tracking.remote import keys
 from neural.tracking.state import State
 from tests.faults.harness import wait_until
 from tests.faults.training import STORED, assert_never_held_up
+from tests.ports import free_port
 
 NET = "10.93.7"
 PORT = 5757
@@ -24,13 +25,15 @@ PORT = 5757
 class Remote:
     """A collector that listens to other hosts, and what a training needs to reach it."""
 
-    def __init__(self, keeper, folder, *, listen="tcp://127.0.0.1:0", prefix=()):
+    def __init__(self, keeper, folder, *, listen=None, prefix=()):
         self.base_dir = self.seen = folder / "collector" / "runs"
         self._disk = None
         self.user_keys = folder / "user-keys"
         self.state = State.for_base_dir(self.base_dir)
         self.log = self.state.daemon_log
-        self._keeper, self._listen, self._prefix = keeper, listen, prefix
+        # Not one of the system's choice: it might be another's when the collector comes back.
+        self._keeper, self._prefix = keeper, prefix
+        self._listen = listen or f"tcp://127.0.0.1:{free_port()}"
         self.base_dir.mkdir(parents=True)
         self.state.make()
         self.pair, self.user = keys.Pair.make(), keys.Pair.make()
