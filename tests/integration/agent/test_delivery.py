@@ -58,7 +58,7 @@ def test_first_session_starts_a_collector_and_delivers(session, base):
     assert in_log(base).numbers[session.id] == list(range(1, 20_003))
 
 
-def test_idle_flush_is_quick(session):
+def test_idle_flush_is_quick(session, base):
     emit(session, 10)
     assert session.flush(120)
     times, syncs = [], []
