@@ -30,6 +30,7 @@ class WandbServer(Answers):
         self.runs = {}
         self.artifacts = {}
         self.asked = []  # operations and paths, in order
+        self.answered = []  # operations whose answer went out
         self.unknown = []
         self.refused = set()  # operations, or "file_stream"
         self._lock = threading.RLock()
@@ -68,8 +69,7 @@ class WandbServer(Answers):
     # What it answers
 
     def graphql(self, told):
-        operation = re.search(r"(?:query|mutation)\s+(\w+)", told["query"])
-        name = operation.group(1) if operation else ""
+        name = operation(told)
         answer = getattr(self, f"_on_{name}", None)
         with self._lock:
             self.asked.append(name)
@@ -100,6 +100,12 @@ class WandbServer(Answers):
         if name not in self.runs:
             self.runs[name] = Run(project, name)
         return self.runs[name]
+
+
+def operation(told):
+    """Return the name of the operation a GraphQL request asks for."""
+    found = re.search(r"(?:query|mutation)\s+(\w+)", told["query"])
+    return found.group(1) if found else ""
 
 
 class _Server(ThreadingHTTPServer):
@@ -134,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             told = json.loads(body)
             is_graphql = self.path == "/graphql"
             self._answer(200, self.stand.graphql(told) if is_graphql else self.stand.stream(self.path, told))
+            if self.stand.mood == OK:
+                self.stand.answered.append(operation(told) if is_graphql else "file_stream")
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
