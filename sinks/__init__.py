@@ -2,6 +2,7 @@
 
 from neural.tracking.sinks.base import Applier, EventBatch, Item, SessionInfo, SessionMark, SessionNote
 from neural.tracking.sinks.sink import (
+    HoldRun,
     Option,
     RefusedForGood,
     RetryLater,
@@ -15,6 +16,7 @@ from neural.tracking.sinks.sink import (
 __all__ = [
     "Applier",
     "EventBatch",
+    "HoldRun",
     "Item",
     "Option",
     "RefusedForGood",

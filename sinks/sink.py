@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
 
 __all__ = [
+    "HoldRun",
     "Option",
     "Readable",
     "RefusedForGood",
@@ -133,8 +134,10 @@ class Sink(Protocol):
 
         Raises:
             RetryLater: every trouble of the world: full disk, dead server, timeout, bad credentials.
-            RefusedForGood: only what the events themselves cause. Of several events, each is then
-                written on its own, and the one that is refused goes to the dead letters.
+            RefusedForGood: only what the events themselves cause; they go to the dead letters. Where it
+                does not say which of several are meant, each is then written on its own.
+            HoldRun: the backend does not take one run, say because it was deleted there. Its events wait
+                and come again in a while; all others of the batch come again at once.
             WriteAgain: as from ``flush``.
         """
 
@@ -143,6 +146,7 @@ class Sink(Protocol):
 
         Raises:
             RetryLater: it is not yet, and nothing of it is lost: the flush is called again.
+            RefusedForGood: the events it names were turned down after all; everything else is durable.
             WriteAgain: some of it is lost. The process ends, no event is blamed for that, and a new one is
                 given again what came since the last flush that returned.
         """

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
 from neural.tracking.sinks.jsonl_sink import JsonlSink
 from neural.tracking.sinks.sink import Option
 
 POISON = "poison"
+DELETED = "deleted"  # the name of a run that was, in the backend
 
 
 class RoughSink(JsonlSink):
@@ -25,6 +26,7 @@ class RoughSink(JsonlSink):
         super().__init__(place, folder=folder)
         self._mood = Path(folder).with_suffix(".mood")
         self._how = how
+        self._refusals = []
 
     def write(self, events):
         mood = self._mood.read_text() if self._mood.exists() else ""
@@ -34,14 +36,31 @@ class RoughSink(JsonlSink):
             time.sleep(3600)
         if mood == "slow":
             time.sleep(0.02)
-        if any(POISON in event.data for event in events):
+        if mood == "without deleted":
+            for event in events:
+                if event.run.name == DELETED:
+                    raise HoldRun(event.run.uid, "it was deleted there", after_s=0.5)
+        poisoned = [event for event in events if POISON in event.data]
+        if poisoned and self._how in ("name", "name later"):
+            super().write([event for event in events if event not in poisoned])
+            self._refusals += [(event, "poison is not taken here") for event in poisoned]
+            if self._how == "name":
+                self._refuse()
+            return
+        if poisoned:
             self._misbehave()
         super().write(events)
+
+    def _refuse(self):
+        named, self._refusals = self._refusals, []
+        if named:
+            raise RefusedForGood("some of it is not taken here", named)
 
     def flush(self):
         if self._mood.exists() and self._mood.read_text() == "losing":
             raise WriteAgain("the backend lost it")
         super().flush()
+        self._refuse()
 
     def _misbehave(self):
         if self._how == "raise":

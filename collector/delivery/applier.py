@@ -17,10 +17,11 @@ from typing import Any
 from neural.tracking.artifacts.jobs import KIND as ARTIFACT
 from neural.tracking.collector.delivery import letters
 from neural.tracking.collector.delivery.border import Border, NotInstalled
+from neural.tracking.collector.delivery.holds import Holds
 from neural.tracking.collector.delivery.outgoing import Outgoing
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Trying
-from neural.tracking.errors import FormatError, RetryLater, WriteAgain
+from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.files import read_json, write_json
@@ -47,6 +48,7 @@ class SinkApplier:
         self._folder = SinkFolder(state, config.name)
         self._trying = Trying(self._folder.trying)
         self._runs = Runs(config, state, self._folder)
+        self._holds = Holds(self._folder)
         self._border: Border | None = None
         self._made: Outgoing | None = None
         self._errand = False
@@ -81,6 +83,7 @@ class SinkApplier:
     def run_gone(self, uid: str) -> None:
         """Forget a run that was deleted."""
         self._runs.forget(uid)
+        self._holds.release(uid)
         if self._made is not None:
             self._made.forget(uid)
 
@@ -94,7 +97,7 @@ class SinkApplier:
         except OSError as error:
             raise RetryLater(f"cannot use {self._folder.root}: {error}") from error
         self._border = Border(self._config, place, self._trying)
-        self._made = Outgoing(self._border, self._trying, self._runs, self._folder)
+        self._made = Outgoing(self._border, self._trying, self._runs, self._holds, self._folder)
         with contextlib.suppress(OSError, ValueError):
             self._inherits_trouble = (read_json(self._folder.about) or {}).get("state") == "retrying"
         self._sweep = self._runs.is_new() or (self._folder.root / "sweep").exists()
@@ -110,15 +113,13 @@ class SinkApplier:
     def tick(self) -> None:
         """Deliver what waited for company: about a second after it came."""
         with self._telling():
-            if self._errand or self._sweep:
-                self._do_errands()
+            self._do_errands()
             self._outgoing.drain()
 
     def flush(self) -> None:
         """Deliver all that was taken and make it durable, then remember how far each run came."""
         with self._telling():
-            if self._errand or self._sweep:
-                self._do_errands()
+            self._do_errands()
             self._outgoing.drain()
             self._outgoing.settle()
             self._runs.tidy()
@@ -136,6 +137,9 @@ class SinkApplier:
         if run is None:
             return
         session = item.session.session.hex()
+        if self._holds.reason(run.info.uid):
+            _pass_over(run, session, item)
+            return
         if isinstance(item, EventBatch):
             taken = run.taken(session)
             if item.last <= taken:
@@ -199,6 +203,9 @@ class SinkApplier:
     # Errands: runs from their folders, dead letters once more
 
     def _do_errands(self) -> None:
+        self._errand = self._errand or self._holds.is_due()
+        if not (self._errand or self._sweep):
+            return
         if self._sweep:
             for found in list_runs(self._state.base_dir):
                 if self._runs.concerns(found):
@@ -206,9 +213,13 @@ class SinkApplier:
             (self._folder.root / "sweep").unlink(missing_ok=True)
             self._sweep = False
         for file, uid, folder, if_concerned in self._folder.asked():
+            if self._holds.reason(uid) and not self._holds.is_due(uid):
+                continue
+            self._holds.release(uid)
             if not if_concerned or (folder.is_dir() and self._runs.concerns(Run(folder))):
                 self._deliver_folder(uid, folder)
-            file.unlink(missing_ok=True)
+            if not self._holds.reason(uid):
+                file.unlink(missing_ok=True)
         for path in sorted(self._folder.root.glob("retry-*.jsonl")):
             for letter in letters.read(path):
                 run = self._runs.of_letter(letter)
@@ -233,6 +244,9 @@ class SinkApplier:
         for entry in found.facts.artifacts.entries:
             if entry.outcome is not None:
                 self._append_artifact(run, entry.session, str(entry.seq), entry.outcome)
+        for place, outcome in run.share.outcomes.items():
+            session, seq = place.split(":")
+            self._append_artifact(run, session, seq, outcome)
         for name, facts in found.facts.sessions.items():
             run.settle_facts(name, facts)
         self._append_status(run)
@@ -242,6 +256,8 @@ class SinkApplier:
         except OSError as error:
             raise RetryLater(f"cannot read the pictures of {folder}: {error}") from error
         self._outgoing.drain()
+        if not self._holds.reason(uid) and not run.caught_up():
+            self._holds.hold(run, HoldRun(uid, "its folder is still being written", after_s=SAY_EVERY_S))
         self._outgoing.settle()
 
     # Telling
@@ -264,7 +280,8 @@ class SinkApplier:
         if self._inherits_trouble and len(self._outgoing) and not self._outgoing.delivered_total:
             return
         self._inherits_trouble = False
-        self._tell("ok", None, self._outgoing.oldest_ns())
+        held = self._holds.told()
+        self._tell("holding" if held else "ok", held, self._outgoing.oldest_ns())
 
     def _tell(self, state: str, error: str | None, since_ns: int | None) -> None:
         about = {"state": state, "error": error}
@@ -276,6 +293,16 @@ class SinkApplier:
         self._say({"about": {**told, "delivered_total": self._outgoing.delivered_total}})
         with contextlib.suppress(OSError):
             write_json(self._folder.about, told, durable=False, mode=0o600)
+
+
+def _pass_over(run: OpenRun, session: str, item: Item) -> None:
+    """Leave an item of a run that is held back for its folder, but for what nobody reads there."""
+    if isinstance(item, EventBatch):
+        run.pass_over(session, item.last)
+    elif isinstance(item, SessionNote) and item.note["kind"] == ARTIFACT:
+        run.keep_outcome(f"{session}:{item.note['key']}", item.note)
+    elif isinstance(item, SessionNote):
+        run.heard(session, item.note)
 
 
 def _events(batch: EventBatch, after: int) -> Iterator[Emitted]:

@@ -77,11 +77,14 @@ class Border:
         self._call(lambda: self.sink().write(events))
 
     def flush(self) -> None:
-        """Flush, if there is anything to; raises RetryLater."""
+        """Flush, if there is anything to; raises RetryLater, or RefusedForGood that names events."""
         if self._sink is not None:
             try:
                 self._call(self._sink.flush)
-            except RefusedForGood as error:  # against the contract: which event it means, nobody can tell
+            except RefusedForGood as error:
+                if error.refusals:
+                    raise
+                # Against the contract: which event it means, nobody can tell.
                 raise RetryLater(f"the flush was refused: {error}") from error
 
     def close(self) -> None:

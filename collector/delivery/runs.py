@@ -34,7 +34,7 @@ class OpenRun:
         self.share = share
         self.dirty = False
         self._taken: dict[str, int] = {}
-        self._delivering: set[str] = set()  # artifacts among the pending events
+        self._delivering: dict[str, Mapping[str, Any]] = {}  # outcomes of artifacts among the pending events
         self._told = (share.status, share.ended)
 
     def taken(self, session: str) -> int:
@@ -44,6 +44,38 @@ class OpenRun:
     def took(self, session: str, last: int) -> None:
         """Remember that everything up to ``last`` was taken."""
         self._taken[session] = max(last, self.taken(session))
+
+    def hold_back(self) -> None:
+        """Let go of what was taken and not delivered, but for what its folder may not tell."""
+        for session, last in self._taken.items():
+            self.pass_over(session, last)
+        for place, outcome in self._delivering.items():
+            self.keep_outcome(place, outcome)
+        self.start_over()
+
+    def pass_over(self, session: str, last: int) -> None:
+        """Remember that the log went on to ``last`` without the run: its folder will have that much."""
+        self.share.passed_over[session] = max(last, self.share.passed_over.get(session, 0))
+        self.dirty = True
+
+    def keep_outcome(self, place: str, outcome: Mapping[str, Any]) -> None:
+        """Keep what became of an artifact, by session and number: its call may have been passed over."""
+        self.share.outcomes[place] = dict(outcome)
+        self.dirty = True
+
+    def caught_up(self) -> bool:
+        """Return whether all was taken that was passed over; it is remembered no more then."""
+        if any(self.taken(session) < last for session, last in self.share.passed_over.items()):
+            return False
+        self.dirty = self.dirty or bool(self.share.passed_over or self.share.outcomes)
+        self.share.passed_over, self.share.outcomes = {}, {}
+        return True
+
+    def start_over(self) -> None:
+        """Forget what was taken and not delivered: it will be taken again."""
+        self._taken.clear()
+        self._delivering.clear()
+        self._told = (self.share.status, self.share.ended)
 
     def delivered(self, session: str, last: int, event: RunEvent | None = None) -> None:
         """Remember that everything up to ``last`` is with the sink, or set aside."""
@@ -55,7 +87,7 @@ class OpenRun:
                 return
             if event.kind == "artifact":
                 self.share.artifacts.pop(f"{session}:{last}", None)
-                self._delivering.discard(f"{session}:{last}")
+                self._delivering.pop(f"{session}:{last}", None)
             if event.kind == "status":
                 self.share.status, self.share.ended = event.data["status"], event.data["ended"]
                 return
@@ -105,7 +137,7 @@ class OpenRun:
         if outcome.get("lost") is not None:
             del self.share.artifacts[f"{session}:{seq}"]
             return None
-        self._delivering.add(f"{session}:{seq}")
+        self._delivering[f"{session}:{seq}"] = outcome
         entry = Entry(session, kept["seq"], kept["time_ns"], self.rank(session), call_of(kept["call"]), outcome)
         data = {
             "name": entry.name,

@@ -12,13 +12,18 @@ TrackingError
 ├── CollectorUnreachableError  no collector answers on this state folder
 └── SinkError                raised by a sink, never seen by the training process
     ├── RetryLater           the same batch may succeed later
-    │   └── WriteAgain       what was written since the last flush is lost; it comes again
+    │   ├── WriteAgain       what was written since the last flush is lost; it comes again
+    │   └── HoldRun          the backend does not take one run; the sink goes on with the others
     └── RefusedForGood       the same batch will fail every time; it is set aside
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neural.tracking.sinks.sink import RunEvent
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -109,5 +114,21 @@ class WriteAgain(RetryLater):
     """What was written since the last flush is lost to the backend: it comes again, to a new process."""
 
 
+class HoldRun(RetryLater):
+    """The backend does not take one run, ``uid``, as things are: it is held back, the other runs are not."""
+
+    def __init__(self, uid: str, reason: str, *, after_s: float = 600.0) -> None:
+        self.uid = uid
+        super().__init__(reason, after_s=after_s)
+
+
 class RefusedForGood(SinkError):
-    """The same batch will fail every time."""
+    """The same batch will fail every time.
+
+    ``refusals`` says which of its events are meant, each with its reason: all others were taken. Without
+    them, nobody can tell, and each is tried on its own.
+    """
+
+    def __init__(self, reason: str, refusals: Iterable[tuple[RunEvent, str]] = ()) -> None:
+        self.refusals = tuple(refusals)
+        super().__init__(reason)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from neural.tracking import ExperimentTracker
-from tests.rough_sinks import POISON
+from tests.rough_sinks import DELETED, POISON
 from tests.sinkbench import bench
 
 __all__ = ["bench"]  # the fixture
@@ -40,6 +40,8 @@ def healthy():
         "segfault",
         "hang",
         "refuse",
+        "name",
+        "name later",
         pytest.param("exit", marks=pytest.mark.faults_long),
         pytest.param("eat", marks=pytest.mark.faults_long),
     ],
@@ -56,9 +58,8 @@ def test_event_that_kills_is_set_aside_and_every_other_arrives_once(bench, how):
     bench.until(lambda: bench.status("rough").lag_events == 0)
     (letter,) = json.loads(bench.ntrack("sinks", "dead-letters", "ls", "rough", "--json").stdout)
     assert (letter["step"], letter["data"]) == (BAD_STEP, {POISON: BAD_STEP + 0.5})
-    assert {"raise": "what nobody foresaw", "refuse": "poison is not taken here"}.get(how, "") in letter[
-        "error"
-    ]
+    named = dict.fromkeys(("refuse", "name", "name later"), "poison is not taken here")
+    assert {"raise": "what nobody foresaw", **named}.get(how, "") in letter["error"]
     assert bench.status("rough").dead_letters == 1
 
 
@@ -128,6 +129,58 @@ def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_
     assert bench.points("bad") == {("loss", step, step + 0.5): 1 for step in range(COUNT)}
     assert bench.status("bad").dead_letters == 0
     assert not trying.read_bytes()
+
+
+@pytest.mark.timeout(300)
+def test_run_the_backend_does_not_take_waits_and_all_others_go_on(bench):
+    bench.add("rough")
+    bench.mood("rough", "without deleted")
+    deleted = ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
+    train = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+
+    def log(first, count):
+        for step in range(first, first + count):
+            deleted.log_metrics({"gone": step + 0.5}, step=step)
+            train.log_metrics({"loss": step + 0.5}, step=step)
+        bench.until(lambda: bench.points("rough") == {("loss", s, s + 0.5): 1 for s in range(first + count)})
+
+    log(0, 100)
+    bench.until(lambda: bench.status("rough").state == "holding")
+    status = bench.status("rough")
+    assert f"run {DELETED}_{deleted.experiment_id} waits: it was deleted there" in status.last_error
+    assert status.lag_events >= 100
+    log(100, 100)
+    os.kill(status.pid, signal.SIGKILL)
+    log(200, 100)
+    bench.until(lambda: bench.status("rough").state == "holding")
+    assert train.finish(timeout=60)
+    assert deleted.finish(timeout=60)
+    bench.mood("rough")
+
+    both = {(name, s, s + 0.5): 1 for s in range(300) for name in ("loss", "gone")}
+    bench.until(lambda: bench.points("rough") == both)
+    bench.until(lambda: (bench.status("rough").state, bench.status("rough").lag_events) == ("ok", 0))
+    assert bench.status("rough").dead_letters == 0
+    ended = [
+        line["data"] for line in bench.lines("rough") if line["kind"] == "status" and line["data"]["ended"]
+    ]
+    assert [told["status"] for told in ended] == ["completed", "completed"]
+
+
+def test_dead_letter_of_a_run_that_is_held_back_stays_one(bench):
+    bench.add("rough", how="refuse")
+    tracker = ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
+    tracker.log_metrics({POISON: 0.5}, step=1)
+    assert tracker.finish(timeout=60)
+    bench.until(lambda: bench.status("rough").dead_letters == 1)
+    bench.mood("rough", "without deleted")
+
+    bench.ntrack("sinks", "dead-letters", "retry", "rough")
+
+    bench.until(lambda: bench.status("rough").state == "holding")
+    (letter,) = json.loads(bench.ntrack("sinks", "dead-letters", "ls", "rough", "--json").stdout)
+    assert letter["data"] == {POISON: 0.5}
+    assert letter["error"] == f"run {DELETED}_{tracker.experiment_id} waits: it was deleted there"
 
 
 @pytest.mark.timeout(1800 if LONG else 600)

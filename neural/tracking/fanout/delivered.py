@@ -41,6 +41,9 @@ class Share:
     env: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # calls whose bytes are not stored yet
     pictures: dict[str, str] = field(default_factory=dict)  # automatic ones, by file name: which was given
+    # What the log told while the run was held back: up to these numbers, and these artifacts' outcomes.
+    passed_over: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     events_total: int = 0
     status: str = "running"
     ended: bool = False
@@ -67,6 +70,9 @@ class Share:
     def write(self, path: Path) -> None:
         """Put the file in place; raises OSError."""
         body = asdict(self)
+        for name in ("passed_over", "outcomes"):  # versions before they were there still read all others
+            if not body[name]:
+                del body[name]
         body["sessions"] = {
             name: {"last": share.last, **{key: getattr(share.facts, key) for key in _KEPT}}
             for name, share in self.sessions.items()

@@ -17,8 +17,9 @@ from neural.tracking.state import State
 class SinkStatus(NamedTuple):
     """One sink.
 
-    ``state``: ``ok``, ``delivering``, ``retrying``, ``not installed``, ``detached`` or ``disabled``;
-    whoever knows the types of sinks makes ``misconfigured`` of one that no worker has tried yet.
+    ``state``: ``ok``, ``delivering``, ``retrying``, ``holding`` (single runs, the others go on),
+    ``not installed``, ``detached`` or ``disabled``; whoever knows the types of sinks makes
+    ``misconfigured`` of one that no worker has tried yet.
     """
 
     name: str

@@ -28,6 +28,7 @@ _STATES = {
     "ok": "[green]● ok[/]",
     "delivering": "[cyan]◐ delivering[/]",
     "retrying": "[yellow]! retrying[/]",
+    "holding": "[yellow]! holding[/]",
     "not installed": "[yellow]! not installed[/]",
     "detached": "[yellow]! detached[/]",
     "disabled": "[dim]○ disabled[/]",
