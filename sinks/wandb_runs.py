@@ -9,33 +9,28 @@ gave up, say for rejected credentials: what a run was given counts once the serv
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import stat
+import logging
 import time
 from collections.abc import Mapping
 from concurrent import futures
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.sinks import wandb_proof
+from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
+from neural.tracking.sinks.wandb_access import Access
+from neural.tracking.sinks.wandb_errors import StillUploading, trouble
+from neural.tracking.sinks.wandb_proof import Owed
 
 if TYPE_CHECKING:
     import wandb
 
+logger = logging.getLogger(__name__)
+
 STEP = "step"
-DENIED_AFTER_S = 60.0
-LONGEST_OPEN_S = 30.0
-MAX_NAME = 128  # of a project and of a run
-FOR_EVER = 1_000_000  # tries: an outage ends when it ends
-
-
-class StillUploading(RetryLater):
-    """An artifact is on its way, and nothing says that it will not arrive."""
 
 
 @dataclass(eq=False)
@@ -53,13 +48,14 @@ class OpenRuns:
     """Opens runs by what their events say, and closes them for good."""
 
     def __init__(self, place: SinkPlace, options: Mapping[str, str]) -> None:
-        self._place = place
-        self._options = options
         self._open: dict[str, _Open] = {}
         self._ender = futures.ThreadPoolExecutor(1, "finish")  # one run after the other
         self._owing: dict[str, tuple[str, RunInfo]] = {}  # finished, not yet seen at the server: paths there
+        self._owed: dict[str, list[Owed]] = {}
+        self._turned_down: list[tuple[RunEvent, str]] = []
         # A call may try to open a run, then wait for another's end and for the server's word.
         self._patience_s = place.call_timeout_s / 4
+        self.access = Access(place, options, self._patience_s)
         self._called_s = 0.0
 
     def called(self) -> None:
@@ -69,6 +65,18 @@ class OpenRuns:
     def get(self, info: RunInfo) -> wandb.Run:
         """Return W&B's run, opened or resumed."""
         return self._got(info).run
+
+    def log_image(self, event: RunEvent, key: str, rest: dict[str, Any]) -> None:
+        """Log a row with a picture; where the server has the row from before a crash, its file all the same."""
+        row = int(event.run.memory.get("rows", 0))
+        made, owed = wandb_proof.image(event, self.get(event.run), key, row)
+        self.owe(owed)
+        self.log(event.run, {key: made, **rest})
+
+    def owe(self, owed: Owed | None) -> None:
+        """Remember what the server is to show; offline there is nobody to ask."""
+        if owed is not None and _is_online(owed.event.run):
+            self._owed.setdefault(owed.event.run.uid, []).append(owed)
 
     def log(self, info: RunInfo, values: dict[str, Any]) -> None:
         """Log the run's next row, unless the server has it from before a crash."""
@@ -93,14 +101,14 @@ class OpenRuns:
         if not futures.wait([known.ending], self._patience_s).done:
             if _suspended():
                 raise RuntimeError("W&B's service is suspended")  # a new process has a new one
+            self._check_there(known)
             waited_s = time.monotonic() - known.began_s
             state = f"for {waited_s:.0f} s: its server is away or slow"
             raise RetryLater(f"W&B has not taken all of run {info.label} yet, {state}")
         known.ending.result()
         del self._open[info.uid]
         if _is_online(info):
-            path = f"{known.run.entity}/{known.run.project}/{info.uid}"
-            self._owing[info.uid] = (path, info)
+            self._owing[info.uid] = (_path(known.run), info)
 
     def upload(self, info: RunInfo, made: wandb.Artifact, aliases: list[str]) -> bool:
         """Hand over an artifact; return whether it is to be waited for: offline there is nobody to take it."""
@@ -132,6 +140,7 @@ class OpenRuns:
         """Finish every run, ask the server for what it has of each, and leave the service."""
         import wandb
 
+        self._send_again()
         for known in list(self._open.values()):
             self._check_time()
             self.finish(known.info)
@@ -139,12 +148,21 @@ class OpenRuns:
             self._check_time()
             self._prove(path, info)
             del self._owing[uid]
+        if any(self._owed.values()):
+            whats = sorted({owed.what for those in self._owed.values() for owed in those})
+            raise RetryLater(f"W&B did not take {', '.join(whats)[:300]}: sent once more", after_s=0.0)
         wandb.teardown()
+
+    def turned_down(self) -> list[tuple[RunEvent, str]]:
+        """Return, once, which events the server did not take, and why."""
+        told, self._turned_down = self._turned_down, []
+        return told
 
     def abandon(self) -> None:
         """End W&B's service with what it has not sent: nobody waits for that, it is written again."""
         self._open.clear()
         self._owing.clear()
+        self._owed.clear()
         with contextlib.suppress(psutil.Error):
             for service in _services():
                 service.kill()
@@ -154,35 +172,46 @@ class OpenRuns:
         if time.monotonic() - self._called_s > self._patience_s:
             raise RetryLater("there are more runs than one call can open and finish; it goes on", after_s=0.0)
 
-    def api(self, info: RunInfo) -> wandb.Api:
-        """Return W&B's interface for reading, at the server the run is on."""
-        import wandb
-
-        given = {"base_url": base_url} if (base_url := self._base_url(info)) else {}
-        return wandb.Api(given, timeout=max(1, int(self._patience_s)), api_key=self._key())
+    def _send_again(self) -> None:
+        """Send what the server did not show: an address to upload to may have been too old by then."""
+        for owed in [owed for those in self._owed.values() for owed in those if owed.is_lacking]:
+            self._check_time()
+            try:
+                owed.send(self.get(owed.event.run))
+            except HoldRun as error:
+                raise WriteAgain(str(error)) from error
+            except FileNotFoundError:
+                pass  # then it stays lacking
+            owed.is_lacking, owed.sent_again = False, True
 
     def _prove(self, path: str, info: RunInfo) -> None:
-        """Return once the server says that it has every row it was given."""
+        """Return once the server says that it has every row it was given; note what else it lacks."""
         rows, until = int(info.memory.get("rows", 0)), time.monotonic() + self._patience_s
-        while (held := self._held(path, info)) < rows:
-            if time.monotonic() > until:
-                raise WriteAgain(f"W&B has {held} of {rows} rows of run {info.label}")
-            time.sleep(0.5)
-
-    def _held(self, path: str, info: RunInfo) -> int:
-        """Return how many rows the server has of a run."""
-        import wandb
-        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-
-        try:
-            told = self.api(info).run(path)
+        while True:
+            shown = self.access.shown(path, info)
             # A server that once lost rows has fewer lines; the summary may be too large to be sent.
-            return max(int(told.historyLineCount or 0), int(told.summary.get("_step", -1)) + 1)
-        except (wandb.errors.CommError, WandbApiFailedError) as error:
-            told = trouble(error, f" to be asked what it has of run {info.label}")
-            if told.after_s:  # parameters and all else that is no row may have been rejected as well
-                raise WriteAgain(str(told)) from error
-            raise told from error
+            held = max(int(shown.historyLineCount or 0), int(shown.summary.get("_step", -1)) + 1)
+            lacking = wandb_proof.lacking(shown, self._owed.get(info.uid, ()))
+            if (held >= rows and not lacking) or time.monotonic() > until:
+                break
+            time.sleep(0.5)
+        if held < rows:
+            raise WriteAgain(f"W&B has {held} of {rows} rows of run {info.label}")
+        for owed in lacking:
+            owed.is_lacking = True
+            if owed.sent_again:
+                self._turned_down.append((owed.event, f"W&B's server does not take it: {owed.what}"))
+        self._owed[info.uid] = [owed for owed in lacking if not owed.sent_again]
+
+    def _check_there(self, known: _Open) -> None:
+        """Raise WriteAgain where the server has no such run or denies the key: the service tries for ever."""
+        if _is_online(known.info):
+            try:
+                self.access.shown(_path(known.run), known.info)
+            except WriteAgain:
+                raise
+            except RetryLater as error:
+                logger.debug("%s", error)  # the finish is waited for, and says so
 
     def _got(self, info: RunInfo) -> _Open:
         known = self._open.get(info.uid)
@@ -190,82 +219,18 @@ class OpenRuns:
             return known
         self._check_time()
         self.finish(info)
-        run = self._opened(info)
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("*", step_metric=STEP)
-        info.link = run.url or f"{self._folder(info)}/wandb run {info.uid}; `wandb sync` sends it"
-        self._open[info.uid] = opened = _Open(run, info, held=run.starting_step)
-        return opened
-
-    def _opened(self, info: RunInfo) -> wandb.Run:
-        import wandb
-
-        options, folder = self._options, self._folder(info)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        mode: Any = (
-            options.get("mode") or info.env.get("WANDB_MODE") or os.environ.get("WANDB_MODE") or "online"
-        )
-        settings = wandb.Settings(**self._settings(info))
         try:
-            return wandb.init(
-                project=_project(options.get("project") or info.env.get("WANDB_PROJECT") or info.name),
-                entity=options.get("entity") or info.env.get("WANDB_ENTITY") or None,
-                id=info.uid,
-                name=info.label[:MAX_NAME],
-                resume="allow",
-                mode=mode,
-                dir=folder,
-                reinit="create_new",
-                settings=settings,
-            )
+            run = self.access.open(info)
+        except HoldRun:
+            raise
         except Exception:
             self.settle()  # or its service would keep the run, and say it is in use
             raise
-
-    def _settings(self, info: RunInfo) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            "console": "off",
-            "silent": True,
-            "disable_git": True,
-            "disable_job_creation": True,
-            "save_code": False,
-            "x_disable_stats": True,
-            "x_disable_meta": True,  # of the worker's machine and command: they are not the training's
-            "x_disable_machine_info": True,
-            "x_save_requirements": False,
-            # Two openings within a second would otherwise share a folder, and with it a file.
-            "x_sync_dir_suffix": f"{info.memory.get('rows', 0)}-{os.getpid()}",
-            "x_start_time": info.opened_ns / 1e9,
-            "init_timeout": min(LONGEST_OPEN_S, self._patience_s),
-            "stop_fn": _stay,
-            "x_file_stream_retry_max": FOR_EVER,
-            "x_file_transfer_retry_max": FOR_EVER,
-            "x_graphql_retry_max": FOR_EVER,
-        }
-        if base_url := self._base_url(info):
-            settings["base_url"] = base_url
-        if key := self._key():
-            settings["api_key"] = key
-        return settings
-
-    def _key(self) -> str | None:
-        """Return what the file with the key holds now: it may have been mended."""
-        file = self._options.get("api_key_file")
-        return _secret(Path(file).expanduser()) if file else None
-
-    def _base_url(self, info: RunInfo) -> str | None:
-        return self._options.get("base_url") or info.env.get("WANDB_BASE_URL")
-
-    def _folder(self, info: RunInfo) -> str:
-        return self._options.get("folder") or info.env.get("WANDB_DIR") or str(self._place.base_dir)
-
-
-def trouble(error: Exception, purpose: str = "") -> RetryLater:
-    """Return what to raise where W&B's server did not answer, or said no."""
-    text = " ".join(str(error).split())
-    if re.search(r"\b40[13]\b|api.?key|not logged in", text, re.IGNORECASE):
-        return RetryLater(f"W&B rejected the credentials: {text}", after_s=DENIED_AFTER_S)
-    return RetryLater(f"W&B cannot be reached{purpose}: {text}")
+        run.define_metric(STEP, hidden=True)
+        run.define_metric("*", step_metric=STEP)
+        info.link = run.url or f"{self.access.folder(info)}/wandb run {info.uid}; `wandb sync` sends it"
+        self._open[info.uid] = opened = _Open(run, info, held=run.starting_step)
+        return opened
 
 
 def _services() -> list[psutil.Process]:
@@ -280,25 +245,9 @@ def _suspended() -> bool:
     return False
 
 
+def _path(run: wandb.Run) -> str:
+    return f"{run.entity}/{run.project}/{run.id}"
+
+
 def _is_online(info: RunInfo) -> bool:
     return (info.link or "").startswith("http")
-
-
-def _stay() -> None:
-    """Do nothing when the run is stopped on W&B's page: this is not the training, and would be interrupted."""
-
-
-def _project(name: str) -> str:
-    """Return a project's name without what W&B forbids in one."""
-    return "".join("-" if char in "/\\#?%:\r\n" else char for char in name)[:MAX_NAME]
-
-
-def _secret(path: Path) -> str:
-    """Return what a file of mode 0600 holds; raises RetryLater where others may read it too."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_IMODE(mode) & 0o077:
-            raise RetryLater(f"{path} may be read by others: chmod 600 it", after_s=DENIED_AFTER_S)
-        return path.read_text().strip()
-    except OSError as error:
-        raise RetryLater(f"cannot read {path}: {error}", after_s=DENIED_AFTER_S) from error

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.sinks import wandb_proof
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_runs import DENIED_AFTER_S, STEP, OpenRuns, StillUploading, trouble
+from neural.tracking.sinks.wandb_errors import DENIED_AFTER_S, StillUploading, trouble
+from neural.tracking.sinks.wandb_runs import STEP, OpenRuns
 
 if TYPE_CHECKING:
     import wandb
@@ -50,6 +52,7 @@ class WandbSink:
         self._runs = OpenRuns(place, options)
         self._unflushed = False
         self._handed: set[Identity] = set()  # of a batch that will come again
+        self._refusals: list[tuple[RunEvent, str]] = []  # to be told once the rest of a batch is through
         self._uploads: dict[Identity, wandb.Artifact] = {}
 
     def open(self) -> None:
@@ -67,6 +70,8 @@ class WandbSink:
             for number, event in enumerate(fresh):
                 try:
                     self._deliver(event)
+                except RefusedForGood as error:
+                    self._refusals.append((event, str(error)))
                 except Exception:
                     # W&B's service sends what it has of them all the same: it must not be given that twice.
                     self._handed.update(map(_identity, fresh[:number]))
@@ -74,6 +79,7 @@ class WandbSink:
             self._await_uploads(events)
         if self._handed:
             self._handed.difference_update(map(_identity, events))
+        self._tell_refusals()
 
     def flush(self) -> None:
         """Finish every open run and its service; return once the server has everything."""
@@ -82,6 +88,13 @@ class WandbSink:
             with _translated_errors():
                 self._runs.settle()
             self._unflushed = False
+        self._refusals += self._runs.turned_down()
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        told, self._refusals = self._refusals, []
+        if told:
+            raise RefusedForGood(told[0][1], told)
 
     def close(self) -> None:
         if self._unflushed:
@@ -92,7 +105,7 @@ class WandbSink:
         if not (run.link or "").startswith("http"):
             return None
         path = "/".join(part for part in (run.link or "").split("/")[3:] if part != "runs")
-        rows = self._runs.api(run).run(path).scan_history()
+        rows = self._runs.access.api(run).run(path).scan_history()
         return [
             (name, int(row[STEP]), float(value))
             for row in rows
@@ -108,16 +121,16 @@ class WandbSink:
         elif event.kind == "text":
             self._row(event, {_key(rank_prefix(event.rank) + data["name"]): data["text"]})
         elif event.kind == "params":
-            self._runs.get(event.run).config.update(dict(data["values"]), allow_val_change=True)
+            self._configure(event, data["values"])
         elif event.kind == "open":
-            self._about(event.run, data)
+            self._about(event, data)
         elif event.kind == "tags":
-            self._about(event.run, {"tags": data["add"]})
+            self._about(event, {"tags": data["add"]})
         elif event.kind == "notes":
-            self._about(event.run, data)
+            self._about(event, data)
         elif event.kind == "metadata" and event.rank == 0:
             told = {key: value for key, value in (data.get("values") or {}).items() if key != "packages"}
-            self._runs.get(event.run).config.update({"ntrack": told}, allow_val_change=True)
+            self._configure(event, {"ntrack": told})
         elif event.kind == "artifact":
             self._artifact(event)
         elif event.kind == "status" and data["ended"]:
@@ -137,13 +150,16 @@ class WandbSink:
         if not self._uploads:
             return
         self._handed.update(map(_identity, events))
-        for identity in map(_identity, events):
+        for event in events:
+            identity = _identity(event)
             if identity in self._uploads:
                 try:
                     self._runs.await_upload(self._uploads[identity])
+                except RefusedForGood as error:
+                    self._refusals.append((event, str(error)))
                 except StillUploading:
                     raise
-                except (RetryLater, RefusedForGood):
+                except RetryLater:
                     del self._uploads[identity]
                     self._handed.discard(identity)
                     raise
@@ -157,7 +173,7 @@ class WandbSink:
         if not path.exists():
             raise RefusedForGood(f"{path} is not there any more")
         if data["type"] == "figure" and png_size(path) is not None:
-            self._row(event, {_key(data["name"]): wandb.Image(str(path))})
+            self._runs.log_image(event, _key(data["name"]), _axes(event))
             return
         about = {**data["metadata"], "sha256": data["checksum"], "version": data["version"]}
         made = wandb.Artifact(_artifact_name(event.run, data["name"]), type=data["type"], metadata=about)
@@ -173,14 +189,21 @@ class WandbSink:
             self._uploads[_identity(event)] = made
 
     def _row(self, event: RunEvent, values: dict[str, Any]) -> None:
-        self._runs.log(event.run, {**values, STEP: event.step or 0, "_timestamp": event.time_ns / 1e9})
+        self._runs.log(event.run, {**values, **_axes(event)})
 
-    def _about(self, info: RunInfo, data: Mapping[str, Any]) -> None:
-        run = self._runs.get(info)
+    def _configure(self, event: RunEvent, values: Mapping[str, Any]) -> None:
+        self._runs.owe(wandb_proof.parameters(event, self._runs.get(event.run), values))
+
+    def _about(self, event: RunEvent, data: Mapping[str, Any]) -> None:
+        run = self._runs.get(event.run)
         if data.get("tags"):
-            run.tags = tuple(dict.fromkeys([*(run.tags or ()), *(tag[:64] for tag in data["tags"])]))
+            self._runs.owe(wandb_proof.tags(event, run, [tag[:64] for tag in data["tags"]]))
         if data.get("notes"):
-            run.notes = data["notes"]
+            self._runs.owe(wandb_proof.notes(event, run, data["notes"]))
+
+
+def _axes(event: RunEvent) -> dict[str, Any]:
+    return {STEP: event.step or 0, "_timestamp": event.time_ns / 1e9}
 
 
 def _identity(event: RunEvent) -> Identity:
@@ -201,12 +224,13 @@ def _artifact_name(run: RunInfo, name: str) -> str:
 def _translated_errors() -> Iterator[None]:
     """Tell the world's troubles from what nobody foresaw, by W&B's own classes."""
     import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
     try:
         yield
     except wandb.errors.UsageError as error:
         raise RetryLater(f"W&B does not take the settings: {error}", after_s=DENIED_AFTER_S) from error
-    except wandb.errors.CommError as error:
+    except (wandb.errors.CommError, WandbApiFailedError) as error:
         raise trouble(error) from error
     except ConnectionError:  # to its service, which is gone: only a new process has a new one
         raise

@@ -116,6 +116,7 @@ class Answers:
 
     def _on_Run(self, asked):
         run = self.runs.get(asked["name"])
+        summary = run.lines(SUMMARY) if run else {}
         told = run and {
             "id": base64.b64encode(run.name.encode()).decode(),
             "projectId": "1",
@@ -124,12 +125,24 @@ class Answers:
             "state": "running" if run.exit_code is None else "finished",
             "config": json.dumps(run.config),
             "tags": run.tags,
-            "summaryMetrics": "{}",
+            "notes": run.notes,
+            "summaryMetrics": summary[max(summary)] if summary else "{}",
             "systemMetrics": "{}",
             "historyLineCount": len(run.lines(HISTORY)),
             "historyKeys": {"lastStep": max((row["_step"] for row in run.rows()), default=-1)},
         }
         return {"project": {"run": told}}
+
+    def _on_RunFiles(self, asked):
+        uploads = self.run(asked["name"]).uploads
+        nodes = [
+            {"id": name, "name": name, "url": "", "directUrl": "", "sizeBytes": len(data), "md5": "x"}
+            for name, data in uploads.items()
+            if name in asked["fileNames"]
+        ]
+        files = {"edges": [{"node": node, "cursor": node["id"]} for node in nodes]}
+        files["pageInfo"] = {"endCursor": None, "hasNextPage": False}
+        return {"project": {"internalId": "1", "run": {"fileCount": len(uploads), "files": files}}}
 
     def _on_RunHistoryKeys(self, asked):
         return self._on_Run(asked)

@@ -33,6 +33,8 @@ class WandbServer(Answers):
         self.answered = []  # operations whose answer went out
         self.unknown = []
         self.refused = set()  # operations, or "file_stream"
+        self.turns_down = lambda name, variables: False  # an operation, or the upload of a file
+        self.deleted = set()  # runs that were, by name
         self._lock = threading.RLock()
         self._connections = set()
         self._server = None
@@ -62,6 +64,15 @@ class WandbServer(Answers):
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
+    def delete(self, name):
+        """Delete a run for good, as a person does on W&B's page."""
+        self.runs.pop(name, None)
+        self.deleted.add(name)
+
+    def was_deleted(self, told):
+        """Return whether a run that was deleted is to be made again."""
+        return operation(told) == "UpsertBucket" and told["variables"]["name"] in self.deleted
+
     def run(self, name):
         """Return the run of this id, or an empty one."""
         return self.runs.get(name) or Run("", name)
@@ -73,7 +84,7 @@ class WandbServer(Answers):
         answer = getattr(self, f"_on_{name}", None)
         with self._lock:
             self.asked.append(name)
-            if name in self.refused:
+            if name in self.refused or self.turns_down(name, told.get("variables") or {}):
                 return {"errors": [{"message": f"{name} is not taken here"}]}
             if answer is None:
                 self.unknown.append(name)
@@ -134,17 +145,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path.endswith("/file_stream") and "file_stream" in self.stand.refused:
+        stream = self.path.endswith("/file_stream")
+        if stream and ("file_stream" in self.stand.refused or self.path.split("/")[-2] in self.stand.deleted):
             self._answer(404, {})
         elif self._admitted():
             told = json.loads(body)
             is_graphql = self.path == "/graphql"
+            if is_graphql and self.stand.was_deleted(told):
+                self._answer(409, {"errors": [{"message": "run was previously created and deleted"}]})
+                return
             self._answer(200, self.stand.graphql(told) if is_graphql else self.stand.stream(self.path, told))
             if self.stand.mood == OK:
                 self.stand.answered.append(operation(told) if is_graphql else "file_stream")
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.stand.turns_down("upload", {"path": self.path}):
+            self._answer(403, {})
+            return
         if self.stand.mood in (OK, MUTE):
             self.stand.upload(self.path, body)
         self._answer(500 if self.stand.mood == FAILING else 200, {})

@@ -3,10 +3,11 @@
 import contextlib
 import copy
 import secrets
+from collections import Counter
 
 import pytest
 
-from neural.tracking.errors import RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
 from neural.tracking.sinks.contract import SinkContract, event, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
@@ -22,6 +23,10 @@ pytestmark = [
 pytest.importorskip("wandb")
 
 PATIENCE_S = 5.0
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
+)
 
 
 @pytest.fixture
@@ -111,13 +116,11 @@ def test_events_around_one_that_is_refused_are_logged_once(server, run, tmp_path
         for made in (metrics(1, step=1, loss=0.5), event(2, "artifact", data), metrics(3, step=3, loss=2.5))
     )
 
-    with pytest.raises(RefusedForGood):
+    with pytest.raises(RefusedForGood) as refused:
         sink.write([before, gone, after])
-    sink.write([before])
-    with pytest.raises(RefusedForGood):
-        sink.write([gone])
-    sink.write([after])
     sink.flush()
+
+    assert [each for each, _ in refused.value.refusals] == [gone]
 
     assert held(server, run) == [("loss", 1, 0.5), ("loss", 3, 2.5)]
 
@@ -213,13 +216,11 @@ def test_artifact_the_server_does_not_take_is_refused_and_its_neighbours_arrive(
     events.append(metrics(3, step=3, loss=2.5)._replace(run=run))
     server.refused.add("CreateArtifact")
 
-    with pytest.raises(RefusedForGood, match="CreateArtifact is not taken here"):
+    with pytest.raises(RefusedForGood, match="CreateArtifact is not taken here") as refused:
         sink.write(events)
-    sink.write(events[:1])
-    with pytest.raises(RefusedForGood):
-        sink.write(events[1:2])
-    sink.write(events[2:])
     sink.flush()
+
+    assert [each for each, _ in refused.value.refusals] == events[1:2]
 
     assert held(server, run) == [("loss", 1, 0.5), ("loss", 3, 2.5)]
 
@@ -238,3 +239,108 @@ def test_artifact_of_a_server_that_is_away_waits_for_it(server, run, tmp_path):
 
     assert [kept["committed"] for kept in server.artifacts.values()] == [True]
     assert held(server, run) == [("loss", 1, 0.5), ("loss", 2, 1.5)]
+
+
+def about(run, folder):
+    """Return one event each of what the server could turn down while rows go on."""
+    path = folder / "curve.png"
+    path.write_bytes(PNG)
+    picture = {"name": "curve", "type": "figure", "path": str(path), "version": 1}
+    made = [
+        metrics(1, step=1, loss=0.5),
+        event(2, "artifact", picture),
+        event(3, "params", {"values": {"lr": 0.1}}),
+        event(4, "tags", {"add": ["mine"]}),
+        event(5, "notes", {"notes": "see below"}),
+        metrics(6, step=6, loss=5.5),
+    ]
+    return [each._replace(run=run) for each in made]
+
+
+def turn_down(*times):
+    """Return a temper: settings and uploads of pictures are turned down the n-th time, for n in ``times``."""
+    seen = Counter()
+
+    def turns_down(name, variables):
+        settings = name == "UpsertBucket" and "lr" in (variables.get("config") or "")
+        what = "settings" if settings else "upload" if "curve" in variables.get("path", "") else None
+        seen[what] += 1
+        return what is not None and seen[what] in times
+
+    return turns_down
+
+
+def test_what_the_server_turned_down_once_is_sent_once_more(server, run, tmp_path):
+    sink = opened(tmp_path)
+    server.turns_down = turn_down(1)
+    sink.write(about(run, tmp_path))
+
+    with pytest.raises(RetryLater, match="did not take image curve, notes, parameters, tags: sent once more"):
+        sink.flush()
+    insist(sink.flush)
+
+    shown = server.run(run.uid)
+    assert held(server, run) == [("loss", 1, 0.5), ("loss", 6, 5.5)]
+    assert (shown.config["lr"]["value"], shown.tags, shown.notes) == (0.1, ["mine"], "see below")
+    (row,) = [row for row in shown.rows() if "curve" in row]
+    assert shown.uploads[row["curve"]["path"]] == PNG
+    assert server.unknown == []
+
+
+def test_what_the_server_turns_down_again_is_named_and_rows_are_there(server, run, tmp_path):
+    sink = opened(tmp_path)
+    server.turns_down = turn_down(*range(100))
+    events = about(run, tmp_path)
+    sink.write(events)
+
+    with pytest.raises(RefusedForGood) as refused:
+        insist(sink.flush)
+
+    assert sorted(each.kind for each, _ in refused.value.refusals) == ["artifact", "notes", "params", "tags"]
+    assert "W&B's server does not take it: image curve" in [why for _, why in refused.value.refusals]
+    assert held(server, run) == [("loss", 1, 0.5), ("loss", 6, 5.5)]
+    sink.write([metrics(7, step=7, loss=6.5)._replace(run=run)])
+    sink.flush()
+    assert held(server, run)[-1] == ("loss", 7, 6.5)
+
+
+def test_picture_whose_row_is_there_from_before_a_crash_gets_its_file(server, run, tmp_path):
+    sink = opened(tmp_path)
+    noted = copy.deepcopy(run.memory)
+    sink.write(about(run, tmp_path)[:2])
+    sink.flush()  # and the worker dies before it takes note of that
+    sink.close()
+    server.run(run.uid).uploads.clear()
+    run.memory = noted
+
+    again = opened(tmp_path)
+    again.write(about(run, tmp_path)[:2])
+    again.flush()
+
+    (row,) = [row for row in server.run(run.uid).rows() if "curve" in row]
+    assert server.run(run.uid).uploads[row["curve"]["path"]] == PNG
+
+
+def test_run_that_was_deleted_there_is_held_back_and_the_others_arrive(server, run, tmp_path):
+    other = RunInfo("cd" * 16, "other", tmp_path / "other_cdcdcdcd", 10**18)
+    sink = opened(tmp_path)
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+    server.delete(run.uid)
+    events = [metrics(1, step=1, loss=0.5)._replace(run=other), metrics(2, step=2, loss=1.5)._replace(run=run)]
+
+    with pytest.raises(WriteAgain, match="has no run shown_abababab any more"):
+        sink.flush()
+    sink.close()
+    forget_service()
+    again = opened(tmp_path)
+    with pytest.raises(HoldRun, match="previously created and deleted") as held_back:
+        again.write(events)
+    insist(lambda: again.write(events[:1]))
+    insist(again.flush)
+    assert held_back.value.uid == run.uid
+    assert held(server, other) == [("loss", 1, 0.5)]
+
+    server.deleted.clear()
+    again.write(events[1:])
+    again.flush()
+    assert held(server, run) == [("loss", 2, 1.5)]
