@@ -11,11 +11,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
@@ -28,9 +28,11 @@ BATCH_BYTES = 800_000  # a request may have a million
 MAX_NAME, MAX_PARAM, MAX_TAG = 250, 6000, 8000
 UID_TAG = "ntrack.uid"
 DENIED_AFTER_S = 60.0
+HELD_S = 60.0
 
 _FORBIDDEN = re.compile(r"[^/\w.\- :]")
 _REFUSED = frozenset(("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"))
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _DENIED = frozenset(("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"))
 
 
@@ -89,6 +91,7 @@ class MlflowSink:
         run = events[0].run
         with _translated_errors():
             client, run_id = self._client(run), self._run_id(run)
+        with _translated_errors(lambda: self._check_there(client, run)):
             if events[0].kind == "metrics":
                 for batch in _metric_batches(events):
                     client.log_batch(run_id, metrics=batch, synchronous=True)
@@ -116,6 +119,18 @@ class MlflowSink:
             _log_artifact(client, run_id, event)
         elif event.kind == "status":
             _set_status(client, run_id, event)
+
+    def _check_there(self, client: MlflowClient, run: RunInfo) -> None:
+        """Raise HoldRun where somebody deleted the run in MLflow: every event of it would be refused."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            stage = client.get_run(self._run_id(run)).info.lifecycle_stage
+        except MlflowException as error:
+            stage = "purged" if error.error_code == _ABSENT else "active"
+        if stage != "active":
+            del self._runs[run.uid]
+            raise HoldRun(run.uid, f"it is {stage} in MLflow; restore it there", after_s=HELD_S)
 
     def _uri(self, run: RunInfo) -> str:
         """Return where the run goes: as configured, as its training's environment says, as this one's does."""
@@ -165,7 +180,9 @@ class MlflowSink:
         found = client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage != "active":
-                raise RetryLater(f"experiment {name!r} was deleted in MLflow; restore it there", after_s=60.0)
+                raise HoldRun(
+                    run.uid, f"experiment {name!r} is deleted in MLflow; restore it there", after_s=HELD_S
+                )
             return str(found.experiment_id)
         # A database without a server keeps artifacts where it was opened from: a worker's folder is no place.
         uri = self._uri(run)
@@ -289,13 +306,21 @@ def _set_status(client: MlflowClient, run_id: str, event: RunEvent) -> None:
 
 
 @contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Tell what the events caused from the world's troubles, by MLflow's own error codes."""
+def _translated_errors(blame: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Tell what the events caused from the world's troubles, by MLflow's own error codes.
+
+    Before events are blamed, ``blame`` may raise what else it was.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         yield
+    except RefusedForGood:
+        blame()
+        raise
     except MlflowException as error:
+        if error.error_code == _ABSENT or error.error_code in _REFUSED:
+            blame()
         text = _without_user(error.message[:1000])
         if error.error_code in _REFUSED:
             raise RefusedForGood(f"MLflow refused it ({error.error_code}): {text}") from error

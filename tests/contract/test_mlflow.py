@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
 from neural.tracking.sinks.mlflow_sink import MlflowSink
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
@@ -121,6 +121,35 @@ def test_changed_parameter_is_refused_and_the_others_are_kept(tmp_path, server):
         sink.write([event(2, "params", {"values": {"lr": 0.2, "depth": 3}})._replace(run=run)])
 
     assert stored(server, run).data.params == {"lr": "0.1", "depth": "3"}
+
+
+@pytest.mark.parametrize("kind", ["metrics", "params", "tags", "status"])
+def test_run_that_was_deleted_there_is_held_back_until_it_is_restored(tmp_path, server, kind):
+    from mlflow import MlflowClient
+
+    run, sink = opened(tmp_path, server, f"deleted {kind}")
+    sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
+    made = [*every_kind(), metrics(9, step=9, loss=8.5), status("completed")]
+    late = next(each for each in made if each.kind == kind)._replace(run=run)
+    MlflowClient(server).delete_run(run.memory["run_id"])
+
+    with pytest.raises(HoldRun, match="it is deleted in MLflow; restore it there") as held_back:
+        sink.write([late])
+
+    assert held_back.value.uid == run.uid
+    MlflowClient(server).restore_run(run.memory["run_id"])
+    sink.write([late])
+
+
+def test_run_of_a_deleted_experiment_is_held_back(tmp_path, server):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(server)
+    client.delete_experiment(client.create_experiment("gone"))
+    run, sink = opened(tmp_path, server, "gone")
+
+    with pytest.raises(HoldRun, match="experiment 'gone' is deleted in MLflow; restore it there"):
+        sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
 
 
 def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
