@@ -20,10 +20,7 @@ TrackingError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from neural.tracking.sinks.sink import RunEvent
+from typing import Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -125,10 +122,10 @@ class HoldRun(RetryLater):
 class RefusedForGood(SinkError):
     """The same batch will fail every time.
 
-    ``refusals`` says which of its events are meant, each with its reason: all others were taken. Without
-    them, nobody can tell, and each is tried on its own.
+    ``refusals`` says which of its events are meant, as pairs of a ``RunEvent`` and its reason: all others
+    were taken. Without them, nobody can tell, and each is tried on its own.
     """
 
-    def __init__(self, reason: str, refusals: Iterable[tuple[RunEvent, str]] = ()) -> None:
+    def __init__(self, reason: str, refusals: Iterable[tuple[Any, str]] = ()) -> None:
         self.refusals = tuple(refusals)
         super().__init__(reason)
