@@ -53,7 +53,8 @@ def serve():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "COLUMNS": "1000"},
+            # Else a collector would be started that goes on with the runs, and stays for ten minutes.
+            env={**os.environ, "COLUMNS": "1000", "NTRACK_MODE": "offline"},
         )
         started.append(process)
         told = ""

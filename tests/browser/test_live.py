@@ -149,7 +149,7 @@ def test_taken_port_ends_with_the_next_free_one(runs, serve):
         text=True,
         timeout=240,
         check=False,
-        env={**os.environ, "COLUMNS": "1000"},
+        env={**os.environ, "COLUMNS": "1000", "NTRACK_MODE": "offline"},
     )
 
     assert again.returncode == 1
