@@ -53,17 +53,17 @@ class Bench:
         file = self.folder(name).with_suffix(".mood")
         file.write_text(mood) if mood else file.unlink(missing_ok=True)
 
-    def lines(self, name):
+    def lines(self, name, run=""):
         found = []
-        for file in sorted(self.folder(name).glob("*.jsonl")):
+        for file in sorted(self.folder(name).glob(f"{run}*.jsonl")):
             found += [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
         return found
 
-    def points(self, name):
-        """Return how often each (metric, step, value) came."""
+    def points(self, name, run=""):
+        """Return how often each (metric, step, value) came, of all runs or of one folder's name."""
         return Counter(
             (metric, line["step"], value)
-            for line in self.lines(name)
+            for line in self.lines(name, run)
             if line["kind"] == "metrics"
             for metric, value in line["data"].items()
         )

@@ -83,7 +83,8 @@ class Training:
             self.tracker.log_metrics({"loss": self.total + 0.5}, step=self.total)
             assert time.perf_counter() - began_s < 1.0
             self.total += 1
-        self.bench.until(lambda: len(self.bench.points("good")) == self.total, 60)
+        mine = f"train_{self.tracker.experiment_id}"
+        self.bench.until(lambda: len(self.bench.points("good", mine)) == self.total, 60)
 
     def expected(self):
         return {("loss", step, step + 0.5): 1 for step in range(self.total)}
@@ -220,3 +221,30 @@ def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, serve
         files = [path for path in lab.base.parent.rglob("*") if path.is_file() and not path.is_symlink()]
         assert [path for path in files if key.encode() in path.read_bytes()] == []
         assert not any(key in text for text in [listing, *running])
+
+
+def test_run_that_was_deleted_on_the_page_waits_and_another_goes_on(lab, server):
+    deleted, other = Training(lab), Training(lab)
+    deleted.log(50)
+    flush_now(lab)
+    lab.until(lambda: len(deleted.held(server)) == 50, 120)
+    server.delete(deleted.tracker.metadata["uid"])
+
+    deleted.log(50)
+    other.log(50)
+    assert other.tracker.finish(timeout=60)
+    assert deleted.tracker.finish(timeout=60)
+
+    lab.until(lambda: lab.status("lab").state == "holding", 120)
+    assert (
+        f"run train_{deleted.tracker.experiment_id} waits: W&B does not take it" in lab.status("lab").last_error
+    )
+    lab.until(lambda: other.held(server) == other.expected(), 120)
+    assert server.run(deleted.tracker.metadata["uid"]).rows() == []
+    unhurt(lab)
+    server.deleted.clear()  # it was restored
+    lab.ntrack("sinks", "disable", "lab")
+    lab.ntrack("sinks", "enable", "lab")
+    lab.until(lambda: lab.status("lab").state == "ok" and lab.status("lab").lag_events == 0, 120)
+    assert len(deleted.held(server)) >= 50  # what was not delivered before
+    unhurt(lab)
