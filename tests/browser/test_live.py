@@ -155,3 +155,50 @@ def test_taken_port_ends_with_the_next_free_one(runs, serve):
     assert again.returncode == 1
     assert f"port {port} on 127.0.0.1 is taken" in again.stderr
     assert re.search(r"--port \d+", again.stderr)
+
+
+FAILING = """
+import sys
+from neural.tracking import ExperimentTracker
+with ExperimentTracker("failed", base_dir=sys.argv[1]) as tracker:
+    print(tracker.experiment_id, flush=True)
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    raise RuntimeError("out of memory")
+"""
+
+
+def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_experiment(
+    trainer, serve, browse
+):
+    base_dir, run = trainer
+    failed = subprocess.run(
+        [sys.executable, "-c", FAILING, str(base_dir)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    tab = browse(serve(base_dir), f"?view=summary&runs={run},{failed}")
+    tab.page.locator("details.failure").wait_for()
+    tab.page.locator("details.failure summary").click()
+    tab.page.evaluate("document.querySelector('.run-card').marked = true")
+    other = "document.querySelectorAll('.run-card')[1]"
+    tab.page.evaluate(f"{other}.marked = true")
+    tab.page.get_by_role("button", name="take failed away").focus()
+
+    # The card of the run that goes on is drawn anew, and again; that of the other is not.
+    for _ in range(2):
+        tab.until("!document.querySelector('.run-card').marked")
+        tab.page.evaluate("document.querySelector('.run-card').marked = true")
+
+    assert tab.page.evaluate(f"{other}.marked")
+    assert tab.page.locator("details.failure").get_attribute("open") is not None
+    assert tab.page.evaluate("document.activeElement.ariaLabel") == "take failed away"
+
+
+def test_keyboard_stays_on_what_is_drawn_anew_under_it(trainer, serve, browse):
+    base_dir, run = trainer
+    tab = browse(serve(base_dir), f"?view=best&runs={run}&goal.{b'train/loss'.hex()}=max")
+    tab.page.locator(".view-best .bars .point").first.wait_for(state="attached")
+    tab.page.get_by_label("greatest").focus()
+    tab.page.evaluate("document.querySelector('.chart-card').marked = true")
+
+    tab.until("document.querySelector('.chart-card') && !document.querySelector('.chart-card').marked")
+
+    tab.until("document.activeElement.matches('.chart-card input[type=radio]:checked')")

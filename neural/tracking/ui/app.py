@@ -21,6 +21,7 @@ from neural.tracking.ui.data.series import SeriesStore
 from neural.tracking.ui.guard import Guard
 from neural.tracking.ui.views import best, export, metrics, params, parts, runs, summary
 from neural.tracking.ui.views.parts import Page
+from neural.tracking.ui.views.pieces import digest
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,10 @@ def frame(page: Page, at: Address) -> list[Any]:
             ],
             className="top",
         ),
-        dbc.Tabs(tabs, id="tabs", active_tab=at.view, className="main-tabs"),
-        html.Div(id="chips", className="chips", **{"aria-label": "selected runs"}),
+        html.Nav(
+            dbc.Tabs(tabs, id="tabs", active_tab=at.view, className="main-tabs"), **{"aria-label": "views"}
+        ),
+        html.Div(id="chips", className="chips", role="region", **{"aria-label": "selected runs"}),
         html.Div("", id="told", className="told", role="alert"),
         html.Div(
             "The page's server does not answer. Start it again (ntrack ui); the page goes on by itself.",
@@ -122,6 +125,7 @@ def frame(page: Page, at: Address) -> list[Any]:
         dcc.Store(id="settings", data=at.settings),
         dcc.Store(id="defaults", data=address.SETTINGS),
         dcc.Store(id="selected", data=list(at.runs)),
+        dcc.Store(id="chips-shown"),
         dcc.Store(id="theme"),
         dcc.Store(id="beat", data=0),
         dcc.Store(id="pulse"),
@@ -214,20 +218,24 @@ def _register(app: Dash, page: Page) -> None:
         State("all-read", "data"),
     )(beat)
 
-    def pulse(generation: int, slots: list[str], before: Any) -> tuple[Any, Any]:
+    def pulse(generation: int, slots: list[str], before: Any, shown: str | None) -> tuple[Any, Any, Any]:
         state = [
             [key, row.generation if (row := page.catalogue.row(key)) is not None else None]
             for key in slots or ()
             if key
         ]
-        return (state if state != before else no_update), chips(page, slots)
+        marks = chips(page, slots)
+        news = (marks, found) if (found := digest(marks)) != shown else (no_update, no_update)
+        return (state if state != before else no_update), *news
 
     app.callback(
         Output("pulse", "data"),
         Output("chips", "children"),
+        Output("chips-shown", "data"),
         Input("beat", "data"),
         Input("selected", "data"),
         State("pulse", "data"),
+        State("chips-shown", "data"),
     )(pulse)
 
     app.clientside_callback(

@@ -230,6 +230,7 @@ def bars(
     shown = [
         (m, v, s) for m, v, s in zip(members, values, steps, strict=True) if v is not None and np.isfinite(v)
     ]
+    tints = [palette.colour(m.slot, theme) for m, _, _ in shown]
     return {
         "data": [
             {
@@ -238,10 +239,11 @@ def bars(
                 "y": [for_plot(m.name, 28) + "\u200b" * i for i, (m, _, _) in enumerate(shown)],
                 "x": [v for _, v, _ in shown],
                 "text": [number(v) for _, v, _ in shown],
-                "textposition": "auto",
+                "textposition": ["auto" if v else "outside" for _, v, _ in shown],
                 "cliponaxis": False,
                 "insidetextanchor": "end",
-                "marker": {"color": [palette.colour(m.slot, theme) for m, _, _ in shown]},
+                "insidetextfont": {"color": [palette.ink_on(tint) for tint in tints]},
+                "marker": {"color": tints},
                 "customdata": ["" if s is None else f" at step {s}" for _, _, s in shown],
                 "hovertemplate": "%{x:.6g}%{customdata}<extra></extra>",
                 "width": 0.68,

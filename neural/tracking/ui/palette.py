@@ -41,3 +41,18 @@ def colour(slot: int, theme: Theme) -> str:
 def dash(slot: int) -> str:
     """Return the dash pattern of the run in a slot: solid until the colours come round."""
     return DASHES[slot // len(LIGHT) % len(DASHES)]
+
+
+def ink_on(colour: str) -> str:
+    """Return black or white: which of them is read better on a colour."""
+    return "#ffffff" if _light(colour) < 0.179 else "#000000"
+
+
+def _light(colour: str) -> float:
+    """Return a colour's relative luminance.
+
+    Source: WCAG 2.2.
+    """
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

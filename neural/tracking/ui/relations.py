@@ -211,6 +211,7 @@ def correlations(names: Sequence[str], values: Sequence[float], theme: Theme) ->
                 "y": [for_plot(name, 30) for name in names],
                 "x": list(values),
                 "marker": {"color": tints},
+                "insidetextfont": {"color": [palette.ink_on(tint) for tint in tints]},
                 "text": [f"{value:+.2f}" for value in values],
                 "textposition": "auto",
                 "cliponaxis": False,

@@ -57,8 +57,8 @@ def value(found: Any) -> str:
     """Return a parameter's value as people read it."""
     if isinstance(found, float):
         return f"{found:.6g}"
-    if found is None:
-        return "none"
+    if found is None or isinstance(found, bool):
+        return str(found).lower()  # as the filter says it, too
     return str(found)
 
 

@@ -167,9 +167,19 @@
     function name(what, words) { all(what + ":not([aria-label])", function (part) { part.setAttribute("aria-label", words); }); }
     name("#grid [role=grid]", "runs");
     name("#grid .ag-header-cell[col-id=ag-Grid-SelectionColumn]", "selected");
-    all("[role=slider]:not([aria-label])", function (slider) {
+    all("[role=slider]:not([aria-label]), .dash-slider-container input:not([aria-label])", function (slider) {
       var label = slider.closest(".control");
       if (label) slider.setAttribute("aria-label", label.querySelector(".control-label").textContent);
+    });
+    // The library lets no tab be reached by the keyboard, and points them at panels that are not there.
+    all(".main-tabs [role=tab]", function (tab) {
+      tab.tabIndex = tab.classList.contains("active") ? 0 : -1;
+      tab.setAttribute("aria-controls", "content");
+    });
+    // A hidden field that takes the focus only to hand it on to the button after it.
+    all(".dash-dropdown-focus-target", function (field) {
+      field.tabIndex = -1;
+      field.nextElementSibling.tabIndex = 0;
     });
     all("#js-plotly-tester, .modebar-btn svg, .js-plotly-plot svg.main-svg, .dash-dropdown svg", function (drawn) {
       drawn.setAttribute("aria-hidden", "true");
@@ -267,6 +277,7 @@
     },
     writeAddress: function (view, selected, settings, defaults) {
       slots = selected || [];
+      setTimeout(nameParts, 0);
       var fields = [], add = function (name, value) {
         fields.push(encodeURIComponent(name) + "=" + encodeURIComponent(value).replace(/%2C/g, ",").replace(/%2F/g, "/"));
       };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,12 +31,18 @@ def metric_names(rows: Sequence[Row]) -> list[str]:
     return sorted(ordered, key=lambda name: _KEPT_APART.isdisjoint(words_of(name)))
 
 
+_GROUP = re.compile(r"[\w .@+-]{1,60}")
+
+
 def grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return metrics by what stands before the first slash, the most telling group first, plain names last."""
+    """Return metrics by what stands before the first slash, the most telling group first, plain names last.
+
+    Only what reads as the name of a group is one: a slash inside a tag or an address groups nothing.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         head, slash, _ = name.partition("/")
-        groups.setdefault(head if slash else "", []).append(name)
+        groups.setdefault(head if slash and _GROUP.fullmatch(head) else "", []).append(name)
     if "" in groups and len(groups) > 1:
         groups[""] = groups.pop("")
     return groups

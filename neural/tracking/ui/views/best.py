@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_bootstrap_components as dbc
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.ui import charts, text
 from neural.tracking.ui.address import GOAL_OF, Address
@@ -14,6 +14,7 @@ from neural.tracking.ui.data.comparing import best, goal_of, metric_names
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.metrics import matching
 from neural.tracking.ui.views.parts import Page
+from neural.tracking.ui.views.pieces import Pieces
 
 MAX_CHARTS = 48
 
@@ -29,6 +30,7 @@ def layout(page: Page, at: Address) -> html.Div:
                 className="toolbar",
             ),
             html.Div(id="best-content"),
+            dcc.Store(id="best-shown"),
         ],
         className="view view-best",
     )
@@ -39,9 +41,15 @@ def reached(page: Page, row: Row, metric: str, goal: str) -> tuple[float | None,
     return page.series.best(row.folder, metric, goal) if row.ranks > 1 else best(row, metric, goal)
 
 
+def _setting(metric: str) -> str:
+    """Return the name under which the address holds which value of a metric is best."""
+    return f"{GOAL_OF}{metric.encode().hex()}"
+
+
 def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> html.Section:
     """Return the bars of one metric, best first, with the choice of what best is."""
-    code = metric.encode().hex()
+    setting = _setting(metric)
+    code = setting.removeprefix(GOAL_OF)
     found = [(pair, *reached(page, pair[1], metric, goal)) for pair in chosen]
     found = [one for one in found if one[1] is not None]
     found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
@@ -49,7 +57,7 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> h
     figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
     told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
     choice = dbc.RadioItems(
-        id={"set": f"{GOAL_OF}{code}"},
+        id={"set": setting},
         options=[{"label": "least", "value": "min"}, {"label": "greatest", "value": "max"}],
         value=goal,
         className="segmented small",
@@ -70,7 +78,9 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> h
                 ],
                 className="card-head",
             ),
-            parts.graph(figure, f"{goal} {metric}: {told}"),
+            parts.graph(figure, f"{goal} {metric}: {told}")
+            if figure["data"][0]["x"]
+            else html.P("No run reached a finite value.", className="faint hint"),
         ],
         className="chart-card",
     )
@@ -79,17 +89,24 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> h
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
-    def content(slots: list[str], settings: dict[str, Any], theme: Any, pulse: Any) -> Any:
+    def content(
+        slots: list[str], settings: dict[str, Any], theme: Any, pulse: Any, before: dict[str, str] | None
+    ) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
+        piece = Pieces("best", before)
+        wrong = piece("trouble", parts.trouble(page.gone(slots)))
         if not chosen:
-            return html.Div([parts.trouble(page.gone(slots)), parts.select_first()])
+            return piece.answer([wrong, piece("empty", parts.select_first())])
         names = matching(metric_names([row for _, row in chosen]), settings.get("m"))
         if not names:
-            return parts.notice(
+            nothing = parts.notice(
                 "Nothing to compare yet", "No metric matches, or the selected runs logged none."
             )
+            return piece.answer([wrong, piece("nothing", nothing)])
         cards = [
-            card(page, name, chosen, goal_of(name, settings.get(f"{GOAL_OF}{name.encode().hex()}", "auto")))
+            piece(
+                f"metric {name}", card(page, name, chosen, goal_of(name, settings.get(_setting(name), "auto")))
+            )
             for name in names[:MAX_CHARTS]
         ]
         more = None
@@ -97,12 +114,14 @@ def register(app: Dash, page: Page) -> None:
             more = html.P(
                 f"{MAX_CHARTS} of {len(names):,} metrics; search for the others.", className="faint hint"
             )
-        return html.Div([parts.trouble(page.gone(slots)), html.Div(cards, className="chart-grid"), more])
+        return piece.answer([wrong, html.Div(cards, className="chart-grid"), piece("more", more)])
 
     app.callback(
         Output("best-content", "children"),
+        Output("best-shown", "data"),
         Input("selected", "data"),
         Input("settings", "data"),
         Input("theme", "data"),
         Input("pulse", "data"),
+        State("best-shown", "data"),
     )(content)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.ui.address import Address
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page
+from neural.tracking.ui.views.pieces import Pieces
 
 CHOICES = (
     (
@@ -34,16 +35,18 @@ CHOICES = (
 
 def layout(page: Page, at: Address) -> html.Div:
     """Return the tab; its content comes with the first answer."""
-    return html.Div(html.Div(id="export-content"), className="view view-export")
+    return html.Div([html.Div(id="export-content"), dcc.Store(id="export-shown")], className="view view-export")
 
 
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
-    def content(slots: list[str], pulse: Any) -> Any:
+    def content(slots: list[str], pulse: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
+        piece = Pieces("export", before)
+        wrong = piece("trouble", parts.trouble(page.gone(slots)))
         if not chosen:
-            return html.Div([parts.trouble(page.gone(slots)), parts.select_first()])
+            return piece.answer([wrong, piece("empty", parts.select_first())])
         query = urlencode({"runs": ",".join(row.key for _, row in chosen)})
         cards = [
             html.A(
@@ -65,15 +68,17 @@ def register(app: Dash, page: Page) -> None:
             className="export-card",
         )
         which = ", ".join(member.name for member in parts.members(chosen))
-        return html.Div(
-            [
-                parts.trouble(page.gone(slots)),
-                html.P([f"{len(chosen)} run{'s' if len(chosen) > 1 else ''}: ", which], className="faint hint"),
-                html.Div([*cards, share], className="export-cards"),
-                html.P("A single chart as PNG: the camera at its upper right corner.", className="faint hint"),
-            ]
-        )
+        told = [
+            html.P([f"{len(chosen)} run{'s' if len(chosen) > 1 else ''}: ", which], className="faint hint"),
+            html.Div([*cards, share], className="export-cards"),
+            html.P("A single chart as PNG: the camera at its upper right corner.", className="faint hint"),
+        ]
+        return piece.answer([wrong, piece("exports", told)])
 
-    app.callback(Output("export-content", "children"), Input("selected", "data"), Input("pulse", "data"))(
-        content
-    )
+    app.callback(
+        Output("export-content", "children"),
+        Output("export-shown", "data"),
+        Input("selected", "data"),
+        Input("pulse", "data"),
+        State("export-shown", "data"),
+    )(content)

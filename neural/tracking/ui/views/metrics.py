@@ -119,7 +119,7 @@ def card(name: str) -> html.Div:
                     config=CONFIG,
                     style={"height": "240px"},
                 ),
-                role="img",
+                role="figure",
                 **{"aria-label": f"curves of {name}"},
             ),
             dcc.Store(id=_id("seen", code)),
@@ -132,12 +132,13 @@ def card(name: str) -> html.Div:
 
 def sections(names: Sequence[str]) -> list[html.Section]:
     """Return the cards, group by group."""
+    groups = grouped(names)
     return [
         html.Section(
             [
                 html.H2(
                     [
-                        head or ("others" if "/" in names[0] else "metrics"),
+                        html.Bdi(head or ("others" if len(groups) > 1 else "metrics")),
                         html.Span(f" {len(members)}", className="faint"),
                     ]
                 ),
@@ -145,7 +146,7 @@ def sections(names: Sequence[str]) -> list[html.Section]:
             ],
             className="chart-group",
         )
-        for head, members in grouped(names).items()
+        for head, members in groups.items()
     ]
 
 

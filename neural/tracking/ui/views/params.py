@@ -24,8 +24,10 @@ from neural.tracking.ui.data.comparing import (
 from neural.tracking.ui.data.query import QueryError, compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, segmented, setting
+from neural.tracking.ui.views.pieces import Pieces
 
 MAX_AXES = 10
+AXIS_PX = 104  # at the least
 MAX_SCATTERS = 6
 MAX_RUNS = 1000  # in the charts, when none is selected
 MAX_ROWS = 400
@@ -71,6 +73,7 @@ def layout(page: Page, at: Address) -> html.Div:
             ),
             html.Div(id="where-told", className="filter-told", role="alert"),
             html.Div(id="params-content"),
+            dcc.Store(id="params-shown"),
         ],
         className="view view-params",
     )
@@ -135,7 +138,7 @@ def _line(name: str, rows: Sequence[Row]) -> html.Tr:
         there = name in row.params
         shown = text.value(row.params[name]) if there else MISSING
         cells.append(html.Td(shown[:300], className="" if there else "faint"))
-    return html.Tr([html.Th(name, scope="row"), *cells])
+    return html.Tr([html.Th(name, scope="row", title=name), *cells])
 
 
 def points(page: Page, chosen: Sequence[tuple[int, Row]], metric: str, goal: str) -> list[Point]:
@@ -189,10 +192,10 @@ def _parallel(
     )
     held = [_axis(brush.reference(name), column) for name, column in zip(axes, columns, strict=True)]
     held.append(_axis(brush.reference(f"{metric}.{goal}"), goals))
-    what = [
-        parts.graph(figure, f"parallel coordinates against {title}", id="parallel"),
-        dcc.Store(id="parallel-axes", data=held),
-    ]
+    drawn = parts.graph(figure, f"parallel coordinates against {title}", id="parallel")
+    # On a narrow screen it is moved sideways: names of axes closer together could not be told apart.
+    wide = html.Div(drawn, style={"minWidth": f"{AXIS_PX * len(held)}px"})
+    what = [html.Div(wide, className="sideways"), dcc.Store(id="parallel-axes", data=held)]
     return [_panel("Every run a line", html.Div(what), "wide")]
 
 
@@ -253,7 +256,7 @@ def _plain(value: Any) -> Any:
 
 
 def _panel(title: str, content: Any, kind: str = "") -> html.Section:
-    return html.Section([html.H3(title), content], className=f"panel {kind}")
+    return html.Section([html.H3(title, title=title), content], className=f"panel {kind}")
 
 
 def register(app: Dash, page: Page) -> None:
@@ -267,38 +270,39 @@ def register(app: Dash, page: Page) -> None:
         theme: Any,
         pulse: Any,
         all_read: bool | None,
+        before: dict[str, str] | None,
     ) -> tuple[Any, ...]:
         try:
             passes = compile_query(where or "")
         except QueryError as error:
-            return no_update, no_update, no_update, str(error), True
+            return no_update, no_update, no_update, no_update, str(error), True
         chosen = page.chosen(slots)
         rows = [row for _, row in chosen] if len(chosen) > 1 else page.catalogue.rows()[:300]
         names = metric_names([row for row in rows if row.readable])
         offered = [{"label": name, "value": name} for name in names[:500]]
         metric = target if target in names else (names[0] if names else None)
+        piece = Pieces("params", before)
+        found: list[Any] = [piece("trouble", parts.trouble(page.gone(slots)))]
         if not rows:
-            return parts.select_first(), offered, metric, "", False
-        found: list[Any] = [parts.trouble(page.gone(slots))]
+            return *piece.answer([*found, piece("empty", parts.select_first())]), offered, metric, "", False
         if chosen:
-            found.append(_panel("Side by side", table(chosen), "wide"))
+            found.append(piece("table", _panel("Side by side", table(chosen), "wide")))
         if len(chosen) < 2:
-            found.append(
-                html.P(
-                    "Charts of all runs; tick two or more in the Runs tab to see only those.",
-                    className="faint hint",
-                )
-            )
+            hint = "Charts of all runs; tick two or more in the Runs tab to see only those."
+            found.append(html.P(hint, className="faint hint"))
         if metric is not None:
             sense = goal_of(metric, goal)
             shown = points(page, chosen, metric, sense)
             if where:
-                found.append(chosen_line(shown, passes))
-            found.append(html.Div(charts_of(shown, metric, sense, passes), className="panel-grid"))
-        return html.Div(found), offered, metric, "", False
+                found.append(piece("chosen", chosen_line(shown, passes)))
+            drawn = charts_of(shown, metric, sense, passes)
+            placed = [piece(f"chart {number}", chart) for number, chart in enumerate(drawn)]
+            found.append(html.Div(placed, className="panel-grid"))
+        return *piece.answer(found), offered, metric, "", False
 
     app.callback(
         Output("params-content", "children"),
+        Output("params-shown", "data"),
         Output(setting("target"), "options"),
         Output(setting("target"), "placeholder"),
         Output("where-told", "children"),
@@ -310,6 +314,7 @@ def register(app: Dash, page: Page) -> None:
         Input("theme", "data"),
         Input("pulse", "data"),
         Input("all-read", "data"),  # while none is selected, the charts are of all runs
+        State("params-shown", "data"),
     )(content)
 
     def brushed(selected: dict[str, Any] | None, axes: list[brush.Axis] | None, where: str | None) -> Any:

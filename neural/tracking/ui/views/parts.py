@@ -126,7 +126,7 @@ def graph(figure: Figure, name: str, **more: Any) -> html.Div:
     height = figure["layout"].get("height")
     style = {"height": f"{height}px"} if height else {}
     return html.Div(
-        dcc.Graph(figure=figure, config=CONFIG, style=style, **more), role="img", **{"aria-label": name}
+        dcc.Graph(figure=figure, config=CONFIG, style=style, **more), role="figure", **{"aria-label": name}
     )
 
 

@@ -142,10 +142,10 @@ def usual_columns(rows: Sequence[Row]) -> list[str]:
     """Return the columns shown when none were chosen: what differs, and the metrics worth a glance."""
     seen = rows[:LOOKED_AT]
     differing = [name for name in parameters(seen)[0] if any(name in row.params for row in seen)]
-    # A value of its own in nearly every run (a seed, a path) says little beside the others.
-    telling = sorted(
-        differing, key=lambda name: len({repr(row.params.get(name)) for row in seen}) > len(seen) * 0.9
-    )
+    values = {name: {repr(row.params[name]) for row in seen if name in row.params} for name in differing}
+    # What differs only in that some runs lack it says least; and a value of its own in nearly every run
+    # (a seed, a path) says little beside the others.
+    telling = sorted(differing, key=lambda name: (len(values[name]) < 2, len(values[name]) > len(seen) * 0.9))
     metrics = metric_names(seen)[:3]
     found = ["status", "start", "took"]
     for name in metrics:

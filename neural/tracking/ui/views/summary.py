@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.reader.artifacts import Artifacts
 from neural.tracking.reader.run import Run
@@ -18,6 +18,7 @@ from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page
+from neural.tracking.ui.views.pieces import Pieces
 
 MAX_METRICS = 8
 MAX_PLOTS = 12
@@ -26,7 +27,9 @@ MAX_VERSIONS = 60
 
 def layout(page: Page, at: Address) -> html.Div:
     """Return the tab; its content comes with the first answer."""
-    return html.Div(html.Div(id="summary-content"), className="view view-summary")
+    return html.Div(
+        [html.Div(id="summary-content"), dcc.Store(id="summary-shown")], className="view view-summary"
+    )
 
 
 def card(page: Page, slot: int, row: Row) -> html.Article:
@@ -65,7 +68,7 @@ def card(page: Page, slot: int, row: Row) -> html.Article:
 
 
 def _title(slot: int, row: Row) -> html.Header:
-    tags = [html.Span(tag, className="tag") for tag in row.tags[:12]]
+    tags = [html.Span(tag, className="tag", title=tag) for tag in row.tags[:12]]
     return html.Header(
         [
             html.H3([parts.dot(slot), row.name, html.Code(row.id, className="id")]),
@@ -121,7 +124,9 @@ def _metrics(row: Row) -> html.Table | None:
             text.number(found.get(goal)),
             "–" if step is None else f"{step:,}",
         ]
-        body.append(html.Tr([html.Th(name, scope="row"), *[html.Td(cell) for cell in cells]]))
+        body.append(
+            html.Tr([html.Th(name, scope="row"), *[html.Td(cell, className="number") for cell in cells]])
+        )
     if len(names) > MAX_METRICS:
         body.append(html.Tr(html.Td(f"and {len(names) - MAX_METRICS:,} more", colSpan=4, className="faint")))
     return html.Table([head, html.Tbody(body)], className="table-plain", **{"aria-label": "metrics"})
@@ -179,13 +184,19 @@ def _plots(row: Row) -> html.Div | None:
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
-    def content(slots: list[str], pulse: Any) -> Any:
+    def content(slots: list[str], pulse: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
-        wrong = parts.trouble(page.gone(slots))
+        piece = Pieces("summary", before)
+        wrong = piece("trouble", parts.trouble(page.gone(slots)))
         if not chosen:
-            return html.Div([wrong, parts.select_first()])
-        return html.Div([wrong, html.Div([card(page, slot, row) for slot, row in chosen], className="cards")])
+            return piece.answer([wrong, piece("empty", parts.select_first())])
+        cards = [piece(f"run {row.key}", card(page, slot, row)) for slot, row in chosen]
+        return piece.answer([wrong, html.Div(cards, className="cards")])
 
-    app.callback(Output("summary-content", "children"), Input("selected", "data"), Input("pulse", "data"))(
-        content
-    )
+    app.callback(
+        Output("summary-content", "children"),
+        Output("summary-shown", "data"),
+        Input("selected", "data"),
+        Input("pulse", "data"),
+        State("summary-shown", "data"),
+    )(content)
