@@ -188,7 +188,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
     [(500, "INTERNAL_ERROR"), (503, "could not take it"), (401, "credentials"), (0, "timed out|timeout")],
 )
 def test_server_that_fails_denies_or_keeps_silent_is_tried_again(tmp_path, monkeypatch, code, told):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if code else "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     handler = type("Handler", (Answering,), {"code": code})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as bad:
