@@ -19,7 +19,7 @@ from neural.tracking.sinks.mlflow_sink import MlflowSink
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from tests.ports import free_port
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]  # on a busy machine a start takes minutes
 pytest.importorskip("mlflow")
 
 LARGEST = 1.7976931348623157e308
@@ -42,7 +42,7 @@ def server(tmp_path_factory):
         [*command, *stores, "--workers", "1"], stdout=log, stderr=log, env=env, start_new_session=True
     )
     uri = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while True:
         try:
             with urllib.request.urlopen(f"{uri}/health", timeout=5):
@@ -55,6 +55,12 @@ def server(tmp_path_factory):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(120)
     log.close()
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """Let a busy server answer in its own time."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "900")
 
 
 class TestMlflow(SinkContract):

@@ -16,7 +16,7 @@ from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.tensorboard_sink import TensorBoardSink
 from tests.ports import free_port
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]
 pytest.importorskip("tensorboard")
 
 
@@ -81,7 +81,7 @@ def server(tmp_path):
     log.close()
 
 
-def answer(url, ready, timeout_s=240):
+def answer(url, ready, timeout_s=900):
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -17,7 +17,7 @@ from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
 from tests.contract.wandb_files import is_number, records, rows, run_files
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]
 pytest.importorskip("wandb")
 
 AXIS = "step"

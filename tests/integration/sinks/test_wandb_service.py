@@ -11,7 +11,7 @@ from neural.tracking import ExperimentTracker
 from neural.tracking.collector.leftovers import MARK
 from tests.contract.wandb_files import is_number, rows
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]
 pytest.importorskip("wandb")
 
 
