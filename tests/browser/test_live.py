@@ -177,17 +177,20 @@ def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_
     tab = browse(serve(base_dir), f"?view=summary&runs={run},{failed}")
     tab.page.locator("details.failure").wait_for()
     tab.page.locator("details.failure summary").click()
-    tab.page.evaluate("document.querySelector('.run-card').marked = true")
-    other = "document.querySelectorAll('.run-card')[1]"
-    tab.page.evaluate(f"{other}.marked = true")
     tab.page.get_by_role("button", name="take failed away").focus()
 
-    # The card of the run that goes on is drawn anew, and again; that of the other is not.
+    # The card of the run that goes on is drawn anew; that of the other, once its pictures are there, is not.
     for _ in range(2):
-        tab.until("!document.querySelector('.run-card').marked")
-        tab.page.evaluate("document.querySelector('.run-card').marked = true")
+        tab.until(
+            """(() => {
+                const [live, other] = document.querySelectorAll('.run-card');
+                if (live.marked) return false;
+                const kept = other.marked;
+                live.marked = other.marked = true;
+                return kept;
+            })()"""
+        )
 
-    assert tab.page.evaluate(f"{other}.marked")
     assert tab.page.locator("details.failure").get_attribute("open") is not None
     assert tab.page.evaluate("document.activeElement.ariaLabel") == "take failed away"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neural.tracking.ui.data.reduction import smoothed, thin
+from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
 
 @pytest.mark.parametrize("place", [0, 1, 4_999, 73_210, 99_999])
@@ -62,3 +62,14 @@ def test_no_smoothing_changes_nothing():
     values = np.array([3.0, 1.0])
 
     assert smoothed(values, 0.0) is values
+
+
+@pytest.mark.parametrize("weight", [0.01, 0.6, 0.99])
+def test_what_lies_further_back_than_the_memory_counts_for_nothing(weight):
+    values = np.sin(np.arange(200_000.0))
+    values[0], values[-150] = 1e300, np.nan
+
+    whole = smoothed(values, weight)
+    end = smoothed(values[-memory(weight) - 300 :], weight)
+
+    np.testing.assert_allclose(end[-200:], whole[-200:], rtol=1e-9)

@@ -11,6 +11,7 @@ import pytest
 
 from neural.tracking.reader.parts import PartReader
 from neural.tracking.ui.data.kept import Kept
+from neural.tracking.ui.data.reduction import smoothed
 from neural.tracking.ui.data.series import SeriesStore
 from tests.made_runs import Emitter
 
@@ -194,3 +195,26 @@ def test_what_is_kept_is_made_again_once_its_signature_changed():
     assert kept.get("a", 1, lambda: b"new") == b"old"
     assert kept.get("a", 2, lambda: b"new") == b"new"
     assert kept.size_bytes == 3
+
+
+def test_zoom_into_a_smoothed_curve_does_not_change_its_course(runs, series):
+    folder = runs.folder(runs.add(points=4000, metric=lambda step: 1e9 if step == 40 else math.sin(step)))
+
+    (whole,) = one(series, folder, weight=0.3, count=10**6)
+    (zoomed,) = one(series, folder, weight=0.3, count=10**6, span=(3500, 3600))
+
+    np.testing.assert_allclose(zoomed.y, whole.y[np.isin(whole.x, zoomed.x)], rtol=1e-9)
+
+
+def test_zoom_smooths_no_more_than_what_counts(runs, series, monkeypatch):
+    folder = runs.folder(runs.add(points=6000))
+    lengths = []
+
+    def seen(values, weight):
+        lengths.append(len(values))
+        return smoothed(values, weight)
+
+    monkeypatch.setattr("neural.tracking.ui.data.series.smoothed", seen)
+    one(series, folder, weight=0.5, span=(5500, 5600))
+
+    assert lengths[0] < 3000

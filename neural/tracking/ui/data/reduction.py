@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _BLOCK = 64
+_NO_FLOAT = -1460.0  # e to it: the greatest float times as much is less than the least one
 
 
 def thin(values: Array, count: int) -> Array:
@@ -33,6 +35,11 @@ def thin(values: Array, count: int) -> Array:
     ends = np.array([0, len(dense) - 1])
     found: Array = np.union1d(picked, ends)
     return found if finite is None else finite[found]
+
+
+def memory(weight: float) -> int:
+    """Return how many places back a value counts in the moving mean; beyond, its share is no float."""
+    return math.ceil(_NO_FLOAT / math.log(weight)) if weight > 0 else 0
 
 
 def smoothed(values: Array, weight: float) -> Array:

@@ -20,7 +20,7 @@ from neural.tracking.reader import points
 from neural.tracking.reader.parts import Part
 from neural.tracking.reader.points import Columns, Piece, PointFiles, part_pieces, started_over
 from neural.tracking.ui.data.kept import Kept
-from neural.tracking.ui.data.reduction import smoothed, thin
+from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
 Array = npt.NDArray[Any]
 
@@ -216,12 +216,13 @@ def _drawn(lines: Sequence[Line], span: tuple[float, float] | None, count: int, 
 
 
 def _one_drawn(line: Line, span: tuple[float, float] | None, count: int, weight: float) -> Drawn:
-    y = smoothed(line.y, weight)  # over all of it: a zoom must not change a curve's course
-    start, stop = 0, len(y)
+    start, stop = 0, len(line.y)
     if span is not None:
         start = max(0, int(np.searchsorted(line.x, span[0], "left")) - 1)
-        stop = min(len(y), int(np.searchsorted(line.x, span[1], "right")) + 1)
-    x, y = line.x[start:stop], y[start:stop]
+        stop = min(stop, int(np.searchsorted(line.x, span[1], "right")) + 1)
+    # What a zoom leaves out before it is smoothed along as far as it counts: a curve's course must not change.
+    before = start - min(start, memory(weight))
+    x, y = line.x[start:stop], smoothed(line.y[before:stop], weight)[start - before :]
     faint, low, high = None, line.low, line.high
     if weight > 0 and low is None:
         count //= 2
