@@ -179,16 +179,25 @@ def test_hostile_run_names_never_leave_base_dir(keeper, base_dir, tmp_path):
 
 
 NEW_NAMES = """
+import threading
 from neural.tracking import ExperimentTracker
 def own_bytes():
     status = open("/proc/self/status").read()
     return 1024 * int(status.partition("RssAnon:")[2].split()[0])
+def come_to_rest():
+    # What its own threads import on a busy machine is there by then.
+    assert tracker.flush(120)
+    for thread in threading.enumerate():
+        if thread.name == "ntrack-metadata":
+            thread.join()
 tracker = ExperimentTracker("new names", base_dir)
 ready()
 for i in range(COUNT):
     tracker.log_metrics({f"sample_{i}_" + "x" * 150: i / 2}, step=i)
     if i == 5000:
+        come_to_rest()
         returned[1] = own_bytes()
+come_to_rest()
 returned[2] = own_bytes()
 tracker.finish(timeout=600)
 """

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.integration.face.conftest import ROOT
 
 
+@pytest.mark.timeout(1800)  # eight processes, and a picture: minutes, where others have the cores
 def test_demo_trains_two_processes_into_one_run_and_proves_it(base):
     done = subprocess.run(
         [
@@ -18,7 +21,7 @@ def test_demo_trains_two_processes_into_one_run_and_proves_it(base):
         ],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
 

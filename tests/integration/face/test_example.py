@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from neural.tracking import ExperimentManager
 from neural.tracking.collector import commands
 from tests.integration.face.conftest import wait_until
@@ -11,6 +13,7 @@ from tests.integration.face.conftest import wait_until
 EXAMPLE = Path(__file__).parents[3] / "examples" / "experiment_tracking_example.py"
 
 
+@pytest.mark.timeout(1800)
 def test_example_s_five_demonstrations_run_and_are_stored(tmp_path):
     base = tmp_path / "runs"
     try:
@@ -19,7 +22,7 @@ def test_example_s_five_demonstrations_run_and_are_stored(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=1500,
             check=False,
         )
         assert done.returncode == 0, done.stderr
