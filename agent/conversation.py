@@ -100,6 +100,13 @@ class Conversation:
         stream = self._wishes.stream
         return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window_now
 
+    @property
+    def needs_no_answer(self) -> bool:
+        """Whether nobody waits for what the collector says next: then it may be heard a little later."""
+        wishes = self._wishes
+        calm = self.welcomed and not self._held_up and self._pace is None
+        return calm and not wishes.requests and wishes.bye is None
+
     def say(self, now: float) -> None:
         """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
         if self._link is None or self._wishes.stream is None or self._wishes.deleted:

@@ -60,6 +60,7 @@ class Sender:
         self._warned = False
         self._next_look = self._connect_at = 0.0
         self._seen, self._seen_at = 0, time.monotonic()
+        self._is_idle = False
         self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
 
     @property
@@ -140,9 +141,13 @@ class Sender:
                 self._disconnect(RECONNECT_S)
 
     def _wait(self, talk: Conversation, timeout_s: float) -> bool:
-        if self._link is not None:
+        if self._link is not None and not (self._is_idle and talk.needs_no_answer):
             for_room = talk.wants_room(time.monotonic())
             woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
+        elif self._link is not None:
+            woken = self.wake.wait(
+                timeout_s
+            )  # half as many wake-ups: an acknowledgement is heard at the next look
         else:
             until = max(0.0, self._connect_at - time.monotonic())
             woken = self.wake.wait(min(timeout_s, until) or timeout_s)
@@ -155,7 +160,8 @@ class Sender:
         emitted = self._emitter.head[1]
         fresh, passed = emitted - self._seen, now - self._seen_at
         self._seen, self._seen_at = emitted, now
-        if fresh < IDLE_EVENTS_PER_S * passed or fresh == 0:
+        self._is_idle = fresh < IDLE_EVENTS_PER_S * passed or fresh == 0
+        if self._is_idle:
             return IDLE_S
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 
