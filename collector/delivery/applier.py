@@ -137,7 +137,7 @@ class SinkApplier:
         if run is None:
             return
         session = item.session.session.hex()
-        if self._holds.reason(run.info.uid):
+        if self._waits(run):
             _pass_over(run, session, item)
             return
         if isinstance(item, EventBatch):
@@ -146,6 +146,9 @@ class SinkApplier:
                 return
             if item.first > taken + 1:
                 self._fill(run, {session: item.first - 1})
+                if self._waits(run):
+                    _pass_over(run, session, item)
+                    return
             for event in _events(item, max(taken, run.taken(session))):
                 self._append(run, session, event)
             run.took(session, item.last)
@@ -155,6 +158,10 @@ class SinkApplier:
         elif isinstance(item, SessionNote):
             run.heard(session, item.note)
             self._append_status(run)
+
+    def _waits(self, run: OpenRun) -> bool:
+        """Return whether the run is held back, or was and its folder is still behind the log."""
+        return self._holds.reason(run.info.uid) is not None or run.is_behind()
 
     def _append_artifact(self, run: OpenRun, session: str, seq: str, outcome: Mapping[str, Any]) -> None:
         made = run.stored_artifact(session, seq, outcome)
@@ -234,7 +241,11 @@ class SinkApplier:
         """Deliver what a run folder holds beyond what was delivered of it."""
         found = Run(folder)
         if not folder.is_dir() or found.uid.hex() != uid:
-            logger.error("run %s is not in %s any more", uid[:8], folder)
+            behind = self._runs.behind(uid)
+            if behind is not None:
+                self._holds.hold(behind, HoldRun(uid, f"it is not in {folder} yet", after_s=SAY_EVERY_S))
+            else:
+                logger.error("run %s is not in %s any more", uid[:8], folder)
             return
         run = self._runs.of_folder(found)
         sessions = vouched(folder) or {name: found.last_seq(name) for name in found.facts.sessions}

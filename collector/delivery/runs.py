@@ -63,6 +63,11 @@ class OpenRun:
         self.share.outcomes[place] = dict(outcome)
         self.dirty = True
 
+    def is_behind(self) -> bool:
+        """Return whether its folder is to bring what the log told while it was held back."""
+        left = any(self.taken(session) < last for session, last in self.share.passed_over.items())
+        return left or bool(self.share.outcomes)
+
     def caught_up(self) -> bool:
         """Return whether all was taken that was passed over; it is remembered no more then."""
         if any(self.taken(session) < last for session, last in self.share.passed_over.items()):
@@ -223,6 +228,15 @@ class Runs:
             self._open[uid] = run
         run.info.folder = found.folder
         return run
+
+    def behind(self, uid: str) -> OpenRun | None:
+        """Return a run that waits for its folder to bring what the log told while it was held back."""
+        if (self._state.tombstones / uid).exists():
+            return None
+        run = self._open.get(uid)
+        if uid not in self._open and (share := self._folder.share(uid)) is not None:
+            run = self._open[uid] = self._make(uid, share.name, Path(share.folder), share.opened_ns, None)
+        return run if run is not None and run.is_behind() else None
 
     def of_letter(self, letter: Mapping[str, Any]) -> OpenRun:
         """Return the run of a dead letter."""

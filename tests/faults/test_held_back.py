@@ -1,0 +1,91 @@
+"""Runs that are held back while the store, whose folders they are delivered from later, is behind."""
+
+import contextlib
+import json
+import os
+import signal
+
+import pytest
+
+from neural.tracking import ExperimentTracker
+from neural.tracking.control import request
+from tests.rough_sinks import DELETED
+from tests.sinkbench import bench
+
+__all__ = ["bench"]  # the fixture
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@contextlib.contextmanager
+def stopped_store(bench):
+    """Let the store stand still, and with it every run's folder."""
+    workers = request(bench.state, "status", timeout_s=20)["workers"]
+    pid = next(worker["pid"] for worker in workers if worker["name"] == "store")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def held_run(bench):
+    bench.add("rough")
+    bench.mood("rough", "without deleted")
+    return ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
+
+
+def log(tracker, first, count):
+    for step in range(first, first + count):
+        tracker.log_metrics({"gone": step + 0.5}, step=step)
+
+
+def passed_over(bench, tracker):
+    """Return up to which number the held run's only session is saved to be delivered from its folder."""
+    for file in (bench.state.root / "sinks" / "rough" / "runs").glob("*.json"):
+        share = json.loads(file.read_bytes())
+        if tracker.experiment_id in share["folder"]:
+            return max(share.get("passed_over", {}).values(), default=0)
+    return 0
+
+
+def told(bench):
+    return bench.status("rough").last_error or ""
+
+
+def all_once(count):
+    return {("gone", step, step + 0.5): 1 for step in range(count)}
+
+
+def test_run_that_goes_on_while_its_folder_lags_is_delivered_whole(bench):
+    tracker = held_run(bench)
+    log(tracker, 0, 100)
+    bench.until(lambda: passed_over(bench, tracker) >= 100)
+
+    with stopped_store(bench):
+        log(tracker, 100, 100)
+        bench.until(lambda: passed_over(bench, tracker) >= 200)
+        bench.ntrack("sinks", "disable", "rough")
+        log(tracker, 200, 100)
+        bench.mood("rough")
+        bench.ntrack("sinks", "enable", "rough")
+        bench.until(lambda: bench.points("rough") or "still being written" in told(bench))
+    assert tracker.finish(timeout=60)
+
+    bench.until(lambda: bench.status("rough").state == "ok" and bench.status("rough").lag_events == 0)
+    assert bench.points("rough") == all_once(300)
+
+
+def test_run_whose_folder_is_away_waits_for_it(bench):
+    tracker = held_run(bench)
+    log(tracker, 0, 100)
+    assert tracker.finish(timeout=60)
+    bench.until(lambda: passed_over(bench, tracker) >= 100)
+    with stopped_store(bench):  # it makes anew what goes away
+        away = tracker.experiment_dir.rename(bench.base.parent / "away")
+        bench.mood("rough")
+        bench.until(lambda: bench.status("rough").state == "ok" or " yet" in told(bench))
+        away.rename(tracker.experiment_dir)
+
+    bench.until(lambda: (bench.status("rough").state, bench.status("rough").lag_events) == ("ok", 0))
+    assert bench.points("rough") == all_once(100)
