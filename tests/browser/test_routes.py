@@ -73,6 +73,7 @@ def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask, serve):
         '{"output": {"a": 1}}',
         '{"output": "gone.children", "inputs": []}',
         '{"output": "content.children", "inputs": [{"id": "x", "property": "y"}]}',
+        "[" * 100_000,
     )
 
     answers = [
@@ -80,6 +81,7 @@ def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask, serve):
     ]
 
     assert answers == [400] * len(bodies)
+    assert ask("/_dash-component-suites/os/__init__.py").status == 404
     serve.process.terminate()
     assert "Traceback" not in serve.process.stdout.read()
 

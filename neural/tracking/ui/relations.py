@@ -79,7 +79,7 @@ def parallel(
             {
                 "x": place,
                 "y": 1.09,
-                "text": f"<b>{for_plot(name, 20)}</b>",
+                "text": f"<b>{for_plot(name, 17)}</b>",
                 "showarrow": False,
                 "font": {"size": 12},
             }

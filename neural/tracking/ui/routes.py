@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import flask
 from dash import Dash
+from dash.exceptions import DependencyException
 from werkzeug.exceptions import HTTPException
 
 from neural.tracking.errors import ArtifactDamagedError, InvalidNameError
@@ -86,7 +87,10 @@ def _add_wellformed(app: Dash) -> None:
     def check() -> flask.Response | None:
         if flask.request.path != "/_dash-update-component":
             return None
-        asked = flask.request.get_json(silent=True)
+        try:
+            asked = flask.request.get_json(silent=True)
+        except RecursionError:  # brackets within brackets: no tab asks so
+            asked = None
         known = app.callback_map.get(str(asked.get("output"))) if isinstance(asked, dict) else None
         if known is not None and all(
             isinstance(given := asked.get(part, []), list)
@@ -98,6 +102,9 @@ def _add_wellformed(app: Dash) -> None:
         return _plain(400, "the page has changed since it was opened here; reload it")
 
     app.server.before_request(check)
+    app.server.register_error_handler(
+        DependencyException, lambda error: _plain(404, "there is no such part of the page")
+    )
 
 
 def _plain(status: int, told: str) -> flask.Response:

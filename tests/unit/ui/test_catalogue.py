@@ -1,12 +1,16 @@
 """The rows of all runs: read once, again when something changed; what cannot be read is told."""
 
 import json
+import math
+import os
 import shutil
+import time
 
 import pytest
 
 from neural.tracking.ui.data import catalogue as module
 from neural.tracking.ui.data.catalogue import Catalogue
+from neural.tracking.ui.data.series import SeriesStore
 from tests.made_runs import folder_of
 from tests.unit.ui.conftest import looked
 
@@ -130,6 +134,40 @@ def test_views_with_nonsense_in_them_do_not_break_the_look(runs, catalogue):
     rows = looked(catalogue)
 
     assert len(rows) == 1
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("view", "key", "value"),
+    [
+        ("summary.json", "duration_s", "<b>"),
+        ("summary.json", "duration_s", math.inf),
+        ("summary.json", "calls", math.inf),
+        ("summary.json", "metrics", {"loss": 5}),
+        ("metadata.json", "start_time", "x"),
+        ("metadata.json", "notes", True),
+        ("metadata.json", "tags", [{"a": 1}]),
+    ],
+)
+def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, view, key, value):
+    from neural.tracking.ui.views import summary
+    from neural.tracking.ui.views.parts import Page, start_ns
+    from neural.tracking.ui.views.runs import row_data, usual_columns
+
+    folder = runs.folder(runs.add("odd"))
+    runs.add("sound")
+    path = folder / view
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    for made in ("summary.json", "metadata.json"):  # plainly after the last event: they are believed
+        os.utime(folder / made, (time.time() + 5, time.time() + 5))
+
+    odd = looked(catalogue)["odd"]
+
+    assert looked(catalogue)["sound"].readable
+    row_data(odd, usual_columns(catalogue.rows()))
+    if odd.readable:
+        summary.card(Page(catalogue, SeriesStore()), 0, odd)
+        start_ns(odd)
 
 
 def test_folder_that_is_no_run_is_not_shown(runs, catalogue):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ SETTLING_NS = 60 * 10**9  # an ended run is watched closely for so long: views m
 _LOOKS_LIKE_A_RUN = re.compile(r".+_[0-9a-f]{8}")
 _ENDED = ("completed", "failed")
 # What reading a folder that someone else writes, damages or removes can raise.
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
 class Signature(NamedTuple):
@@ -172,28 +174,48 @@ def read_row(folder: Path) -> Row | None:
         run = Run(folder)
         entry = run_entry(run)
         summary = entry["summary"]
+        metrics = dict(summary.get("metrics") or {})
         # Only what was read already: looking for damage must not cost reading a run that has its views.
         damages = run.damages if "_points" in vars(run) else []
         return Row(
             key=entry["experiment_id"] or folder.name,
             folder=folder,
-            name=entry["experiment_name"],
+            name=str(entry["experiment_name"]),
             id=entry["experiment_id"],
             status=str(entry["status"]),
-            start=entry["start_time"],
-            end=entry["end_time"],
-            duration_s=summary.get("duration_s"),
+            start=_time(entry["start_time"]),
+            end=_time(entry["end_time"]),
+            duration_s=_seconds(summary.get("duration_s")),
             calls=int(summary.get("calls") or 0),
             params=flat_params(entry["hyperparameters"]),
-            metrics=dict(summary.get("metrics") or {}),
-            tags=tuple(entry["tags"] or ()),
-            notes=entry["notes"],
-            group=entry["group"],
+            metrics={name: found for name, found in metrics.items() if isinstance(found, dict)},
+            tags=tuple(map(str, entry["tags"] or ())),
+            notes=_text(entry["notes"]),
+            group=_text(entry["group"]),
             ranks=len(entry.get("ranks") or (0,)),
             problem=_told(damages),
         )
     except UNREADABLE as error:
         return Row(folder.name, folder, name, problem=f"cannot be read: {error}")
+
+
+# A view that was damaged and is still JSON can hold anything; nobody who shows a row has to look twice.
+def _time(told: Any) -> Any:
+    if told is not None:
+        datetime.fromisoformat(told)  # raises for what is none
+    return told
+
+
+def _seconds(told: Any) -> float | None:
+    if told is None:
+        return None
+    if not math.isfinite(seconds := float(told)):
+        raise ValueError(f"it is said to have taken {told} seconds")
+    return seconds
+
+
+def _text(told: Any) -> str | None:
+    return None if told is None else str(told)
 
 
 def _refusal(folder: Path) -> str | None:

@@ -27,7 +27,7 @@ from neural.tracking.ui.views.parts import Page, segmented, setting
 from neural.tracking.ui.views.pieces import Pieces
 
 MAX_AXES = 10
-AXIS_PX = 104  # at the least
+AXIS_PX = 130  # at the least
 MAX_SCATTERS = 6
 MAX_RUNS = 1000  # in the charts, when none is selected
 MAX_ROWS = 400
