@@ -81,6 +81,11 @@ class Keeper:
     def running(self) -> bool:
         return self.process is not None
 
+    @property
+    def holds(self) -> bool:
+        """Return whether runs are held back there: only a worker that is there tries them again."""
+        return self.about.get("state") == "holding"
+
     def behind(self) -> bool:
         """Return whether something durable is not applied yet."""
         return self.applied < self._master.durable

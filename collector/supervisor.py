@@ -228,7 +228,7 @@ class Supervisor:
     def wanted(self, keeper: Keeper) -> bool:
         """Return whether the worker should run now."""
         behind = keeper.synced < self.readable(keeper) and self._concerned(keeper)
-        busy = behind or keeper.errand or keeper.owes
+        busy = behind or keeper.errand or keeper.owes or keeper.holds
         busy = busy or (keeper.spec.stays and self._sessions.any_live())
         # A run in quarantine comes out of it only where someone tries.
         if busy or (keeper.name == STORE and any_quarantined(self._state)):

@@ -84,6 +84,7 @@ class SinkApplier:
         """Forget a run that was deleted."""
         self._runs.forget(uid)
         self._holds.release(uid)
+        self._errand = True  # the one a held run left is done
         if self._made is not None:
             self._made.forget(uid)
 

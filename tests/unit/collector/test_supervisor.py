@@ -27,6 +27,9 @@ for line in sys.stdin:
     if "sync" in told:
         print(json.dumps({"token": told["sync"]}), flush=True)
 """
+HOLDING = OBEDIENT.replace(
+    "for line", 'print(json.dumps({"about": {"state": "holding"}}), flush=True)\nfor line'
+)
 DYING = "import sys; sys.stdin.readline(); sys.exit('no use')"
 RUDE = """
 import sys
@@ -167,6 +170,18 @@ def test_worker_with_nothing_to_do_is_let_go(tmp_path):
 
             bench.supervisor.on_committed(at(300))
             await bench.until(lambda: bench.supervisor.synced() == at(300))
+
+    asyncio.run(scenario())
+
+
+def test_worker_that_holds_runs_back_stays_and_tries_them_again(tmp_path):
+    async def scenario():
+        async with Bench(tmp_path, HOLDING, idle_s=0.2) as bench:
+            bench.supervisor.on_committed(at(200))
+            await bench.until(lambda: bench.supervisor.synced() == at(200))
+            pid = bench.status()["pid"]
+            await asyncio.sleep(2.5)  # one with nothing to do is looked at every second
+            assert bench.status()["pid"] == pid is not None
 
     asyncio.run(scenario())
 
