@@ -59,6 +59,8 @@ class RoughSink(JsonlSink):
     def flush(self):
         if self._mood.exists() and self._mood.read_text() == "losing":
             raise WriteAgain("the backend lost it")
+        if self._mood.exists() and self._mood.read_text() == "holding":
+            raise HoldRun("0" * 32, "a flush that holds")
         super().flush()
         self._refuse()
 

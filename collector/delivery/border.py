@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from neural.tracking.collector.delivery.trying import Trying
-from neural.tracking.errors import ConfigError, RefusedForGood, RetryLater
+from neural.tracking.errors import ConfigError, HoldRun, RefusedForGood, RetryLater
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.sinks.registry import make_sink
 from neural.tracking.sinks.sink import RunEvent, Sink, SinkPlace
@@ -81,6 +81,10 @@ class Border:
         if self._sink is not None:
             try:
                 self._call(self._sink.flush)
+            except HoldRun as error:
+                # Against the contract: what was written of the run is not pending any more. All runs wait for
+                # it now, so not for as long as it would.
+                raise RetryLater(f"the flush would hold a run back, which only a write may: {error}") from error
             except RefusedForGood as error:
                 if error.refusals:
                     raise

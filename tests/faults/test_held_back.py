@@ -89,3 +89,18 @@ def test_run_whose_folder_is_away_waits_for_it(bench):
 
     bench.until(lambda: (bench.status("rough").state, bench.status("rough").lag_events) == ("ok", 0))
     assert bench.points("rough") == all_once(100)
+
+
+def test_flush_that_would_hold_a_run_back_is_tried_again_soon(bench):
+    bench.add("rough")
+    bench.mood("rough", "holding")
+    tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
+    log(tracker, 0, 100)
+    assert tracker.finish(timeout=60)
+    bench.until(lambda: "a flush that holds" in told(bench))
+    assert bench.status("rough").state == "retrying"
+
+    bench.mood("rough")
+
+    bench.until(lambda: (bench.status("rough").state, bench.status("rough").lag_events) == ("ok", 0))
+    assert bench.points("rough") == all_once(100)
