@@ -65,6 +65,7 @@ class MlflowSink:
         # The worker retries, with its own patience; MLflow's would keep it from being told anything.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._request_timeout_s))
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would go to the log
         import mlflow.tracking  # noqa: F401 - whether it is there is found out here
 
     def write(self, events: Sequence[RunEvent]) -> None:
@@ -130,7 +131,8 @@ class MlflowSink:
             stage = "purged" if error.error_code == _ABSENT else "active"
         if stage != "active":
             del self._runs[run.uid]
-            raise HoldRun(run.uid, f"it is {stage} in MLflow; restore it there", after_s=HELD_S)
+            remedy = "restore it there" if stage == "deleted" else "it cannot be restored"
+            raise HoldRun(run.uid, f"it is {stage} in MLflow; {remedy}", after_s=HELD_S)
 
     def _uri(self, run: RunInfo) -> str:
         """Return where the run goes: as configured, as its training's environment says, as this one's does."""

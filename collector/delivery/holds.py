@@ -44,5 +44,6 @@ class Holds:
         """Return for people which runs are held back, and why; None where none is."""
         if not self._held:
             return None
-        latest = next(reversed(self._held.values()))[2]
-        return latest if len(self._held) == 1 else f"{latest}; so do {len(self._held) - 1} more runs"
+        latest, others = next(reversed(self._held.values()))[2], len(self._held) - 1
+        also = {0: "", 1: "; so does 1 more run"}.get(others, f"; so do {others} more runs")
+        return latest + also

@@ -55,8 +55,9 @@ class OpenRun:
 
     def pass_over(self, session: str, last: int) -> None:
         """Remember that the log went on to ``last`` without the run: its folder will have that much."""
-        self.share.passed_over[session] = max(last, self.share.passed_over.get(session, 0))
-        self.dirty = True
+        if last > self.share.passed_over.get(session, 0):
+            self.share.passed_over[session] = last
+            self.dirty = True
 
     def keep_outcome(self, place: str, outcome: Mapping[str, Any]) -> None:
         """Keep what became of an artifact, by session and number: its call may have been passed over."""
@@ -111,8 +112,10 @@ class OpenRun:
                 setattr(facts, name, value)
 
     def settle_facts(self, session: str, told: SessionFacts) -> None:
-        """Learn how a session ended, from its run's folder."""
+        """Learn how a session ended, from its run's folder; that may know less than the log has told."""
         facts = self.share.share_of(session).facts
+        if told.ended_ns is None and facts.ended_ns is not None:
+            return
         facts.status, facts.error, facts.ended_ns = told.status, told.error, told.ended_ns
 
     def fold(self, session: str, event: Emitted) -> bool:

@@ -6,6 +6,7 @@ wants to remember of the run. So a restarted worker begins exactly where the bac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,8 +155,13 @@ class SinkFolder:
         """
         self.make()
         path = self.errands / f"{uid}.json"
-        if not (if_concerned and path.exists()):
-            write_json(path, {"folder": str(folder), "if_concerned": if_concerned}, mode=0o600)
+        wanted = {"folder": str(folder), "if_concerned": if_concerned}
+        if if_concerned and path.exists():
+            return
+        with contextlib.suppress(ValueError):
+            if read_json(path) == wanted:
+                return
+        write_json(path, wanted, mode=0o600)
 
     def asked(self) -> list[tuple[Path, str, Path, bool]]:
         """Return what was asked for: (file, uid, run folder, whether only if the run is the sink's)."""

@@ -24,6 +24,7 @@ from neural.tracking.fanout.sinkstatus import SinkStatus, known_sinks, sink_stat
 from neural.tracking.sinks.registry import check_options, sink_class
 from neural.tracking.state import State
 
+NO_SINKS = "no sinks here: `ntrack sinks add NAME --type TYPE` adds one, backend=TYPE names one"
 _STATES = {
     "ok": "[green]● ok[/]",
     "delivering": "[cyan]◐ delivering[/]",
@@ -75,6 +76,12 @@ def _examined(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus
     return status
 
 
+def _behind(status: SinkStatus, unit: str = "") -> str:
+    """Return how many events are missing, and for how long: of a run that is held back nobody knows that."""
+    events = f"{output.count(status.lag_events)}{unit}"
+    return events if status.state == "holding" else f"{events}, {output.duration(status.lag_s)}"
+
+
 @sinks.command(name="ls", short_help="List the sinks and how they fare.")
 @output.json_option
 @output.base_dir_option
@@ -86,7 +93,7 @@ def list_sinks(base_dir: Path, as_json: bool) -> None:
         return
     console = output.stdout()
     if not found:
-        console.print("no sinks here: `ntrack sinks add NAME --type TYPE` adds one, backend=TYPE names one")
+        console.print(NO_SINKS)
         return
     heads = ("sink", "type", "runs", "state", "behind", "delivered", "set aside", "last error")
     right = ("behind", "delivered", "set aside")
@@ -94,7 +101,7 @@ def list_sinks(base_dir: Path, as_json: bool) -> None:
     for status in found:
         behind = "–"
         if status.lag_events:
-            behind = f"{output.count(status.lag_events)}, {output.duration(status.lag_s)}"
+            behind = _behind(status)
         letters = status.dead_letters
         table.add_row(
             f"[bold]{status.name}[/]",
@@ -122,8 +129,9 @@ def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
         output.print_json([{"name": s.name, "lag_events": s.lag_events, "lag_s": s.lag_s} for s in found])
     else:
         for status in found:
-            events = output.count(status.lag_events)
-            output.stdout().print(f"{status.name}: {events} events, {output.duration(status.lag_s)}")
+            output.stdout().print(f"{status.name}: {_behind(status, ' events')}")
+        if not found:
+            output.stdout().print(NO_SINKS)
     if any(status.lag_events for status in found):
         output.leave(output.EXIT_LEFT)
 

@@ -48,6 +48,8 @@ def add(name: str, kind: str | None, settings: tuple[str, ...], only_named: bool
         before = {} if there is None else _table(there)
         config = sink_config(name, {**before, **values})
         check_options(made, config)
+        if config.python and not shutil.which(config.python):
+            raise ConfigError(f"python in [sinks.{name}] is {config.python!r}: there is no such program")
         set_sink(base_dir, name, values)
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
