@@ -2,8 +2,14 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
+
+from neural.tracking.fanout.sinkstatus import links
+from neural.tracking.reader.run import find_run
+from neural.tracking.state import State
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
 
@@ -48,12 +54,22 @@ def lengthy(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, str(base_dir)], capture_output=True, text=True, timeout=180, check=True
     )
+    runs = done.stdout.split()
+    deadline = time.monotonic() + PATIENCE_S
+    while not all(linked(base_dir, run) for run in runs):
+        assert time.monotonic() < deadline, "TensorBoard was not given the runs"
+        time.sleep(0.1)
     subprocess.run(
         [sys.executable, "-m", "neural.tracking.cli", "collector", "stop", "-d", str(base_dir)],
         capture_output=True,
         check=False,
     )
-    return base_dir, ",".join(done.stdout.split())
+    return base_dir, ",".join(runs)
+
+
+def linked(base_dir, run):
+    """Return whether the page may show where TensorBoard has the run."""
+    return bool(links(State.for_base_dir(base_dir), find_run(base_dir, run).uid.hex()))
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -242,7 +242,9 @@ def test_listing_is_machine_readable_and_removal_takes_the_sink_away(bench):
 
 
 def test_interpreter_that_is_not_there_is_refused_where_it_is_named(bench):
-    refused = bench.ntrack("sinks", "add", "lab", "--type", "jsonl", "--set", "python=/nowhere/python", check=False)
+    refused = bench.ntrack(
+        "sinks", "add", "lab", "--type", "jsonl", "--set", "python=/nowhere/python", check=False
+    )
 
     assert refused.returncode == 1
     assert "python in [sinks.lab] is '/nowhere/python': there is no such program" in refused.stderr
