@@ -125,6 +125,13 @@ class Browsing:
             assert time.monotonic() < deadline, f"never became {expected}: {seen}"
             self.page.wait_for_timeout(100)
 
+    def rests(self):
+        """Wait until nothing more comes onto the page: names and rings come on ticks of their own."""
+        before = None
+        while (now := self.page.evaluate("document.querySelectorAll('*').length")) != before:
+            before = now
+            self.page.wait_for_timeout(1000)
+
     def insist(self, act, outcome):
         """Do what a hand does until its outcome is to be seen: the page may still have moved under it."""
         from playwright.sync_api import TimeoutError as TooLate

@@ -184,7 +184,7 @@ def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_
         tab.until(
             """(() => {
                 const [live, other] = document.querySelectorAll('.run-card');
-                if (live.marked) return false;
+                if (!live || !other || live.marked) return false;
                 const kept = other.marked;
                 live.marked = other.marked = true;
                 return kept;
