@@ -27,6 +27,7 @@ from neural.tracking.accounting.verify import verify_base
 from neural.tracking.agent import choose_run, launch_collector, open_session
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
+from neural.tracking.reader.run import find_run
 from neural.tracking.state import State
 
 VALUES = {"loss": 0.25, "accuracy": 0.5, "learning_rate": 0.001}
@@ -217,6 +218,43 @@ def flush_latency(base_dir: Path, count: int) -> Iterator[Row]:
     yield Row("flush of one event, idle: p99", percentile(times, 0.99), "ms")
 
 
+TRAINING = """
+import sys
+from neural.tracking import ExperimentTracker
+tracker = ExperimentTracker("killed", base_dir=sys.argv[1], auto_visualize=False)
+tracker.log_metrics({"loss": 1.0}, step=0)
+assert tracker.flush(20)
+print(tracker.experiment_id, flush=True)
+sys.stdin.readline()
+"""
+
+
+def killed(base_dir: Path, count: int) -> Iterator[Row]:
+    """A training is killed: how long until its run says ``failed``."""
+    start_collector(base_dir)
+    times = []
+    for _ in range(count):
+        with subprocess.Popen(
+            [sys.executable, "-c", TRAINING, str(base_dir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as training:
+            assert training.stdout is not None
+            run = training.stdout.readline().strip()
+            assert _status(base_dir, run) == "running"
+            training.kill()
+            began = time.perf_counter()
+        wait_until(lambda run=run: _status(base_dir, run) == "failed", 60, "the killed run's status")
+        times.append(time.perf_counter() - began)
+    yield Row("a killed training is failed", max(times), "s", 5.0, f"the slowest of {count}")
+
+
+def _status(base_dir: Path, run: str) -> str | None:
+    found = find_run(base_dir, run)
+    return None if found is None else found.status
+
+
 def idle(base_dir: Path, seconds: float) -> Iterator[Row]:
     """What collector and workers cost while a session is open and nothing happens."""
     start_collector(base_dir)
@@ -239,6 +277,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
     "sustained": lambda folder, given: sustained(folder, given.events),
     "outage": lambda folder, given: outage(folder, 64, given.events // 200),
     "flush": lambda folder, given: flush_latency(folder, 50),
+    "killed": lambda folder, given: killed(folder, 5),
     "idle": lambda folder, given: idle(folder, 20.0),
 }
 
