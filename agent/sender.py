@@ -145,9 +145,8 @@ class Sender:
             for_room = talk.wants_room(time.monotonic())
             woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
         elif self._link is not None:
-            woken = self.wake.wait(
-                timeout_s
-            )  # half as many wake-ups: an acknowledgement is heard at the next look
+            # Half as many wake-ups: an acknowledgement is heard at the next look.
+            woken = self.wake.wait(timeout_s)
         else:
             until = max(0.0, self._connect_at - time.monotonic())
             woken = self.wake.wait(min(timeout_s, until) or timeout_s)

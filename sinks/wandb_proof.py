@@ -80,16 +80,14 @@ def tags(event: RunEvent, run: wandb.Run, added: Sequence[str]) -> Owed | None:
 def notes(event: RunEvent, run: wandb.Run, text: str) -> Owed | None:
     """Set the run's notes; None where they are that."""
     before = run.notes or ""
+    if before == text:
+        return None
 
     def send(run: wandb.Run) -> None:
         run.notes = text
 
     send(run)
-    return (
-        Owed(event, "notes", send, is_held=lambda shown: (shown.notes or "") != before)
-        if before != text
-        else None
-    )
+    return Owed(event, "notes", send, is_held=lambda shown: (shown.notes or "") != before)
 
 
 def lacking(shown: Any, owed: Sequence[Owed]) -> list[Owed]:
