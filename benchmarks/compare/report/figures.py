@@ -57,10 +57,10 @@ def _calls(summary: Summary) -> Any:
             panel.set_yticks(range(len(found)), [entry.title for _, _, entry in found])
             panel.set_ylim(-0.6, len(found) - 0.2)
             panel.set_xscale("log")
-            panel.set_xlim(left=0.5)
             panel.grid(axis="x", color="#d0d7de", linewidth=0.6)
             panel.set_title(f"{metrics} metrics, {named}", fontsize=9, loc="left")
             panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_xlim(left=0.5)  # shared; last, since it ends the growing of the axis
     for panel in panels[1]:
         panel.set_xlabel("µs a call: dot p50, line to p99")
     figure.tight_layout()
