@@ -7,6 +7,7 @@ being read (its replacement is in place) means starting over.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from neural.tracking.reader import parts
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.rows import steady
 from neural.tracking.reader.tails import Stretch, Tail, collector_of
+from neural.tracking.reader.united import United, Uniting
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -111,20 +113,53 @@ class PointFiles:
                     self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
         return self._tails_read
 
-    def metric(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Columns:
+    def metric(
+        self,
+        name: str,
+        pieces_of: PartPieces | None = None,
+        *,
+        rank: int | None = None,
+        timed: bool = True,
+    ) -> Columns:
         """Return the metric's points: a single session in the order of its numbers, several by time.
 
         Args:
             name: as it was logged.
             pieces_of: gives a part's pieces instead of :func:`part_pieces`, for who keeps them.
+            rank: only the points of this one.
             timed: False lets ``time_ns`` and ``seq`` of a single session be 0: its parts are in order as
                 they are, and what is not read is not decoded.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
         """
-        timed = timed or len(self.ranks) > 1
-        return self.joined(name, self.pieces(name, pieces_of, timed=timed), self.room(name), timed=timed)
+        pieces = self.pieces(name, pieces_of, timed=timed)
+        if rank is not None:
+            pieces = (piece for piece in pieces if piece.rank == rank)
+        return self.joined(name, pieces, self.room(name), timed=timed)
+
+    def united(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Columns | United:
+        """Return what several ranks logged as one point a step; of one rank its points as :meth:`metric` does.
+
+        Raises:
+            FormatError: a part is damaged where the metric's points are.
+        """
+        pieces = self.pieces(name, pieces_of, timed=timed)
+        of_one = _Join(self.room(name), self._times_needed(timed))
+        second = None
+        for piece in pieces:
+            if of_one.rank not in (None, piece.rank):
+                second = piece
+                break
+            of_one.add(piece)
+        first = of_one.columns(name)
+        if second is None:
+            return first
+        uniting = Uniting()
+        uniting.add(first.step, first.value, first.time_ns)
+        for piece in itertools.chain([second], pieces):
+            uniting.add(piece.step, piece.value, piece.time_ns)
+        return uniting.united()
 
     def room(self, name: str) -> int:
         """Return how many points of the metric there can be."""
@@ -134,7 +169,7 @@ class PointFiles:
 
     def pieces(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Iterator[Piece]:
         """Yield the metric's points, a row group or a batch of the tail at a time; as :meth:`metric`."""
-        timed = timed or len(self.ranks) > 1
+        timed = self._times_needed(timed)
         for part in self.parts:
             yield from pieces_of(part, name, timed) if pieces_of else part_pieces(part, name, timed=timed)
         for stretch in self.stretches():
@@ -144,10 +179,13 @@ class PointFiles:
 
     def joined(self, name: str, pieces: Iterable[Piece], room: int, *, timed: bool = True) -> Columns:
         """Return pieces of the metric, at most ``room`` points of them, as :meth:`metric` does."""
-        join = _Join(room, timed or len(self.ranks) > 1)
+        join = _Join(room, self._times_needed(timed))
         for piece in pieces:
             join.add(piece)
         return join.columns(name)
+
+    def _times_needed(self, timed: bool) -> bool:
+        return timed or len(self.ranks) > 1
 
 
 def started_over(read: Callable[[], T]) -> T:
@@ -233,6 +271,11 @@ class _Join:
         self._runs: list[tuple[int, int, int]] = []  # session, rank, length
         self._end = 0
 
+    @property
+    def rank(self) -> int | None:
+        """Whose points were added last; None before there are any."""
+        return self._runs[-1][1] if self._runs else None
+
     def add(self, piece: Piece) -> None:
         start, self._end = self._end, self._end + len(piece.seq)
         self._step[start : self._end] = piece.step
@@ -270,33 +313,15 @@ class _Join:
         return found
 
 
-def united(columns: Columns, how: str) -> Columns:
-    """Return one point a step over all ranks: their ``mean``, ``min`` or ``max``, in step order.
-
-    A NaN makes the mean of its step NaN; it is never the least or greatest unless alone.
-    """
-    order = np.argsort(columns.step, kind="stable")
-    step = columns.step[order]
-    if not len(step):
-        return columns
-    starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])
-    value = columns.value[order]
-    if how == "mean":
-        with np.errstate(invalid="ignore", over="ignore"):
-            result = np.add.reduceat(value, starts) / np.diff(np.r_[starts, len(step)])
-    elif how == "min":
-        result = np.fmin.reduceat(value, starts)
-    elif how == "max":
-        result = np.fmax.reduceat(value, starts)
-    else:
-        raise ValueError(f"ranks is {how!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
-    count = len(starts)
+def one_a_step(name: str, found: United, how: str) -> Columns:
+    """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; raises KeyError for another ``how``."""
+    nobody = np.broadcast_to(np.int32(-1), len(found.step))
     return Columns(
-        columns.name,
-        step[starts],
-        result,
-        np.maximum.reduceat(columns.time_ns[order], starts),
-        np.full(count, -1, np.int32),
-        np.full(count, -1, np.int32),
-        np.zeros(count, np.int64),
+        name,
+        found.step,
+        {"mean": found.mean, "min": found.low, "max": found.high}[how],
+        found.time_ns,
+        nobody,
+        nobody,
+        np.broadcast_to(np.int64(0), len(found.step)),
     )

@@ -196,11 +196,11 @@ class Run:
         """
         if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
             raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
-        columns = self._again(lambda: self._points.metric(name, timed=timed))
-        if isinstance(ranks, int):
-            return columns.take(np.flatnonzero(columns.rank == ranks))
-        several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())
-        return points.united(columns, ranks) if several and ranks != "all" else columns
+        if isinstance(ranks, int) or ranks == "all":
+            rank = ranks if isinstance(ranks, int) else None
+            return self._again(lambda: self._points.metric(name, rank=rank, timed=timed))
+        found = self._again(lambda: self._points.united(name, timed=timed))
+        return found if isinstance(found, Columns) else points.one_a_step(name, found, ranks)
 
     def sifted_metric(self, name: str) -> Sifted | None:
         """Return some of the points of a very long metric, all ranks of it; None: it is short enough to read.

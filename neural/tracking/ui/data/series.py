@@ -6,23 +6,24 @@ Parts never change, so of a live run only what is new is read again. What is kep
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.events import NO_STEP
-from neural.tracking.reader import points
 from neural.tracking.reader.parts import Part
 from neural.tracking.reader.points import Columns, Piece, PointFiles, part_pieces, started_over
+from neural.tracking.reader.united import United
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 CURVES_BYTES = 320 << 20
 PIECES_BYTES = 96 << 20
@@ -144,12 +145,19 @@ class SeriesStore:
         self, folder: Path, signature: tuple[Any, ...], metric: str, by_time: bool, ranks: str
     ) -> list[Line]:
         def make() -> list[Line]:
-            columns = self._columns(folder, signature, metric, timed=by_time)
-            return list(_lines(columns, by_time, ranks))
+            if ranks == "lines":
+                return list(_rank_lines(self._columns(folder, signature, metric, timed=by_time), by_time))
+            found = self._read(
+                folder, signature, lambda files: files.united(metric, self._part_pieces, timed=by_time)
+            )
+            return _lines(found, by_time)
 
         return self._lines.get((folder, metric, by_time, ranks), signature, make)
 
     def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str, *, timed: bool = True) -> Columns:
+        return self._read(folder, signature, lambda files: files.metric(metric, self._part_pieces, timed=timed))
+
+    def _read(self, folder: Path, signature: tuple[Any, ...], read: Callable[[PointFiles], T]) -> T:
         def files() -> PointFiles:
             def whole() -> PointFiles:
                 found = PointFiles(folder / "metrics")
@@ -158,13 +166,10 @@ class SeriesStore:
 
             return started_over(whole)
 
-        def read() -> Columns:
-            return self._files.get(folder, signature, files).metric(metric, self._part_pieces, timed=timed)
-
         try:
-            return read()
+            return read(self._files.get(folder, signature, files))
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
-            return files().metric(metric, self._part_pieces, timed=timed)
+            return read(files())
 
     def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[Piece]:
         def read() -> list[Piece]:
@@ -178,25 +183,27 @@ def _pieces_bytes(pieces: list[Piece]) -> int:
     return sum(p.value.nbytes + p.step.nbytes + p.time_ns.nbytes + p.seq.nbytes for p in pieces) + 64
 
 
-def _lines(columns: Columns, by_time: bool, ranks: str) -> Iterator[Line]:
-    if not len(columns):
-        return
+def _lines(found: Columns | United, by_time: bool) -> list[Line]:
+    if isinstance(found, United):
+        x = found.time_ns if by_time else _steps(found.step)
+        return [_line(None, x, found.mean, found.low, found.high)]
+    return [_of_columns(None, found, by_time)] if len(found) else []
+
+
+def _rank_lines(columns: Columns, by_time: bool) -> Iterator[Line]:
     numbers = [columns.rank[0]] if columns.rank.strides == (0,) else np.unique(columns.rank)
     if len(numbers) == 1:
-        yield _line(None, columns, by_time)
-    elif ranks == "lines":
-        for number in numbers[:MAX_RANK_LINES]:
-            yield _line(int(number), columns.take(np.flatnonzero(columns.rank == number)), by_time)
-    else:
-        mean, low, high = (points.united(columns, how) for how in ("mean", "min", "max"))
-        yield _line(None, mean, by_time, low.value, high.value)
+        yield _of_columns(None, columns, by_time)
+        return
+    for number in numbers[:MAX_RANK_LINES]:
+        yield _of_columns(int(number), columns.take(np.flatnonzero(columns.rank == number)), by_time)
 
 
-def _line(
-    rank: int | None, columns: Columns, by_time: bool, low: Array | None = None, high: Array | None = None
-) -> Line:
-    x = columns.time_ns if by_time else _steps(columns.step)
-    y = columns.value
+def _of_columns(rank: int | None, columns: Columns, by_time: bool) -> Line:
+    return _line(rank, columns.time_ns if by_time else _steps(columns.step), columns.value)
+
+
+def _line(rank: int | None, x: Array, y: Array, low: Array | None = None, high: Array | None = None) -> Line:
     if np.any(x[1:] < x[:-1]):
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
