@@ -1,4 +1,4 @@
-"""Reading back: how long one metric takes, warm and in a new process, and the bytes a point costs on disk.
+"""Reading back: how long one metric takes, also of many ranks, and the bytes a point costs on disk.
 
 Run as ``python benchmarks/read.py [--points N] [--json]``. The runs are written by the store itself, from
 batches as a collector hands them over, with its compaction and merging.
@@ -113,6 +113,23 @@ def figures(
     yield Row("  in a new process, after the imports", float(fresh.stdout), "s")
 
 
+def of_ranks(folder: Path, ranks: int, calls: int) -> Iterator[Row]:
+    """Yield what it costs a new process to read the mean of a metric over its ranks."""
+    code = (
+        "import resource, sys, time; import pyarrow.parquet; from neural.tracking.reader.run import Run; "
+        "began = time.perf_counter(); count = len(Run(sys.argv[1]).metric('metric_0')); "
+        "print(count, time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    count, took_s, memory_kib = (float(word) for word in fresh.stdout.split())
+    assert count == calls
+    name = f"the mean of {ranks} ranks of {calls:,} points each"
+    yield Row(f"{name}, in a new process", took_s, "s")
+    yield Row(f"{name}: its memory, at its highest", memory_kib * 1024 / 1e6, "MB")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
@@ -131,6 +148,8 @@ def main() -> int:
             folder = store(base_dir, "read", metrics, calls, make)
             rows += figures(folder, metrics, calls, what, read_s=read_s, point_bytes=point_bytes)
             shutil.rmtree(folder)
+        ranks, calls = 8, 4 * given.points
+        rows += of_ranks(store(base_dir, "ranks", 1, calls, losses, ranks=ranks), ranks, calls)
     finally:
         shutil.rmtree(base_dir, ignore_errors=True)
     return report("read (times are jittered)", rows, as_json=given.json)
