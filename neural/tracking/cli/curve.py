@@ -24,22 +24,33 @@ def curve(series: Series, width: int, height: int) -> list[str]:
     assert series.least is not None
     assert series.most is not None
     log = series.scale == "log"
-    labels = [output.number(series.most.y), output.number(series.least.y)]
+    drawn = series.smooth or series.line
+    labels = [output.number(float(how(drawn.y))) for how in (np.nanmax, np.nanmin)]
     margin = max(map(len, labels))
-    rows = braille(series.smooth or series.line, width - margin - 2, height, log=log)
+    rows = braille(drawn, width - margin - 2, height, log=log, ends=series.ends)
     left = [labels[0], *[""] * (height - 2), labels[1]]
-    lines = [f"[bold]{output.text(_cut(series.name, width - 6))}[/]{' [dim]log[/]' if log else ''}"]
+    remarks = ["log"] if log else []
+    mean = "geometric mean" if log else "mean"
+    remarks += [f"{mean} of {series.window:,} points"] if series.smooth else []
+    told = ", ".join(remarks)
+    lines = [
+        f"[bold]{output.text(_cut(series.name, width - 2 - len(told)))}[/]{f' [dim]{told}[/]' if told else ''}"
+    ]
     lines += [f"[dim]{label:>{margin}} ┤[/][cyan]{row}[/]" for label, row in zip(left, rows, strict=True)]
-    x = series.line.x[np.isfinite(series.line.x)]
-    first, last = (f"{int(end)}" for end in (x.min(), x.max()))
+    first, last = (f"{int(end)}" for end in series.ends)
     word = "step" if series.has_steps else "call"
     gap = width - margin - 2 - len(first) - len(last) - len(word)
     lines.append(f"[dim]{' ' * (margin + 2)}{first}{word:^{max(gap, 0) + len(word)}}{last}[/]")
     return lines
 
 
-def braille(line: Line, width: int, height: int, *, log: bool = False) -> list[str]:
-    """Return ``height`` rows of ``width`` characters; dots where the line is, none in its gaps."""
+def braille(
+    line: Line, width: int, height: int, *, log: bool = False, ends: tuple[float, float] | None = None
+) -> list[str]:
+    """Return ``height`` rows of ``width`` characters; dots where the line is, none in its gaps.
+
+    ``ends``: where the rows begin and end; default: with the line.
+    """
     wide, high = 2 * width, 4 * height
     dots = np.zeros((high, wide), bool)
     known = np.isfinite(line.y)
@@ -47,7 +58,8 @@ def braille(line: Line, width: int, height: int, *, log: bool = False) -> list[s
         y = np.log10(line.y) if log else line.y / 4  # a quarter: the span of the largest floats is none
         low, span = float(np.min(y[known])), float(np.ptp(y[known]))
         x = line.x
-        left, across = float(np.min(x[known])), float(np.ptp(x[known])) or 1.0
+        left, right = (float(np.min(x[known])), float(np.max(x[known]))) if ends is None else ends
+        across = right - left or 1.0
         column = np.where(known, (x - left) / across * (wide - 1), 0).round().astype(int)
         share = (y - low) / span if span > 0 else np.where(known, 0.5, 0.0)
         row = np.where(known, (1 - share) * (high - 1), 0).round().astype(int)

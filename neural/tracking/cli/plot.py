@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ def plot_run(
 
 def _chosen(run: Run, wanted: Sequence[str]) -> Picture:
     """Return the picture of the metrics that the words mean."""
-    from neural.tracking.figures.names import file_name, most_telling_first
+    from neural.tracking.figures.names import most_telling_first
     from neural.tracking.figures.panels import plot_panels
     from neural.tracking.figures.run import read_series, title_of_run
     from neural.tracking.figures.visualizer import Picture
@@ -71,9 +72,21 @@ def _chosen(run: Run, wanted: Sequence[str]) -> Picture:
         if not matching:
             raise output.Failure(f"no metric {word!r} in run {run.id}", hint=_there_are(known, word))
         names += [name for name in matching if name not in names]
-    rest = f"_and_{len(names) - 1}_more" if len(names) > 1 else ""
     series = read_series(run, names)
-    return Picture(file_name(f"plot_{names[0]}{rest}"), lambda: plot_panels(series, title=title_of_run(run)))
+    return Picture(_name(names, known), lambda: plot_panels(series, title=title_of_run(run)))
+
+
+def _name(names: Sequence[str], known: Sequence[str]) -> str:
+    """Return the picture's name, another one for each choice of the run's metrics."""
+    from neural.tracking.figures.names import file_name
+
+    if len(names) == 1:
+        taken: list[str] = []
+        for other in sorted(known)[: sorted(known).index(names[0])]:
+            taken.append(file_name(f"plot_{other}", taken))
+        return file_name(f"plot_{names[0]}", taken)
+    which = zlib.crc32("\n".join(names).encode("utf-8", "surrogatepass"))
+    return file_name(f"plot_{names[0][:40]}_and_{len(names) - 1}_more_{which:08x}")
 
 
 def _there_are(known: Sequence[str], word: str) -> str:

@@ -75,7 +75,7 @@ def title_of(figure: Figure, title: str, remark: str = "", *, left: float = 0.62
     """
     width, height = figure.get_size_inches()
     if title:
-        room = (width - left - right) * 72 / 7.2 - text_width(remark) * 0.75
+        room = (width - left - right) * 72 / 7.8 - text_width(remark) * 0.75
         figure.text(
             left / width, 1 - 0.14 / height, shown(title, room), fontsize=12, fontweight="bold", va="top"
         )
@@ -132,13 +132,25 @@ class Plain(Formatter):
         if not top or not math.isfinite(top / apart):
             return [number(value) for value in values]
         if top / apart > FINE:
-            # All would be written alike: the first in full, the others by how much they are more.
-            return [number(values[0], 7), *(f"+{number(value - values[0])}" for value in values[1:])]
+            return self._from_one(
+                values, min(15, math.floor(math.log10(top)) - math.floor(math.log10(apart)) + 1)
+            )
         fine = math.floor(math.log10(apart) + 1e-9)
         exponent = math.floor(math.log10(top) + 1e-9)
         if -4 <= exponent < 6:
             return [_fixed(value, _decimals(apart, max(0, -fine))) for value in values]
         return [_scientific(value, max(0, exponent - fine)) for value in values]
+
+    def _from_one(self, values: Sequence[float], digits: int) -> list[str]:
+        """Write the roundest tick that is seen in full, the others by how much they are more or less."""
+        low, high = (-math.inf, math.inf) if self.axis is None else sorted(self.axis.get_view_interval())
+        seen = [value for value in values if low <= value <= high] or list(values)
+        base = min(seen, key=lambda value: len(number(value, digits)))
+        away = [(value, number(value - base)) for value in values]
+        return [
+            number(base, digits) if value == base else f"+{text}" if value > base else text
+            for value, text in away
+        ]
 
 
 class Steps(Plain):

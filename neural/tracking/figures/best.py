@@ -13,7 +13,7 @@ from neural.tracking.figures.grid import Margins, grid
 from neural.tracking.figures.individual import name_over, tell_over
 from neural.tracking.figures.names import smaller_is_better
 from neural.tracking.figures.style import ACCENT, FAINT, INK, PALE, house_style
-from neural.tracking.figures.texts import number, shown
+from neural.tracking.figures.texts import number, told_apart
 
 MOST_METRICS = 12
 MOST_RUNS = 24
@@ -48,10 +48,24 @@ def best_metrics(
             margins=margins,
         )
         for axes, name in zip(places, chosen, strict=True):
-            _draw(axes, name, best[name][:MOST_RUNS], labels[:MOST_RUNS])
-        left_out = len(best) - len(chosen)
-        title_of(figure, TITLE, f"{len(chosen)} of {len(best)} metrics" if left_out else "", left=0.2)
+            which = _leading(best[name], smaller=smaller_is_better(name))
+            _draw(axes, name, [best[name][place] for place in which], [labels[place] for place in which])
+        left_out = [f"{len(chosen)} of {len(best)} metrics"] if len(best) > len(chosen) else []
+        left_out += [f"the best {rows} of {len(labels)} runs"] if len(labels) > rows else []
+        title_of(figure, TITLE, ", ".join(left_out), left=0.2)
     return figure
+
+
+def _leading(values: Sequence[float | None], *, smaller: bool) -> list[int]:
+    """Return which runs are drawn, in the order given: of too many those with the best values."""
+
+    def worth(place: int) -> float:
+        value = values[place]
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return value if smaller else -value
+
+    return sorted(sorted(range(len(values)), key=worth)[:MOST_RUNS])
 
 
 def _draw(axes: Axes, name: str, values: Sequence[float | None], labels: Sequence[str]) -> None:
@@ -70,8 +84,8 @@ def _draw(axes: Axes, name: str, values: Sequence[float | None], labels: Sequenc
         won = value == winner
         axes.barh(place, value / longest, 0.62, color=ACCENT if won else PALE)
         axes.annotate(
-            number(value), (value / longest, place), (4 if value >= 0 else -4, 0), textcoords="offset points",
-            va="center", ha="left" if value >= 0 else "right", fontsize=8, annotation_clip=False,
+            number(value), (max(0.0, value / longest), place), (4, 0), textcoords="offset points",
+            va="center", ha="left", fontsize=8, annotation_clip=False,
             fontweight="bold" if won else "normal", color=INK if won else FAINT,
         )  # fmt: skip
     linear_axis(axes, "x")
@@ -79,8 +93,9 @@ def _draw(axes: Axes, name: str, values: Sequence[float | None], labels: Sequenc
     axes.set_xlim(min([0.0, *shares]), max([0.0, *shares]) or 1.0)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xticks([])
-    axes.set_yticks(range(len(labels)), [shown(label, 20) for label in labels])
+    axes.set_yticks(range(len(labels)), told_apart(labels, 20))
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    axes.spines["left"].set_position(("data", 0))
+    axes.spines["left"].set_visible(False)  # the names stand at the edge, also beside bars below zero
+    axes.axvline(0, color=PALE, linewidth=0.8)
     axes.tick_params(axis="y", labelcolor=INK)

@@ -64,8 +64,8 @@ def _remark(of: int, drawn: int, alike: bool) -> str:
 def _span_of(series: Series) -> str:
     assert series.least is not None
     assert series.most is not None
-    if series.constant:
-        return f"constant {number(series.least.y)}"
+    if series.level:
+        return f"{'' if series.constant else 'mean '}constant {number(series.least.y)}"
     return f"{number(series.least.y)} to {number(series.most.y)}"
 
 

@@ -31,27 +31,41 @@ def compare_metric(
         figsize: inches.
     """
     chosen = [(place, label, series) for place, (label, series) in enumerate(runs) if series and series.points]
-    drawn = [(place, label, series) for place, label, series in chosen if series.finite][:MOST_LINES]
+    drawn = _leading(name, [one for one in chosen if one[2].finite])
+    # There are as many looks as lines: of more runs than that each takes the next one.
+    looks = [line_look(k if len(runs) > MOST_LINES else place) for k, (place, _, _) in enumerate(drawn)]
     with house_style():
         figure = Figure(figsize=figsize or (11.0, 5.0))
         width, height = figure.get_size_inches()
         legend_in = min(LEGEND_IN, 0.32 * width)
         box = (0.72 / width, 0.55 / height, (width - 0.72 - legend_in) / width, (height - 1.2) / height)
         axes = figure.add_axes(box)
-        title_of(figure, name, f"{len(drawn)} of {len(runs)} runs", left=0.72)
+        best = "the best " if len(drawn) == MOST_LINES < len(runs) else ""
+        title_of(figure, name, f"{best}{len(drawn)} of {len(runs)} runs", left=0.72)
         if not drawn:
             note_in(axes, why_empty(chosen[0][2]) if chosen else "no run logged it")
             return figure
-        for place, label, series in drawn:
-            noise = len(drawn) <= FEW_LINES
-            draw_series(axes, series, label=label, look=line_look(place), noise=noise)
+        for look, (_, label, series) in zip(looks, drawn, strict=True):
+            draw_series(axes, series, label=label, look=look, noise=len(drawn) <= FEW_LINES)
         all_series = [series for _, _, series in drawn]
         scale_y(axes, all_series)
         scale_x(axes, all_series, bins=8)
         put_x_label(axes, x_label(all_series), _remark(all_series))
         names = [(label, _best_of(name, series)) for _, label, series in drawn]
-        legend_beside(axes, names, [line_look(place) for place, _, _ in drawn], width_in=legend_in)
+        legend_beside(axes, names, looks, width_in=legend_in)
     return figure
+
+
+def _leading(name: str, runs: Sequence[tuple[int, str, Series]]) -> list[tuple[int, str, Series]]:
+    """Return the runs to draw, in the order given: of too many those with the best values."""
+    smaller = smaller_is_better(name)
+
+    def worth(run: tuple[int, str, Series]) -> float:
+        point = run[2].least if smaller else run[2].most
+        assert point is not None  # it has finite values
+        return point.y if smaller else -point.y
+
+    return sorted(sorted(runs, key=worth)[:MOST_LINES], key=lambda run: run[0])
 
 
 def _best_of(name: str, series: Series) -> str:

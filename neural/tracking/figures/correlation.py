@@ -13,7 +13,7 @@ from neural.tracking.figures.axes import beside, note_in, title_of
 from neural.tracking.figures.reduce import Array, FloatArray
 from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import FAINT, INK
-from neural.tracking.figures.texts import MINUS, shown, text_width
+from neural.tracking.figures.texts import MINUS, text_width, told_apart
 
 MOST_METRICS = 40
 MOST_NUMBERS = 16  # beyond so many metrics the cells are too small for their numbers
@@ -67,7 +67,7 @@ def correlation(
     usable = [one for one in series if one.finite]
     chosen = usable[:MOST_METRICS]
     cell = 0.62 if len(chosen) <= 8 else 0.46 if len(chosen) <= MOST_NUMBERS else 0.24
-    names = [shown(one.name, 28) for one in chosen]
+    names = told_apart([one.name for one in chosen], 28)
     label = 0.2 + max((text_width(name) for name in names), default=10) * 0.088
     side = max(cell * len(chosen), 2.2)
     figure = Figure(figsize=figsize or (label + side + 1.6, 0.75 + side + label * 0.66 + 0.2))

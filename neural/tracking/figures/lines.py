@@ -15,6 +15,7 @@ from neural.tracking.figures.style import FAINT, INK
 from neural.tracking.figures.texts import count, number, shown, text_width
 
 LONELY = 30  # so few points are each marked
+LEAST_LINEAR = 1e-307  # below, a symlog axis has no room for its linear part
 
 
 def draw_series(axes: Axes, series: Series, *, label: str, look: dict[str, Any], noise: bool = True) -> None:
@@ -42,7 +43,7 @@ def draw_series(axes: Axes, series: Series, *, label: str, look: dict[str, Any],
 
 def mark_extremes(axes: Axes, series: Series) -> None:
     """Mark the greatest value with a triangle that points up, the least with one that points down."""
-    if series.constant or series.finite < 2:
+    if series.level or series.finite < 2:
         return
     for point, marker in ((series.most, "^"), (series.least, "v")):
         if point is not None:
@@ -60,6 +61,8 @@ def extremes_told(series: Series) -> str:
         return f"constant {number(series.least.y)}"
     if series.points == 1:
         return number(series.last.y)
+    if series.level:
+        return f"mean constant {number(series.least.y)}"
     least, most = number(series.least.y), number(series.most.y)
     if least == most:
         least, most = number(series.least.y, 16), number(series.most.y, 16)
@@ -119,6 +122,7 @@ def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
         top = max(abs(low), abs(high))
         within = min((series.linear_within for series in known if series.scale == "symlog"), default=top)
         within = min(max(within, top * 1e-12), top * 1e-3)  # three to twelve decades on a side
+        within = max(within, LEAST_LINEAR)
         symlog_axis(axes, *_symlog_limits(low, high), within)
     else:
         linear_axis(axes, "y")
@@ -128,11 +132,11 @@ def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
 def scale_x(axes: Axes, drawn: Sequence[Series], *, bins: int = 6) -> None:
     """Give the x axis whole steps."""
     linear_axis(axes, "x", bins=bins, steps=True)
-    ends = [series.line.x[np.isfinite(series.line.x)] for series in drawn]
-    low = min((float(x.min()) for x in ends if len(x)), default=0.0)
-    high = max((float(x.max()) for x in ends if len(x)), default=1.0)
+    low = min((series.ends[0] for series in drawn), default=0.0)
+    high = max((series.ends[1] for series in drawn), default=1.0)
     if high - low < 3:
-        axes.set_xticks(np.unique(np.concatenate(ends).round()) if ends else [])
+        known = [series.line.x[np.isfinite(series.line.x)] for series in drawn]
+        axes.set_xticks(np.unique(np.concatenate(known).round()) if known else [])
     margin = 0.02 * (high - low) or max(0.5, 1e-9 * abs(high))
     axes.set_xlim(low - margin, high + margin)
 

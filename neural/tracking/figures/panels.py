@@ -14,6 +14,7 @@ from neural.tracking.figures.lines import (
     draw_series,
     extremes_told,
     fitting,
+    mark_extremes,
     put_x_label,
     remarks_of,
     scale_x,
@@ -79,4 +80,5 @@ def _draw_panel(axes: Axes, quantity: str, members: Sequence[Series]) -> None:
     if len(drawn) > 1:
         axes.legend(loc="best", ncols=2 if len(drawn) > 4 else 1)
     else:
+        mark_extremes(axes, drawn[0])
         tell_over(axes, extremes_told(drawn[0]))

@@ -10,39 +10,48 @@ from neural.tracking.figures.reduce import Array, FloatArray
 from neural.tracking.reader.points import Columns
 
 LATE_S = 0.1  # a straggler is later than this
-STANDS_OUT = 2.0  # and this many times as late, or as far from the mean, as the others typically are
+STANDS_OUT = 2.0  # and this many times as late as the others typically are, or as far off as any
 LOOK_STEPS = 5_000
 
 
 class Ranks(NamedTuple):
-    """The number of ranks, the straggler and by how much, and the rank farthest from the mean."""
+    """The number of ranks, the straggler and by how much, the rank far from the others, those with NaN."""
 
     number: int
     slowest: int | None
     behind: str
     farthest: int | None
+    with_nan: tuple[int, ...] = ()
 
     def told(self) -> list[str]:
         """Return a few words for the figure, what matters most first."""
         also = ", outlier" if self.farthest == self.slowest else ""
         slowest = "" if self.slowest is None else f", straggler: rank {self.slowest} ({self.behind}{also})"
         words = [f"{self.number} ranks{slowest}"]
+        if self.with_nan:
+            more = f" and {len(self.with_nan) - 3} more" if len(self.with_nan) > 3 else ""
+            words.append(f"NaN of rank {', '.join(map(str, self.with_nan[:3]))}{more}")
         return words if self.farthest in (None, self.slowest) else [*words, f"outlier: rank {self.farthest}"]
 
 
 def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, FloatArray]:
-    """Return who stands out, and step, mean, least and greatest value at each step, in step order."""
+    """Return who stands out, and step, mean, least and greatest value at each step, in step order.
+
+    The mean is of the ranks that have a number there: one rank's NaN must not hide how the others went on.
+    """
     order = np.argsort(columns.step, kind="stable")
     step, value = columns.step[order], columns.value[order]
     starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])
-    counts = np.diff(np.r_[starts, len(step)])
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = np.add.reduceat(value, starts) / counts
+    known = ~np.isnan(value)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean = np.add.reduceat(np.where(known, value, 0.0), starts) / np.add.reduceat(
+            known, starts, dtype=float
+        )
     low, high = np.fmin.reduceat(value, starts), np.fmax.reduceat(value, starts)
-    return _standing_out(columns, order, starts, mean), step[starts], mean, low, high
+    return _standing_out(columns, order, starts), step[starts], mean, low, high
 
 
-def _standing_out(columns: Columns, order: Array, starts: Array, mean: FloatArray) -> Ranks:
+def _standing_out(columns: Columns, order: Array, starts: Array) -> Ranks:
     ranks = np.unique(columns.rank)
     # The last steps are enough to tell who lags, and the table below stays small.
     first = max(0, len(starts) - LOOK_STEPS)
@@ -54,9 +63,15 @@ def _standing_out(columns: Columns, order: Array, starts: Array, mean: FloatArra
     time_s[row, place] = (columns.time_ns[chosen] - columns.time_ns.min()) / 1e9
     value[row, place] = columns.value[chosen]
     slowest, behind = _straggler(ranks, columns, time_s)
-    with np.errstate(invalid="ignore", over="ignore"):
-        farthest = _outlier(np.abs(value - mean[first:]))
-    return Ranks(len(ranks), slowest, behind, None if farthest is None else int(ranks[farthest]))
+    farthest = _outlier(value)
+    with_nan = np.unique(columns.rank[np.isnan(columns.value)])
+    return Ranks(
+        len(ranks),
+        slowest,
+        behind,
+        None if farthest is None else int(ranks[farthest]),
+        tuple(with_nan.tolist()) if len(with_nan) < len(ranks) else (),
+    )
 
 
 def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int | None, str]:
@@ -77,12 +92,16 @@ def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int 
     return int(ranks[worst]), f"+{late[worst]:.2g} s"
 
 
-def _outlier(distance: FloatArray) -> int | None:
-    """Return the row that is far from the mean where the others are not; None for two, which always are."""
+def _outlier(value: FloatArray) -> int | None:
+    """Return the row that is far from the median where no other is; None for two, which always are."""
+    value = np.where(np.isfinite(value), value, np.nan)
+    value = value[:, ~np.isnan(value).all(axis=0)]
+    with np.errstate(over="ignore"):
+        distance = np.abs(value - np.nanmedian(value, axis=0))
     known = np.isfinite(distance)
     far = np.where(known, distance, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     worst = int(far.argmax())
     others = np.delete(far, worst)
-    if len(far) < 3 or far[worst] <= STANDS_OUT * np.median(others):
+    if len(far) < 3 or far[worst] <= STANDS_OUT * others.max():
         return None
     return worst

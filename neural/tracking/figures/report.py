@@ -159,7 +159,7 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0;
-  border-bottom: 1px solid #eaeef2; max-width: 26rem; overflow-wrap: anywhere; }
+  border-bottom: 1px solid #eaeef2; min-width: 6.5rem; max-width: 26rem; overflow-wrap: anywhere; }
 th { font-weight: 600; border-bottom: 2px solid #d0d7de; }
 figure { margin: 1.2rem 0; }
 img { max-width: 100%; height: auto; border: 1px solid #eaeef2; border-radius: 6px; }

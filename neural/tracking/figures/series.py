@@ -47,6 +47,7 @@ class Band(NamedTuple):
 class Series:
     """One metric, reduced to what figures show of it.
 
+    ``ends``: the first and the last place on the x axis, also where the value there cannot be drawn.
     ``scale`` is ``"linear"``, ``"log"`` or ``"symlog"``: what its range asks for; ``linear_within`` is
     up to where a symlog axis is linear.
     """
@@ -56,6 +57,7 @@ class Series:
     nan: int
     infinite: int
     has_steps: bool
+    ends: tuple[float, float]
     line: Line
     least: Point | None
     most: Point | None
@@ -77,7 +79,12 @@ class Series:
 
     @property
     def constant(self) -> bool:
-        """Return whether every value is the same."""
+        """Return whether every value is the same, of every rank."""
+        return self.level and (self.band is None or bool(np.all(self.band.low == self.band.high)))
+
+    @property
+    def level(self) -> bool:
+        """Return whether the line is: the ranks may still differ."""
         return self.least is not None and self.most is not None and self.least.y == self.most.y
 
 
@@ -168,6 +175,7 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         nan=nan,
         infinite=len(values) - nan - len(finite),
         has_steps=has_steps,
+        ends=(float(x.min()), float(x.max())) if len(x) else (0.0, 1.0),
         line=Line(*thinned(x, y, back)),
         least=_point(x, y, np.argmin, np.inf),
         most=_point(x, y, np.argmax, -np.inf),

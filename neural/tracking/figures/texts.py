@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import unicodedata
+from collections.abc import Collection, Sequence
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -12,6 +14,8 @@ from matplotlib.ft2font import FT2Font
 from neural.tracking.figures.style import fonts
 
 MINUS = "\u2212"
+MOST_CUTS = 3
+LONGEST_WORD = 8
 
 
 def shown(text: str, width: float = 1e9) -> str:
@@ -23,6 +27,32 @@ def shown(text: str, width: float = 1e9) -> str:
     head = _longest(readable, room * 0.5)
     tail = _longest(readable[::-1], room - text_width(head))[::-1]
     return f"{head}…{tail}"
+
+
+def told_apart(names: Sequence[str], width: float) -> list[str]:
+    """Return the names as :func:`shown`; those that are cut alike begin where they differ."""
+    told = [shown(name, width) for name in names]
+    for _ in range(MOST_CUTS):
+        alike: dict[str, set[str]] = {}
+        for name, text in zip(names, told, strict=True):
+            alike.setdefault(text, set()).add(name)
+        starts = {name: _differing(same) for same in alike.values() if len(same) > 1 for name in same}
+        if not starts:
+            break
+        told = [
+            shown(f"…{name[starts[name] :]}", width) if name in starts else text
+            for name, text in zip(names, told, strict=True)
+        ]
+    return told
+
+
+def _differing(names: Collection[str]) -> int:
+    """Return where the word begins in which names differ first."""
+    first, last = min(names), max(names)  # what these have in common, those between have too
+    pairs = enumerate(zip(first, last, strict=False))
+    start = next((place for place, (a, b) in pairs if a != b), min(len(first), len(last)))
+    word = re.search(r"[^\W_]+(?:\.[^\W_]*)?$", first[:start])
+    return start if word is None or start - word.start() > LONGEST_WORD else word.start()
 
 
 def text_width(text: str) -> float:
