@@ -85,6 +85,12 @@ class Plan:
         else:
             del self._runs[uid]
 
+    def missed(self, uid: bytes) -> None:
+        """Take note that a watched run ended without a word of it having come here."""
+        run = self._runs[uid]
+        run.live.clear()
+        run.logged = run.ended = True
+
     def owes(self) -> bool:
         """Return whether something is being drawn, or will be without further events."""
         return self._drawing is not None or any(run.owes for run in self._runs.values())

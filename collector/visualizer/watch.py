@@ -21,7 +21,9 @@ from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkstatus import known_sinks
 from neural.tracking.files import atomic_write, inside, read_json
+from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.opening import RunFile
+from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark
 from neural.tracking.state import State
 
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 DEADLINE_S = 60.0  # of the renderer's own time, a picture: a core that others take does not count
 LOOK_S, REST_S = 0.25, 5.0
+MISSED_S = 86_400.0  # runs that ended longer ago are left alone where the log went on without this worker
 RENDERER_STAYS_S = 60.0  # with nothing to draw: its imports cost more than a round
 
 
@@ -70,7 +73,14 @@ class Visualizer:
         self._say = say
 
     def skipped(self) -> None:
-        """The log did not wait, which it never does: the newest state is drawn all the same."""
+        """Find the runs that ended in what was missed: the log does not wait for pictures."""
+        for run in list_runs(self._state.base_dir):
+            try:
+                if _wants_last_round(run) and self._watch_folder(run.uid, run):
+                    self._plan.missed(run.uid)
+            except OSError as error:
+                self._complain(f"run {run.folder.name} cannot be read: {error}")
+        self._turn()
 
     def open(self) -> None:
         """Take up what a predecessor did not get to draw."""
@@ -124,21 +134,19 @@ class Visualizer:
 
     def _watch(self, session: SessionInfo) -> bool:
         """Watch a run that is seen for the first time; return whether it can be drawn and wants to be."""
-        from neural.tracking.reader.run import Run
-
         try:
             folder = run_folder(self._state.base_dir, session)
-            settings = {} if folder is None else Run(folder).settings
+            return folder is not None and self._watch_folder(session.uid, Run(folder))
         except OSError as error:
             self._complain(f"run {session.uid.hex()[:8]} cannot be read: {error}")
             return False
-        if folder is None:
+
+    def _watch_folder(self, uid: bytes, run: Run) -> bool:
+        if run.settings.get("auto_visualize") is False:
+            self._unwanted.add(uid)
             return False
-        if settings.get("auto_visualize") is False:
-            self._unwanted.add(session.uid)
-            return False
-        every = settings.get("visualize_every")
-        self._plan.watch(session.uid, folder.name, every if isinstance(every, int) else None)
+        every = run.settings.get("visualize_every")
+        self._plan.watch(uid, run.folder.name, every if isinstance(every, int) else None)
         return True
 
     def _turn(self) -> None:
@@ -192,8 +200,6 @@ class Visualizer:
 
     def _hand_over(self, uid: bytes, folder: Path) -> None:
         """Leave word to the sinks of a run that its last pictures are there, before that is forgotten here."""
-        from neural.tracking.reader.run import Run
-
         try:
             named = Run(folder).settings.get("backend") or ()
             known = known_sinks(self._state)
@@ -233,6 +239,15 @@ class Visualizer:
             return
         self._unkept = False
         self._saved = pending
+
+
+def _wants_last_round(run: Run) -> bool:
+    """Return whether a run has ended, not long ago, and its pictures are older than that."""
+    changed_s = max((path.stat().st_mtime for path in run.folder.glob("events-*.jsonl")), default=0.0)
+    pictures = (run.folder / FOLDER).glob(f"{AUTOMATIC}*.png")
+    drawn_s = max((path.stat().st_mtime for path in pictures), default=0.0)
+    recent = time.time() - changed_s < MISSED_S
+    return recent and drawn_s < changed_s and run.end_ns is not None and run.has_points
 
 
 def run_folder(base_dir: Path, session: SessionInfo) -> Path | None:

@@ -297,3 +297,20 @@ def test_disabled_tracker_draws_nothing(tmp_path):
 
     assert tracker.generate_visualizations() == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_pictures(tmp_path):
+    bench = Bench(tmp_path)
+    drawn, unwanted = (Emitter().open(settings={"auto_visualize": auto}) for auto in (True, False))
+    for emitter in (drawn, unwanted):
+        bench.log.add(emitter.metrics({"a": 1.0, "b": 2.0}).metrics({"a": 2.0, "b": 1.0}).end())
+    applied(bench.log).close()
+
+    bench.visualizer.skipped()
+    bench.until_idle()
+
+    assert pictures(folder_of(bench.log, drawn)) == PICTURES
+    assert pictures(folder_of(bench.log, unwanted)) == set()
+    bench.visualizer.skipped()
+    assert not bench.owes()
+    bench.visualizer.close()
