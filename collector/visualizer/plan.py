@@ -16,6 +16,8 @@ DEFAULT_EVERY = 10
 PAUSE_S = 30.0
 SHARE = 0.05
 MOST_TRIES = 3  # a round that failed so often is given up; the next log call begins anew
+MOST_WAITS = 9  # of rounds that met what passes, as a full disk: some 5 minutes
+LONGEST_WAIT_S = 60.0
 
 
 @dataclass
@@ -57,9 +59,9 @@ class Plan:
     def __contains__(self, uid: bytes) -> bool:
         return uid in self._runs
 
-    def watch(self, uid: bytes, folder: str, every: int | None) -> None:
-        """Draw this run from now on."""
-        self._runs.setdefault(uid, Watched(folder, every or DEFAULT_EVERY))
+    def watch(self, uid: bytes, folder: str, every: int | None, *, logged: bool = False) -> None:
+        """Draw this run from now on; ``logged``: it has points from before."""
+        self._runs.setdefault(uid, Watched(folder, every or DEFAULT_EVERY, logged=logged))
 
     def forget(self, uid: bytes) -> None:
         """Draw this run no more: it is gone."""
@@ -100,15 +102,18 @@ class Plan:
         return min((run.due_s(self._free_s) for run in self._runs.values() if run.owes), default=None)
 
     def begin(self, now_s: float) -> tuple[bytes, str] | None:
-        """Return uid and folder of the run to draw now, None where none is due; one at a time."""
+        """Return uid and folder of the run to draw now, None where none is due; one at a time.
+
+        Those that have ended come first, then who was drawn the longest ago.
+        """
         due = [
-            (run.due_s(self._free_s), uid)
+            (not run.ended, run.drawn_s, uid)
             for uid, run in self._runs.items()
             if run.owes and run.due_s(self._free_s) <= now_s
         ]
         if self._drawing is not None or not due:
             return None
-        uid = min(due)[1]
+        uid = min(due)[-1]
         run = self._runs[uid]
         self._drawing = (uid, run.logs, run.ended)
         run.logs, run.ended = 0, False
@@ -118,14 +123,14 @@ class Plan:
         """Take note that the round was drawn, and what it cost; return the run if it was its last."""
         assert self._drawing is not None
         (uid, _, ended), self._drawing = self._drawing, None
-        self._free_s = now_s + cpu_s * (1 / SHARE - 1)
+        self._free_s = max(self._free_s, now_s + cpu_s * (1 / SHARE - 1))
         run = self._runs.get(uid)
         if run is None:
             return None
         run.rounds, run.drawn_s, run.tries = run.rounds + 1, now_s, 0
         return uid if self._drop_if_over(uid, ended) else None
 
-    def failed(self, now_s: float) -> bool:
+    def failed(self, now_s: float, most_tries: int = MOST_TRIES) -> bool:
         """Take note that the round came to nothing; return whether it is tried again, after a pause."""
         assert self._drawing is not None
         (uid, logs, ended), self._drawing = self._drawing, None
@@ -133,12 +138,12 @@ class Plan:
         if run is None:
             return False
         run.tries += 1
-        if run.tries >= MOST_TRIES:
+        if run.tries >= most_tries:
             run.tries = 0
             self._drop_if_over(uid, ended)
             return False
         run.logs, run.ended = run.logs + logs, run.ended or ended
-        run.not_before_s = now_s + 2.0**run.tries
+        run.not_before_s = now_s + min(2.0**run.tries, LONGEST_WAIT_S)
         return True
 
     def pending(self) -> dict[str, Any]:
@@ -148,7 +153,9 @@ class Plan:
             now = self._drawing if self._drawing is not None and self._drawing[0] == uid else (uid, 0, False)
             if run.logged:
                 logs, ended = run.logs + now[1], run.ended or now[2]
-                kept[uid.hex()] = {"folder": run.folder, "every": run.every, "logs": logs, "ended": ended}
+                live = sorted(session.hex() for session in run.live)
+                told = {"folder": run.folder, "every": run.every, "logs": logs, "ended": ended, "live": live}
+                kept[uid.hex()] = told
         return kept
 
     def resume(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
@@ -157,6 +164,7 @@ class Plan:
             for uid, one in kept.items():
                 logs, ended = int(one["logs"]), bool(one["ended"])
                 run = Watched(str(one["folder"]), int(one["every"]), logs, logged=True, ended=ended)
+                run.live.update(map(bytes.fromhex, one.get("live", ())))
                 self._runs[bytes.fromhex(uid)] = run
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no record of what is due: {error!r}") from error

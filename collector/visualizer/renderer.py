@@ -2,12 +2,14 @@
 
 Started as ``python -P -m neural.tracking.collector.visualizer.renderer <niceness>``. In: JSON lines
 ``{"folder": path}``; end of input means leave. Out: ``{"drew": name}`` after each picture, ``{"failed":
-name, "why": …}``, and ``{"done": seconds}`` with the processor time of the round.
+name, "why": …, "passing": whether it is worth trying again soon}``, and ``{"done": seconds}`` with the
+processor time of the round.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import logging
@@ -24,27 +26,38 @@ from neural.tracking.system import yield_everything
 
 LONGEST_S = 1800  # a renderer whose watcher was killed while it hung must not stay for ever
 LITTER_AFTER_S = 600.0
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)  # a full disk, plots/ removed meanwhile: not for ever
 
 Say = Callable[[dict[str, Any]], None]
 
 
 def draw_run(folder: Path, say: Say) -> None:
     """Draw the automatic pictures of a run into its ``plots/``; one that fails does not stop the others."""
+    from neural.tracking.errors import FormatError
     from neural.tracking.figures.run import run_pictures
     from neural.tracking.figures.saving import save
+    from neural.tracking.figures.visualizer import INDIVIDUAL
     from neural.tracking.reader.run import Run
 
     plots = folder / FOLDER
     plots.mkdir(exist_ok=True)
     _sweep(plots)
-    for picture in run_pictures(Run(folder), pages=1):
+    try:
+        pictures = run_pictures(Run(folder), pages=1)
+    except FormatError as error:
+        there = [path.stem.removeprefix(AUTOMATIC) for path in sorted(plots.glob(f"{AUTOMATIC}*.png"))]
+        for name in there or [INDIVIDUAL]:
+            _save_note(plots / f"{AUTOMATIC}{name}.png", name, error, say)
+        raise
+    for picture in pictures:
         signal.alarm(LONGEST_S)
         path = plots / f"{AUTOMATIC}{picture.name}.png"
         try:
             save(picture.draw(), path)
             say({"drew": picture.name})
         except OSError as error:
-            say({"failed": picture.name, "folder": folder.name, "why": str(error)})
+            told = {"failed": picture.name, "folder": folder.name, "why": str(error)}
+            say({**told, "passing": error.errno in PASSING})
         except Exception as error:  # noqa: BLE001 - drawing is a library's work on a user's values: whatever it is, the other pictures want to be drawn, and this one says why it was not
             say({"failed": picture.name, "folder": folder.name, "why": f"{type(error).__name__}: {error}"})
             _save_note(path, picture.name, error, say)
@@ -91,7 +104,8 @@ def main() -> int:
         try:
             draw_run(folder, say)
         except Exception as error:  # noqa: BLE001 - a run that cannot be read must not keep others from being drawn
-            say({"failed": "all of them", "folder": folder.name, "why": f"{type(error).__name__}: {error}"})
+            told = {"failed": "all of them", "folder": folder.name, "why": f"{type(error).__name__}: {error}"}
+            say({**told, "passing": isinstance(error, OSError) and error.errno in PASSING})
         signal.alarm(0)
         gc.collect()  # figures are cycles: without this a round's are kept until long after
         now_s = time.process_time()

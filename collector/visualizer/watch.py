@@ -12,20 +12,22 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neural.tracking import events, segment
 from neural.tracking.collector.visualizer.child import RendererProcess, renderer_command
-from neural.tracking.collector.visualizer.plan import Plan
+from neural.tracking.collector.visualizer.plan import MOST_WAITS, Plan
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkstatus import known_sinks
-from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
+from neural.tracking.files import atomic_write, inside, read_json
 from neural.tracking.opening import RunFile
-from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark
 from neural.tracking.state import State
+
+if TYPE_CHECKING:
+    from neural.tracking.reader.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Visualizer:
         self._unwanted: set[bytes] = set()
         self._renderer: RendererProcess | None = None
         self._drawn, self._drawn_s = state.base_dir, time.monotonic()  # which run's folder, and when
+        self._passing = False  # whether what kept this round's pictures from being written may pass
         self._saved: dict[str, Any] = {}
         self._unkept = False
         self._owes: bool | None = None
@@ -74,6 +77,8 @@ class Visualizer:
 
     def skipped(self) -> None:
         """Find the runs that ended in what was missed: the log does not wait for pictures."""
+        from neural.tracking.reader.run import list_runs
+
         for run in list_runs(self._state.base_dir):
             try:
                 if _wants_last_round(run) and self._watch_folder(run.uid, run):
@@ -134,6 +139,8 @@ class Visualizer:
 
     def _watch(self, session: SessionInfo) -> bool:
         """Watch a run that is seen for the first time; return whether it can be drawn and wants to be."""
+        from neural.tracking.reader.run import Run
+
         try:
             folder = run_folder(self._state.base_dir, session)
             return folder is not None and self._watch_folder(session.uid, Run(folder))
@@ -146,7 +153,8 @@ class Visualizer:
             self._unwanted.add(uid)
             return False
         every = run.settings.get("visualize_every")
-        self._plan.watch(uid, run.folder.name, every if isinstance(every, int) else None)
+        every = every if isinstance(every, int) else None
+        self._plan.watch(uid, run.folder.name, every, logged=run.has_points)
         return True
 
     def _turn(self) -> None:
@@ -177,7 +185,7 @@ class Visualizer:
                 if self._renderer is None:
                     self._renderer = RendererProcess(self._renderer_command)
                 self._renderer.draw(folder)
-                self._drawn = folder
+                self._drawn, self._passing = folder, False
             except OSError as error:
                 self._lost(f"the renderer did not start: {error}", now_s)
             return
@@ -187,8 +195,12 @@ class Visualizer:
             if "failed" in line:
                 where = f"{line.get('folder')}: {line['failed']}"
                 self._complain(f"picture was not drawn: {where}: {line.get('why')}")
+                self._passing = self._passing or line.get("passing") is True
             if "done" in line:
                 self._drawn_s = now_s
+                if self._passing:
+                    self._plan.failed(now_s, MOST_WAITS)
+                    return
                 last = self._plan.done(now_s, float(line["done"]))
                 if last is not None:
                     self._hand_over(last, self._drawn)
@@ -200,6 +212,8 @@ class Visualizer:
 
     def _hand_over(self, uid: bytes, folder: Path) -> None:
         """Leave word to the sinks of a run that its last pictures are there, before that is forgotten here."""
+        from neural.tracking.reader.run import Run
+
         try:
             named = Run(folder).settings.get("backend") or ()
             known = known_sinks(self._state)
@@ -217,7 +231,8 @@ class Visualizer:
             self._renderer.end()
             self._renderer = None
         again = self._plan.failed(now_s)
-        self._complain(f"{why}; {'it starts again' if again else 'this round is given up'}")
+        then = "it starts again" if again else "this round is given up"
+        self._complain(f"{why}; {then}: {self._drawn.name}")
 
     def _complain(self, error: str) -> None:
         logger.error("%s", error)

@@ -34,6 +34,23 @@ if not os.path.exists(sys.argv[1]):
     time.sleep(600)
 os.execv(sys.executable, sys.argv[2:])
 """
+# A disk that is full in the first round: the renderer is the real one but for what writes its files.
+FULL_AT_FIRST = """
+import errno, os, sys
+from neural.tracking.collector.visualizer import renderer
+from neural.tracking.figures import saving
+tried, niceness = sys.argv[1:]
+real = saving.atomic_write
+def full(path, *more, **options):
+    if os.path.exists(tried):
+        return real(path, *more, **options)
+    if "individual" not in str(path):
+        open(tried, "w").close()
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+saving.atomic_write = full
+sys.argv[1:] = [niceness]
+sys.exit(renderer.main())
+"""
 
 
 class Bench:
@@ -313,4 +330,20 @@ def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_p
     assert pictures(folder_of(bench.log, unwanted)) == set()
     bench.visualizer.skipped()
     assert not bench.owes()
+    bench.visualizer.close()
+
+
+def test_pictures_for_which_there_was_no_room_are_drawn_when_there_is(tmp_path):
+    script = tmp_path / "fails_first.py"
+    script.write_text(FULL_AT_FIRST)
+    bench = Bench(
+        tmp_path / "base", command=lambda n: [sys.executable, str(script), str(tmp_path / "tried"), str(n)]
+    )
+    emitter = trained(20).end()
+    folder = folder_of(bench.log.add(emitter), emitter)
+
+    bench.feed()
+    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+
+    assert any("No space" in error for error in bench.errors())
     bench.visualizer.close()

@@ -185,3 +185,52 @@ def test_run_that_went_away_is_not_drawn():
     plan.forget(RUN)
 
     assert drawn(plan, 0.0) is None
+
+
+def test_many_live_runs_take_turns():
+    uids = [bytes([number]) * 16 for number in range(6)]
+    plan = watching(*uids)
+    rounds = dict.fromkeys(uids, 0)
+    for second in range(3600):
+        for uid in uids:
+            plan.logged(uid, SESSION, 10)
+        if (uid := drawn(plan, float(second))) is not None:
+            rounds[uid] += 1
+
+    assert max(rounds.values()) - min(rounds.values()) <= 1
+
+
+def test_cheap_round_does_not_make_up_for_a_dear_one():
+    plan = watching(RUN, OTHER)
+    plan.logged(RUN, SESSION, 10)
+    assert drawn(plan, 0.0, cpu_s=10.0) == RUN
+    plan.logged(OTHER, SECOND, 10)
+    assert drawn(plan, 1.0, cpu_s=0.1) == OTHER
+    plan.logged(RUN, SESSION, 10)
+
+    assert drawn(plan, 10.0 * 19 - 1) is None
+    assert drawn(plan, 10.0 * 19 + 1) == RUN
+
+
+def test_successor_knows_which_sessions_still_run():
+    plan = watching()
+    plan.logged(RUN, SESSION, 10)
+    plan.logged(RUN, SECOND, 10)
+    assert drawn(plan, 0.0) == RUN
+    successor = Plan()
+    successor.resume(plan.pending())
+
+    successor.ended(RUN, SECOND)
+    assert drawn(successor, 1000.0) is None
+    successor.ended(RUN, SESSION)
+
+    assert drawn(successor, 1001.0) == RUN
+
+
+def test_run_with_points_from_before_is_drawn_when_it_ends_without_another_one():
+    plan = Plan()
+    plan.watch(RUN, "run", 10, logged=True)
+
+    plan.ended(RUN, SESSION)
+
+    assert drawn(plan, 0.0) == RUN
