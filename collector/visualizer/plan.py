@@ -2,8 +2,8 @@
 
 A run is drawn the first time as soon as it has logged so many times as it asked for, later at most every
 30 s, and once more when it ended. Only the newest state is ever drawn: what came since is a number, not a
-queue. Later rounds wait until all drawing together costs at most 5 % of a core; the first and the last
-one of a run do not.
+queue. Later rounds wait, in turns, so that those of all runs together cost at most 5 % of a core; the first
+and the last one of a run do not.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def compare_metric(
 
     Args:
         name: the metric's.
-        runs: what each is called, and its metric; None where it never logged that. A run keeps its
-            colour in every figure of the same runs.
+        runs: what each is called, and its metric; None where it never logged that. Of at most
+            24 runs each keeps its colour in every figure of the same runs.
         figsize: inches.
     """
     chosen = [(place, label, series) for place, (label, series) in enumerate(runs) if series and series.points]
