@@ -65,6 +65,7 @@ class Trainers:
         fresh = [trainer for trainer in self.by_name.values() if trainer.process.poll() is None]
         for trainer in fresh:
             trainer.wait_ready()
+        fresh[0].wait_returned(1)  # of those killed in the constructor nobody ever hears
         for trainer in fresh:
             trainer.kill_within(0.0, 0.4, self._chance)
 
