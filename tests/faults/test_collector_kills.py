@@ -65,14 +65,16 @@ def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_wh
     trainer.go()
     trainer.succeed()
     wait_until(lambda: not list_outboxes(collector.state), what="all is acknowledged")
+    collector.suspend()  # while it starts no new store
+    collector.end(store)  # first: the kernel wakes what is suspended when its session's leader dies
     collector.kill()
-    collector.end(store)
     assert verify(base_dir) == 3
 
     assert rescue_orphans(base_dir)
 
     wait_settled(base_dir)
     assert verify(base_dir) == 0
+    collector.wait_ready()  # all may be stored before it listens
     request(collector.state, "stop")
     wait_until(lambda: collector.process() is None)
     assert not rescue_orphans(base_dir)

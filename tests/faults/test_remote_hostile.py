@@ -75,14 +75,18 @@ def upload(insider, entry):
     who = {"session": bytes.fromhex(entry.session), "token": bytes.fromhex(entry.call["token"])}
     data = b"7" * min(entry.size, 1 << 20)
     digest = hashlib.sha256(data).hexdigest()
-    for message in (
-        uploadwire.Offer(**who, path="", size=len(data)),
-        uploadwire.Chunk(**who, path="", offset=0, crc=uploadwire.crc(data), data=data),
-        uploadwire.Check(**who, path="", size=len(data), sha256=digest),
-        uploadwire.Place(**who, files=0),
-    ):
-        insider.send_multipart(message.encode())
-        insider.recv_multipart()
+    offer = uploadwire.Offer(**who, path="", size=len(data))
+    # The event may be in the run's folder before the keeper of artifacts has read its job.
+    wait_until(lambda: isinstance(ask(insider, offer), uploadwire.At), what="the job is known")
+    ask(insider, uploadwire.Chunk(**who, path="", offset=0, crc=uploadwire.crc(data), data=data))
+    whole = ask(insider, uploadwire.Check(**who, path="", size=len(data), sha256=digest))
+    assert isinstance(whole, uploadwire.Whole)
+    assert isinstance(ask(insider, uploadwire.Place(**who, files=0)), uploadwire.Placed)
+
+
+def ask(insider, message):
+    insider.send_multipart(message.encode())
+    return uploadwire.decode(insider.recv_multipart())
 
 
 def connect(context, remote, port):
