@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,15 @@ def place(run: Path, entry: Entry) -> Path:
         return inside(run, *entry.path.split("/")[:-1]) / entry.path.rpartition("/")[2]
     except InvalidNameError:
         raise ArtifactDamagedError(label(entry), entry.checksum, "a link out of the run folder") from None
+
+
+def links(run: Path, entry: Entry) -> Iterator[tuple[int, int]]:
+    """Yield device and number of every file that makes up a stored version, with its manifest."""
+    path = place(run, entry)
+    for file in (path, path.with_name(path.name + manifest.SUFFIX), *(path / name for name in _files(path))):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = file.lstat()
+            yield found.st_dev, found.st_ino
 
 
 def listed(run: Path, entry: Entry) -> list[Item]:

@@ -36,7 +36,7 @@ _ARTIFACTS = {
     "ls": ("artifacts:list_artifacts", "List a run's artifacts, newest version first."),
     "get": ("artifacts:get_artifact", "Copy one version out of a run, checked."),
     "verify": ("artifacts:verify_artifacts", "Hold every version against its SHA-256."),
-    "prune": ("artifacts:prune_artifacts", "Remove old versions, and bytes no run refers to."),
+    "prune": ("prune:prune_artifacts", "Remove old versions, and bytes no run refers to."),
 }
 
 

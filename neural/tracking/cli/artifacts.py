@@ -1,9 +1,8 @@
-"""``ntrack artifacts``: what a run keeps, getting it out, holding it against its digests, pruning versions."""
+"""``ntrack artifacts``: what a run keeps, getting it out, holding it against its digests."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from neural.tracking.artifacts.report import ArtifactReport
     from neural.tracking.reader.artifacts import Artifacts, Entry
     from neural.tracking.reader.run import Run
-
-STARTS_WITHIN_S = 10.0
-PRUNE_TIMEOUT_S = 30.0
-PRUNE_AT_ONCE = 1000
 
 
 @click.command(name="ls")
@@ -77,7 +72,7 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
             entries.insert(0, current)
         for number, entry in enumerate(entries):
             told = entry.outcome or {}
-            files = f" [dim]{_several(told['files'], 'file')}[/]" if entry.is_folder and told else ""
+            files = f" [dim]{output.several(told['files'], 'file')}[/]" if entry.is_folder and told else ""
             cells = {
                 "name": f"[bold]{output.text(name)}[/]" if number == 0 else "",
                 "version": "[dim]current[/]" if entry.version is None else f"v{entry.version}",
@@ -179,7 +174,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
         _print_reports(reports, code)
         if unowned.blobs:
             console = output.stdout()
-            held = f"{_several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
+            held = f"{output.several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
             console.print(f"  [dim]{held}; `ntrack artifacts prune` frees that[/]")
     if code:
         output.leave(code)
@@ -203,132 +198,6 @@ def _print_reports(reports: Sequence[tuple[Run, ArtifactReport]], code: int) -> 
         console.print(f"[yellow]…[/] {whole} versions are whole, some are on their way [dim](exit code 3)[/]")
     else:
         console.print(f"[green]✓[/] {whole} versions, every byte as it was logged")
-
-
-@click.command(name="prune")
-@click.argument("run", nargs=-1)
-@click.option("--keep-last", "-n", type=click.IntRange(min=1), help="Of each name, keep so many versions.")
-@click.option(
-    "--keep-alias",
-    multiple=True,
-    help="Keep versions with this alias, too; repeatable.  [default: with any alias]",
-)
-@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@output.base_dir_option
-def prune_artifacts(
-    run: tuple[str, ...],
-    base_dir: Path,
-    keep_last: int | None,
-    keep_alias: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-) -> None:
-    """Remove old versions of artifacts, and the bytes that no run refers to any more.
-
-    Of the runs named, or of all. Without --keep-last no version goes, only bytes that are no run's. The
-    newest version of a name always stays. Safe while runs go on; a collector does it.
-    """
-    from neural.tracking.artifacts.sweeping import sweep
-    from neural.tracking.state import State
-
-    console = output.stdout()
-    doomed: list[tuple[Run, list[Entry]]] = []
-    for each in some_runs(base_dir, run) if keep_last is not None else ():
-        if each.folder.parent.resolve() != base_dir.resolve():
-            raise output.Failure(f"{each.folder} is not in {base_dir}", hint="give its folder with --base-dir")
-        entries = list(_doomed(each.facts.artifacts, keep_last or 1, keep_alias))
-        # What a kill left of an earlier prune, between its note and its end.
-        entries += [e for e in each.facts.artifacts.entries if e.pruned and (each.folder / e.path).exists()]
-        if entries:
-            doomed.append((each, entries))
-            told = f"{_several(len(entries), 'version')}, {output.size(sum(entry.size for entry in entries))}"
-            console.print(f"[bold]{output.text(each.folder.name)}[/]: {told}")
-            for name, numbers in _by_name(entries).items():
-                console.print(f"  {output.text(name)} [dim]{_ranges(numbers)}[/]")
-    count = sum(len(entries) for _, entries in doomed)
-    if dry_run:
-        unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
-        held = f"{_several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
-        console.print(f"would remove {_several(count, 'version')}, and {held}")
-        return
-    if count and not yes:
-        click.confirm(f"Remove {_several(count, 'version')} for good?", abort=True)
-    removed, blobs, size = _prune(base_dir, doomed)
-    console.print(
-        f"removed {_several(removed, 'version')} and {_several(blobs, 'blob')}, {output.size(size)} freed"
-    )
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _by_name(entries: Sequence[Entry]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for entry in entries:
-        found.setdefault(entry.name, []).append(entry.version or 0)
-    return found
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return version numbers as people write them: ``v1 to v7, v9``."""
-    told: list[list[int]] = []
-    for number in sorted(numbers):
-        if told and number == told[-1][-1] + 1:
-            told[-1].append(number)
-        else:
-            told.append([number])
-    return ", ".join(f"v{run[0]}" if len(run) == 1 else f"v{run[0]} to v{run[-1]}" for run in told)
-
-
-def _doomed(artifacts: Artifacts, keep_last: int, keep_alias: Sequence[str]) -> Iterator[Entry]:
-    for name in artifacts.names():
-        aliases = artifacts.aliases(name)
-        kept = {number for alias, number in aliases.items() if not keep_alias or alias in keep_alias}
-        for entry in artifacts.versions(name)[:-keep_last]:
-            if entry.version not in kept:
-                yield entry
-
-
-def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int, int]:
-    """Have the collector do it; return how many versions and blobs went, and their bytes."""
-    versions = blobs = size = 0
-    batches: list[tuple[bytes, list[Entry]]] = []
-    for run, entries in doomed:
-        starts = range(0, len(entries), PRUNE_AT_ONCE)
-        batches += [(run.uid, entries[at : at + PRUNE_AT_ONCE]) for at in starts]
-    for uid, entries in [*batches, (b"", [])]:
-        wanted = [[entry.session, entry.seq] for entry in entries]
-        answer = _ask_collector(base_dir, uid=uid, versions=wanted)
-        versions, blobs = versions + answer.get("versions", 0), blobs + answer["blobs"]
-        size += answer["bytes"]
-    return versions, blobs, size
-
-
-def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
-    from neural.tracking.agent import launch_collector
-    from neural.tracking.control import request
-    from neural.tracking.errors import CollectorUnreachableError
-    from neural.tracking.outboxes.listing import collector_holds
-    from neural.tracking.state import State
-
-    state = State.for_base_dir(base_dir)
-    if not collector_holds(state):
-        launch_collector(state, base_dir)
-    deadline = time.monotonic() + STARTS_WITHIN_S
-    while True:
-        try:
-            request(state, "ping", timeout_s=1.0)
-            answer = request(state, "prune", timeout_s=PRUNE_TIMEOUT_S, **asked)
-            break
-        except CollectorUnreachableError as error:
-            if time.monotonic() > deadline:
-                raise output.Failure(str(error), code=output.EXIT_UNREACHABLE) from error
-            time.sleep(0.05)
-    if not answer.get("ok"):
-        raise output.Failure(f"nothing was pruned: {answer.get('error')}")
-    return answer
 
 
 @contextmanager

@@ -154,6 +154,11 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
+def several(count: int, what: str) -> str:
+    """Return how many there are of what is named in the singular: ``2 blobs``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def size(size_bytes: float) -> str:
     """Return a number of bytes in the unit people read."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -122,6 +122,11 @@ class Artifacts:
             found[LATEST] = versions[-1].version or 0
         return found
 
+    def all_aliases(self) -> set[str]:
+        """Return every alias that some version has, or one on its way will have."""
+        there = {alias for name in self.names() for alias in self.aliases(name)}
+        return there | {alias for entry in self.waiting() for alias in entry.call.get("aliases") or ()}
+
     def find(self, name: str, wanted: int | str = -1) -> Entry | None:
         """Return a version by number, ``v<number>``, alias, or counted from the newest with -1; else None."""
         versions = self.versions(name)

@@ -103,23 +103,89 @@ def test_prune_keeps_the_newest_and_the_aliased_and_frees_the_rest(base, run):
 
     assert (dry_code, unchanged) == (0, before)
     assert "model.pt v1, v3\n" in told
-    assert "would remove 2 versions" in told
+    assert "would remove 2 versions and 2 blobs, 195 KiB freed" in told
     assert code == 0, done
-    assert "removed 2 versions and 2 blobs" in done
+    assert "removed 2 versions and 2 blobs, 195 KiB freed" in done
     run = ExperimentManager(base).get_experiment(run.experiment_id)
     assert [version.version for version in run.list_artifact_versions("model.pt")] == [2, 4]
     assert ntrack(base, "verify")[0] == 0
     assert ntrack(base, "artifacts", "verify")[0] == 0
 
 
-def test_prune_with_named_aliases_keeps_only_those_and_no_number_comes_twice(base, run, tmp_path):
+def numbers(base, run):
+    again = ExperimentManager(base).get_experiment(run.experiment_id)
+    return [version.version for version in again.list_artifact_versions("model.pt")]
+
+
+def test_keep_alias_adds_to_the_versions_kept_and_leaves_none_out(base, run):
     code, _ = ntrack(base, "artifacts", "prune", "--keep-last", "1", "--keep-alias", "latest", "-y")
 
-    again = ExperimentManager(base).get_experiment(run.experiment_id)
     assert code == 0
+    assert numbers(base, run) == [2, 4]
+
+
+@pytest.mark.parametrize("more", [[], ["--drop-aliased"], ["--dry-run"]])
+def test_alias_that_nobody_has_is_refused_before_any_run_is_pruned(base, run, tmp_path, more):
+    with ExperimentTracker("other", base) as other:
+        for number in range(1, 4):
+            (tmp_path / "model.pt").write_bytes(b"%d" % number)
+            other.log_artifact(tmp_path / "model.pt", alias="prod" if number == 1 else ())
+        assert other.flush(STORED_S)
+
+    aliases = ["--keep-alias", "best", "--keep-alias", "pord"]
+    code, told = ntrack(base, "artifacts", "prune", "other", "keeps", "--keep-last", "1", *aliases, "-y", *more)
+
+    assert code == 1
+    assert "'pord'" in told and "'best'" not in told
+    assert "best, latest, prod" in told
+    assert numbers(base, run) == [1, 2, 3, 4]
+    assert numbers(base, other) == [1, 2, 3]
+
+
+def test_drop_aliased_takes_aliased_versions_but_those_of_keep_alias(base, run, tmp_path):
+    with ExperimentManager(base).get_experiment(run.experiment_id) as again:
+        for alias in ("prod", ()):
+            (tmp_path / "model.pt").write_bytes(b"new" * 1000)
+            again.log_artifact(tmp_path / "model.pt", alias=alias)
+        assert again.flush(STORED_S)
+
+    code, _ = ntrack(base, "artifacts", "prune", "-n", "1", "--drop-aliased", "--keep-alias", "prod", "-y")
+
+    assert code == 0
+    assert numbers(base, run) == [5, 6]
+
+
+@pytest.mark.parametrize("words", [["--keep-alias", "best"], ["--drop-aliased"]])
+def test_choice_among_nothing_is_wrong_usage(base, run, words):
+    code, told = ntrack(base, "artifacts", "prune", *words, "-y")
+
+    assert code == 2
+    assert "--keep-last" in told
+
+
+def test_run_that_is_not_there_is_refused_also_where_only_blobs_would_go(base, run):
+    code, told = ntrack(base, "artifacts", "prune", "keps")
+
+    assert code == 1
+    assert "did you mean keeps" in told
+
+
+def test_no_number_comes_twice_after_a_prune(base, run, tmp_path):
+    assert ntrack(base, "artifacts", "prune", "--keep-last", "1", "--drop-aliased", "-y")[0] == 0
+
+    again = ExperimentManager(base).get_experiment(run.experiment_id)
     assert [version.version for version in again.list_artifact_versions("model.pt")] == [4]
     assert again.log_artifact(tmp_path / "model.pt").version == 5
     again.finish()
+
+
+@pytest.mark.parametrize("words", [["-n", "1"], ["-n", "1", "--drop-aliased"], ["-n", "3"]])
+def test_dry_run_tells_what_is_done(base, run, words):
+    _, told = ntrack(base, "artifacts", "prune", *words, "--dry-run")
+
+    _, done = ntrack(base, "artifacts", "prune", *words, "-y")
+
+    assert told.replace("would remove", "removed") == done
 
 
 def test_prune_while_a_training_logs_takes_nothing_of_its_own(base, run, tmp_path):
