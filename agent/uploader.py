@@ -20,7 +20,7 @@ from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.upload import Upload
 from neural.tracking.artifacts import spool
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import read_json
+from neural.tracking.files import is_there, read_json
 from neural.tracking.remote import keys, uploadwire
 from neural.tracking.remote.address import with_port
 from neural.tracking.remote.reach import reach
@@ -52,8 +52,10 @@ def waiting(root: Path) -> dict[str, list[Path]]:
 def remove_done(root: Path, outboxes: Path) -> None:
     """Remove the folders of sessions that ended and have nothing in the spool any more."""
     for folder in list(root.iterdir()) if root.is_dir() else ():
-        if spool.is_session(folder.name) and not (outboxes / folder.name).exists():
+        if spool.is_session(folder.name):
             with contextlib.suppress(OSError):
+                if is_there(outboxes / folder.name):
+                    continue
                 rest = list(folder.iterdir())
                 if all(path.name == spool.ADDRESS_NAME or path.suffix == spool.OUTCOME_SUFFIX for path in rest):
                     for path in rest:
@@ -216,4 +218,7 @@ class Uploader:
 
 
 def _is_gone(path: Path) -> bool:
-    return not path.exists()
+    try:
+        return not is_there(path)
+    except OSError:  # not now: whatever that is, it may be there again
+        return False

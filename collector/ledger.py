@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.files import atomic_write, fsync_upwards, inside
+from neural.tracking.files import atomic_write, fsync_upwards, inside, is_there
 from neural.tracking.opening import RunFile
 from neural.tracking.reader import ledgers
 
@@ -52,8 +52,8 @@ class Tombstones:
         self._folder = folder
 
     def has(self, uid: bytes) -> bool:
-        """Return whether the run was deleted, by whichever collector."""
-        return (self._folder / uid.hex()).exists()
+        """Return whether the run was deleted, by whichever collector; raises OSError where nobody can tell."""
+        return is_there(self._folder / uid.hex())
 
     def add(self, uid: bytes) -> None:
         """Delete the run for good; durable when this returns.

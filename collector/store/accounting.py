@@ -9,6 +9,7 @@ from pathlib import Path
 from neural.tracking import segment
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store.appendfile import open_events
+from neural.tracking.files import is_there
 from neural.tracking.outboxes.files import last_number
 from neural.tracking.reader import eventlines, ledgers, parts
 from neural.tracking.reader.eventlines import Line
@@ -61,7 +62,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
             entry = ledger.sessions.setdefault(session.hex(), SessionEntry(rank=part.ranks.get(session, 0)))
             entry.last = max(entry.last, last)
     tail_file = metrics / f"tail-{collector}.seg"
-    if tail_file.exists():
+    if is_there(tail_file):
         tail = Tail(tail_file.read_bytes())
         for stretch in tail.stretches({}):
             entry = ledger.sessions.setdefault(stretch.session.hex(), SessionEntry())
@@ -75,7 +76,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
 
 
 def _add_lines(ledger: Ledger, path: Path) -> None:
-    if not path.exists():
+    if not is_there(path):
         return
     for line in eventlines.scan(path.read_bytes()):
         if not isinstance(line, Line):

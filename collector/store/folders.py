@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from neural.tracking.errors import InvalidNameError
+from neural.tracking.errors import FormatError, InvalidNameError
 from neural.tracking.names import check_run_name
 from neural.tracking.opening import RunFile, folder_name
+from neural.tracking.reader import ledgers
 from neural.tracking.sinks.base import SessionInfo
 
 
@@ -21,6 +22,30 @@ def folder_names(session: SessionInfo) -> list[str]:
         names.append(folder_name("run", session.uid))
     names.append(f"run_{session.uid.hex()}")
     return [name for name in names if not set(name) & {"/", "\0"} and not name.startswith(".")]
+
+
+def owner(folder: Path) -> bytes | None:
+    """Return whose run a folder holds; None where it holds nothing of any.
+
+    A ``run.json`` that is damaged or gone says nothing of it; what the store itself keeps there still does.
+
+    Raises:
+        FormatError: ``run.json`` is damaged, and nothing else tells.
+        OSError: it cannot be read just now.
+    """
+    try:
+        found = RunFile.load(folder)
+    except FormatError:
+        uid = ledgers.owner(folder)
+        if uid is None:
+            raise
+        return uid
+    return ledgers.owner(folder) if found is None else found.uid
+
+
+def has_run_file(folder: Path) -> bool:
+    """Return whether the folder's ``run.json`` is there and whole."""
+    return RunFile.read(folder) is not None
 
 
 def write_run_file(folder: Path, session: SessionInfo) -> None:

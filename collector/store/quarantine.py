@@ -25,7 +25,7 @@ from neural.tracking.collector import logfile
 from neural.tracking.collector.follower import Follower, Position
 from neural.tracking.collector.store.appendfile import TailFile
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import fsync_dir, read_json, write_json
+from neural.tracking.files import fsync_dir, matching, read_json, write_json
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.state import State
 
@@ -147,7 +147,7 @@ def found(state: State) -> Iterator[Quarantine]:
     Raises:
         OSError: they cannot be read.
     """
-    for place in sorted(state.quarantine.iterdir()) if state.quarantine.is_dir() else []:
+    for place in matching(state.quarantine, "*"):
         why: dict[str, Any] = {"run": "?", "since_ns": time.time_ns(), "tries": 1, "retry_s": 0.0}
         with contextlib.suppress(ValueError, TypeError):  # its reason is damaged; what it keeps need not be
             told = read_json(place / WHY_FILE) or {}

@@ -27,7 +27,7 @@ from neural.tracking.collector.store.appendfile import (
 from neural.tracking.collector.store.partset import PartSet
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.events import Gap
-from neural.tracking.files import atomic_write, fsync_dir, fsync_file
+from neural.tracking.files import atomic_write, fsync_dir, fsync_file, is_there
 from neural.tracking.opening import RUN_FILE
 from neural.tracking.reader import eventlines, ledgers
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
@@ -194,7 +194,7 @@ class RunWriter:
         if identity is not None or ledger.tail_bytes <= segment.HEADER_BYTES:
             # A tail made after the ledger: the part of the one before it is in place.
             return create_tail(self._tail_file), True
-        if not self._tail_file.exists():
+        if not is_there(self._tail_file):
             return create_tail(self._tail_file), False
         return TailFile(self._tail_file, bytes.fromhex(ledger.tail_uuid), ledger.tail_bytes), False
 

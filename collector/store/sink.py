@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from neural.tracking.collector.home import Home
 from neural.tracking.collector.store import quarantine
 from neural.tracking.collector.store.artifacts import make_jobs
-from neural.tracking.collector.store.folders import folder_names, write_run_file
+from neural.tracking.collector.store.folders import folder_names, has_run_file, owner, write_run_file
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
-from neural.tracking.files import inside
-from neural.tracking.opening import RunFile
+from neural.tracking.files import inside, is_there
 from neural.tracking.reader import views
 from neural.tracking.sinks.base import Item, SessionInfo
 from neural.tracking.state import State
@@ -64,9 +64,11 @@ class StoreSink:
         self._held: dict[bytes, Quarantine] = {}
         self._gone: set[bytes] = set()
         self._underway = Underway(state.root / "store-underway")
+        self._home = Home(state)
 
     def open(self) -> None:
         """Learn this state folder's identity; run folders are opened as the log names them."""
+        self._home.learn()
         try:
             self._collector = self._state.collector_id()
             self._held = {held.uid: held for held in quarantine.found(self._state)}
@@ -203,7 +205,14 @@ class StoreSink:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in EVERYONES:
             return True
-        return not os.access(self._state.base_dir, os.W_OK | os.X_OK)
+        return not os.access(self._state.base_dir, os.W_OK | os.X_OK) or self._is_away()
+
+    def _is_away(self) -> bool:
+        try:
+            self._home.check()
+        except RetryLater:
+            return True
+        return False
 
     def _release(self, held: Quarantine) -> bool:
         """Bring what was held back into the run's folder, if it can be used again; return whether it can.
@@ -257,29 +266,34 @@ class StoreSink:
         """Return the open run of a session, None if the run was deleted."""
         run = self._runs.get(session.uid)
         if run is None:
-            if session.uid in self._gone or (self._state.tombstones / session.uid.hex()).exists():
+            if session.uid in self._gone or is_there(self._state.tombstones / session.uid.hex()):
                 return None
             folder = self._folder(session)
             run = self._runs[session.uid] = _Open(RunWriter(folder, session.uid, self._collector))
         return run
 
     def _folder(self, session: SessionInfo) -> Path:
-        """Return the run's folder, made with its ``run.json`` if it is not there."""
-        if not self._state.base_dir.is_dir():
-            raise RetryLater(f"{self._state.base_dir} is not there")
+        """Return the run's folder, made with its ``run.json`` if it is not there.
+
+        Raises:
+            RetryLater: ``base_dir`` is not there, or not the one it was.
+            FormatError, OSError: whose the folder is cannot be found out now; nothing was written to it.
+        """
         for name in folder_names(session):
             try:
                 folder = inside(self._state.base_dir, name)
             except InvalidNameError:
                 continue
-            found = RunFile.read(folder)
-            if found is not None and found.uid != session.uid:
-                continue
-            if folder.exists() and not folder.is_dir():
-                continue  # a file in one run's place must not hold up all runs
-            if found is None:
+            if self._home.lacks(name):
                 folder.mkdir(exist_ok=True)
+            elif not folder.is_dir():
+                continue  # a file in one run's place must not hold up all runs
+            whose = owner(folder)
+            if whose is not None and whose != session.uid:
+                continue
+            if whose is None or not has_run_file(folder):
                 write_run_file(folder, session)
+            self._home.prove()
             return folder
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
 
@@ -287,6 +301,9 @@ class StoreSink:
         """Make a folder that was taken away anew; what it held is a gap."""
         run = self._runs.get(uid)
         if run is None or not run.writer.removed():
+            return
+        self._home.check()  # where its disk is not mounted every folder seems to be removed
+        if not run.writer.removed():
             return
         logger.error("folder %s was removed while its run was live", run.writer.folder.name)
         self._close(uid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import json
 import os
 import stat
@@ -95,6 +96,37 @@ def json_checksum(value: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(canonical.encode()):08x}"
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is anything of that name, a link to nothing included.
+
+    Unlike ``Path.exists``, which on some Pythons answers False to every error: what cannot be looked at just
+    now is not gone.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what in a folder bears a name of that pattern, sorted; nothing where the folder is not there.
+
+    Unlike ``Path.glob``, which passes over a folder that it may not, or cannot, read.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(folder / name for name in fnmatch.filter(names, pattern))
+
+
 def read_regular(path: Path) -> bytes:
     """Return the content of a file; raises OSError for a FIFO or a device, which might never end, or begin."""
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
@@ -125,9 +157,13 @@ def inside(root: Path, *parts: str) -> Path:
 
     Raises:
         InvalidNameError: the path would leave ``root``, through ``..`` or a symbolic link.
+        OSError: symbolic links on the way lead to each other.
     """
-    resolved_root = root.resolve()
-    path = resolved_root.joinpath(*parts).resolve()
+    try:
+        resolved_root = root.resolve()
+        path = resolved_root.joinpath(*parts).resolve()
+    except RuntimeError as error:  # what Python says of such links up to 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(root.joinpath(*parts))) from error
     if path == resolved_root or not path.is_relative_to(resolved_root):
         raise InvalidNameError("path", "/".join(parts), f"leaves its folder {root}")
     return path

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.errors import ConfigError
+from neural.tracking.errors import ConfigError, FormatError
 from neural.tracking.files import json_checksum, read_json, write_json
 
 RUN_FILE = "run.json"
@@ -22,20 +22,40 @@ class RunFile(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> RunFile | None:
-        """Return what the folder's ``run.json`` says, None where there is none or it says nothing usable."""
+        """Return what the folder's ``run.json`` says, None where there is none or it says nothing usable.
+
+        For those who only show runs: who decides what becomes of one asks :meth:`load`.
+        """
+        try:
+            return cls.load(folder)
+        except (OSError, FormatError):
+            return None
+
+    @classmethod
+    def load(cls, folder: Path) -> RunFile | None:
+        """Return what the folder's ``run.json`` says, None where there is none.
+
+        Raises:
+            FormatError: it is damaged, and does not say whose run this is.
+            OSError: it cannot be read just now.
+        """
         try:
             found = read_json(folder / RUN_FILE)
+            if found is None:
+                return None
             crc = found.pop("crc", None)
             if crc is not None and crc != json_checksum(found):
-                return None
+                raise FormatError(f"{folder.name}/{RUN_FILE} is damaged: its checksum does not match")
             return cls(
                 uid=bytes.fromhex(found["uid"]),
                 name=str(found["name"]),
                 opened_ns=int(found["opened_ns"]),
                 key=str(found.get("key", "")),
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
+        except FormatError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FormatError(f"{folder.name}/{RUN_FILE} is damaged: {error}") from error
 
     def write(self, folder: Path, *, host: str, pid: int, durable: bool) -> None:
         """Put ``run.json`` in place; raises OSError."""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from neural.tracking import events, segment, system
 from neural.tracking.errors import FormatError
+from neural.tracking.files import matching
 
 LOCK_NAME = "owner.lock"
 INFO_NAME = "session.json"
@@ -293,7 +294,7 @@ class Orphan:
         """Return the segments in stream order; one with a damaged header is placed where its bytes validate."""
         found: list[_Segment] = []
         damaged: list[Path] = []
-        for path in sorted(self.folder.glob("*.seg")):
+        for path in matching(self.folder, "*.seg"):
             with path.open("rb") as file:
                 head = file.read(segment.HEADER_BYTES)
             if head[: len(_FREE)] in (_FREE, b""):

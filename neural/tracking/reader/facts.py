@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.artifacts.jobs import KIND, PRUNED
+from neural.tracking.files import matching
 from neural.tracking.params import merge_params
 from neural.tracking.reader import eventlines
 from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
@@ -79,8 +80,8 @@ class RunFacts:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """Return the events files of a run folder, one a collector."""
-    return sorted(folder.glob("events-*.jsonl"))
+    """Return the events files of a run folder, one a collector; raises OSError where it cannot be read."""
+    return matching(folder, "events-*.jsonl")
 
 
 def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:

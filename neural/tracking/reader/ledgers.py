@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neural.tracking.errors import FormatError
-from neural.tracking.files import json_checksum
+from neural.tracking.files import json_checksum, matching
 from neural.tracking.reader import eventlines
 
 FORMAT = 1
@@ -141,7 +141,7 @@ def _read_ended(path: Path, size: int, only: str | None) -> dict[str, SessionEnt
 def read_all(folder: Path, damages: list[str], only: str | None = None) -> dict[str, Ledger]:
     """Return the ledgers of a run folder by collector; unreadable ones go to ``damages``. ``only``: as read."""
     found: dict[str, Ledger] = {}
-    for path in sorted(folder.glob("ledger-*.json")):
+    for path in matching(folder, "ledger-*.json"):
         if named := NAME.fullmatch(path.name):
             try:
                 ledger = read(path, only)
@@ -151,3 +151,9 @@ def read_all(folder: Path, damages: list[str], only: str | None = None) -> dict[
             if ledger is not None:
                 found[named[1]] = ledger
     return found
+
+
+def owner(folder: Path) -> bytes | None:
+    """Return the uid that all ledgers of a folder name; None where there are none, or they differ."""
+    uids = {ledger.uid for ledger in read_all(folder, []).values() if ledger.uid}
+    return bytes.fromhex(uids.pop()) if len(uids) == 1 else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neural.tracking.opening import RunFile
+from neural.tracking.files import is_there
+from neural.tracking.opening import RUN_FILE, RunFile
 from neural.tracking.reader import facts, history, ledgers, points
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import Columns, PointFiles, started_over
@@ -27,6 +29,7 @@ from neural.tracking.reader.summary import Stats, step_or_none
 T = TypeVar("T")
 
 HIDDEN = "."
+_RUN_NAME = re.compile(r".+_(?:[0-9a-f]{8}|[0-9a-f]{32})")
 
 
 class Run:
@@ -289,21 +292,35 @@ class Run:
 
 
 def list_runs(base_dir: Path | str) -> list[Run]:
-    """Return the runs in ``base_dir``, newest first."""
+    """Return the runs in ``base_dir``, newest first; raises OSError where one cannot be looked into."""
     root = Path(base_dir)
     if not root.is_dir():
         return []
     found = []
     with os.scandir(root) as entries:
         for entry in entries:
-            if not entry.name.startswith(HIDDEN) and entry.is_dir() and is_run_folder(Path(entry.path)):
+            if not entry.name.startswith(HIDDEN) and entry.is_dir() and _may_be_run(Path(entry.path)):
                 found.append(Run(entry.path))
     return sorted(found, key=lambda run: (run.start_ns, run.folder.name), reverse=True)
 
 
+def _may_be_run(folder: Path) -> bool:
+    """Return whether it is a run's; what is another user's and not even called as one is none: ``lost+found``.
+
+    Raises:
+        PermissionError: it is called as a run is, and cannot be looked into.
+    """
+    try:
+        return is_run_folder(folder)
+    except PermissionError:
+        if _RUN_NAME.fullmatch(folder.name):
+            raise
+        return False
+
+
 def is_run_folder(folder: Path) -> bool:
     """Return whether the folder is a run's: has a ``run.json`` or events lines."""
-    return (folder / "run.json").exists() or any(folder.glob("events-*.jsonl"))
+    return is_there(folder / RUN_FILE) or bool(facts.event_files(folder))
 
 
 def find_run(base_dir: Path | str, experiment_id: str) -> Run | None:
