@@ -20,7 +20,7 @@ from neural.tracking.artifacts.manifest import Item
 from neural.tracking.collector.artifacts import blobs
 from neural.tracking.collector.artifacts.blobs import Staged
 from neural.tracking.collector.artifacts.numbers import Numbers, made_inside, version_name
-from neural.tracking.files import fsync_dir, fsync_upwards, inside
+from neural.tracking.files import fsync_dir, fsync_upwards, inside, is_there
 from neural.tracking.state import State
 
 
@@ -79,7 +79,7 @@ class Commit:
     def _staged_source(self) -> Staged:
         job = self._job
         path = job.spooled(self._state)
-        if job.how == "in place" and self._local and not path.exists():
+        if job.how == "in place" and self._local and not is_there(path):
             return self._staged_in_place()
         fd = _open(path)
         try:
@@ -164,7 +164,7 @@ class Commit:
 
     def _store_folder(self, source: Path) -> dict[str, Any]:
         job = self._job
-        if not source.is_dir() or source.is_symlink():
+        if not is_there(source) or source.is_symlink() or not source.is_dir():
             raise Lost("the snapshot is gone")
         files: dict[str, Staged] = {}
         for path in sorted(_files(source)):
@@ -286,13 +286,13 @@ def _open(path: Path) -> int:
 
     Raises:
         Lost: it is gone, or no file.
-        OSError: it cannot be read now.
+        OSError: it cannot be read now, which may change: also where that is not permitted.
     """
     try:
         return open_regular(path, follow=False)
     except (FileNotFoundError, NotADirectoryError):
         raise Lost("the snapshot is gone") from None
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES):
+        if error.errno in (errno.EINVAL, errno.ELOOP, errno.ENXIO):
             raise Lost(f"the file cannot be read: {error.strerror}") from None
         raise

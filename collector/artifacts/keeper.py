@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import system
 from neural.tracking.artifacts import jobs, spool
 from neural.tracking.artifacts.copying import Stopped
 from neural.tracking.artifacts.jobs import Job
@@ -24,11 +22,16 @@ from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.collector.artifacts import pruning, tidying
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
+from neural.tracking.collector.artifacts.runfolders import (
+    FIRST_RETRY_S,
+    LONGEST_RETRY_S,
+    RunFolders,
+    Unusable,
+)
 from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.sessions import VIA, Position, Sessions
 from neural.tracking.errors import FormatError, TrackingError
-from neural.tracking.files import inside
-from neural.tracking.opening import RunFile
+from neural.tracking.files import inside, is_there
 from neural.tracking.reader.outcomes import OutcomeWatch
 from neural.tracking.state import State
 
@@ -38,7 +41,6 @@ AT_ONCE = 2
 MAX_OUTCOMES = 10_000  # kept for those on other hosts who wait to hear of them
 LOOK_EVERY_S, LEAST_PAUSE_S = 1.0, 0.04
 TIDY_EVERY_S = 5.0
-FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 MAX_RUNS = 200  # of which is remembered what their notes say
 STOPPING_S = 2.0  # of a drain's time, kept for what a thread has in hand
 
@@ -54,18 +56,18 @@ class Keeper:
         self, state: State, intake: Intake, sessions: Sessions, applied: Callable[[], Position]
     ) -> None:
         self.stored_total = self.lost_total = 0
-        self.last_error: str | None = None
+        self._folders = RunFolders(state)
         self._state, self._intake, self._sessions, self._applied = state, intake, sessions, applied
         self._numbers = Numbers()
         self._jobs: dict[Key, Job] = {}
-        self._bad: set[Key] = set()
+        self._bad: dict[Key, str] = {}  # jobs that could not be read, and why
         self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
         self._unchecked: set[Key] = set()  # a life before may have written their note already
         self._done: set[Key] = set()  # in this life: a store writer that begins anew makes their jobs again
         self._goal: Position | None = None  # until this is applied, notes of lives before may be missing
         self._outcomes: dict[Path, OutcomeWatch] = {}
         self._doing: dict[Key, asyncio.Task[None]] = {}
-        self._retries: dict[Key, tuple[float, float]] = {}  # when again, and how long the next pause
+        self._retries: dict[Key, tuple[float, float, str]] = {}  # when again, how long after that, and why
         self._ready = False  # something waits only for its turn
         self._order: list[Key] | None = None  # of the calls; made anew when there are new jobs
         self._tidied_s = 0.0
@@ -77,6 +79,7 @@ class Keeper:
 
     async def start(self) -> None:
         """Begin to look for jobs."""
+        await asyncio.to_thread(self._folders.home.learn, mark=True)
         self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable
@@ -114,12 +117,14 @@ class Keeper:
 
     def is_settled(self, session: str) -> bool:
         """Return whether every artifact of a session that ended has its job, or had it."""
-        known = self._sessions.get(bytes.fromhex(session))
-        return known is None or (known.ended is not None and known.end <= self._applied())
+        if any(session == bad for bad, _ in self._bad):  # what its jobs name is not known
+            return False
+        return tidying.is_settled(self._state, self._sessions, session, self._applied())
 
     def busy(self) -> bool:
-        """Return whether something is being stored, or could be."""
-        return bool(self._doing or self._ready)
+        """Return whether something is being stored, or could be, or waits for trouble to pass."""
+        retried = self._retries.keys() & self._jobs.keys()
+        return bool(self._doing or self._ready or retried or self._folders.any_held())
 
     def status(self) -> dict[str, Any]:
         """Return what ``ntrack status`` tells."""
@@ -127,7 +132,9 @@ class Keeper:
             "waiting": len(self._jobs),
             "stored_total": self.stored_total,
             "lost_total": self.lost_total,
-            "last_error": self.last_error,
+            "last_error": next((why for *_, why in reversed(list(self._retries.values()))), None),
+            "held": self._folders.status(),
+            "damaged": list(self._bad.values()),
         }
 
     async def prune(self, folder: Path, uid: bytes, wanted: set[Key], *, timeout_s: float) -> dict[str, Any]:
@@ -140,20 +147,7 @@ class Keeper:
             TimeoutError: the store did not apply the notes in time; nothing was removed.
         """
         chosen = await asyncio.to_thread(pruning.chosen, folder, wanted)
-        info = {"dir": folder.name, "name": folder.name.rpartition("_")[0]}
-        notes = [
-            self._intake.late_note(
-                bytes.fromhex(e.session), uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
-                name=e.name, version=e.version,
-            )
-            for e in chosen
-        ]  # fmt: skip
-        positions = await asyncio.gather(*notes)
-        deadline = time.monotonic() + timeout_s
-        while positions and self._applied() < max(positions):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the store has not noted what is to be removed; nothing was")
-            await asyncio.sleep(0.01)
+        await pruning.note(self._intake, folder, uid, chosen, self._applied, timeout_s)
         removed = await asyncio.to_thread(pruning.remove, folder, chosen)
         return {"versions": removed, **await self.sweep()}
 
@@ -176,32 +170,43 @@ class Keeper:
             self._wake.clear()
 
     async def _look(self) -> None:
-        due = time.monotonic() - self._tidied_s > TIDY_EVERY_S
         over: list[Path] = []
-        if due:
-            over = await asyncio.to_thread(tidying.over, self._state, self._sessions, self._applied())
-        await self._learn()  # after that: then whatever an event named has a job that is known
-        if due:
+        if time.monotonic() - self._tidied_s > TIDY_EVERY_S:
             self._tidied_s = time.monotonic()
+            try:
+                over = await asyncio.to_thread(tidying.over, self._state, self._sessions, self._applied())
+            except OSError as error:  # then nothing is tidied away now
+                logger.warning("the spool could not be looked at: %s", error)
+        await self._learn()  # after that: then whatever an event named has a job that is known
+        if over:
             tokens = {job.token for job in self._jobs.values()}
-            await asyncio.to_thread(tidying.tidy, over, tokens)
+            unread = {session for session, _ in self._bad}  # what their jobs name is not known
+            await asyncio.to_thread(tidying.tidy, [one for one in over if one.name not in unread], tokens)
         if self._unchecked and self._goal is not None and self._applied() >= self._goal:
             await self._finish_noted()
+        self._folders.forget_but(self._jobs.values())
         self._begin()
 
     async def _learn(self) -> None:
         """Take in the jobs that are new, all at once: what is done meanwhile begins the next of those known."""
         found = await asyncio.to_thread(jobs.waiting, self._state)
         new: dict[Key, Job] = {}
+        for key in self._bad.keys() - set(found):
+            del self._bad[key]
+            self._retries.pop(key, None)
         for key in found:
-            if key in self._jobs or key in self._bad:
+            if key in self._jobs or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
                 continue
             try:
                 job = await asyncio.to_thread(jobs.read, self._state, *key)
-            except FormatError as error:
-                self._bad.add(key)
-                logger.error("artifact job was passed over: %s", error)
+            except (OSError, FormatError) as error:
+                if self._bad.get(key) != str(error):
+                    logger.error("artifact job cannot be read, its bytes are kept: %s", error)
+                self._bad[key] = str(error)
+                self._put_off(key, str(error))
                 continue
+            if self._bad.pop(key, None) is not None:
+                self._retries.pop(key, None)
             if job is not None and key in self._done:
                 await asyncio.to_thread(self._forget, job)
             elif job is not None:
@@ -214,20 +219,32 @@ class Keeper:
     async def _finish_noted(self) -> None:
         """Forget jobs that a life before had noted and whose bytes it had let go of.
 
-        It left their job, or a store writer that begins anew has just made it again.
+        It left their job, or a store writer that begins anew has just made it again. Those whose run
+        cannot be looked at stay unchecked until it can.
         """
-        for key in self._unchecked & self._jobs.keys():
-            job = self._jobs[key]
-            if not self._is_ready(job, key) and await asyncio.to_thread(self._was_noted, job):
-                await asyncio.to_thread(self._forget, job)
-                self._done.add(key)
-                self._jobs.pop(key, None)
-                self._order = None
-        self._unchecked.clear()
+        for key in list(self._unchecked):
+            job = self._jobs.get(key)
+            if job is not None and self._folders.is_held(job.uid):
+                continue
+            if job is not None and not self._is_ready(job, key):
+                try:
+                    noted = await asyncio.to_thread(self._was_noted, job)
+                except Unusable:
+                    continue
+                except (OSError, TrackingError) as error:
+                    self._folders.hold(job, error)
+                    continue
+                if noted:
+                    await asyncio.to_thread(self._forget, job)
+                    self._done.add(key)
+                    self._jobs.pop(key, None)
+                    self._retries.pop(key, None)
+                    self._order = None
+            self._unchecked.discard(key)
 
     def _was_noted(self, job: Job) -> bool:
         try:
-            return self._is_noted(self._run_folder(job), job)
+            return self._is_noted(self._folders.find(job), job)
         except Lost:
             return False
 
@@ -256,21 +273,17 @@ class Keeper:
             self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
 
     def _is_ready(self, job: Job, key: Key) -> bool:
-        if time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
+        if self._folders.is_held(job.uid) or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
             return False
         if self._goal is None or self._applied() < self._goal:
             return False
-        if job.lost is not None or self._is_local(job) or job.spooled(self._state).exists():
-            return True
-        return self._is_deleted(job)
-
-    def _is_local(self, job: Job) -> bool:
-        """Whether the snapshot lies in this very spool, if anywhere: nobody will bring it."""
-        if VIA in job.info:
-            return False  # whatever it says of itself: no path that another host names is opened here
-        host, boot = job.info.get("host"), job.info.get("boot_id")
-        here = host == platform.node() or bool(boot and boot == system.boot_id())
-        return here and job.spool == str(self._state.spool)
+        try:
+            if job.lost is not None or self._folders.is_local(job) or is_there(job.spooled(self._state)):
+                return True
+            return self._folders.is_deleted(job)
+        except OSError as error:
+            self._put_off(key, f"{job.name} of {job.folder}: {error}")
+            return False
 
     async def _do(self, key: Key, job: Job) -> None:
         """Bring one job to its end: bytes, note, and then the spool lets go."""
@@ -288,25 +301,28 @@ class Keeper:
             self._jobs.pop(key, None)
             self._begun.discard(key)
             self._retries.pop(key, None)
-            self.last_error = None
-        except Stopped:
+        except (Stopped, Unusable):
             return
         except (OSError, TrackingError) as error:
-            _, pause_s = self._retries.get(key, (0.0, FIRST_RETRY_S))
-            self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s)
-            self.last_error = f"{job.name} of {job.folder}: {error}"
-            logger.error("artifact %s, tried again in %.0f s", self.last_error, pause_s)
+            self._put_off(key, f"{job.name} of {job.folder}: {error}")
         finally:
             del self._doing[key]
             self._begin()
 
+    def _put_off(self, key: Key, why: str) -> None:
+        """Try a job again later, each time after a longer pause."""
+        pause_s = self._retries.pop(key, (0.0, FIRST_RETRY_S))[1]
+        self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s), why
+        if key not in self._bad:
+            logger.error("artifact %s, tried again in %.0f s", why, pause_s)
+
     def _store(self, key: Key, job: Job) -> dict[str, Any] | None:
         """Return what the note says; None where the run was deleted, or the note is there already."""
-        if self._is_deleted(job):
+        if self._folders.is_deleted(job):
             return None
         told: dict[str, Any] = {"name": job.name, "token": job.token}
         try:
-            run = self._run_folder(job)
+            run = self._folders.find(job)
             if self._is_noted(run, job):
                 return None
             again = key in self._begun
@@ -318,10 +334,11 @@ class Keeper:
                 self._numbers,
                 self._look_up,
                 again=again,
-                local=self._is_local(job),
+                local=self._folders.is_local(job),
             )
             told |= commit.store()
         except Lost as error:
+            self._folders.home.check()  # else what is gone now may be there again once the disk is
             self.lost_total += 1
             logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
             return {**told, "version": None, "lost": str(error)}
@@ -333,16 +350,6 @@ class Keeper:
         if run not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
             self._outcomes.clear()
         return self._outcomes.setdefault(run, OutcomeWatch(run)).look(job.token) is not None
-
-    def _is_deleted(self, job: Job) -> bool:
-        return (self._state.tombstones / job.uid.hex()).exists()
-
-    def _run_folder(self, job: Job) -> Path:
-        folder = inside(self._state.base_dir, job.folder)
-        found = RunFile.read(folder)
-        if found is None or found.uid != job.uid:
-            raise Lost("the run folder was removed")
-        return folder
 
     def _look_up(self, count: int) -> None:
         if self._stop:

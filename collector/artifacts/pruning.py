@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from neural.tracking.artifacts import manifest, spool
+from neural.tracking.artifacts import jobs, manifest, spool
 from neural.tracking.collector.artifacts.numbers import version_name
+from neural.tracking.collector.intake import Intake
+from neural.tracking.collector.sessions import Position
 from neural.tracking.files import fsync_dir, inside
 from neural.tracking.names import check_artifact_name
 from neural.tracking.reader.artifacts import Entry
@@ -33,6 +37,35 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
             raise ValueError(f"version {entry.version} of {entry.name} is its newest, which stays")
         found.append(entry)
     return found
+
+
+async def note(
+    intake: Intake,
+    folder: Path,
+    uid: bytes,
+    entries: Sequence[Entry],
+    applied: Callable[[], Position],
+    timeout_s: float,
+) -> None:
+    """Note that these versions go, and wait until the run folder says so.
+
+    Raises:
+        TimeoutError: the store did not apply the notes in time.
+    """
+    info = {"dir": folder.name, "name": folder.name.rpartition("_")[0]}
+    notes = [
+        intake.late_note(
+            bytes.fromhex(e.session), uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
+            name=e.name, version=e.version,
+        )
+        for e in entries
+    ]  # fmt: skip
+    positions = await asyncio.gather(*notes)
+    deadline = time.monotonic() + timeout_s
+    while positions and applied() < max(positions):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the store has not noted what is to be removed; nothing was")
+        await asyncio.sleep(0.01)
 
 
 def remove(folder: Path, entries: Sequence[Entry]) -> int:

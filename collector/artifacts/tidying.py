@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neural.tracking.artifacts import spool
 from neural.tracking.collector.sessions import Position, Sessions
+from neural.tracking.files import is_there, matching
 from neural.tracking.outboxes.files import ADOPTED_SUFFIX
 from neural.tracking.state import State
 
@@ -17,17 +18,38 @@ def over(state: State, sessions: Sessions, applied: Position) -> list[Path]:
 
     They ended, their outbox is gone, and the store has applied all of it: whatever an event names has a
     job by now.
+
+    Raises:
+        OSError: nobody can tell.
     """
     found = []
-    for folder in list(state.spool.iterdir()) if state.spool.is_dir() else ():
+    for folder in list(state.spool.iterdir()) if is_there(state.spool) else ():
         if not spool.is_session(folder.name):
             continue
         outbox = state.outbox / folder.name
-        session = sessions.get(bytes.fromhex(folder.name))
-        open_yet = session is not None and (session.ended is None or session.end > applied)
-        if not open_yet and not outbox.exists() and not outbox.with_name(folder.name + ADOPTED_SUFFIX).exists():
+        unsent = is_there(outbox) or is_there(outbox.with_name(folder.name + ADOPTED_SUFFIX))
+        if not unsent and is_settled(state, sessions, folder.name, applied):
             found.append(folder)
     return found
+
+
+def is_settled(state: State, sessions: Sessions, session: str, applied: Position) -> bool:
+    """Return whether every artifact event of a session is known to the store and has, or had, its job.
+
+    Of a run in quarantine none has: its events were passed, and wait there until its folder can be used.
+
+    Args:
+        applied: how far the store was before this was called.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    known = sessions.get(bytes.fromhex(session))
+    if known is not None and (known.ended is None or known.end > applied):
+        return False
+    if known is None:  # whose it was is not known any more: it may be any run's
+        return not matching(state.quarantine, "?" * 32)
+    return not is_there(state.quarantine / known.uid.hex())
 
 
 def tidy(folders: Collection[Path], tokens: Collection[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from neural.tracking import __version__, system
 from neural.tracking.accounting.quarantine import list_quarantined
+from neural.tracking.artifacts import jobs
 from neural.tracking.config import agent_config, collector_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
@@ -68,6 +69,10 @@ def _examined(base_dir: Path) -> Iterator[Finding]:
     if answer is not None:
         yield _version(answer)
         yield from _collector_troubles(answer)
+    elif waiting := len(jobs.waiting(state)):
+        seen = f"{waiting} of them wait for a collector, or for trouble to pass"
+        advice = "`ntrack collector start` stores them, or `ntrack status` says then what hinders it"
+        yield Finding(NOTE, "artifacts", seen, advice)
     from neural.tracking.remote import findings as remotely
 
     yield from remotely.examine(state, answer)
@@ -247,12 +252,26 @@ def _collector_troubles(answer: dict[str, Any]) -> Iterator[Finding]:
     if disk.get("state", "ok") != "ok":
         seen = f"the collector cannot write: {disk.get('error') or disk['state']}"
         yield Finding(PROBLEM, "log", seen, "free space or remount; it tries again every 5 s by itself")
+    yield from _waiting_artifacts(answer.get("artifacts") or {})
     for worker in answer.get("workers") or ():
         if worker.get("last_error"):
             seen = f"{worker.get('name')} restarted {worker.get('restarts', 0)} times: {worker['last_error']}"
             yield Finding(
                 NOTE, "worker", seen, "it goes on by itself; if it does not catch up, see collector.log"
             )
+
+
+def _waiting_artifacts(told: dict[str, Any]) -> Iterator[Finding]:
+    for held in told.get("held") or ():
+        seen = f"those of {held['run']} wait, its folder cannot be used: {held['error']}"
+        advice = "make the folder as it was: they are tried again by themselves, at most a minute apart"
+        yield Finding(PROBLEM, "artifacts", seen, advice)
+    for why in told.get("damaged") or ():
+        advice = "what the call snapshot is kept in the spool of the state folder; copy it from there"
+        yield Finding(PROBLEM, "artifacts", f"one cannot be stored: {why}", advice)
+    if told.get("last_error"):
+        advice = "remove what is in the way: it is tried again by itself, at most a minute apart"
+        yield Finding(NOTE, "artifacts", f"one waits: {told['last_error']}", advice)
 
 
 def _log_of(state: State) -> Finding:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import views
+from neural.tracking.opening import RUN_FILE, RunFile
+from neural.tracking.reader import ledgers, views
+from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run, list_runs
 
 
 def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:
     """Make every JSON view of a run folder anew; return the files that changed or were missing.
+
+    Also ``run.json``, where it is damaged or gone and all else in the folder says whose run it is.
 
     Args:
         folder: a run's, wherever it lies.
@@ -23,17 +28,35 @@ def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:
         OSError: they cannot be written.
     """
     run = Run(folder)
+    mended = _mend_run_file(run.folder)
     if not force:
         _check_whole(run.folder)
     before = {name: _content(run.folder / f"{name}.json") for name in views.NAMES}
     views.write_views(run.folder)
     paths = [(run.folder / f"{name}.json", before[name]) for name in views.NAMES]
-    return [path for path, old in paths if _content(path) != old]
+    return mended + [path for path, old in paths if _content(path) != old]
 
 
 def rebuild_base(base_dir: Path | str) -> dict[Path, list[Path]]:
     """Rebuild every run in ``base_dir``; return the changed files by run folder. Raises as rebuild_run."""
     return {run.folder: rebuild_run(run.folder) for run in list_runs(base_dir)}
+
+
+def _mend_run_file(folder: Path) -> list[Path]:
+    """Write ``run.json`` anew where it does not say whose run this is, and ledgers and lines do."""
+    with contextlib.suppress(FormatError):
+        if RunFile.load(folder) is not None:
+            return []
+    uid = ledgers.owner(folder)
+    lines = [line for line in read_lines(folder, []) if "info" in line and line["uid"] == (uid or b"").hex()]
+    told = [line["info"] for line in lines if isinstance(line["info"].get("opened_ns"), int)]
+    if uid is None or not told:
+        return []
+    first = min(told, key=lambda info: int(info["opened_ns"]))
+    run = RunFile(uid, str(first.get("name")), first["opened_ns"], str(first.get("key", "")))
+    pid = first["pid"] if isinstance(first.get("pid"), int) else 0
+    run.write(folder, host=str(first.get("host", "")), pid=pid, durable=True)
+    return [folder / RUN_FILE]
 
 
 def _check_whole(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.artifacts import spool
 from neural.tracking.artifacts.version import ArtifactVersion
+from neural.tracking.files import is_there
 
 if TYPE_CHECKING:
     from neural.tracking.reader.outcomes import Outcome, OutcomeWatch
@@ -59,7 +60,10 @@ class Followed:
             from neural.tracking.reader.outcomes import OutcomeWatch
 
             self._watch = OutcomeWatch(self._folder)
-        return self._watch.look(token)
+        try:
+            return self._watch.look(token)
+        except OSError:  # a run folder that cannot be read just now must not end the training that asks
+            return None
 
     def patience_s(self) -> float:
         """Return how long it is worth waiting for the collector now."""
@@ -84,7 +88,7 @@ class Followed:
         return not self._waiting
 
     def _wait_until_gone(self, entry: Path, deadline: float) -> bool:
-        while entry.exists():
+        while not _is_gone(entry):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOK_EVERY_S)
@@ -94,3 +98,10 @@ class Followed:
         """Return what the collector could not store and was not asked for before."""
         lost, self._lost = self._lost, []
         return lost
+
+
+def _is_gone(entry: Path) -> bool:
+    try:
+        return not is_there(entry)
+    except OSError:  # it cannot be looked at, and may well be there
+        return False

@@ -138,6 +138,14 @@ def collector_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if artifacts.get("waiting"):
         number = output.count(artifacts["waiting"])
         yield f"  [dim]artifacts[/] {number} being stored, or waiting for their bytes"
+    for held in artifacts.get("held") or ():
+        run, why = output.text(held["run"]), output.text(held["error"])
+        yield f"[red]✗[/] artifacts of {run} wait for its folder: {why}"
+        yield "  [dim]→ nothing is lost; it is tried again by itself, at most a minute apart[/]"
+    if damaged := artifacts.get("damaged"):
+        number = output.several(len(damaged), "artifact")
+        yield f"[red]✗[/] {number} cannot be stored: {output.text(damaged[0])}"
+        yield "  [dim]→ the bytes are kept in the spool; see `ntrack doctor`[/]"
     if artifacts.get("last_error"):
         yield f"[yellow]![/] an artifact is tried again: {output.text(artifacts['last_error'])}"
     disk = found.get("disk", {})

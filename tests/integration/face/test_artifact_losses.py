@@ -4,10 +4,13 @@ import hashlib
 import os
 
 import pytest
+from click.testing import CliRunner
 
 from neural.tracking import ArtifactDamagedError, ExperimentManager, ExperimentTracker
 from neural.tracking.accounting.verify import verify_base
+from neural.tracking.cli import main
 from neural.tracking.collector import commands
+from neural.tracking.control import request
 from neural.tracking.state import State
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S, settled, wait_until
@@ -32,6 +35,65 @@ def test_file_left_in_place_and_touched_is_lost_and_never_wrong(base, source):
     assert "was changed before the collector had read it" in lost.lost
     assert [v.checksum for v in run.list_artifact_versions("model.pt")] == [sha256(source.read_bytes())]
     assert (version.version, later.version) == (None, 1)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_run_file_that_is_damaged_delays_the_artifacts_of_that_run_and_loses_none(base, tmp_path, restarted):
+    file, contents = tmp_path / "model.pt", [b"%d" % number * 5000 for number in range(3)]
+    with ExperimentTracker("harmed", base) as tracker, ExperimentTracker("other", base) as other:
+        tracker.log_metrics({"loss": 1.0})
+        assert tracker.flush(STORED_S)
+        run_file = tracker.experiment_dir / "run.json"
+        whole = run_file.read_bytes()
+        flip(run_file)
+        for content in contents:
+            file.write_bytes(content)
+            tracker.log_artifact(file)
+        assert other.log_artifact(file).wait(STORED_S)
+        (held,) = wait_until(lambda: request(State.for_base_dir(base), "status")["artifacts"]["held"])
+        told = CliRunner().invoke(main, ["status", "--base-dir", str(base)], env={"COLUMNS": "300"}).output
+        assert held["run"] == tracker.experiment_dir.name
+        assert f"artifacts of {held['run']} wait" in told and "run.json is damaged" in told
+        tracker.finish(timeout=0)
+    if restarted:
+        assert commands.stop(base, timeout_s=PATIENCE_S) == 0
+        assert commands.start(base, timeout_s=PATIENCE_S) == 0
+    run_file.write_bytes(whole)
+
+    manager = ExperimentManager(base)
+    run = wait_until(lambda: settled(manager, tracker.experiment_id), STORED_S, "all is stored")
+
+    assert [(v.version, v.path.read_bytes()) for v in run.list_artifact_versions("model.pt")] == [
+        (number + 1, content) for number, content in enumerate(contents)
+    ]
+    assert verify_base(base).exit_code == 0
+
+
+def test_job_that_is_damaged_is_told_and_holds_up_no_other(base, source):
+    state = State.for_base_dir(base)
+    state.artifact_jobs.mkdir(parents=True, mode=0o700)
+    job = state.artifact_jobs / f"{'cd' * 16}-1.json"
+    job.write_text("damaged")
+    kept = state.spool / ("cd" * 16) / ("ef" * 16)
+    kept.parent.mkdir(parents=True, mode=0o700)
+    kept.write_bytes(b"what its event names, as far as anybody knows")
+
+    with ExperimentTracker("other", base) as other:
+        assert other.log_artifact(source).wait(STORED_S)
+        (damaged,) = wait_until(lambda: request(state, "status")["artifacts"]["damaged"])
+        stray = state.spool / ("ab" * 16) / ("ef" * 16)
+        stray.parent.mkdir()
+        stray.write_bytes(b"what no event names")
+        wait_until(lambda: not stray.exists(), what="the spool was tidied")
+
+    assert job.name in damaged
+    assert kept.exists()
 
 
 @pytest.mark.parametrize("through", ["versions/model.pt/v1_model.pt", "artifacts/model.pt"])

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from neural.tracking.opening import RunFile
 from neural.tracking.reader.views import NAMES
 from tests.integration.verify.conftest import ntrack, only, run_folder, verify
 
@@ -38,6 +39,27 @@ def test_views_are_as_the_collector_made_them(runs, before):
     for name in RUNS:
         again = views(run_folder(runs, name))
         assert {view: again[view] for view in live[name]} == live[name]
+
+
+@pytest.mark.parametrize("harm", ["flipped", "gone"])
+def test_run_file_is_made_anew_from_what_the_store_keeps(runs, harm):
+    path = run_folder(runs, "whole") / "run.json"
+    whole = RunFile.load(path.parent)
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    if harm == "gone":
+        path.unlink()
+    before, _ = verify(runs)
+
+    code, said = ntrack("runs", "rebuild", "--base-dir", runs)
+
+    assert before == 6
+    assert code == 0, said
+    again = RunFile.load(path.parent)
+    assert again._replace(opened_ns=0) == whole._replace(opened_ns=0)
+    assert abs(again.opened_ns - whole.opened_ns) < 60e9  # when its first session was opened, a moment later
+    assert verify(runs)[0] != 6
 
 
 def test_nothing_of_the_truth_changes(runs):

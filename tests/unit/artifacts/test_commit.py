@@ -255,6 +255,20 @@ def test_snapshot_that_is_not_what_was_taken_is_lost_with_a_reason(desk, harm):
     assert desk.blobs() == []
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_snapshot_that_cannot_be_read_just_now_is_not_lost(desk, monkeypatch, number):
+    def refuse(path, *, follow):
+        raise OSError(number, os.strerror(number), str(path))
+
+    job = desk.job(b"weights")
+    with monkeypatch.context() as patched:
+        patched.setattr("neural.tracking.collector.artifacts.commit.open_regular", refuse)
+        with pytest.raises(OSError):
+            desk.store(job)
+
+    assert desk.store(job, again=True)["version"] == 1
+
+
 def test_folder_with_a_file_too_few_is_lost(desk):
     job = desk.job({"a": b"1", "b": b"2"})
     (job.spooled(desk.state) / "b").unlink()

@@ -69,11 +69,49 @@ def being_adopted(spool):
     (spool.state.outbox / f"{SESSION}{ADOPTED_SUFFIX}").mkdir(parents=True)
 
 
-@pytest.mark.parametrize("make", [still_open, not_applied, with_an_outbox, being_adopted])
+def in_quarantine(spool):
+    (spool.state.quarantine / spool.session.uid.hex()).mkdir(parents=True)
+
+
+def in_quarantine_and_forgotten_by_the_log(spool):
+    in_quarantine(spool)
+    spool.sessions.forget_passed(END)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        still_open,
+        not_applied,
+        with_an_outbox,
+        being_adopted,
+        in_quarantine,
+        in_quarantine_and_forgotten_by_the_log,
+    ],
+)
 def test_nothing_goes_while_an_event_may_still_name_it(spool, make):
     make(spool)
 
     assert spool.tidy() == sorted(spool.left)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_bytes_of_a_run_in_quarantine_are_wanted_until_it_left(spool, forgotten):
+    in_quarantine(spool)
+    if forgotten:
+        spool.sessions.forget_passed(END)
+
+    wanted = not tidying.is_settled(spool.state, spool.sessions, SESSION, END)
+    (spool.state.quarantine / spool.session.uid.hex()).rmdir()
+
+    assert wanted
+    assert tidying.is_settled(spool.state, spool.sessions, SESSION, END)
+
+
+def test_other_runs_in_quarantine_keep_nothing_of_one_that_is_known(spool):
+    (spool.state.quarantine / ("ef" * 16)).mkdir(parents=True)
+
+    assert spool.tidy() == []
 
 
 def test_what_a_job_waits_for_stays_whole_or_half(spool):

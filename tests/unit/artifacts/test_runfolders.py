@@ -1,0 +1,200 @@
+"""What counts as a run folder that was removed, and what only as one that cannot be used just now."""
+
+import os
+import shutil
+
+import pytest
+
+from neural.tracking.artifacts import jobs
+from neural.tracking.artifacts.spool import new_token
+from neural.tracking.collector.artifacts.commit import Lost
+from neural.tracking.collector.artifacts.runfolders import RunFolders, Unusable
+from neural.tracking.errors import RetryLater
+from neural.tracking.opening import RUN_FILE, RunFile
+from neural.tracking.state import State
+
+UID, OTHER = b"u" * 16, b"o" * 16
+
+
+class Place:
+    """A base_dir with one run, its state inside it or apart, and a collector's view of both."""
+
+    def __init__(self, folder, *, apart=False):
+        self.base = folder / "runs"
+        self.state = State(self.base, folder / "state" if apart else self.base / ".ntrack")
+        self.run = self.base / "run_1"
+        for path in (self.state.root, self.base / ".ntrack", self.run):
+            path.mkdir(parents=True, exist_ok=True)
+        RunFile(UID, "run", 1).write(self.run, host="here", pid=1, durable=False)
+        self.restart()
+
+    def restart(self):
+        self.folders = RunFolders(self.state)
+        self.folders.home.learn(mark=True)
+
+    def find(self, uid=UID, folder="run_1"):
+        said = {"name": "model", "token": new_token(), "how": "copy", "size": 1}
+        return self.folders.find(jobs.make(uid, folder, "cd" * 16, 1, 1, {}, said))
+
+    def unmount(self):
+        """Leave an empty folder where base_dir was."""
+        self.base.rename(self.base.with_name("the disk"))
+        self.base.mkdir()
+
+    def mount(self):
+        shutil.rmtree(self.base)
+        self.base.with_name("the disk").rename(self.base)
+
+
+@pytest.fixture(params=[False, True], ids=["state in base_dir", "state apart"])
+def place(request, tmp_path):
+    return Place(tmp_path, apart=request.param)
+
+
+def test_folder_that_is_there_is_found(place):
+    assert place.find() == place.run.resolve()
+
+
+def test_folder_that_is_not_there_was_removed(place):
+    shutil.rmtree(place.run)
+
+    with pytest.raises(Lost, match="removed"):
+        place.find()
+
+
+def flipped(run):
+    path = run / RUN_FILE
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+
+
+def emptied(run):
+    (run / RUN_FILE).unlink()
+
+
+def another_s(run):
+    RunFile(OTHER, "run", 1).write(run, host="here", pid=1, durable=False)
+
+
+def a_file(run):
+    shutil.rmtree(run)
+    run.write_text("in its place")
+
+
+def a_link_to_itself(run):
+    shutil.rmtree(run)
+    run.symlink_to(run)
+
+
+def a_link_away(run):
+    run.rename(run.parent.with_name("elsewhere"))
+    run.symlink_to(run.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("harm", [flipped, emptied, another_s, a_file, a_link_to_itself, a_link_away])
+def test_folder_that_cannot_be_used_is_waited_for_and_told_with_its_reason(place, harm):
+    harm(place.run)
+
+    with pytest.raises(Unusable) as raised:
+        place.find()
+    (told,) = place.folders.status()
+    assert (told["run"], told["error"]) == ("run_1", str(raised.value))
+    assert place.folders.is_held(UID)
+    assert not place.folders.is_held(OTHER)
+
+
+def test_folder_that_may_not_be_read_is_waited_for(place, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("neural.tracking.opening.read_json", refuse)
+
+    with pytest.raises(Unusable, match="Permission denied"):
+        place.find()
+
+
+def test_damaged_run_file_is_told_with_what_mends_it(place):
+    flipped(place.run)
+
+    with pytest.raises(Unusable, match=r"run_1/run.json is damaged.*ntrack runs rebuild run_1"):
+        place.find()
+
+
+def test_run_that_can_be_used_again_is_held_no_longer(place):
+    whole = (place.run / RUN_FILE).read_bytes()
+    flipped(place.run)
+    with pytest.raises(Unusable):
+        place.find()
+
+    (place.run / RUN_FILE).write_bytes(whole)
+
+    assert place.find() == place.run.resolve()
+    assert place.folders.status() == []
+    assert not place.folders.any_held()
+
+
+def test_several_jobs_that_meet_the_same_make_the_pause_no_longer(place):
+    flipped(place.run)
+
+    for _ in range(9):
+        with pytest.raises(Unusable):
+            place.find()
+
+    assert place.folders._held[UID].pause_s == 1.0
+
+
+def test_disk_that_is_not_mounted_removes_no_run(place):
+    place.unmount()
+
+    with pytest.raises(Unusable, match=r"mounted|not there"):
+        place.find()
+    place.mount()
+    assert place.find() == place.run.resolve()
+
+
+def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_removed(tmp_path):
+    place = Place(tmp_path, apart=True)
+    place.unmount()
+    (place.base / ".ntrack").mkdir()  # as any collector makes it
+
+    place.restart()
+
+    with pytest.raises(Unusable, match="is its disk mounted"):
+        place.find()
+    place.mount()
+    assert place.find() == place.run.resolve()
+    shutil.rmtree(place.run)
+    with pytest.raises(Lost):
+        place.find()
+
+
+def test_who_empties_the_hidden_folder_hinders_no_later_decision(tmp_path):
+    place = Place(tmp_path, apart=True)
+    shutil.rmtree(place.base / ".ntrack")
+    (place.base / ".ntrack").mkdir()
+    with pytest.raises(Unusable):
+        place.find(folder="gone_1", uid=OTHER)
+
+    place.find()  # base_dir holds a run that only it can
+
+    with pytest.raises(Lost):
+        place.find(folder="gone_1", uid=OTHER)
+
+
+def test_what_is_looked_at_while_the_disk_comes_and_goes_is_one_folder(place, monkeypatch):
+    shutil.rmtree(place.run)
+    lstat = os.lstat
+
+    def mounted_meanwhile(name, *, dir_fd=None):
+        try:
+            return lstat(name, dir_fd=dir_fd)
+        finally:
+            if name == "run_1":
+                place.mount()
+
+    place.unmount()
+    monkeypatch.setattr(os, "lstat", mounted_meanwhile)
+
+    with pytest.raises(RetryLater):
+        place.folders.home.lacks("run_1")
