@@ -225,6 +225,9 @@ class Conversation:
         for request in self._wishes.requests.values():
             request.sent = False
         self._gap = self._wishes.stream.rewind(message.last)
+        if message.notice and message.notice not in self._said:
+            self._said.add(message.notice)
+            warn("the collector took this session, but: %s", message.notice)
 
     def _on_refuse(self, message: wire.Refuse, now: float) -> None:
         self._again()

@@ -101,6 +101,7 @@ class Collector:
             self.barriers,
             self.contacts,
             on_greeted=self.adopter.watch,
+            unheeded=self.roster.unheeded,
         )
         self.intake.on_durable = self.inbox.on_durable
         self.control = Control(
@@ -230,7 +231,7 @@ class Collector:
             "state_dir": str(self.state.root),
             "auto": self.auto,
             "remote": self._remote(),
-            "sessions": [_told(session) for session in self.sessions],
+            "sessions": [{**_told(s), "unheeded": self.roster.unheeded(s)} for s in self.sessions],
             "log": {
                 "segments": len(self.log.segments),
                 "bytes": size,

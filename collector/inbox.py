@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 TURN_S, TURN_BYTES = 0.005, 4 << 20  # how long and how much one turn takes before the loop goes round
 _COMPLAIN_S = 10.0
+MAX_NOTICE = 1000  # what a text in a head may have
 
 
 class Inbox:
@@ -43,6 +44,7 @@ class Inbox:
         barriers: Barriers,
         contacts: Contacts,
         on_greeted: Callable[[Session], None],
+        unheeded: Callable[[Session], list[str]] = lambda session: [],
     ) -> None:
         self.refused_total = 0
         self._doors = doors
@@ -52,6 +54,7 @@ class Inbox:
         self._barriers = barriers
         self._contacts = contacts
         self._on_greeted = on_greeted
+        self._unheeded = unheeded  # what the session asked for and does not get, for people
         self._dirty: set[Session] = set()  # to be acknowledged after the group in hand
         self._greeting: dict[bytes, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -185,6 +188,10 @@ class Inbox:
             return
         self._contacts.greeted(session, known=known is not None and not session.greeted)
         session.peer = peer
+        if not session.greeted:
+            for text in self._unheeded(session):
+                name, via = session.info.get("name"), session.info.get(VIA)
+                logger.warning("run %s_%s of %s: %s", name, session.uid.hex()[:8], via, text)
         session.greeted = True
         self._on_greeted(session)
         self._welcome(session)
@@ -228,6 +235,7 @@ class Inbox:
                 log_id=self._log.log_id,
                 last=session.durable,
                 window=self._sessions.window(),
+                notice="; ".join(self._unheeded(session))[:MAX_NOTICE],
             )
             self._send(session, welcome)
 

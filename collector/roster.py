@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from neural.tracking.collector.sessions import Session
 from neural.tracking.collector.workers import WorkerSpec, builtin_specs
 from neural.tracking.errors import TrackingError
+from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import SinkFolder, sink_folders
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.state import State
@@ -59,10 +60,15 @@ class Roster:
 
     def heard(self, sessions: Iterable[Session]) -> bool:
         """Learn which sinks the sessions name; return whether there is a new one."""
-        names = {name for session in sessions for name in named_sinks(session)}
+        # One of another host starts nothing that its owner did not configure: it would have his credentials.
+        names = {name for session in sessions if not session.is_remote for name in named_sinks(session)}
         new = {name for name in names - self._named if default_sink(name)}
         self._named |= new
         return bool(new - set(self._configured))
+
+    def unheeded(self, session: Session) -> list[str]:
+        """Return what a session of another host says of sinks and does not get."""
+        return guests.unheeded(session.info, self._configured, self._state.base_dir)
 
     def specs(self) -> list[WorkerSpec]:
         """Return every worker that is to be kept."""

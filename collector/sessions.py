@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from neural.tracking.fanout.guests import VIA as VIA
+
 if TYPE_CHECKING:
     from neural.tracking.collector.sockets import Peer
 
@@ -19,7 +21,6 @@ WINDOW_BYTES = 8 << 20
 ALL_WINDOWS_BYTES = 64 << 20
 LEAST_WINDOW_BYTES = 64 << 10
 MAX_OPEN_SESSIONS = 10_000
-VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone
 _MAX_RECENT = 4096
 
 

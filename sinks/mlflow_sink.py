@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
+from neural.tracking.sinks.mlflow_address import Address, address_of, without_user
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 if TYPE_CHECKING:
@@ -58,8 +59,15 @@ class MlflowSink:
         self._tracking_uri = tracking_uri
         self._experiment = experiment
         self._request_timeout_s = request_timeout_s
+        self._addresses: dict[str, Address] = {}
         self._clients: dict[str, MlflowClient] = {}
         self._runs: dict[str, str] = {}  # from our uid to MLflow's run id, once it is known to be there
+
+    def _address(self, run: RunInfo) -> Address:
+        # Asked inside of `credentials`, too, where this process's environment shows nothing of its own.
+        if run.uid not in self._addresses:
+            self._addresses[run.uid] = address_of(self._tracking_uri, run.env, self._place.base_dir)
+        return self._addresses[run.uid]
 
     def open(self) -> None:
         # The worker retries, with its own patience; MLflow's would keep it from being told anything.
@@ -84,11 +92,22 @@ class MlflowSink:
 
     def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
         """Return (metric, step, value) of what the server holds of the run."""
-        client, run_id = self._client(run), self._run_id(run)
-        names = client.get_run(run_id).data.metrics
-        return [(n, m.step, m.value) for n in names for m in client.get_metric_history(run_id, n)]
+        with self._address(run).credentials():
+            client, run_id = self._client(run), self._run_id(run)
+            names = client.get_run(run_id).data.metrics
+            return [(n, m.step, m.value) for n in names for m in client.get_metric_history(run_id, n)]
 
     def _deliver(self, events: Sequence[RunEvent]) -> None:
+        run, address = events[0].run, self._address(events[0].run)
+        try:
+            with address.credentials():
+                self._deliver_there(events)
+        except RetryLater as error:
+            if address.is_own or error.after_s != DENIED_AFTER_S:
+                raise
+            raise HoldRun(run.uid, f"{error}; {address.needs_naming}", after_s=HELD_S) from error
+
+    def _deliver_there(self, events: Sequence[RunEvent]) -> None:
         run = events[0].run
         with _translated_errors():
             client, run_id = self._client(run), self._run_id(run)
@@ -97,6 +116,8 @@ class MlflowSink:
                 for batch in _metric_batches(events):
                     client.log_batch(run_id, metrics=batch, synchronous=True)
                 return
+            if events[0].kind in ("text", "artifact") and not self._address(run).is_own:
+                self._address(run).check_artifacts(client.get_run(run_id).info.artifact_uri)
             for event in events:
                 self._deliver_one(client, run_id, event)
 
@@ -134,20 +155,10 @@ class MlflowSink:
             remedy = "restore it there" if stage == "deleted" else "it cannot be restored"
             raise HoldRun(run.uid, f"it is {stage} in MLflow; {remedy}", after_s=HELD_S)
 
-    def _uri(self, run: RunInfo) -> str:
-        """Return where the run goes: as configured, as its training's environment says, as this one's does."""
-        own = os.environ.get("MLFLOW_TRACKING_URI", "")
-        told = run.env.get("MLFLOW_TRACKING_URI", "")
-        if self._tracking_uri:
-            return self._tracking_uri
-        if told and told != _without_user(own):  # else it is this one, and this one may have a password
-            return told
-        return own or f"sqlite:///{self._place.base_dir / 'mlflow.db'}"
-
     def _client(self, run: RunInfo) -> MlflowClient:
         from mlflow.tracking import MlflowClient
 
-        uri = self._uri(run)
+        uri = self._address(run).uri
         if uri not in self._clients:
             self._clients[uri] = MlflowClient(tracking_uri=uri)
         return self._clients[uri]
@@ -168,7 +179,7 @@ class MlflowSink:
                 made = client.create_run(experiment_id, run.opened_ns // 10**6, tags, run_name=run.label)
                 run_id = made.info.run_id
         run.memory["run_id"] = self._runs[run.uid] = run_id
-        uri = _without_user(self._uri(run))
+        uri = self._address(run).shown
         is_web = uri.startswith(("http://", "https://"))
         run.link = (
             f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
@@ -187,17 +198,13 @@ class MlflowSink:
                 )
             return str(found.experiment_id)
         # A database without a server keeps artifacts where it was opened from: a worker's folder is no place.
-        uri = self._uri(run)
+        uri = self._address(run).uri
         location = f"{self._place.base_dir / 'mlflow-artifacts'}" if uri.startswith("sqlite") else None
         return str(client.create_experiment(name, artifact_location=location))
 
 
 def _place(event: RunEvent) -> tuple[str, str]:
     return event.run.uid, event.kind
-
-
-def _without_user(address: str) -> str:
-    return re.sub(r"(?<=://)[^/@\s]*@", "", address)
 
 
 def _metric_batches(events: Sequence[RunEvent]) -> Iterator[list[Any]]:
@@ -323,7 +330,7 @@ def _translated_errors(blame: Callable[[], None] = lambda: None) -> Iterator[Non
     except MlflowException as error:
         if error.error_code == _ABSENT or error.error_code in _REFUSED:
             blame()
-        text = _without_user(error.message[:1000])
+        text = without_user(error.message[:1000])
         if error.error_code in _REFUSED:
             raise RefusedForGood(f"MLflow refused it ({error.error_code}): {text}") from error
         if error.error_code in _DENIED:

@@ -36,7 +36,9 @@ class RunInfo:
     ``memory`` belongs to the sink: plain JSON, kept durably in one piece with how far the run was
     delivered, once ``flush`` returned. After a crash it comes back as it was then, followed by the
     events since. ``link`` is for people: where the backend shows the run. ``env`` is what the training's
-    environment said of its backends, without secrets.
+    environment said of its backends, without secrets; of a training on another host only what the sink's
+    ``guests_may_set`` names. An address in it is nobody's but the run's: the collector's own credentials
+    are not for it.
     """
 
     uid: str

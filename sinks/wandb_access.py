@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking.errors import HoldRun, RetryLater, WriteAgain
+from neural.tracking.fanout.sinkconfig import without_credentials
+from neural.tracking.sinks import own_credentials
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_errors import DENIED_AFTER_S, is_answer, is_gone, trouble
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST_OPEN_S = 30.0
 MAX_NAME = 128  # of a project and of a run
 FOR_EVER = 1_000_000  # tries: an outage ends when it ends
+# Credentials that W&B's package sends to any address, beside the key; a key given to it does not replace them.
+_ALWAYS_SENT = ("WANDB_IDENTITY_TOKEN_FILE", "WANDB_X_EXTRA_HTTP_HEADERS", "WANDB__EXTRA_HTTP_HEADERS")
+_OFFLINE = ("offline", "dryrun", "disabled")
 
 
 class Access:
@@ -27,20 +33,23 @@ class Access:
         self._place = place
         self._options = options
         self._patience_s = patience_s
+        self._own_url = options.get("base_url") or ""  # else as W&B's own settings say, once it is imported
 
     def open(self, info: RunInfo) -> wandb.Run:
         """Return the run, new or resumed.
 
         Raises:
-            HoldRun: the server does not take this one.
+            HoldRun: the server does not take this one, or it is one that gets no key of ours.
         """
         import wandb
 
         options, folder = self._options, self.folder(info)
-        Path(folder).mkdir(parents=True, exist_ok=True)
         mode: Any = (
             options.get("mode") or info.env.get("WANDB_MODE") or os.environ.get("WANDB_MODE") or "online"
         )
+        if mode not in _OFFLINE:
+            self._check_key(info)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(**self._settings(info))
         try:
             return wandb.init(
@@ -63,8 +72,9 @@ class Access:
         """Return W&B's interface for reading, at the server the run is on."""
         import wandb
 
-        given = {"base_url": base_url} if (base_url := self._base_url(info)) else {}
-        return wandb.Api(given, timeout=max(1, int(self._patience_s)), api_key=self._key())
+        self._check_key(info)
+        given = {"base_url": self._base_url(info)}
+        return wandb.Api(given, timeout=max(1, int(self._patience_s)), api_key=self._key(info))
 
     def shown(self, path: str, info: RunInfo) -> Any:
         """Return the run as the server shows it, ``path`` is its entity, project and id.
@@ -106,23 +116,72 @@ class Access:
             "x_file_transfer_retry_max": FOR_EVER,
             "x_graphql_retry_max": FOR_EVER,
         }
-        if base_url := self._base_url(info):
-            settings["base_url"] = base_url
-        if key := self._key():
+        # Always given: W&B's package keeps for its process what another run's was.
+        settings["base_url"] = self._base_url(info)
+        if key := self._key(info):
             settings["api_key"] = key
         return settings
 
-    def _key(self) -> str | None:
-        """Return what the file with the key holds now: it may have been mended."""
+    def _key(self, info: RunInfo) -> str | None:
+        """Return the key for the run's server, None for what W&B's package finds by itself.
+
+        What the file with the key holds now: it may have been mended.
+        """
+        if not self._is_own(info):
+            url = self._base_url(info)
+            known = own_credentials.netrc_of(url) or own_credentials.netrc_of(_normal(url))
+            return known[1] if known else None
         file = self._options.get("api_key_file")
         return _secret(Path(file).expanduser()) if file else None
 
-    def _base_url(self, info: RunInfo) -> str | None:
-        return self._options.get("base_url") or info.env.get("WANDB_BASE_URL")
+    def _check_key(self, info: RunInfo) -> None:
+        """Raise HoldRun where the collector's key would go to a server that the run alone names."""
+        if self._is_own(info):
+            return
+        always = [name for name in _ALWAYS_SENT if os.environ.get(name)]
+        if always or self._key(info) is None:
+            url = without_credentials(self._base_url(info))
+            raise HoldRun(
+                info.uid,
+                f"{url} is named by the run alone, so the collector's key is not sent there: name it in the "
+                f"sink's base_url, or in WANDB_BASE_URL where the collector is started, or "
+                f"`wandb login --host {url}`",
+                after_s=DENIED_AFTER_S,
+            )
+
+    def _is_own(self, info: RunInfo) -> bool:
+        """Return whether the run's server is that of the collector's own settings and environment."""
+        return own_credentials.same_address(_normal(self._base_url(info)), _normal(self._own()))
+
+    def _base_url(self, info: RunInfo) -> str:
+        return self._options.get("base_url") or info.env.get("WANDB_BASE_URL") or self._own()
+
+    def _own(self) -> str:
+        """Return the server of the configuration, the environment, or W&B's own settings."""
+        if not self._own_url:
+            self._own_url = _own_url()
+        return self._own_url
 
     def folder(self, info: RunInfo) -> str:
         """Return where wandb keeps the run's files."""
         return self._options.get("folder") or info.env.get("WANDB_DIR") or str(self._place.base_dir)
+
+
+def _own_url() -> str:
+    from wandb.sdk import wandb_setup
+
+    return os.environ.get("WANDB_BASE_URL") or str(wandb_setup.singleton().settings.base_url)
+
+
+@functools.cache
+def _normal(url: str) -> str:
+    """Return the address under the name W&B's package gives it: its cloud has several."""
+    import wandb
+
+    try:
+        return str(wandb.Settings(base_url=url).base_url)
+    except (ValueError, wandb.errors.Error):  # no address; opening the run says so
+        return url
 
 
 def _stay() -> None:

@@ -1,6 +1,7 @@
 """Sinks that misbehave on request: a plugin, as other people's sinks are."""
 
 import ctypes
+import json
 import os
 import time
 from pathlib import Path
@@ -79,6 +80,16 @@ class RoughSink(JsonlSink):
         while self._how == "eat":
             eaten.append(bytearray(os.urandom(1 << 20) * 32))
             time.sleep(0.05)
+
+
+class CuriousSink(JsonlSink):
+    """Writes down what it is told of each run's environment."""
+
+    type = "curious"
+
+    def _append(self, run, events):
+        (self._folder / f"{run.label}.env").write_text(json.dumps(dict(run.env)))
+        return super()._append(run, events)
 
 
 class AbsentSink(JsonlSink):

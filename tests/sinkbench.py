@@ -83,18 +83,20 @@ class Bench:
             time.sleep(0.05)
 
 
+def rough_plugins(folder):
+    """Make a folder of plugins; return the PYTHONPATH with which they are found."""
+    about = folder / "rough-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rough\nVersion: 1.0\n")
+    kinds = ("Rough", "Absent", "Forgetful", "Curious")
+    lines = [f"{kind.lower()} = tests.rough_sinks:{kind}Sink" for kind in kinds]
+    (about / "entry_points.txt").write_text("\n".join(["[neural_tracking.sinks]", *lines, ""]))
+    return f"{folder}:{ROOT}"
+
+
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    plugins = tmp_path / "plugins"
-    (plugins / "rough-1.0.dist-info").mkdir(parents=True)
-    (plugins / "rough-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: rough\nVersion: 1.0\n"
-    )
-    (plugins / "rough-1.0.dist-info" / "entry_points.txt").write_text(
-        "[neural_tracking.sinks]\nrough = tests.rough_sinks:RoughSink\nabsent = tests.rough_sinks:AbsentSink\n"
-        "forgetful = tests.rough_sinks:ForgetfulSink\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{plugins}:{ROOT}")
+    monkeypatch.setenv("PYTHONPATH", rough_plugins(tmp_path / "plugins"))
     for name in ("NTRACK_MODE", "NTRACK_DIR", "NTRACK_SINKS", "NTRACK_STATE_DIR", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     made = Bench(tmp_path / "runs")

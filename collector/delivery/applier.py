@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 Say = Callable[[dict[str, Any]], None]
 FOLDER_BATCH = 1000
 SAY_EVERY_S = 1.0
+REFUSED_S = 60.0
 
 
 class SinkApplier:
@@ -249,6 +250,9 @@ class SinkApplier:
                 logger.error("run %s is not in %s any more", uid[:8], folder)
             return
         run = self._runs.of_folder(found)
+        if run.refused is not None:
+            self._holds.hold(run, HoldRun(uid, run.refused, after_s=REFUSED_S))
+            return
         sessions = vouched(folder) or {name: found.last_seq(name) for name in found.facts.sessions}
         for name, facts in found.facts.sessions.items():
             run.describe(name, facts)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.errors import InvalidNameError
+from neural.tracking.errors import InvalidNameError, RetryLater
+from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import Share, SinkFolder
+from neural.tracking.fanout.guests import VIA, Said
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.files import inside
@@ -29,9 +31,10 @@ _FACTS = ("rank", "attempt", "role", "opened_ns")
 class OpenRun:
     """One run: its share as it was saved, and how far beyond that it was taken."""
 
-    def __init__(self, info: RunInfo, share: Share) -> None:
+    def __init__(self, info: RunInfo, share: Share, refused: str | None = None) -> None:
         self.info = info
         self.share = share
+        self.refused = refused  # why it is not delivered as it is
         self.dirty = False
         self._taken: dict[str, int] = {}
         self._delivering: dict[str, Mapping[str, Any]] = {}  # outcomes of artifacts among the pending events
@@ -227,7 +230,8 @@ class Runs:
         uid = found.uid.hex()
         run = self._open.get(uid)
         if run is None:
-            run = self._make(uid, found.name, found.folder, found.start_ns, found.settings.get("env"))
+            said = Said(found.settings.get("env"), found.facts.settings_via)
+            run = self._make(uid, found.name, found.folder, found.start_ns, said)
             self._open[uid] = run
         run.info.folder = found.folder
         return run
@@ -251,9 +255,12 @@ class Runs:
 
     def concerns(self, found: Run) -> bool:
         """Return whether a run in ``base_dir`` ought to be delivered, as far as it is not."""
+        via = found.facts.settings_via
+        if via is not None and not self._config.configured:
+            return False
         if self._folder.share_file(found.uid.hex()).exists():
             return True
-        if self.name in (found.settings.get("backend") or ()):
+        if guests.is_named(self._config, found.settings.get("backend"), via):
             return True
         since_ns = self._since_ns()
         return self._config.runs == "all" and (found.end_ns is None or found.end_ns >= since_ns)
@@ -299,12 +306,14 @@ class Runs:
             }
 
     def _named(self, session: SessionInfo) -> bool:
-        names = session.info.get("sinks")
-        return isinstance(names, list) and self.name in names
+        return guests.is_named(self._config, session.info.get("sinks"), session.info.get(VIA))
 
     def _opened(self, session: SessionInfo) -> OpenRun | None:
         uid = session.uid.hex()
         if (self._state.tombstones / uid).exists():
+            return None
+        via = session.info.get(VIA)
+        if via is not None and not self._config.configured:
             return None
         known = self._folder.share_file(uid).exists()
         if not (known or self._config.runs == "all" or self._named(session)):
@@ -316,10 +325,25 @@ class Runs:
             folder = inside(self._state.base_dir, str(told.get("dir")))
         except InvalidNameError:
             folder = self._state.base_dir / folder_name("run", session.uid)
-        return self._make(uid, name, folder, opened_ns, told.get("env"))
+        return self._make(uid, name, folder, opened_ns, Said(told.get("env"), via, vouched=via is None))
 
-    def _make(self, uid: str, name: str, folder: Path, opened_ns: int, env: Any) -> OpenRun:
+    def _make(self, uid: str, name: str, folder: Path, opened_ns: int, said: Said | None) -> OpenRun:
         share = self._folder.share(uid) or Share(uid, name, str(folder), opened_ns=opened_ns)
-        share.env = share.env or ({str(k): str(v) for k, v in env.items()} if isinstance(env, dict) else {})
+        refused = None
+        if not (share.env and share.env_vouched):
+            said = said or _said_in(folder)
+            # What an older version kept is not said to be anybody's: of a run of this host it goes on to count.
+            if not share.env or said.vouched or said.via is not None:
+                share.env, refused = guests.granted(self._config, said, self._state.base_dir)
+                share.env_vouched = said.vouched and bool(share.env)
         info = RunInfo(uid, share.name, folder, share.opened_ns, share.env, share.memory, share.link)
-        return OpenRun(info, share)
+        return OpenRun(info, share, refused)
+
+
+def _said_in(folder: Path) -> Said:
+    """Return what a run's folder says of its environment; raises RetryLater."""
+    found = Run(folder)
+    try:
+        return Said(found.settings.get("env"), found.facts.settings_via)
+    except OSError as error:
+        raise RetryLater(f"cannot read {folder}: {error}") from error

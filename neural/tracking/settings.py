@@ -17,9 +17,14 @@ MAX_TAGS = 256
 
 
 def run_settings(
-    auto_visualize: bool, visualize_every: int | None, backend: str | Iterable[str] | None, base_dir: Path
+    auto_visualize: bool,
+    visualize_every: int | None,
+    backend: str | Iterable[str] | None,
+    base_dir: Path,
+    *,
+    elsewhere: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings as the open event keeps them.
+    """Return the settings as the open event keeps them; ``elsewhere``: the collector is another host's.
 
     Raises:
         TypeError: a setting is of the wrong type.
@@ -37,7 +42,7 @@ def run_settings(
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,
-        "backend": check_backends(backend, base_dir),
+        "backend": check_backends(backend, base_dir, elsewhere=elsewhere),
         "env": backend_environment(),
     }
 

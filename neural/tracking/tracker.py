@@ -76,9 +76,10 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         """
         name = check_run_name(DEFAULT_NAME if experiment_name is None else experiment_name)
         base = resolve_base_dir(base_dir)
-        settings = run_settings(auto_visualize, visualize_every, backend, base)
-        labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
         config = agent_config(base, mode=mode, when_full=when_full)
+        elsewhere = config.collector is not None
+        settings = run_settings(auto_visualize, visualize_every, backend, base, elsewhere=elsewhere)
+        labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
 
         from neural.tracking.agent import choose_run
 

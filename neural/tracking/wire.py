@@ -69,13 +69,17 @@ class Hello(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
-    """The collector has everything of the session up to ``last`` on disk; send from there."""
+    """The collector has everything of the session up to ``last`` on disk; send from there.
+
+    ``notice`` is for people: what the session asked for and does not get. Older collectors send none.
+    """
 
     type: ClassVar[str] = "welcome"
     session: bytes
     log_id: bytes
     last: int
     window: int
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +266,9 @@ def decode(parts: Sequence[bytes], types: Mapping[str, type[Message]] = _TYPES) 
             if value is None or len(value) > limit:
                 raise ProtocolError(f"{kind.type}: {item.name} is missing or over {limit} bytes")
         else:
-            value = head.get(item.name)
+            # A field with a default came with a later version: others do not send it.
+            lacks = item.name not in head and item.default is not dataclasses.MISSING
+            value = item.default if lacks else head.get(item.name)
             _check(kind, item.name, value)
         values[item.name] = value
     if next(bodies, None) is not None:

@@ -41,6 +41,7 @@ class Remote:
         keys.write_pair(self.user_keys / keys.CLIENT_SECRET, self.user)
         self.collector = keeper.collector_of(self.base_dir)
         self.address = ""
+        self.own_environment = {}  # of the collector
 
     def move_to(self, disk):
         """Have the collector live on that disk, which is mounted over its folder; before it starts."""
@@ -50,7 +51,9 @@ class Remote:
     def start(self):
         """Start it, again at the same place, and wait until it answers."""
         where = {"disk": self._disk} if self._disk else {"prefix": self._prefix}
-        self._keeper.run_collector(self.base_dir, "--listen", self._listen, **where)
+        self._keeper.run_collector(
+            self.base_dir, "--listen", self._listen, environment=self.own_environment, **where
+        )
         self.collector.wait_ready()
         endpoint = self.collector.state.endpoint_file
         told = wait_until(lambda: json.loads(endpoint.read_text()).get("remote"))

@@ -114,19 +114,22 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     without it, the newest run.
     """
     found = one_run(base_dir, run)
-    from neural.tracking.fanout.sinkstatus import links
+    from neural.tracking.fanout.sinkstatus import links, unheeded
     from neural.tracking.state import State
 
-    delivered = links(State.for_base_dir(base_dir), found.uid.hex())
+    state = State.for_base_dir(base_dir)
+    delivered, refused = links(state, found.uid.hex()), unheeded(state, found)
     if as_json:
         told = {"metadata": found.metadata, "summary": found.summary(), "texts": found.texts()}
-        output.print_json({**told, "path": str(found.folder), "sinks": delivered})
+        output.print_json({**told, "path": str(found.folder), "sinks": delivered, "unheeded": refused})
         return
     console = output.stdout()
     metadata = found.metadata
     console.print(
         Panel(_facts(found, metadata, delivered), title=_title(found), title_align="left", border_style="dim")
     )
+    for text in refused:
+        console.print(f"[yellow]![/] {output.text(text)}")
     if error := metadata.get("error"):
         console.print(
             Panel(output.text(error), title="[red]failed with", title_align="left", border_style="red")

@@ -74,7 +74,11 @@ def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
     run = find_run(base_dir, experiment_id)
     if run is None:
         return None
-    settings = run.settings
+    settings = dict(run.settings)
+    if run.facts.settings_via is not None:
+        # What another host said would be said anew by this one, and then it would count.
+        settings.pop("env", None)
+        settings.pop("backend", None)
     labels: dict[str, Any] = {"tags": [], "notes": None, "group": None}
     return Opening(
         base_dir=base_dir,

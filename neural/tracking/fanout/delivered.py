@@ -40,6 +40,7 @@ class Share:
     link: str | None = None
     opened_ns: int = 0
     env: dict[str, str] = field(default_factory=dict)
+    env_vouched: bool = False  # a session of this host said so
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # calls whose bytes are not stored yet
     pictures: dict[str, str] = field(default_factory=dict)  # automatic ones, by file name: which was given
     # What the log told while the run was held back: up to these numbers, and these artifacts' outcomes.
@@ -71,7 +72,8 @@ class Share:
     def write(self, path: Path) -> None:
         """Put the file in place; raises OSError."""
         body = asdict(self)
-        for name in ("passed_over", "outcomes"):  # versions before they were there still read all others
+        # Versions before they were there still read all others.
+        for name in ("passed_over", "outcomes", "env_vouched"):
             if not body[name]:
                 del body[name]
         body["sessions"] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ class SinkConfig(NamedTuple):
     ``call_timeout_s``: a call into the backend's code may last so long. ``log_budget_bytes`` and
     ``log_budget_hours``: so much of the log, and so long, waits for it; beyond that it is detached and
     later reads run folders. ``memory_limit_bytes``: a worker that takes more is started anew.
+    ``guests_may_set``: variables of a training on another host that count. ``configured``: it is in the
+    file, and not only what a run of this host named.
     """
 
     name: str
@@ -41,10 +43,12 @@ class SinkConfig(NamedTuple):
     log_budget_bytes: int = 4 * _GIB
     log_budget_hours: float = 24.0
     memory_limit_bytes: int = 4 * _GIB
+    guests_may_set: Sequence[str] = ()
     options: Mapping[str, Any] = {}
+    configured: bool = False
 
 
-COMMON_KEYS = tuple(name for name in SinkConfig._fields if name not in ("name", "options"))
+COMMON_KEYS = tuple(name for name in SinkConfig._fields if name not in ("name", "options", "configured"))
 
 
 def check_sink_name(name: str) -> str:
@@ -80,7 +84,7 @@ def sink_config(name: str, table: Any) -> SinkConfig:
     options = {key: value for key, value in table.items() if key not in COMMON_KEYS}
     for key, value in common.items():
         _check(where, key, value)
-    return SinkConfig(name=name, **common, options=options)
+    return SinkConfig(name=name, **common, options=options, configured=True)
 
 
 def default_sink(name: str) -> SinkConfig | None:
@@ -96,6 +100,13 @@ def _check(where: str, key: str, value: Any) -> None:
         if value in WHICH_RUNS:
             return
         raise ConfigError(f"runs in {where} is {value!r}{did_you_mean(str(value), WHICH_RUNS)}")
+    elif key == "guests_may_set":
+        good = isinstance(value, list | tuple)
+        wanted = "a list of variables"
+        for name in value if good else ():
+            if name not in TOLD:
+                near = did_you_mean(str(name), TOLD)
+                raise ConfigError(f"{key} in {where} names {name!r}, which no training tells{near}")
     elif key in ("type", "python"):
         good = isinstance(value, str) and bool(value)
         wanted = "text"
@@ -112,7 +123,11 @@ def backend_names(base_dir: Path) -> list[str]:
 
 
 def check_backends(
-    backend: str | Iterable[str] | None, base_dir: Path, environ: Mapping[str, str] = os.environ
+    backend: str | Iterable[str] | None,
+    base_dir: Path,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    elsewhere: bool = False,
 ) -> list[str]:
     """Return the names of sinks a run is delivered to, each once, in the order given.
 
@@ -120,6 +135,7 @@ def check_backends(
         backend: a name or several; None means ``NTRACK_SINKS``, names with commas between.
         base_dir: whose ``config.toml`` may configure more of them.
         environ: the environment.
+        elsewhere: the collector is another host's, which alone knows what is configured there.
 
     Raises:
         TypeError: not names.
@@ -136,6 +152,9 @@ def check_backends(
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"{what} must be a name or a list of names, not {name!r}")
+        if elsewhere:
+            check_sink_name(name)
+            continue
         if name in BACKENDS or name in (known := backend_names(base_dir)):
             continue
         raise ConfigError(f"unknown backend {name!r} in {what}{did_you_mean(name.lower(), known)}")
@@ -143,7 +162,7 @@ def check_backends(
 
 
 # What a training's environment says of its backends, and nothing secret among it.
-_TOLD = (
+TOLD = (
     "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME",
     "WANDB_BASE_URL", "WANDB_DIR", "WANDB_ENTITY", "WANDB_JOB_TYPE", "WANDB_MODE", "WANDB_PROJECT",
 )  # fmt: skip
@@ -154,7 +173,7 @@ def backend_environment(environ: Mapping[str, str] = os.environ) -> dict[str, st
 
     Credentials stay out, also those inside an address: they must not travel with the run.
     """
-    return {name: without_credentials(environ[name]) for name in _TOLD if environ.get(name)}
+    return {name: without_credentials(environ[name]) for name in TOLD if environ.get(name)}
 
 
 def without_credentials(address: str) -> str:

@@ -6,7 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from neural.tracking.errors import ConfigError
+from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import Share, SinkFolder, sink_folders
+from neural.tracking.fanout.guests import VIA, is_named
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.files import read_json
 from neural.tracking.reader.emitted import vouched
@@ -92,7 +95,8 @@ def _lag_events(
     """Return how many events the sink has not been given yet, of all runs that are for it."""
     goals: dict[tuple[str, str], int] = {}
     for session in collector.get("sessions", ()):
-        concerned = config.runs == "all" or config.name in (session.get("sinks") or ())
+        named = is_named(config, session.get("sinks"), session.get(VIA))
+        concerned = config.runs == "all" or named
         if concerned or session["uid"] in shares:
             goals[session["uid"], session["session"]] = session["last"]
     for run in _runs_of(state, config, shares):
@@ -108,7 +112,7 @@ def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> l
     return [
         run
         for run in list_runs(state.base_dir)
-        if run.uid.hex() in shares or config.name in (run.settings.get("backend") or ())
+        if run.uid.hex() in shares or is_named(config, run.settings.get("backend"), run.facts.settings_via)
     ]
 
 
@@ -127,6 +131,16 @@ def _lag_s(folder: SinkFolder, worker: Mapping[str, Any], about: Mapping[str, An
     if not known and since.exists():  # it never told anything
         known.append(now - since.stat().st_mtime)
     return max(0.0, min(known, default=0.0))
+
+
+def unheeded(state: State, run: Run) -> list[str]:
+    """Return what a run of another host says of sinks and does not get, each with what allows it."""
+    settings, via = run.settings, run.facts.settings_via
+    said = {VIA: via, "sinks": settings.get("backend"), "env": settings.get("env")}
+    try:
+        return guests.unheeded(said, sink_configs(state.base_dir), state.base_dir) if via is not None else []
+    except ConfigError as error:
+        return [str(error)]
 
 
 def links(state: State, uid: str) -> dict[str, str]:

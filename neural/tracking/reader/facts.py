@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.artifacts.jobs import KIND, PRUNED
+from neural.tracking.fanout.guests import VIA
 from neural.tracking.files import matching
 from neural.tracking.params import merge_params
 from neural.tracking.reader import eventlines
@@ -30,6 +31,7 @@ class SessionFacts:
     rank: int = 0
     attempt: int = 0
     role: str = ""
+    via: str | None = None  # under which name it came from another host; None for one of the collector's
     opened_ns: int = 0
     ended_ns: int | None = None
     status: str | None = None  # None while open
@@ -59,6 +61,7 @@ class RunFacts:
     notes: str | None = None
     group: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    settings_via: str | None = None  # whose those are, as `via` of the session that brought them
     gaps: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
     logged: bool = False
     damages: list[str] = field(default_factory=list)
@@ -127,6 +130,8 @@ def read_facts(folder: Path) -> RunFacts:
             facts.uid = facts.uid or line["uid"]
             facts.name = facts.name or line["info"].get("name")
             _describe(session, line["info"], line["info"].get("opened_ns"))
+            if isinstance(via := line["info"].get(VIA), str):
+                session.via = via
     events = in_order(events)
     for event in events:
         if event["kind"] == "open":
@@ -201,7 +206,7 @@ def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -
         _add_tags(facts, data.get("tags"))
         facts.notes = data.get("notes") if data.get("notes") is not None else facts.notes
         facts.group = facts.group if facts.group is not None else data.get("group")
-        facts.settings = facts.settings or data.get("settings") or {}
+        _fold_settings(facts, session, data.get("settings"))
         facts.name = facts.name or data.get("name")
     elif kind == "params":
         values = data.get("values") or {}
@@ -219,6 +224,14 @@ def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -
         session.status = str(data.get("status") or "completed")
         session.error = data.get("error")
         session.ended_ns, session.total = event["time_ns"], event["seq"]
+
+
+def _fold_settings(facts: RunFacts, session: SessionFacts, settings: Any) -> None:
+    """Take the first settings; whoever joins from another host has no say where one of this host has."""
+    if not isinstance(settings, dict) or not settings:
+        return
+    if not facts.settings or (facts.settings_via is not None and session.via is None):
+        facts.settings, facts.settings_via = settings, session.via
 
 
 def _add_tags(facts: RunFacts, tags: Any) -> None:

@@ -50,11 +50,14 @@ for command in (add, remove, enable, disable, replay, dead_letters):
     sinks.add_command(command)
 
 
-def _statuses(base_dir: Path) -> list[SinkStatus]:
-    state = State.for_base_dir(base_dir)
-    found: dict[str, Any] | None = None
+def _asked(base_dir: Path) -> dict[str, Any] | None:
     with contextlib.suppress(CollectorUnreachableError):
-        found = request(state, "status")
+        return request(State.for_base_dir(base_dir), "status")
+    return None
+
+
+def _statuses(base_dir: Path, found: Mapping[str, Any] | None) -> list[SinkStatus]:
+    state = State.for_base_dir(base_dir)
     if found and found.get("sinks_trouble"):
         click.echo(f"the collector goes on with the sinks it had: {found['sinks_trouble']}", err=True)
     try:
@@ -87,11 +90,14 @@ def _behind(status: SinkStatus, unit: str = "") -> str:
 @output.base_dir_option
 def list_sinks(base_dir: Path, as_json: bool) -> None:
     """List the sinks: state, what each still has to deliver, what it set aside, its last error."""
-    found = _statuses(base_dir)
+    answer = _asked(base_dir)
+    found = _statuses(base_dir, answer)
     if as_json:
         output.print_json([status._asdict() for status in found])
         return
     console = output.stdout()
+    for line in _unheeded(answer or {}):
+        console.print(line)
     if not found:
         console.print(NO_SINKS)
         return
@@ -116,13 +122,24 @@ def list_sinks(base_dir: Path, as_json: bool) -> None:
     console.print(table)
 
 
+def _unheeded(answer: Mapping[str, Any]) -> list[str]:
+    """Return lines on what runs of other hosts ask of sinks and do not get, each run once."""
+    told = {
+        f"[yellow]![/] {output.text(session.get('name'))}_{session['uid'][:8]} of "
+        f"{output.text(session.get('via'))}: {output.text(text)}": None
+        for session in answer.get("sessions", ())
+        for text in session.get("unheeded", ())
+    }
+    return list(told)
+
+
 @sinks.command(short_help="Say how far behind each sink is.")
 @click.argument("name", required=False)
 @output.json_option
 @output.base_dir_option
 def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
     """Say how far each sink, or one, is behind: events and seconds. Exit code 3 if any is."""
-    found = [status for status in _statuses(base_dir) if name in (None, status.name)]
+    found = [status for status in _statuses(base_dir, _asked(base_dir)) if name in (None, status.name)]
     if name is not None and not found:
         one_sink(base_dir, name)  # raises where there is none: it has simply nothing to do yet
     if as_json:

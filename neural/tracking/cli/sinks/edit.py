@@ -30,7 +30,8 @@ def add(name: str, kind: str | None, settings: tuple[str, ...], only_named: bool
     """Add a sink, or change the settings of one that is there.
 
     Settings every sink has: enabled, runs (all or named), python (an interpreter that has the backend),
-    call_timeout_s, log_budget_bytes, log_budget_hours, memory_limit_bytes. The rest are its type's own.
+    call_timeout_s, log_budget_bytes, log_budget_hours, memory_limit_bytes, guests_may_set (variables of
+    trainings on other hosts that count, with commas between). The rest are its type's own.
     Secrets are no settings: they come from the backend's environment variables or a file of mode 0600.
     """
     from neural.tracking.sinks.registry import check_options, sink_class
@@ -77,7 +78,10 @@ def _parsed(setting: str, options: Any) -> tuple[str, Any]:
     kinds: dict[str, type] = {"type": str, "runs": str, "python": str, "enabled": bool}
     kinds |= {name: float for name in COMMON_KEYS if name not in kinds}
     kinds |= {name: option.kind for name, option in options.items()}
+    kinds["guests_may_set"] = list
     kind = kinds.get(key, str)
+    if kind is list:
+        return key, [name.strip() for name in text.split(",") if name.strip()]
     if kind is str:
         return key, text
     if kind is bool:
