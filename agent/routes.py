@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from neural.tracking.agent.launch import Launcher, collector_of, collector_runs, courier_of
+from neural.tracking.agent.notice import warn
 from neural.tracking.files import read_json
 from neural.tracking.state import State
 
@@ -18,6 +19,8 @@ RECONNECT_S = 0.5
 STARTING_S = 0.05  # between looks for a collector that was just started
 MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
 COURIER_LOOK_S = 5.0
+OTHERS_S = 5.0  # before it is looked again whether the state folder is this user's own
+_said: set[str] = set()  # not by each of many sessions
 
 
 class Route(Protocol):
@@ -62,6 +65,12 @@ class LocalRoute:
     def connect(self, now: float, *, data_waits: bool) -> Link | None:
         if self._launcher is not None:
             self._launcher.settle()
+        if (reason := self._state.others()) is not None:
+            self.next_try = now + OTHERS_S
+            if reason not in _said:
+                _said.add(reason)
+                warn("what is logged waits in its outbox, nobody is connected to: %s", reason)
+            return None
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
         if isinstance(address, str) and collector_runs(self._state):

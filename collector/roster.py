@@ -40,15 +40,17 @@ class Roster:
     def read_file(self) -> bool:
         """Read the file if it changed; return whether it did. Blocks briefly."""
         stamp = self._file_stamp()
-        if stamp == self._stamp:
+        if stamp == self._stamp and self.trouble is None:
             return False
         self._stamp = stamp
         try:
             self._configured = sink_configs(self._state.base_dir)
             self.trouble = None
         except (TrackingError, OSError) as error:
+            # Tried again each time: whose the file is may be mended without a change of the file.
+            if str(error) != self.trouble:
+                logger.error("sinks stay as they are: %s", error)
             self.trouble = str(error)
-            logger.error("sinks stay as they are: %s", error)
         return True
 
     def _file_stamp(self) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from neural.tracking import ownership
 from neural.tracking.errors import ConfigError, did_you_mean
 from neural.tracking.remote.address import check_address, check_listen
 
@@ -122,6 +123,8 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
         if path.parent.stat().st_uid == os.geteuid():
             raise
         return {}  # another user's folder, which may be read: its settings are for who writes
+    if _is_for_others(path):
+        return {}
     import tomllib
 
     try:
@@ -135,6 +138,22 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: [{section}] must be a table")
     return found
+
+
+def _is_for_others(path: Path) -> bool:
+    """Return whether the settings are those of another user whose folder of runs this is; they are his.
+
+    Raises:
+        ConfigError: they are in this user's folder of runs, and others may have put them there: they can
+            name an interpreter, a server, or where to listen.
+    """
+    reasons = [ownership.open_to_others(place) for place in (path.parent, path)]
+    if not any(reasons):
+        return False
+    whose = ownership.is_of(path.parent.parent)
+    if whose not in (os.geteuid(), 0) and whose == ownership.is_of(path.parent):
+        return True
+    raise ConfigError(f"settings are not used: {next(filter(None, reasons))}")
 
 
 def refuse_unknown(keys: Mapping[str, Any], known: list[str], where: str) -> None:

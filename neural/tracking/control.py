@@ -21,6 +21,9 @@ def request(state: State, cmd: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **f
     """
     if not os.path.exists(state.control_socket):  # not: `Path.exists`, which raises in another user's folder
         raise CollectorUnreachableError(f"no collector runs on {state.root}")
+    reason = state.others()
+    if reason is not None and os.geteuid() != 0:  # root may ask the collector of whomever
+        raise CollectorUnreachableError(reason)
     import msgpack
     import zmq
 

@@ -11,7 +11,7 @@ from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking import __version__, system
+from neural.tracking import __version__, ownership, system
 from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.artifacts import jobs
 from neural.tracking.config import agent_config, collector_config
@@ -160,6 +160,9 @@ def _space(place: Path) -> Iterator[Finding]:
 
 
 def _privacy(state: State) -> Finding:
+    above = state.root.parent
+    if above != state.base_dir and ownership.others_folder(state.root) is None and (why := state.others()):
+        return Finding(PROBLEM, "state folder", why, "trainings and collectors refuse to start meanwhile")
     try:
         status = state.root.lstat()
     except OSError:

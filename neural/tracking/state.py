@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import system
+from neural.tracking import ownership, system
 from neural.tracking.errors import ConfigError
 from neural.tracking.files import atomic_write
 
@@ -44,11 +44,48 @@ class State(NamedTuple):
 
         Raises:
             OSError: it cannot be made.
-            ConfigError: it is there, but a symbolic link or another user's.
+            ConfigError: it, or what it stands in, is there, but a symbolic link or another user's.
         """
+        self.refuse_others()
+        for folder in self._ours():
+            private_folder(folder)
         private_folder(self.root)
         if self.root.parent != self.base_dir:
-            (self.base_dir / ".ntrack").mkdir(exist_ok=True)
+            beside = self.base_dir / ".ntrack"  # settings, keys, blobs
+            beside.mkdir(mode=0o700, exist_ok=True)
+            ownership.close_to_others(beside)
+            if (reason := ownership.open_to_others(beside)) is not None:
+                raise ConfigError(reason)
+
+    def refuse_others(self) -> None:
+        """Raise ConfigError where a folder that is to be this user's own is somebody else's."""
+        if (reason := self.others()) is not None:
+            raise ConfigError(reason)
+
+    def others(self) -> str | None:
+        """Return why what lies here is not to be believed, and what to do; None where it is this user's own.
+
+        Anybody may make a folder in ``/var/tmp`` or ``/tmp``, also after one of ours was cleared away.
+        """
+        sockets, moved = self.data_socket.parent, self.root.parent
+        if moved not in (self.base_dir, *self._ours()) and ownership.is_anybodys(moved):
+            return f"{moved} may be written to by all, who could replace what is in it: `chmod o-w {moved}`"
+        for folder in (*self._ours(), self.root):
+            if (reason := ownership.others_folder(folder)) is not None:
+                return f"{reason}; remove it, or choose another place: {self._remedy()}"
+        for folder in (sockets.parent, sockets) if sockets != self.root else ():
+            if (reason := ownership.others_folder(folder)) is not None:
+                remedy = "remove it, or use a base_dir with a shorter path"
+                return f"{reason}, and the sockets would be there; {remedy}"
+        return None
+
+    def _ours(self) -> tuple[Path, ...]:
+        """Return the folders above the root that are made by us, and nobody else's business."""
+        own = _private_root("/var/tmp")
+        return (own,) if self.root.parent == own else ()
+
+    def _remedy(self) -> str:
+        return "another base_dir" if self.root.parent == self.base_dir else "set NTRACK_STATE_DIR"
 
     @property
     def lock(self) -> Path:
@@ -172,10 +209,8 @@ def private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         status = folder.lstat()
-        if folder.is_symlink() or status.st_uid != os.geteuid():
-            raise ConfigError(
-                f"{folder} is a symbolic link or another user's folder; remove it or choose another base_dir"
-            ) from None
+        if (reason := ownership.others_folder(folder)) is not None:
+            raise ConfigError(f"{reason}; remove it or choose another base_dir") from None
         if not folder.is_dir():
             raise NotADirectoryError(20, "not a folder", str(folder)) from None
         if status.st_mode & 0o077:  # whoever can write here can take the collector's place, or read along

@@ -86,7 +86,7 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         identity = choose_run(name, os.environ)
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
-            State.for_base_dir(base)  # what it refuses must not leave a run's folder behind
+            State.for_base_dir(base).refuse_others()  # it must not leave a run's folder behind
             folder, identity = open_run_folder(base, identity)
         event = {**labels, "settings": settings}
         opening = Opening(base_dir=base, folder=folder, identity=identity, config=config, event=event)

@@ -29,7 +29,8 @@ def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
     from tomlkit.exceptions import TOMLKitError
 
     path = base_dir / ".ntrack" / "config.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    base_dir.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     with _alone(path.with_suffix(".lock")):
         before = path.read_bytes() if path.exists() else HEAD.encode()
         try:
