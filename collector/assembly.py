@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import __version__, wire
+from neural.tracking import __version__, removal, wire
 from neural.tracking.accounting.quarantine import is_quarantined, list_quarantined
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
@@ -25,7 +25,7 @@ from neural.tracking.collector.gate import Gate
 from neural.tracking.collector.housekeeper import Housekeeper
 from neural.tracking.collector.inbox import Inbox
 from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.ledger import Tombstones, find_run, remove_run
+from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
 from neural.tracking.collector.roster import Roster
@@ -184,17 +184,24 @@ class Collector:
         return {"applied": self.barriers.applied >= goal}
 
     async def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Delete a run: tombstone first, then its senders, the store's hold on it, its folder."""
+        """Delete a run: tombstone first, then its senders, the store's hold on it, its folder.
+
+        Of a copy only its folder goes: the run lives on in the one it was copied from.
+        """
         uid = asked.get("uid")
         if not isinstance(uid, bytes) or len(uid) != 16:
             raise ValueError("delete wants the run's uid, 16 bytes")
+        run = await asyncio.to_thread(removal.named_folder, self.base_dir, uid, asked.get("dir"))
+        if run is not None and await asyncio.to_thread(removal.is_copy, self.base_dir, run):
+            await asyncio.to_thread(removal.take_away, run.folder)
+            return {"removed": True, **await self.artifacts.sweep()}
         await asyncio.to_thread(self.tombstones.add, uid)
         self.inbox.refuse_run(uid)
         self.supervisor.tell({"run_gone": uid.hex()})
         await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
-        removed = await asyncio.to_thread(remove_run, self.base_dir, uid, asked.get("dir"))
-        await self.artifacts.sweep()
-        return {"removed": removed}
+        if run is not None:
+            await asyncio.to_thread(removal.take_away, run.folder)
+        return {"removed": run is not None, **await self.artifacts.sweep()}
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Read the configured sinks again, now."""
@@ -208,15 +215,17 @@ class Collector:
         return {"known": self.supervisor.errand(str(asked.get("sink")))}
 
     async def _prune(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Remove versions of the run ``uid``, as (session, number of the event); then what is nobody's."""
+        """Remove versions, as (session, number of event), from the folder ``dir``; then what is nobody's."""
         uid, wanted = asked.get("uid"), asked.get("versions")
         if not wanted:
             return await self.artifacts.sweep()
         if not isinstance(uid, bytes) or len(uid) != 16 or not isinstance(wanted, list):
             raise ValueError("prune wants the run's uid, 16 bytes, and a list of versions")
-        folder = await asyncio.to_thread(find_run, self.base_dir, uid)
+        run = await asyncio.to_thread(removal.named_folder, self.base_dir, uid, asked.get("dir"))
+        if run is None:
+            raise FileNotFoundError(2, "no such run", f"{self.base_dir}/*_{uid.hex()[:8]}")
         chosen = {(str(session), int(seq)) for session, seq in wanted}
-        return await self.artifacts.prune(folder, uid, chosen, timeout_s=float(asked.get("timeout_s", 20.0)))
+        return await self.artifacts.prune(run, chosen, timeout_s=float(asked.get("timeout_s", 20.0)))
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         durable = self.log.durable

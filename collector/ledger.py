@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.files import atomic_write, fsync_upwards, inside, is_there
-from neural.tracking.opening import RunFile
 from neural.tracking.reader import ledgers
 
 logger = logging.getLogger(__name__)
@@ -65,41 +63,3 @@ class Tombstones:
             self._folder.mkdir(parents=True)
             fsync_upwards(self._folder.parent)
         atomic_write(self._folder / uid.hex(), b"")
-
-
-def find_run(base_dir: Path, uid: bytes) -> Path:
-    """Return the folder of a run.
-
-    Raises:
-        FileNotFoundError: it is not in ``base_dir``.
-    """
-    for folder in base_dir.glob(f"*_{uid.hex()[:8]}"):
-        told = RunFile.read(folder)
-        if not folder.is_symlink() and told is not None and told.uid == uid:
-            return folder.resolve()
-    raise FileNotFoundError(2, "no such run", f"{base_dir}/*_{uid.hex()[:8]}")
-
-
-def remove_run(base_dir: Path, uid: bytes, asked: object = None) -> bool:
-    """Remove the folder of a run that has a tombstone; return whether it was there.
-
-    Args:
-        base_dir: holds the runs.
-        uid: whose. Another run whose id happens to be the same stays.
-        asked: the folder's name, where it is known: of a copied run only one is meant.
-
-    Raises:
-        OSError: something of it is left.
-    """
-    from neural.tracking.reader.run import Run  # rarely needed, and not small
-
-    found = sorted(base_dir.glob(f"*_{uid.hex()[:8]}"), key=lambda folder: folder.name != asked)
-    for folder in found:
-        if folder.is_symlink() or not folder.is_dir() or Run(folder).uid != uid:
-            continue
-        # Under another name first: what is half deleted must not be found as a run.
-        doomed = folder.with_name(f".tmp-deleted-{uid.hex()}")
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
-        return True
-    return False

@@ -33,6 +33,7 @@ from neural.tracking.collector.sessions import VIA, Position, Sessions
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.files import inside, is_there
 from neural.tracking.reader.outcomes import OutcomeWatch
+from neural.tracking.reader.run import Run
 from neural.tracking.state import State
 
 logger = logging.getLogger(__name__)
@@ -137,18 +138,22 @@ class Keeper:
             "damaged": list(self._bad.values()),
         }
 
-    async def prune(self, folder: Path, uid: bytes, wanted: set[Key], *, timeout_s: float) -> dict[str, Any]:
-        """Remove versions of a run, and the blobs that are nobody's then; return what was freed.
+    async def prune(self, run: Run, wanted: set[Key], *, timeout_s: float) -> dict[str, Any]:
+        """Remove versions from a run's folder, and the blobs that are nobody's then; return what was freed.
 
-        The notes come first: until the run folder has them a missing version would be damage.
+        The notes come first: until the run folder has them a missing version would be damage. What the log
+        brings goes to the run's own folder, so the notes of a copy are written into the copy.
 
         Raises:
             ValueError: one of them is no version, or its name's newest.
             TimeoutError: the store did not apply the notes in time; nothing was removed.
         """
-        chosen = await asyncio.to_thread(pruning.chosen, folder, wanted)
-        await pruning.note(self._intake, folder, uid, chosen, self._applied, timeout_s)
-        removed = await asyncio.to_thread(pruning.remove, folder, chosen)
+        chosen = await asyncio.to_thread(pruning.chosen, run.folder, wanted)
+        if run.is_home:
+            await pruning.note(self._intake, run, chosen, self._applied, timeout_s)
+        else:
+            await asyncio.to_thread(pruning.note_in_copy, run.folder, chosen)
+        removed = await asyncio.to_thread(pruning.remove, run.folder, chosen)
         return {"versions": removed, **await self.sweep()}
 
     async def sweep(self) -> dict[str, Any]:

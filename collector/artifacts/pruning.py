@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ from neural.tracking.artifacts import jobs, manifest, spool
 from neural.tracking.collector.artifacts.numbers import version_name
 from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.sessions import Position
-from neural.tracking.files import fsync_dir, inside
+from neural.tracking.files import atomic_write, fsync_dir, inside
 from neural.tracking.names import check_artifact_name
+from neural.tracking.reader import eventlines, views
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.facts import read_facts
+from neural.tracking.reader.run import Run
 
 
 def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
@@ -40,22 +43,17 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
 
 
 async def note(
-    intake: Intake,
-    folder: Path,
-    uid: bytes,
-    entries: Sequence[Entry],
-    applied: Callable[[], Position],
-    timeout_s: float,
+    intake: Intake, run: Run, entries: Sequence[Entry], applied: Callable[[], Position], timeout_s: float
 ) -> None:
     """Note that these versions go, and wait until the run folder says so.
 
     Raises:
         TimeoutError: the store did not apply the notes in time.
     """
-    info = {"dir": folder.name, "name": folder.name.rpartition("_")[0]}
+    info = {"dir": run.folder.name, "name": run.name}
     notes = [
         intake.late_note(
-            bytes.fromhex(e.session), uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
+            bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
             name=e.name, version=e.version,
         )
         for e in entries
@@ -66,6 +64,33 @@ async def note(
         if time.monotonic() > deadline:
             raise TimeoutError("the store has not noted what is to be removed; nothing was")
         await asyncio.sleep(0.01)
+
+
+def note_in_copy(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write the notes into a folder that no store writer writes to, and show them in its views.
+
+    Into a file of their own: in a copy made with hard links, the others are the original's as well.
+
+    Raises:
+        OSError: they were not written.
+    """
+    noted = [
+        eventlines.note_line(
+            entry.session,
+            {
+                "kind": jobs.PRUNED,
+                "key": str(entry.seq),
+                "time_ns": time.time_ns(),
+                "name": entry.name,
+                "version": entry.version,
+            },
+        )
+        for entry in entries
+        if not entry.pruned
+    ]
+    if noted:
+        atomic_write(folder / f"events-pruned-{os.urandom(4).hex()}.jsonl", b"".join(noted))
+        views.write_views(folder, ("artifacts", "metadata", "summary"))
 
 
 def remove(folder: Path, entries: Sequence[Entry]) -> int:

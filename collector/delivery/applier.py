@@ -26,7 +26,7 @@ from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.files import read_json, write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run, list_runs, without_copies
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.sinks.sink import RunEvent, SinkPlace
 from neural.tracking.state import State
@@ -216,7 +216,7 @@ class SinkApplier:
         if not (self._errand or self._sweep):
             return
         if self._sweep:
-            for found in list_runs(self._state.base_dir):
+            for found in without_copies(list_runs(self._state.base_dir)):
                 if self._runs.concerns(found):
                     self._folder.ask(found.uid.hex(), found.folder)
             (self._folder.root / "sweep").unlink(missing_ok=True)

@@ -77,9 +77,9 @@ class Visualizer:
 
     def skipped(self) -> None:
         """Find the runs that ended in what was missed: the log does not wait for pictures."""
-        from neural.tracking.reader.run import list_runs
+        from neural.tracking.reader.run import list_runs, without_copies
 
-        for run in list_runs(self._state.base_dir):
+        for run in without_copies(list_runs(self._state.base_dir)):
             try:
                 if _wants_last_round(run) and self._watch_folder(run.uid, run):
                     self._plan.missed(run.uid)

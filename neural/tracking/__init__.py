@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neural.tracking.artifacts.version import ArtifactVersion
     from neural.tracking.comparison_ui import ExperimentComparisonUI, launch_comparison_ui
     from neural.tracking.errors import (
+        AmbiguousRunError,
         ArtifactDamagedError,
         CollectorUnreachableError,
         ConfigError,
@@ -37,6 +38,7 @@ _WHERE = {
     "ExperimentComparisonUI": "comparison_ui",
     "launch_comparison_ui": "comparison_ui",
     "TrackingError": "errors",
+    "AmbiguousRunError": "errors",
     "ConfigError": "errors",
     "InvalidNameError": "errors",
     "PayloadTooLargeError": "errors",
@@ -45,6 +47,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "AmbiguousRunError",
     "ArtifactDamagedError",
     "ArtifactVersion",
     "CollectorUnreachableError",

@@ -7,6 +7,7 @@ TrackingError
 ├── FormatError              bytes that do not follow the segment or event format
 │   └── ProtocolError        a message that does not follow the wire protocol
 ├── RunConflictError         the folder of this run already belongs to another run
+├── AmbiguousRunError        several folders hold the run that is meant, or bear its id
 ├── SourceChangedError       a file changed while its snapshot was taken; nothing was recorded
 ├── ArtifactDamagedError     a stored artifact is not what was logged
 ├── CollectorUnreachableError  no collector answers on this state folder
@@ -71,6 +72,17 @@ class ProtocolError(FormatError):
 
 class RunConflictError(TrackingError):
     """The folder of this run already belongs to another run."""
+
+
+class AmbiguousRunError(TrackingError, LookupError):
+    """Several folders bear the id that was given; ``folders`` are their paths."""
+
+    def __init__(self, experiment_id: str, folders: Iterable[object]) -> None:
+        self.folders = [str(folder) for folder in folders]
+        super().__init__(
+            f"{len(self.folders)} folders bear the id {experiment_id}: {', '.join(self.folders)}; "
+            f"`ntrack` takes the path of the one that is meant, or move the others out of this folder"
+        )
 
 
 class SourceChangedError(TrackingError, OSError):

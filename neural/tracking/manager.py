@@ -54,6 +54,9 @@ class ExperimentManager(ComparesRuns):
         """Return a tracker that reads this run, or None where there is none.
 
         It can go on logging: its first log call begins a new attempt of the run.
+
+        Raises:
+            AmbiguousRunError: several folders bear this id: a run and its copy.
         """
         from neural.tracking.face.catalogue import opening_of_existing
 
@@ -78,10 +81,17 @@ class ExperimentManager(ComparesRuns):
         What its processes still log becomes a gap ``run_deleted``.
 
         Raises:
+            AmbiguousRunError: several folders bear this id, and nothing was removed; ``ntrack runs rm``
+                takes the path of the one that is meant.
             CollectorUnreachableError: a collector holds the folder but does not answer.
         """
         from neural.tracking.face.catalogue import delete_run
+        from neural.tracking.reader.run import find_run
 
         if not _ID.fullmatch(str(experiment_id).lower()):
             return False
-        return delete_run(self._base_dir, experiment_id.lower())
+        run = find_run(self._base_dir, experiment_id.lower())
+        if run is None:
+            return False
+        delete_run(self._base_dir, run)
+        return True

@@ -80,6 +80,14 @@ def folder_name(name: str, uid: bytes) -> str:
     return f"{name}_{uid.hex()[:8]}"
 
 
+def home_names(name: str, uid: bytes) -> tuple[str, str]:
+    """Return what the folder of a run is called that is written to: its own name, and one nobody else can have.
+
+    A folder of another name that holds the run is a copy, or was renamed.
+    """
+    return folder_name(name, uid), f"run_{uid.hex()}"
+
+
 def resolve_base_dir(base_dir: str | os.PathLike[str] | None) -> Path:
     """Return the absolute ``base_dir``: the argument, else ``NTRACK_DIR``, else ``neural_experiments``."""
     chosen = base_dir if base_dir is not None else os.environ.get("NTRACK_DIR") or "neural_experiments"

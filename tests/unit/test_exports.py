@@ -18,6 +18,7 @@ HEAVY = (
 
 def test_public_names_are_these():
     assert set(neural.tracking.__all__) == {
+        "AmbiguousRunError",
         "ArtifactDamagedError",
         "ArtifactVersion",
         "CollectorUnreachableError",

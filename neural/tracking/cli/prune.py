@@ -150,13 +150,13 @@ def _doomed(
 def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int, int]:
     """Have the collector do it; return how many versions and blobs went, and their bytes."""
     versions = blobs = size = 0
-    batches: list[tuple[bytes, list[Entry]]] = []
+    batches: list[tuple[bytes, str | None, list[Entry]]] = []
     for run, entries in doomed:
         starts = range(0, len(entries), PRUNE_AT_ONCE)
-        batches += [(run.uid, entries[at : at + PRUNE_AT_ONCE]) for at in starts]
-    for uid, entries in [*batches, (b"", [])]:
+        batches += [(run.uid, run.folder.name, entries[at : at + PRUNE_AT_ONCE]) for at in starts]
+    for uid, folder, entries in [*batches, (b"", None, [])]:
         wanted = [[entry.session, entry.seq] for entry in entries]
-        answer = _ask_collector(base_dir, uid=uid, versions=wanted)
+        answer = _ask_collector(base_dir, uid=uid, dir=folder, versions=wanted)
         if not answer.get("ok"):
             done = f"{output.several(versions, 'version')} went first" if versions else "nothing was pruned"
             raise output.Failure(f"{done}: {answer.get('error')}")

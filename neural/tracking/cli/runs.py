@@ -299,13 +299,13 @@ def _course(run: Run, name: str, count: int, width: int) -> str:
 def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     """Remove runs, with all their files.
 
-    Asks first. A name several runs share means only the newest of them. What a process still logs to
-    a removed run becomes a gap.
+    Asks first. A name several runs share means only the newest of them. Of a run and its copy only the
+    folder goes that is named by its path. What a process still logs to a removed run becomes a gap.
     """
     from neural.tracking.errors import CollectorUnreachableError, TrackingError
     from neural.tracking.face.catalogue import delete_run
 
-    chosen = {found.id: found for found in (one_run(base_dir, name) for name in run)}
+    chosen = {found.folder.resolve(): found for found in (one_run(base_dir, name) for name in run)}
     console = output.stdout()
     for found in chosen.values():
         if found.folder.parent.resolve() != base_dir.resolve():
@@ -318,7 +318,7 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
         )
     for found in chosen.values():
         try:
-            delete_run(base_dir, found.id)
+            delete_run(base_dir, found)
         except (OSError, TrackingError) as error:
             unreachable = isinstance(error, CollectorUnreachableError)
             code = output.EXIT_UNREACHABLE if unreachable else output.EXIT_FAILED

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from neural.tracking.cli.output import Failure, ago
 from neural.tracking.face.catalogue import rescue_orphans
-from neural.tracking.reader.run import Run, is_run_folder, list_runs
+from neural.tracking.reader.run import Run, is_run_folder, list_runs, without_copies
 
 
 def one_run(base_dir: Path, wanted: str | None) -> Run:
     """Return the run named by id, the beginning of one, name or folder; None means the newest.
 
     A name several runs share means the newest of them; the beginning of an id must be unique. A path
-    may lead anywhere: a run that was moved reads as before.
+    may lead anywhere: a run that was moved reads as before. A run and its copy bear the same id: which of
+    them is meant, only the folder's name or a path says.
     """
     if wanted is not None and (os.sep in wanted or wanted in (".", "..")):
         if not is_run_folder(Path(wanted)):
@@ -27,15 +28,24 @@ def one_run(base_dir: Path, wanted: str | None) -> Run:
     if not runs:
         raise no_runs(base_dir)
     if wanted is None:
-        return runs[0]
+        return without_copies(runs)[0]
+    if exact := [run for run in runs if run.folder.name == wanted]:
+        return exact[0]
     found = _matching(runs, wanted)
     if not found:
         near = difflib.get_close_matches(wanted, [text for run in runs for text in (run.name, run.id)], n=1)
         hint = f"did you mean {near[0]}?" if near else "`ntrack runs ls` lists them"
         raise Failure(f"no run {wanted!r} in {base_dir}", hint=hint)
-    if len(found) > 1 and wanted not in (found[0].name, found[0].folder.name):
+    ids = list(dict.fromkeys(run.id for run in found))
+    if len(ids) > 1 and wanted != found[0].name:
         listed = ", ".join(f"{run.id} ({ago(run.start_ns)})" for run in found[:4])
-        raise Failure(f"{wanted!r} is the beginning of {len(found)} runs: {listed}", hint="give more of the id")
+        raise Failure(f"{wanted!r} is the beginning of {len(ids)} runs: {listed}", hint="give more of the id")
+    alike = sorted(str(run.folder) for run in runs if run.id == ids[0])
+    if len(alike) > 1:
+        raise Failure(
+            f"{len(alike)} folders bear the id {ids[0]}: {', '.join(alike)}",
+            hint="name one by its path; a copy is best moved to a folder of its own",
+        )
     return found[0]
 
 
@@ -58,6 +68,6 @@ def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
     low = wanted.lower()
     return (
         [run for run in runs if run.id == low]
-        or [run for run in runs if wanted in (run.name, run.folder.name)]
+        or [run for run in runs if wanted == run.name]
         or [run for run in runs if len(low) >= 2 and run.id.startswith(low)]
     )

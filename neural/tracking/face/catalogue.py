@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import system
+from neural.tracking import removal, system
 from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.accounting.unapplied import log_waits
 from neural.tracking.artifacts.sweeping import sweep
@@ -16,7 +15,7 @@ from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.face.recording import Opening
-from neural.tracking.files import atomic_write, inside, read_json
+from neural.tracking.files import atomic_write, read_json
 from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.reader.run import Run, find_run, list_runs
 from neural.tracking.state import State
@@ -70,7 +69,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
-    """Return what a tracker of this run needs, or None where there is none."""
+    """Return what a tracker of this run needs, or None where there is none; raises as :func:`find_run`."""
     run = find_run(base_dir, experiment_id)
     if run is None:
         return None
@@ -136,30 +135,25 @@ def _is_whole(metadata: Any, summary: Any) -> bool:
     return isinstance(metrics, dict) and all(isinstance(told, dict) for told in metrics.values())
 
 
-def delete_run(base_dir: Path, experiment_id: str) -> bool:
-    """Remove a run; return whether there was one.
+def delete_run(base_dir: Path, run: Run) -> None:
+    """Remove a run's folder in ``base_dir``, and with it the run, unless it is a copy beside the run's own.
 
     Raises:
         CollectorUnreachableError: a collector holds the folder but does not answer.
+        InvalidNameError: it is a link to a folder.
         OSError: the folder cannot be removed.
     """
-    run = find_run(base_dir, experiment_id)
-    if run is None:
-        return False
     state = State.for_base_dir(base_dir)
     with contextlib.suppress(CollectorUnreachableError):
         answer = request(state, "delete", timeout_s=DELETE_TIMEOUT_S, uid=run.uid, dir=run.folder.name)
-        if answer.get("ok") and not run.folder.exists():
-            return True
-        if answer.get("ok"):
-            raise OSError(f"{run.folder} is still there: only a folder, not a link to one, is removed")
-        raise OSError(f"the collector could not delete {run.folder}: {answer.get('error')}")
+        if not answer.get("ok"):
+            raise OSError(f"the collector could not delete {run.folder}: {answer.get('error')}")
+        return
     if not _delete_alone(state, run):
         raise CollectorUnreachableError(
             f"a collector holds {state.root} and does not answer, so {run.folder.name} was not deleted; "
             f"`ntrack doctor` tells what to do"
         )
-    return True
 
 
 def _delete_alone(state: State, run: Run) -> bool:
@@ -169,13 +163,13 @@ def _delete_alone(state: State, run: Run) -> bool:
     try:
         if not system.lock_exclusively(fd):
             return False
-        # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
-        state.tombstones.mkdir(parents=True, exist_ok=True)
-        atomic_write(state.tombstones / run.uid.hex(), b"")
-        folder = inside(state.base_dir, run.folder.name)
-        going = folder.with_name(f".deleted-{run.uid.hex()}")
-        os.rename(folder, going)  # at once, and not half of it should this be interrupted
-        shutil.rmtree(going)
+        found = removal.named_folder(state.base_dir, run.uid, run.folder.name)
+        assert found is not None, "a name was given"
+        if not removal.is_copy(state.base_dir, found):
+            # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
+            state.tombstones.mkdir(parents=True, exist_ok=True)
+            atomic_write(state.tombstones / run.uid.hex(), b"")
+        removal.take_away(found.folder)
         sweep(state.blobs)
     finally:
         os.close(fd)

@@ -38,6 +38,7 @@ class ComparesRuns:
 
         Raises:
             KeyError: there is no such run, or no run has a metric that was asked for.
+            AmbiguousRunError: several folders bear one of these ids.
             ValueError: no id was given, or ``figsize`` is not two numbers of inches.
         """
         from neural.tracking.figures.style import check_figsize
@@ -62,7 +63,7 @@ class ComparesRuns:
             ``comparison_summary.json`` is for scripts and says which file is which figure.
 
         Raises:
-            KeyError, ValueError: as ``compare_experiments``.
+            KeyError, AmbiguousRunError, ValueError: as ``compare_experiments``.
             OSError: the folder cannot be made or written.
         """
         from neural.tracking.figures.report import comparisons_folder, export
@@ -75,12 +76,16 @@ class ComparesRuns:
 def compare(base_dir: Path, ids: str | Iterable[str], metrics: str | Sequence[str] | None = None) -> Comparison:
     """Return the comparison of runs of ``base_dir``; raises as ``compare_experiments``."""
     from neural.tracking.figures.several import Comparison
-    from neural.tracking.reader.run import list_runs
+    from neural.tracking.reader.run import list_runs, the_one
 
     wanted = [ids] if isinstance(ids, str) else list(ids)
-    known = {run.id: run for run in list_runs(base_dir)}
+    runs = list_runs(base_dir)
+    compared = {}
     for one in wanted:
-        if str(one).lower() not in known:
+        low = str(one).lower()
+        found = the_one(low, [run for run in runs if run.id == low])
+        if found is None:
             raise KeyError(f"no run {one!r} in {base_dir}")
+        compared[low] = found
     chosen = [metrics] if isinstance(metrics, str) else metrics
-    return Comparison([known[one] for one in dict.fromkeys(str(i).lower() for i in wanted)], chosen)
+    return Comparison(list(compared.values()), chosen)

@@ -11,15 +11,16 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from neural.tracking.errors import AmbiguousRunError
 from neural.tracking.files import is_there
-from neural.tracking.opening import RUN_FILE, RunFile
+from neural.tracking.opening import RUN_FILE, RunFile, home_names
 from neural.tracking.reader import facts, history, ledgers, points
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import Columns, PointFiles, started_over
@@ -63,6 +64,11 @@ class Run:
     def id(self) -> str:
         """The ``experiment_id``: the first 8 hex digits of the uid."""
         return self.uid.hex()[:8]
+
+    @property
+    def is_home(self) -> bool:
+        """Whether this is the folder that is written to while the run goes on; a copy has another name."""
+        return self.folder.name in home_names(self.name, self.uid)
 
     @property
     def name(self) -> str:
@@ -324,8 +330,29 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def find_run(base_dir: Path | str, experiment_id: str) -> Run | None:
-    """Return the run whose id this is, None where there is none."""
-    return next((run for run in list_runs(base_dir) if run.id == experiment_id), None)
+    """Return the run whose id this is, None where there is none.
+
+    Raises:
+        AmbiguousRunError: several folders bear it: one is a copy, or two runs happen to share it.
+    """
+    return the_one(experiment_id, [run for run in list_runs(base_dir) if run.id == experiment_id])
+
+
+def the_one(experiment_id: str, found: list[Run]) -> Run | None:
+    """Return the only run of those found for an id, None of none; raises as :func:`find_run`."""
+    if len(found) > 1:
+        raise AmbiguousRunError(experiment_id, sorted(run.folder for run in found))
+    return found[0] if found else None
+
+
+def without_copies(runs: Iterable[Run]) -> list[Run]:
+    """Return each run once, in the same order: of several folders its home, else the first of them."""
+    chosen: dict[bytes | str, Run] = {}
+    for run in runs:
+        key = run.uid or run.folder.name
+        if key not in chosen or (run.is_home and not chosen[key].is_home):
+            chosen[key] = run
+    return list(chosen.values())
 
 
 def iso_time(time_ns: int | None) -> str | None:

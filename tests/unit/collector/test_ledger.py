@@ -1,7 +1,6 @@
 """What run folders tell the collector, and runs that are gone for good."""
 
-from neural.tracking.collector.ledger import Known, Tombstones, known, remove_run
-from neural.tracking.opening import RunFile
+from neural.tracking.collector.ledger import Known, Tombstones, known
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
@@ -53,27 +52,3 @@ def test_tombstone_stays(tmp_path):
 
     assert Tombstones(tmp_path / "stones").has(UID)
     assert not Tombstones(tmp_path / "stones").has(b"x" * 16)
-
-
-def test_only_the_folder_of_the_very_run_is_removed(tmp_path):
-    same_id = UID[:4] + b"x" * 12
-    for name, uid in (("a", same_id), ("b", UID)):
-        folder = tmp_path / f"{name}_{UID.hex()[:8]}"
-        folder.mkdir()
-        RunFile(uid, name, 1).write(folder, host="h", pid=1, durable=False)
-    nobodys = tmp_path / f"0_{UID.hex()[:8]}"
-    nobodys.mkdir()
-
-    assert remove_run(tmp_path, UID)
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["0", "a"]
-    assert not remove_run(tmp_path, UID)
-
-
-def test_of_a_run_and_its_copy_the_one_that_was_asked_for_is_removed(tmp_path):
-    for name in ("a", "b", "c"):
-        folder = tmp_path / f"{name}_{UID.hex()[:8]}"
-        folder.mkdir()
-        RunFile(UID, name, 1).write(folder, host="h", pid=1, durable=False)
-
-    assert remove_run(tmp_path, UID, f"b_{UID.hex()[:8]}")
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "c"]

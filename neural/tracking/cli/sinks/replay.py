@@ -34,7 +34,14 @@ def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> N
         raise output.Failure(f"sink {name} is disabled", hint=f"`ntrack sinks enable {name}`")
     state, console = State.for_base_dir(base_dir), output.stdout()
     folder = SinkFolder(state, name)
-    runs = {found.uid.hex(): found for found in (one_run(base_dir, wanted) for wanted in run)}
+    runs: dict[str, Run] = {}
+    for found in (one_run(base_dir, wanted) for wanted in run):
+        other = runs.setdefault(found.uid.hex(), found)
+        if other.folder.resolve() != found.folder.resolve():
+            raise output.Failure(
+                f"{other.folder} and {found.folder} hold the same run, {found.id}",
+                hint="a sink is given a run once: name one of the two",
+            )
     before = {uid: _delivered(folder, uid) for uid in runs}
     try:
         for uid, found in runs.items():
