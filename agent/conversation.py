@@ -14,6 +14,7 @@ from neural.tracking.agent.notice import warn
 from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.stream import Shipment
 from neural.tracking.agent.wishes import Wishes
+from neural.tracking.tombstones import RUN_DELETED
 
 LATE_S = 0.3
 SILENCE_S = 2.0  # without an answer that is due: say HELLO again
@@ -233,13 +234,15 @@ class Conversation:
         self._again()
         if message.code == "unknown_session":
             return
-        if message.code == "run_deleted":
+        if message.code == RUN_DELETED:
             self._wishes.give_up()
         self._wishes.status = f"refused: {message.reason}"
         self.quiet_until = now + (NOT_ALLOWED_S if message.code == "not_allowed" else REFUSED_S)
         if message.code not in self._said:
             self._said.add(message.code)
-            warn("the collector refused this session: %s; the data stays in its outbox", message.reason)
+            stays = message.code != RUN_DELETED
+            rest = "the data stays in its outbox" if stays else "nothing that this process logs to it is kept"
+            warn("the collector refused this session: %s; %s", message.reason, rest)
 
     def _tell_gap(self, now: float) -> bool:
         """Tell of what the outbox no longer has; return whether all such is told."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking import __version__, system
+from neural.tracking.tombstones import AFTER
 
 if TYPE_CHECKING:
     from neural.tracking import wire
@@ -19,6 +20,7 @@ def info(
     run: RunIdentity, base_dir: Path, config: AgentConfig, opened_ns: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the description of this process's session that HELLO and ``session.json`` carry."""
+    after = {AFTER: run.after} if run.after else {}
     where = {} if config.collector is None else {"collector": config.collector}
     sinks = {"sinks": settings["backend"]} if settings.get("backend") else {}
     env = {"env": settings["env"]} if settings.get("env") else {}
@@ -37,6 +39,7 @@ def info(
         "opened_ns": opened_ns,
         "key": run.key,
         "mode": config.mode,
+        **after,
         **where,
         **sinks,
         **env,

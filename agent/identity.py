@@ -25,7 +25,9 @@ class RunIdentity(NamedTuple):
 
     ``key`` is one of ``"NTRACK_RUN_ID"``, ``"TORCHELASTIC_RUN_ID"``, ``"SLURM"``, ``"PMIX"``,
     ``"parent"``, ``"random"``. ``role`` is ``"opener"`` for rank 0 and ``"rank"`` for the others;
-    whoever joins a run that is there already says ``"join"``, children say ``"child"``.
+    whoever joins a run that is there already says ``"join"``, children say ``"child"``. ``after`` is the
+    newest removal of the run when it was opened, empty where there was none, None while nobody has looked;
+    children and other processes that a tracker travels to keep it.
     """
 
     uid: bytes
@@ -35,6 +37,7 @@ class RunIdentity(NamedTuple):
     attempt: int
     role: str
     key: str
+    after: str | None = None
 
     @property
     def experiment_id(self) -> str:

@@ -33,6 +33,7 @@ from neural.tracking.agent.wishes import Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.errors import ConfigError
 from neural.tracking.state import State
+from neural.tracking.tombstones import RUN_DELETED, Tombstones
 
 if TYPE_CHECKING:
     from neural.tracking import wire
@@ -65,6 +66,8 @@ def open_session(
 
     Blocks: some milliseconds, on making a small file.
     """
+    if run.after is None:
+        run = run._replace(after=Tombstones(State.for_base_dir(base_dir).tombstones).newest(run.uid))
     return Session(run, base_dir, config or AgentConfig(), open_event or {}, first_step)
 
 
@@ -153,6 +156,8 @@ class Session:
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
         """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
+        if self._wishes.deleted:
+            return [(1, self.emitted, RUN_DELETED)]
         return [*self._emitter.gaps, *self._wishes.lost]
 
     @property
@@ -258,11 +263,14 @@ class Session:
         return stored
 
     def _let_go(self, sender: Sender, deadline: float) -> None:
-        """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector."""
+        """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector.
+
+        Also where the run was removed: whoever takes it over writes down what it held.
+        """
         hooks.forget(self)
         self._emitter.on_roll = hooks.nothing
         ended = sender.stop(max(1.0, deadline - time.monotonic()))
-        delivered = self._wishes.closed.is_set() or self._wishes.deleted
+        delivered = self._wishes.closed.is_set()
         stream = self._wishes.stream
         if ended and self._outbox is not None and stream is not None:
             self._emitter.detach()

@@ -128,5 +128,5 @@ class _Shipment:
             version=__version__,
             session=orphan.session,
             uid=orphan.uid,
-            info=orphan.info,
+            info={**orphan.info, wire.EMITTED: orphan.emitted},
         )

@@ -8,7 +8,6 @@ A crash in between is harmless: the renamed folder is found again, and what the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import platform
@@ -36,6 +35,7 @@ from neural.tracking.outboxes.files import (
     SessionInfo,
 )
 from neural.tracking.state import State
+from neural.tracking.tombstones import RUN_DELETED, Late
 
 logger = logging.getLogger(__name__)
 
@@ -178,22 +178,39 @@ class Adopter:
                 await asyncio.to_thread(folder.rename, adopted)
                 folder = adopted
             orphan = await asyncio.to_thread(Orphan, folder, whose)
-            session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
-            await self._ship(orphan, session)
+            await self._deliver(orphan)
             await asyncio.to_thread(outbox_files.remove, folder)
-            self._watch.forget(session.id)
+            self._watch.forget(orphan.session)
             self.adopted_total += 1
         except Refused as refused:
-            if refused.code == "run_deleted":
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(outbox_files.remove, folder)
-            else:
-                self._postpone(folder, refused)
+            self._postpone(folder, refused)
         except (OSError, FormatError) as error:
             self._postpone(folder, error)
         finally:
             os.close(fd)
             del self._adopting[key]
+
+    async def _deliver(self, orphan: Orphan) -> None:
+        """Bring all of an outbox into the log; or, where its run was removed, write down what it held.
+
+        Raises:
+            Refused: it cannot be taken now.
+            OSError: it cannot be read, or that not be written.
+        """
+        try:
+            session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
+            await self._ship(orphan, session)
+        except Refused as refused:
+            if refused.code != RUN_DELETED:
+                raise
+            await asyncio.to_thread(self._account, orphan)
+
+    def _account(self, orphan: Orphan) -> None:
+        known = self._sessions.get(orphan.session)
+        if known is not None and known.ended is not None and not orphan.emitted > known.ended:
+            return  # all of it was here before the run was removed
+        late = Late.of(orphan.info, orphan.emitted, exact=True)
+        self._intake.removals.account(orphan.session, orphan.uid, late)
 
     async def _whose(self, folder: Path, key: str) -> SessionInfo | None:
         """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
@@ -242,6 +259,8 @@ class Adopter:
         await self._close(session, emitted)
 
     def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
+        if session.deleted:
+            raise Refused(RUN_DELETED, "its run was removed meanwhile")
         if isinstance(piece, Lost):
             return self._intake.gap(session, piece.first, piece.last, piece.reason)
         verdict = self._intake.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)

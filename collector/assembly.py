@@ -25,9 +25,9 @@ from neural.tracking.collector.gate import Gate
 from neural.tracking.collector.housekeeper import Housekeeper
 from neural.tracking.collector.inbox import Inbox
 from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import Log, LogFailed
+from neural.tracking.collector.removals import Removals
 from neural.tracking.collector.roster import Roster
 from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
 from neural.tracking.collector.supervisor import Supervisor
@@ -37,6 +37,7 @@ from neural.tracking.config import CollectorConfig
 from neural.tracking.remote import keys
 from neural.tracking.remote.address import next_port
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,6 @@ class Collector:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.sessions = Sessions()
         self.barriers = Barriers(lambda uid: is_quarantined(state, uid))
-        self.tombstones = Tombstones(state.tombstones)
         self.log = Log(
             state.log,
             self.sessions,
@@ -73,7 +73,8 @@ class Collector:
             host_went_down=lock.host_went_down(),
             leave_room=self._leave_room,
         )
-        self.intake = Intake(base_dir, self.log, self.sessions, self.tombstones)
+        self.removals = Removals(Tombstones(state.tombstones), state.collector_id)
+        self.intake = Intake(base_dir, self.log, self.sessions, self.removals)
         self.roster = Roster(state)
         self.supervisor = Supervisor(
             state,
@@ -195,12 +196,15 @@ class Collector:
         if run is not None and await asyncio.to_thread(removal.is_copy, self.base_dir, run):
             await asyncio.to_thread(removal.take_away, run.folder)
             return {"removed": True, **await self.artifacts.sweep()}
-        await asyncio.to_thread(self.tombstones.add, uid)
-        self.inbox.refuse_run(uid)
-        self.supervisor.tell({"run_gone": uid.hex()})
-        await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
-        if run is not None:
-            await asyncio.to_thread(removal.take_away, run.folder)
+        with self.removals.under_way(uid):
+            afar = [] if run is None else await asyncio.to_thread(removal.sessions_from_afar, run)
+            afar += [session.id.hex() for session in self.sessions if session.uid == uid and session.is_remote]
+            await asyncio.to_thread(self.removals.record, uid, "" if run is None else run.folder.name, afar)
+            await self.inbox.refuse_run(uid)
+            self.supervisor.tell({"run_gone": uid.hex()})
+            await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
+            if run is not None:
+                await asyncio.to_thread(removal.take_away, run.folder)
         return {"removed": run is not None, **await self.artifacts.sweep()}
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.errors import ProtocolError
+from neural.tracking.tombstones import RUN_DELETED, Late
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +101,14 @@ class Inbox:
             self._acknowledge(session)
         self._dirty.clear()
 
-    def refuse_run(self, uid: bytes) -> None:
-        """Tell the senders of a deleted run to stop."""
+    async def refuse_run(self, uid: bytes) -> None:
+        """Tell the senders of a run that was just removed to stop."""
         for session in self._intake.forget_run(uid):
+            if session.ended is None:  # how much it will have been, its outbox tells when it is over
+                late = Late.of(session.info, session.received)
+                await asyncio.to_thread(self._intake.removals.account, session.id, uid, late)
             if session.peer is not None:
-                self._refuse(session.peer, session.id, "run_deleted", f"run {uid.hex()[:8]} was deleted")
+                self._refuse_deleted(session.peer, session)
 
     async def _receive_forever(self, router: Router) -> None:
         while True:
@@ -143,7 +147,7 @@ class Inbox:
             elif via and not session.is_remote:
                 self._refuse(peer, session.id, "not_allowed", "the session is of the collector's own host")
             elif session.deleted:
-                self._refuse(peer, session.id, "run_deleted", f"run {session.uid.hex()[:8]} was deleted")
+                self._refuse_deleted(peer, session)
             else:
                 session.peer = peer
                 self._contacts.heard(session)
@@ -170,21 +174,25 @@ class Inbox:
         elif reason := hello.unfit(said):
             self._refuse(peer, said.session, "bad_hello", reason)
         elif said.session not in self._greeting:
-            info = {key: value for key, value in said.info.items() if key != VIA}
+            info = {key: value for key, value in said.info.items() if key not in (VIA, wire.EMITTED)}
+            emitted = said.info.get(wire.EMITTED)
             said = dataclasses.replace(said, info=info | ({VIA: via} if via else {}))
-            task = asyncio.create_task(self._greet(peer, said), name="greet")
+            task = asyncio.create_task(self._greet(peer, said, emitted), name="greet")
             self._greeting[said.session] = task
             task.add_done_callback(lambda _: self._greeting.pop(said.session, None))
 
-    async def _greet(self, peer: Peer, said: wire.Hello) -> None:
+    async def _greet(self, peer: Peer, said: wire.Hello, emitted: object) -> None:
         known = self._sessions.get(said.session)
         if VIA in said.info and known is not None and not known.is_remote:
             self._refuse(peer, said.session, "not_allowed", "the session is of the collector's own host")
             return
         try:
-            session = await self._intake.open(said.session, said.uid, said.info)
+            session = await self._opened(said, emitted)
         except Refused as refused:
             self._refuse(peer, said.session, refused.code, str(refused))
+            return
+        except OSError as error:  # it says HELLO again, and keeps what it has
+            logger.warning("session %s was not answered: %s", said.session.hex(), error)
             return
         self._contacts.greeted(session, known=known is not None and not session.greeted)
         session.peer = peer
@@ -195,6 +203,24 @@ class Inbox:
         session.greeted = True
         self._on_greeted(session)
         self._welcome(session)
+
+    async def _opened(self, said: wire.Hello, emitted: object) -> Session:
+        """Take a session in; of one whose run was removed, write down what it emitted before it may let go.
+
+        Raises:
+            Refused: it is not taken.
+            OSError: that could not be written down, or the run's tombstone not be read.
+        """
+        try:
+            return await self._intake.open(said.session, said.uid, said.info)
+        except Refused as refused:
+            if refused.code == RUN_DELETED:
+                known = self._sessions.get(said.session)
+                late = Late.of(said.info, 0 if known is None else known.received)
+                if isinstance(emitted, int) and 0 <= emitted <= wire.MAX_NUMBER:
+                    late = Late.of(said.info, emitted, exact=True)
+                await asyncio.to_thread(self._intake.removals.account, said.session, said.uid, late)
+            raise
 
     def _on_data(self, session: Session, data: wire.Data) -> None:
         if wire.data_crc(data.schemas, data.payload) != data.crc:
@@ -260,6 +286,9 @@ class Inbox:
     def _refuse(self, peer: Peer, session: bytes, code: str, reason: str) -> None:
         self.refused_total += 1
         peer.send(wire.Refuse(session=session, code=code, reason=reason).encode())
+
+    def _refuse_deleted(self, peer: Peer, session: Session) -> None:
+        self._refuse(peer, session.id, RUN_DELETED, f"run {session.info.get('dir', '?')} was removed")
 
     def _refuse_protocol(self, peer: Peer, session: bytes, spoken: object) -> None:
         reason = (

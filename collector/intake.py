@@ -19,9 +19,11 @@ from neural.tracking.collector import ledger
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.logfile import SESSION_COPIES
 from neural.tracking.collector.recovery import LostStretch, add_schema
+from neural.tracking.collector.removals import Removals, admitted
 from neural.tracking.collector.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
 from neural.tracking.errors import FormatError
 from neural.tracking.segment import Buffer, Record
+from neural.tracking.tombstones import RUN_DELETED
 
 logger = logging.getLogger(__name__)
 
@@ -48,27 +50,35 @@ class Refused(Exception):
 class Intake:
     """Takes sessions and their streams into the log."""
 
-    def __init__(self, base_dir: Path, log: Log, sessions: Sessions, tombstones: ledger.Tombstones) -> None:
+    def __init__(self, base_dir: Path, log: Log, sessions: Sessions, removals: Removals) -> None:
         self.events_total = 0
         self.repeated_total = 0
         self._base_dir = base_dir
         self._log = log
         self._sessions = sessions
-        self._tombstones = tombstones
+        self.removals = removals
         self.on_durable: Callable[[Session], None] = lambda session: None
 
     async def open(self, session_id: bytes, uid: bytes, info: dict[str, Any]) -> Session:
         """Return the session, known from now on; its marks are the most that log and run ledger know.
 
         Raises:
-            Refused: deleted run, another run's session, too many sessions.
+            Refused: its run was removed since it was opened, another run's session, too many sessions.
+            OSError: it cannot be told whether its run was removed.
         """
-        deleted, known = await asyncio.to_thread(self._look_up, session_id, uid, info)
+        current = False
+        while not current:
+            stone, number = await self.removals.look_up(uid)
+            known = await asyncio.to_thread(ledger.known, self._base_dir, str(info.get("dir", "")), session_id)
+            current = self.removals.is_current(number)
         session = self._sessions.get(session_id)
-        if deleted:
-            if session is not None:
-                session.deleted = True
-            raise Refused("run_deleted", f"run {uid.hex()[:8]} was deleted")
+        if stone is not None:
+            let_in = admitted(stone, session_id, info, session)
+            if let_in is None:
+                if session is not None:
+                    session.deleted = True
+                raise Refused(RUN_DELETED, f"run {stone.folder or info.get('dir', '?')} was removed")
+            info = let_in
         if session is not None and session.uid != uid:
             raise Refused("bad_uid", f"session {session_id.hex()} belongs to run {session.uid.hex()[:8]}")
         if session is None:
@@ -192,15 +202,11 @@ class Intake:
             self.note(session, "gap", f"{first}-{last}", first=first, last=last, reason="damage")
 
     def forget_run(self, uid: bytes) -> list[Session]:
-        """Take nothing more of a deleted run; return its sessions."""
+        """Take nothing more of a run that was just removed; return its sessions."""
         gone = [session for session in self._sessions if session.uid == uid]
         for session in gone:
             session.deleted = True
         return gone
-
-    def _look_up(self, session_id: bytes, uid: bytes, info: dict[str, Any]) -> tuple[bool, ledger.Known]:
-        deleted = self._tombstones.has(uid)
-        return deleted, ledger.known(self._base_dir, str(info.get("dir", "")), session_id)
 
     def _skip_to(self, session: Session, last: int) -> None:
         """Take over what the run's ledger knows beyond the log: stored, though this log never had it."""

@@ -1,17 +1,16 @@
-"""What run folders know beyond the log: how far a session was stored, and which runs were deleted. Blocks.
+"""What run folders know beyond the log: how far a session was stored. Blocks.
 
 The ledger is the store writer's; the collector only reads it, and does without where there is none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.files import atomic_write, fsync_upwards, inside, is_there
+from neural.tracking.files import inside
 from neural.tracking.reader import ledgers
 
 logger = logging.getLogger(__name__)
@@ -41,25 +40,3 @@ def known(base_dir: Path, folder: str, session: bytes) -> Known:
         if entry is not None and entry.last > best.last:
             best = Known(entry.last, entry.ended)
     return best
-
-
-class Tombstones:
-    """Runs that were deleted, for ever: one empty file each, named by the run's uid."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def has(self, uid: bytes) -> bool:
-        """Return whether the run was deleted, by whichever collector; raises OSError where nobody can tell."""
-        return is_there(self._folder / uid.hex())
-
-    def add(self, uid: bytes) -> None:
-        """Delete the run for good; durable when this returns.
-
-        Raises:
-            OSError: it was not recorded.
-        """
-        with contextlib.suppress(FileExistsError):
-            self._folder.mkdir(parents=True)
-            fsync_upwards(self._folder.parent)
-        atomic_write(self._folder / uid.hex(), b"")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neural.tracking.fanout.guests import VIA as VIA
+from neural.tracking.wire import VIA as VIA
 
 if TYPE_CHECKING:
     from neural.tracking.collector.sockets import Peer
@@ -54,7 +54,7 @@ class Session:
     schema_bytes: int = 0
     peer: Peer | None = None  # the connection that spoke last
     greeted: bool = False  # said HELLO to this process of the collector
-    deleted: bool = False  # its run has a tombstone
+    deleted: bool = False  # its run was removed since it was opened
     end: Position = START  # after its last durable record
     recent: deque[tuple[int, Position]] = field(default_factory=deque)
     notes_held: int = 0  # about it, and not on disk yet

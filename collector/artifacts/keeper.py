@@ -35,6 +35,7 @@ from neural.tracking.files import inside, is_there
 from neural.tracking.reader.outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,8 @@ class Keeper:
         """
         chosen = await asyncio.to_thread(pruning.chosen, run.folder, wanted)
         if run.is_home:
-            await pruning.note(self._intake, run, chosen, self._applied, timeout_s)
+            tombstones = Tombstones(self._state.tombstones)
+            await pruning.note(self._intake, tombstones, run, chosen, self._applied, timeout_s)
         else:
             await asyncio.to_thread(pruning.note_in_copy, run.folder, chosen)
         removed = await asyncio.to_thread(pruning.remove, run.folder, chosen)

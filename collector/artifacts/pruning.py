@@ -18,6 +18,7 @@ from neural.tracking.reader import eventlines, views
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.facts import read_facts
 from neural.tracking.reader.run import Run
+from neural.tracking.tombstones import AFTER, Tombstones
 
 
 def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
@@ -43,7 +44,12 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
 
 
 async def note(
-    intake: Intake, run: Run, entries: Sequence[Entry], applied: Callable[[], Position], timeout_s: float
+    intake: Intake,
+    tombstones: Tombstones,
+    run: Run,
+    entries: Sequence[Entry],
+    applied: Callable[[], Position],
+    timeout_s: float,
 ) -> None:
     """Note that these versions go, and wait until the run folder says so.
 
@@ -51,10 +57,13 @@ async def note(
         TimeoutError: the store did not apply the notes in time.
     """
     info = {"dir": run.folder.name, "name": run.name}
+    # Of a run that was removed and put back from a copy: this is meant for the folder that is there.
+    newest = await asyncio.to_thread(tombstones.newest, run.uid)
+    after = {AFTER: newest} if newest else {}
     notes = [
         intake.late_note(
             bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
-            name=e.name, version=e.version,
+            name=e.name, version=e.version, **after,
         )
         for e in entries
     ]  # fmt: skip

@@ -20,9 +20,10 @@ from neural.tracking.collector.artifacts.commit import Lost
 from neural.tracking.collector.home import Home
 from neural.tracking.collector.sessions import VIA
 from neural.tracking.errors import FormatError, TrackingError
-from neural.tracking.files import inside, is_there
+from neural.tracking.files import inside
 from neural.tracking.opening import RUN_FILE, RunFile
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class RunFolders:
 
     def is_deleted(self, job: Job) -> bool:
         """Return whether the run was deleted on purpose; raises OSError where nobody can tell. Blocks."""
-        return is_there(self._state.tombstones / job.uid.hex())
+        return Tombstones(self._state.tombstones).covers(job.uid, job.info)
 
     def hold(self, job: Job, error: Exception) -> Unusable:
         """Let all jobs of the run wait, each time longer; return the error that says so."""

@@ -45,6 +45,8 @@ def is_settled(state: State, sessions: Sessions, session: str, applied: Position
         OSError: nobody can tell.
     """
     known = sessions.get(bytes.fromhex(session))
+    if known is not None and known.deleted:
+        return True  # nothing of it is stored any more
     if known is not None and (known.ended is None or known.end > applied):
         return False
     if known is None:  # whose it was is not known any more: it may be any run's

@@ -11,7 +11,7 @@ from typing import Any
 from neural.tracking.errors import InvalidNameError, RetryLater
 from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import Share, SinkFolder
-from neural.tracking.fanout.guests import VIA, Said
+from neural.tracking.fanout.guests import Said
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.files import inside
@@ -23,6 +23,8 @@ from neural.tracking.reader.run import Run
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunEvent, RunInfo
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstone, Tombstones
+from neural.tracking.wire import VIA
 
 MAX_OPEN_RUNS = 500
 _FACTS = ("rank", "attempt", "role", "opened_ns")
@@ -35,6 +37,7 @@ class OpenRun:
         self.info = info
         self.share = share
         self.refused = refused  # why it is not delivered as it is
+        self.stone: Tombstone | None = None  # of a run that was removed before this one of the same uid
         self.dirty = False
         self._taken: dict[str, int] = {}
         self._delivering: dict[str, Mapping[str, Any]] = {}  # outcomes of artifacts among the pending events
@@ -213,14 +216,20 @@ class Runs:
         self._config = config
         self._state = state
         self._folder = folder
+        self._tombstones = Tombstones(state.tombstones)
         self._open: dict[str, OpenRun | None] = {}
 
     def of_session(self, session: SessionInfo) -> OpenRun | None:
         """Return the session's run, None where it is not this sink's."""
         uid = session.uid.hex()
         if uid not in self._open or (self._open[uid] is None and self._named(session)):
-            self._open[uid] = self._opened(session)
+            stone = self._tombstones.of(session.uid)
+            if stone is not None and stone.covers(session.info):
+                return None
+            self._open[uid] = self._opened(session, stone)
         run = self._open[uid]
+        if run is not None and run.stone is not None and run.stone.covers(session.info):
+            return None
         if run is not None and session.session.hex() not in run.share.sessions:
             run.describe(session.session.hex(), session.info)
         return run
@@ -232,18 +241,20 @@ class Runs:
         if run is None:
             said = Said(found.settings.get("env"), found.facts.settings_via)
             run = self._make(uid, found.name, found.folder, found.start_ns, said)
+            run.stone = self._tombstones.of(found.uid)
             self._open[uid] = run
         run.info.folder = found.folder
         return run
 
     def behind(self, uid: str) -> OpenRun | None:
         """Return a run that waits for its folder to bring what the log told while it was held back."""
-        if (self._state.tombstones / uid).exists():
-            return None
         run = self._open.get(uid)
         if uid not in self._open and (share := self._folder.share(uid)) is not None:
             run = self._open[uid] = self._make(uid, share.name, Path(share.folder), share.opened_ns, None)
-        return run if run is not None and run.is_behind() else None
+        if run is None or not run.is_behind():
+            return None
+        gone = self._tombstones.of(bytes.fromhex(uid)) is not None and not run.info.folder.is_dir()
+        return None if gone else run
 
     def of_letter(self, letter: Mapping[str, Any]) -> OpenRun:
         """Return the run of a dead letter."""
@@ -281,7 +292,7 @@ class Runs:
 
     def forget(self, uid: str) -> None:
         """Drop a run that was deleted, and what was kept of it."""
-        self._open[uid] = None
+        self._open.pop(uid, None)
         self._folder.share_file(uid).unlink(missing_ok=True)
 
     def dirty(self) -> bool:
@@ -308,10 +319,8 @@ class Runs:
     def _named(self, session: SessionInfo) -> bool:
         return guests.is_named(self._config, session.info.get("sinks"), session.info.get(VIA))
 
-    def _opened(self, session: SessionInfo) -> OpenRun | None:
+    def _opened(self, session: SessionInfo, stone: Tombstone | None) -> OpenRun | None:
         uid = session.uid.hex()
-        if (self._state.tombstones / uid).exists():
-            return None
         via = session.info.get(VIA)
         if via is not None and not self._config.configured:
             return None
@@ -325,7 +334,9 @@ class Runs:
             folder = inside(self._state.base_dir, str(told.get("dir")))
         except InvalidNameError:
             folder = self._state.base_dir / folder_name("run", session.uid)
-        return self._make(uid, name, folder, opened_ns, Said(told.get("env"), via, vouched=via is None))
+        run = self._make(uid, name, folder, opened_ns, Said(told.get("env"), via, vouched=via is None))
+        run.stone = stone
+        return run
 
     def _make(self, uid: str, name: str, folder: Path, opened_ns: int, said: Said | None) -> OpenRun:
         share = self._folder.share(uid) or Share(uid, name, str(folder), opened_ns=opened_ns)

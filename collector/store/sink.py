@@ -7,9 +7,10 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from neural.tracking.collector.home import Home
 from neural.tracking.collector.store import quarantine
@@ -19,10 +20,11 @@ from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
-from neural.tracking.files import inside, is_there
+from neural.tracking.files import inside
 from neural.tracking.reader import views
-from neural.tracking.sinks.base import Item, SessionInfo
+from neural.tracking.sinks.base import Item, SessionInfo, SessionNote
 from neural.tracking.state import State
+from neural.tracking.tombstones import AFTER, Tombstone, Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,9 @@ EVERYONES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, e
 class _Open:
     """A run that is being written, and when its views may be made again."""
 
-    def __init__(self, writer: RunWriter) -> None:
+    def __init__(self, writer: RunWriter, stone: Tombstone | None) -> None:
         self.writer = writer
+        self.stone = stone  # of a run that was removed before this one of the same uid
         self.sessions: dict[bytes, SessionInfo] = {}
         self.views_after_s = 0.0
         self.summary_after_s = time.monotonic() + SUMMARY_EVERY_S
@@ -62,7 +65,7 @@ class StoreSink:
         self._collector = ""
         self._runs: dict[bytes, _Open] = {}
         self._held: dict[bytes, Quarantine] = {}
-        self._gone: set[bytes] = set()
+        self._tombstones = Tombstones(state.tombstones)
         self._underway = Underway(state.root / "store-underway")
         self._home = Home(state)
 
@@ -166,7 +169,9 @@ class StoreSink:
 
     def _apply(self, item: Item) -> _Open | None:
         """Apply one item to its run's folder; return the run, None if it was deleted."""
-        run = self._run(item.session)
+        # What was pruned from a folder that was put back is told by the prune, whatever its sessions are.
+        told = item.note if isinstance(item, SessionNote) and AFTER in item.note else item.session.info
+        run = self._run(item.session, told)
         if run is not None:
             run.sessions.setdefault(item.session.session, item.session)
             run.writer.apply(item)
@@ -251,7 +256,6 @@ class StoreSink:
     def run_gone(self, uid: str) -> None:
         """Forget a run that was deleted; nothing of it is written any more."""
         key = bytes.fromhex(uid)
-        self._gone.add(key)
         self._close(key)
         if (held := self._held.pop(key, None)) is not None:
             held.close()
@@ -262,14 +266,16 @@ class StoreSink:
         if run is not None:
             run.writer.close()
 
-    def _run(self, session: SessionInfo) -> _Open | None:
-        """Return the open run of a session, None if the run was deleted."""
+    def _run(self, session: SessionInfo, told: Mapping[str, Any]) -> _Open | None:
+        """Return the open run of a session, None if the run was deleted since what is ``told`` was begun."""
         run = self._runs.get(session.uid)
+        stone = self._tombstones.of(session.uid) if run is None else run.stone
+        if stone is not None and stone.covers(told):
+            return None
         if run is None:
-            if session.uid in self._gone or is_there(self._state.tombstones / session.uid.hex()):
-                return None
             folder = self._folder(session)
-            run = self._runs[session.uid] = _Open(RunWriter(folder, session.uid, self._collector))
+            run = _Open(RunWriter(folder, session.uid, self._collector), stone)
+            self._runs[session.uid] = run
         return run
 
     def _folder(self, session: SessionInfo) -> Path:
@@ -308,7 +314,7 @@ class StoreSink:
         logger.error("folder %s was removed while its run was live", run.writer.folder.name)
         self._close(uid)
         for session in run.sessions.values():
-            made = self._run(session)
+            made = self._run(session, session.info)
             if made is not None:
                 made.sessions[session.session] = session
                 made.writer.write_off(session, run.writer.last(session.session), "run_folder_removed")

@@ -177,7 +177,7 @@ class Visualizer:
         while (found := self._plan.begin(now_s)) is not None:
             uid, name = found
             folder = self._state.base_dir / name
-            if not folder.is_dir() or (self._state.tombstones / uid.hex()).exists():
+            if not folder.is_dir():
                 self._plan.forget(uid)
                 self._plan.done(now_s, 0.0)
                 continue

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 from neural.tracking.errors import AmbiguousRunError, InvalidNameError
 from neural.tracking.files import inside
+from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.wire import VIA
 
 
 def bearers(base_dir: Path, uid: bytes) -> list[Run]:
@@ -48,6 +51,16 @@ def is_copy(base_dir: Path, run: Run) -> bool:
     The run's own folder is never a copy: what is still on its way is meant for it.
     """
     return not run.is_home and any(other.folder.name != run.folder.name for other in bearers(base_dir, run.uid))
+
+
+def sessions_from_afar(run: Run) -> list[str]:
+    """Return the sessions in a run's folder that came over TCP; of what cannot be read, none."""
+    found = set()
+    with contextlib.suppress(OSError):  # a folder may be damaged, and is to go all the same
+        for line in read_lines(run.folder, []):
+            if isinstance(line.get("info"), dict) and VIA in line["info"]:
+                found.add(line["session"])
+    return sorted(found)
 
 
 def take_away(folder: Path) -> None:

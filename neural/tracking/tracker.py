@@ -21,6 +21,7 @@ from neural.tracking.opening import folder_name, resolve_base_dir
 from neural.tracking.params import plain_params
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 
 DEFAULT_NAME = "experiment"
 exitcode.watch()
@@ -86,8 +87,11 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         identity = choose_run(name, os.environ)
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
-            State.for_base_dir(base).refuse_others()  # it must not leave a run's folder behind
+            state = State.for_base_dir(base)
+            state.refuse_others()  # it must not leave a run's folder behind
             folder, identity = open_run_folder(base, identity)
+            # After that: a removal that took the folder in between was of the run before this one.
+            identity = identity._replace(after=Tombstones(state.tombstones).newest(identity.uid))
         event = {**labels, "settings": settings}
         opening = Opening(base_dir=base, folder=folder, identity=identity, config=config, event=event)
         self._attach(NoRecorder(opening) if config.mode == "disabled" else Recorder(opening))

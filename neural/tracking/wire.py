@@ -21,6 +21,8 @@ from neural.tracking.errors import FormatError, ProtocolError
 from neural.tracking.events import unpack_map
 
 PROTOCOL = 1
+VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone
+EMITTED = "emitted"  # in a HELLO's info, said for a process that is gone: how many numbers its outbox has seen
 MAX_HEAD_BYTES = 64 << 10
 MAX_SCHEMAS_BYTES = 5 << 20
 MAX_PAYLOAD_BYTES = 1 << 20

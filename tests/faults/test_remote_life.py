@@ -6,6 +6,8 @@ import sys
 import psutil
 import pytest
 
+from neural.tracking import ExperimentManager
+from neural.tracking.accounting.verify import verify_base
 from neural.tracking.outboxes.listing import list_remote_outboxes
 from neural.tracking.reader.run import list_runs
 from neural.tracking.state import State
@@ -85,6 +87,35 @@ def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote
     for run in list_runs(remote.base_dir):
         assert_whole(run, 8_000)
     assert verify(remote.base_dir) == 0
+
+
+def test_run_removed_while_another_host_logs_to_it_is_told_and_the_next_of_its_id_is_stored(
+    keeper, remote, own_dir
+):
+    job = remote.environment(NTRACK_RUN_ID="job")
+    trainer = keeper.trainer(own_dir, TRAINING, environment=job)
+    trainer.wait_returned(300)
+    wait_until(
+        lambda: list_runs(remote.base_dir) and remote.status()["events_total"] > 100, what="it is stored"
+    )
+
+    assert ExperimentManager(remote.base_dir).delete_experiment(only_run(remote.base_dir).id)
+
+    trainer.wait_returned(trainer.returned() + 100)
+    trainer.go()
+    trainer.succeed()
+    wait_until(lambda: not left_behind(own_dir), what="its outbox is removed")
+    (removed,) = verify_base(remote.base_dir).runs
+    (session,) = removed.sessions
+    assert (removed.removed, session.gaps) == (True, [(1, session.n, "run_deleted")])
+    assert session.n > trainer.returned()
+    assert session.open_gap is None
+
+    keeper.trainer(own_dir, BURST, environment={**job, "STEPS": "500"}).succeed()
+    wait_until(lambda: list_runs(remote.base_dir) and only_run(remote.base_dir).status == "completed")
+    wait_until(lambda: verify_base(remote.base_dir).exit_code == 0, what="nothing is on its way")
+    assert_whole(only_run(remote.base_dir), 500)
+    assert len(only_run(remote.base_dir).facts.sessions) == 1
 
 
 def test_outboxes_are_shipped_on_request_where_no_courier_runs(keeper, remote, own_dir):

@@ -58,6 +58,10 @@ def test_run_deleted_while_it_is_live_is_gone_and_hurts_nobody(keeper, base_dir)
     assert_never_held_up(trainer)
     wait_until(lambda: not any((base_dir / ".ntrack" / "outbox").iterdir()))
     assert list_runs(base_dir) == []
+    (removed,) = verify_base(base_dir).runs
+    (session,) = removed.sessions
+    assert (removed.removed, session.gaps) == (True, [(1, session.n, "run_deleted")])
+    assert session.n > trainer.returned()
     assert verify_base(base_dir).exit_code == 0
 
 

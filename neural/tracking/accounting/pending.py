@@ -24,6 +24,7 @@ from neural.tracking.outboxes.files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orp
 from neural.tracking.reader.tails import runs_past_end
 from neural.tracking.segment import Damage, Record
 from neural.tracking.state import State
+from neural.tracking.tombstones import Late, Tombstone, Tombstones
 
 REMOVED_WITHIN_S = 0.5
 
@@ -32,11 +33,21 @@ REMOVED_WITHIN_S = 0.5
 class Pending:
     """Counts by run uid and session, the folder names those runs ask for, and what is damaged."""
 
+    tombstones: Tombstones
     runs: dict[bytes, Counts] = field(default_factory=dict)
     folders: dict[bytes, str] = field(default_factory=dict)
     damages: list[str] = field(default_factory=list)
     unseen: str | None = None  # what could not be looked at
     outboxes: list[tuple[Count, Numbers]] = field(default_factory=list)  # what each outbox holds
+    late: dict[bytes, dict[str, Late]] = field(default_factory=dict)  # of sessions whose run was removed
+    stones: dict[bytes, Tombstone | None] = field(default_factory=dict)
+
+    def is_covered(self, uid: bytes, info: dict[str, Any]) -> bool:
+        """Return whether a session's run was removed since it was opened."""
+        if uid not in self.stones:
+            self.stones[uid] = self.tombstones.of(uid)
+        stone = self.stones[uid]
+        return stone is not None and stone.covers(info)
 
     def count(self, session: bytes, uid: bytes, info: dict[str, Any]) -> Count:
         """Return the session's count, made at the first call."""
@@ -52,7 +63,7 @@ def find_pending(base_dir: Path) -> Pending:
         OSError: they cannot be read.
     """
     state = State.for_base_dir(base_dir)
-    found = Pending()
+    found = Pending(Tombstones(state.tombstones))
     if not state.root.is_dir():
         return found
     if not os.access(state.root, os.R_OK | os.X_OK):
@@ -66,8 +77,12 @@ def find_pending(base_dir: Path) -> Pending:
         # An outbox keeps acknowledged events until their segment is free: they come no second time.
         held.discard_upto(count.in_log)
         count.pending.add_all(held)
-    for uid in [uid for uid in found.runs if (state.tombstones / uid.hex()).exists()]:
-        del found.runs[uid]
+    for uid, sessions in found.tombstones.late().items():
+        for session, late in sessions.items():
+            known = found.late.setdefault(uid, {}).setdefault(session, late)
+            known.n = max(known.n, late.n)
+    for uid in found.late:
+        found.is_covered(uid, {})  # where its folder was
     return found
 
 
@@ -102,6 +117,10 @@ def _settled(folder: Path, found: Pending) -> None:
 
 def _outbox(folder: Path, found: Pending) -> None:
     orphan = Orphan(folder)
+    if found.is_covered(orphan.uid, orphan.info):
+        late = Late.of(orphan.info, orphan.emitted, exact=True)
+        found.late.setdefault(orphan.uid, {})[orphan.session.hex()] = late
+        return
     held = Numbers()
     begun = False
     for item in orphan.pieces():
@@ -170,7 +189,8 @@ def _records(path: Path) -> Iterator[Record | Damage]:
 def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
     if record.kind == segment.SESSION:
         session, uid, info = events.unpack_session(record.body)
-        known[session] = found.count(session, uid, info)
+        if not found.is_covered(uid, info):  # else it went with its run
+            known[session] = found.count(session, uid, info)
         return
     count = known.get(bytes(record.body[:16]))
     if count is None:

@@ -8,7 +8,7 @@ direction in which events move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.accounting.counting import Count, Counts, Numbers, Spans
-from neural.tracking.accounting.pending import find_pending
+from neural.tracking.accounting.pending import Pending, find_pending
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
 from neural.tracking.errors import FormatError
@@ -27,6 +27,7 @@ from neural.tracking.reader.points import started_over
 from neural.tracking.reader.run import Run, list_runs
 from neural.tracking.reader.tails import Tail, collector_of
 from neural.tracking.reader.views import wrong_views
+from neural.tracking.tombstones import RUN_DELETED
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 
@@ -56,6 +57,7 @@ class RunReport:
     damages: list[str] = field(default_factory=list)
     artifacts: ArtifactReport = field(default_factory=ArtifactReport)
     wrong_views: list[str] = field(default_factory=list)  # nothing is lost with them: they can be made anew
+    removed: bool = False  # of a run that is not there any more: what came after its removal
 
     @property
     def exit_code(self) -> int:
@@ -291,4 +293,25 @@ def verify_base(
             folder = base / waiting.folders.get(uid, uid.hex())
             sessions = [_session_report(session, counts[session]) for session in sorted(counts)]
             report.runs.append(RunReport(folder, sessions))
+    if runs is None:
+        report.runs += _removed(base, waiting)
     return report
+
+
+def _removed(base: Path, waiting: Pending) -> Iterator[RunReport]:
+    """Yield the accounts of runs that were removed while something of them was still to come."""
+    for uid, sessions in sorted(waiting.late.items()):
+        stone = waiting.stones.get(uid)
+        reports = [
+            SessionReport(
+                session=session,
+                rank=late.rank,
+                n=late.n,
+                gaps=[(1, late.n, RUN_DELETED)] if late.n else [],
+                ended=late.exact,
+                open_gap=None if late.exact else RUN_DELETED,
+            )
+            for session, late in sorted(sessions.items())
+        ]
+        folder = stone.folder if stone is not None and stone.folder else uid.hex()[:8]
+        yield RunReport(base / folder, reports, removed=True)

@@ -95,7 +95,8 @@ def _print_report(report: Report) -> None:
             output.count(counts[1]),
             *(output.count(n) if n else "–" for n in counts[2:]),
         ]
-        table.add_row(output.text(run.folder.name), *shown[: len(heads)], _VERDICTS[run.exit_code])
+        verdict = "[yellow]removed[/]" if run.removed else _VERDICTS[run.exit_code]
+        table.add_row(output.text(run.folder.name), *shown[: len(heads)], verdict)
     console.print(table)
     for run in report.runs:
         for line in _details(run):

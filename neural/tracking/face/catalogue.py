@@ -15,10 +15,11 @@ from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.face.recording import Opening
-from neural.tracking.files import atomic_write, read_json
+from neural.tracking.files import read_json
 from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.reader.run import Run, find_run, list_runs
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from neural.tracking.agent.identity import RunIdentity
@@ -82,18 +83,26 @@ def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
     return Opening(
         base_dir=base_dir,
         folder=run.folder,
-        identity=_identity(run),
+        identity=_identity(base_dir, run),
         config=agent_config(base_dir),
         event={**labels, "settings": settings},
         resumes=True,
     )
 
 
-def _identity(run: Run) -> RunIdentity:
+def _identity(base_dir: Path, run: Run) -> RunIdentity:
     from neural.tracking.agent.identity import RunIdentity
 
+    after = Tombstones(State.for_base_dir(base_dir).tombstones).newest(run.uid)
     return RunIdentity(
-        uid=run.uid, name=run.name, rank=0, world_size=1, attempt=1, role="join", key="get_experiment"
+        uid=run.uid,
+        name=run.name,
+        rank=0,
+        world_size=1,
+        attempt=1,
+        role="join",
+        key="get_experiment",
+        after=after,
     )
 
 
@@ -167,8 +176,8 @@ def _delete_alone(state: State, run: Run) -> bool:
         assert found is not None, "a name was given"
         if not removal.is_copy(state.base_dir, found):
             # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
-            state.tombstones.mkdir(parents=True, exist_ok=True)
-            atomic_write(state.tombstones / run.uid.hex(), b"")
+            afar = removal.sessions_from_afar(found)
+            Tombstones(state.tombstones).add(found.uid, found.folder.name, afar)
         removal.take_away(found.folder)
         sweep(state.blobs)
     finally:

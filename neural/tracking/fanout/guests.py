@@ -14,14 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from neural.tracking.wire import VIA
+
 if TYPE_CHECKING:
     from neural.tracking.fanout.sinkconfig import SinkConfig
 
-VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone
-
 _ELSEWHERE = "on the collector's host"
-
-
 MAX_NAMES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # what a sink may be called
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")

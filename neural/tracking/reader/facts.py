@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.artifacts.jobs import KIND, PRUNED
-from neural.tracking.fanout.guests import VIA
 from neural.tracking.files import matching
 from neural.tracking.params import merge_params
 from neural.tracking.reader import eventlines
 from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
 from neural.tracking.reader.eventlines import BadLine
+from neural.tracking.wire import VIA
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
 

@@ -9,6 +9,7 @@ import pytest
 
 from neural.tracking.control import request
 from neural.tracking.outboxes.listing import has_orphans
+from neural.tracking.tombstones import Late, Tombstones
 from tests.integration.collector.orphans import damage, leave_outbox
 from tests.integration.collector.peer import LogContent, wait_until
 from tests.patience import PATIENCE_S
@@ -169,6 +170,22 @@ def test_outbox_of_a_deleted_run_goes_and_nothing_of_it_is_stored(start_collecto
     start_collector()
 
     assert adopted(peer).numbers[peer.session] == []
+    late = Tombstones(peer.state.tombstones).late()
+    assert late == {peer.uid: {peer.session.hex(): Late(10, 0, exact=True)}}
+
+
+def test_outbox_of_a_removed_run_stays_until_its_gap_is_on_disk(start_collector, make_peer):
+    peer = make_peer()
+    leave_outbox(peer, 10)
+    peer.state.tombstones.mkdir(parents=True)
+    (peer.state.tombstones / peer.uid.hex()).touch()
+    account = peer.state.tombstones / f"{peer.uid.hex()}-{peer.state.collector_id()}.jsonl"
+    account.mkdir()  # nothing can be written there
+    collector = start_collector()
+
+    wait_until(lambda: "could not be adopted and stays" in collector.diary())
+
+    assert len(list(peer.state.outbox.iterdir())) == 1
 
 
 @pytest.mark.parametrize("spoil", ["another host", "session.json", "bottomless"])

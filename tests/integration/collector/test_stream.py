@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from neural.tracking import events, wire
+from neural.tracking.tombstones import Late, Tombstones
 from tests.integration.collector.peer import LogContent, wait_until
 
 
@@ -179,6 +180,18 @@ def test_deleted_run_is_refused(peer):
 
     assert peer.hello().code == "run_deleted"
     assert peer.ask(peer.batch(1)).code == "run_deleted"
+    late = Tombstones(peer.state.tombstones).late()
+    assert late == {peer.uid: {peer.session.hex(): Late(1)}}  # there may be more: its process lives
+
+
+def test_session_opened_after_the_removal_is_welcome(peer, make_peer):
+    Tombstones(peer.state.tombstones).add(peer.uid)
+    later = make_peer()
+    later.uid = peer.uid
+    info = {**later.info(), "after": Tombstones(peer.state.tombstones).newest(peer.uid)}
+
+    assert later.ask(later.hello_message(info=info)).type == "welcome"
+    assert peer.hello().code == "run_deleted"
 
 
 def test_window_is_shared_between_sessions(peer, make_peer):

@@ -26,14 +26,15 @@ from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.follower import Follower, Position, read_cursor
 from neural.tracking.collector.inbox import Inbox
 from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.log import Log
+from neural.tracking.collector.removals import Removals
 from neural.tracking.collector.sessions import Sessions
 from neural.tracking.collector.store import StoreSink
 from neural.tracking.files import write_json
 from neural.tracking.outboxes.files import ADOPTED_SUFFIX, LOCK_NAME
 from neural.tracking.reader.run import Run
 from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
 from tests.faults.harness import rounds
 from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
 from tests.patience import PATIENCE_S
@@ -185,7 +186,8 @@ class Pipeline(RuleBasedStateMachine):
             on_committed=self.committed,
             on_failed=self.failed,
         )
-        self.intake = Intake(self.base, self.log_part, self.sessions, Tombstones(self.base / "stones"))
+        removals = Removals(Tombstones(self.base / "stones"), lambda: "00000001")
+        self.intake = Intake(self.base, self.log_part, self.sessions, removals)
         barriers = Barriers()
         self.inbox = Inbox(
             Doors(), self.intake, self.log_part, self.sessions, barriers, Contacts(), lambda session: None

@@ -10,6 +10,7 @@ from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector import worker as module
 from neural.tracking.collector.follower import read_cursor
 from neural.tracking.reader.run import Run
+from neural.tracking.tombstones import Tombstones
 from tests.faults.harness import wait_until
 from tests.made_runs import Emitter, applied, folder_of, values
 
@@ -174,6 +175,7 @@ def test_deleted_run_is_let_go_before_the_token_is_answered(log, start):
     worker.say(durable=list(log.durable), sync=1)
     worker.hear("token")
 
+    Tombstones(log.state.tombstones).add(emitter.uid)
     worker.say(run_gone=emitter.uid.hex(), sync=2)
     worker.hear("token")
     log.add(emitter.metrics({"a": 1.0}))

@@ -13,11 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.intake import Intake, Verdict
-from neural.tracking.collector.ledger import Tombstones
 from neural.tracking.collector.log import Log
+from neural.tracking.collector.removals import Removals
 from neural.tracking.collector.sessions import Sessions
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.segment import Record
+from neural.tracking.tombstones import Tombstones
 from tests.patience import PATIENCE_S
 
 SESSIONS = [bytes([n]) * 16 for n in (1, 2, 3)]
@@ -56,7 +57,8 @@ class CollectorMachine(RuleBasedStateMachine):
             on_committed=lambda position: None,
             on_failed=self.fail,
         )
-        self.intake = Intake(self.folder, self.log, self.sessions, Tombstones(self.folder / "stones"))
+        removals = Removals(Tombstones(self.folder / "stones"), lambda: "00000001")
+        self.intake = Intake(self.folder, self.log, self.sessions, removals)
         self.loop.run_until_complete(self.log.start())
         self.intake.record_lost(self.log.lost)
         for session in SESSIONS:
@@ -182,7 +184,8 @@ def test_ledger_beyond_the_log_is_taken_over(tmp_path):
         folder.mkdir()
         content = Ledger(sessions={SESSIONS[0].hex(): SessionEntry(last=7)})
         (folder / "ledger-00000001.json").write_bytes(content.encode())
-        intake = Intake(tmp_path, log, sessions, Tombstones(tmp_path / "stones"))
+        removals = Removals(Tombstones(tmp_path / "stones"), lambda: "00000001")
+        intake = Intake(tmp_path, log, sessions, removals)
         opened = await intake.open(SESSIONS[0], UID, INFO)
         await log.drain(time.monotonic() + PATIENCE_S)
         return opened.received, opened.durable

@@ -1,6 +1,6 @@
-"""What run folders tell the collector, and runs that are gone for good."""
+"""What run folders tell the collector."""
 
-from neural.tracking.collector.ledger import Known, Tombstones, known
+from neural.tracking.collector.ledger import Known, known
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
@@ -45,10 +45,3 @@ def test_folder_outside_is_not_read(tmp_path):
 
     for folder in ("../outside", str(tmp_path / "outside"), "..", ".", "", "link"):
         assert known(base, folder, SESSION) == Known()
-
-
-def test_tombstone_stays(tmp_path):
-    Tombstones(tmp_path / "stones").add(UID)
-
-    assert Tombstones(tmp_path / "stones").has(UID)
-    assert not Tombstones(tmp_path / "stones").has(b"x" * 16)

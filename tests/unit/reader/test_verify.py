@@ -10,6 +10,7 @@ from neural.tracking.collector.store.partfile import PartWriter
 from neural.tracking.reader import ledgers
 from neural.tracking.reader.rows import Gathering
 from neural.tracking.reader.run import Run
+from neural.tracking.tombstones import Late, Tombstones
 from tests.made_runs import Emitter, applied, folder_of
 
 
@@ -127,6 +128,28 @@ def test_deleted_run_in_the_log_is_not_pending(log):
     (log.state.tombstones / emitter.uid.hex()).touch()
 
     assert verify_base(log.state.base_dir).runs == []
+
+
+def test_what_came_after_a_removal_is_told_as_a_gap_with_the_runs_that_are_there(log):
+    stones = Tombstones(log.state.tombstones)
+    gone, lives = Emitter().open(), Emitter().open()
+    stored(log, lives)
+    stones.add(gone.uid, "exp_gone")
+    stones.account("00000001", gone.uid, gone.session, Late(7, 1, exact=True))
+    stones.account("00000001", gone.uid, b"s" * 16, Late(2))
+
+    report = verify_base(log.state.base_dir)
+
+    assert [(run.folder.name, run.removed) for run in report.runs] == [
+        (folder_of(log, lives).name, False),
+        ("exp_gone", True),
+    ]
+    told = {s.session: (s.n, s.rank, s.gaps, s.open_gap) for s in report.runs[1].sessions}
+    assert told == {
+        gone.session.hex(): (7, 1, [(1, 7, "run_deleted")], None),
+        (b"s" * 16).hex(): (2, 0, [(1, 2, "run_deleted")], "run_deleted"),
+    }
+    assert report.exit_code == 0
 
 
 def test_gaps_are_united_less_what_is_stored():

@@ -12,6 +12,7 @@ from neural.tracking.collector.store import partset, run
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import SessionInfo, SessionMark
+from neural.tracking.tombstones import Tombstones
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 
@@ -211,11 +212,49 @@ def test_run_deleted_while_it_is_live_is_let_go(log):
     emitter = Emitter().open()
     sink = applied(log.add(emitter))
 
+    Tombstones(log.state.tombstones).add(emitter.uid)
     sink.run_gone(emitter.uid.hex())
     shutil.rmtree(folder_of(log, emitter))
     applied(log.add(emitter.metrics({"loss": 1.0})), sink, sink.position).close()
 
     assert not folder_of(log, emitter).exists()
+
+
+def later(log, emitter):
+    """Return the emitter of a session that was opened after the run was removed."""
+    again = Emitter(uid=emitter.uid)
+    again.info["after"] = Tombstones(log.state.tombstones).newest(emitter.uid)
+    return again
+
+
+def test_session_opened_after_the_removal_gets_its_run_and_one_from_before_stays_out(log):
+    before = Emitter().open().metrics({"loss": 1.0})
+    sink = applied(log.add(before))
+    Tombstones(log.state.tombstones).add(before.uid)
+    sink.run_gone(before.uid.hex())
+    shutil.rmtree(folder_of(log, before))
+    after = later(log, before).open().metrics({"loss": 2.0})
+
+    for emitter in (after, before.metrics({"loss": 3.0})):
+        sink = applied(log.add(emitter), sink, sink.position)
+    sink.close()
+    applied(log).close()  # a store that begins anew, at the log's beginning
+
+    assert values(Run(folder_of(log, before)).metric("loss")) == [2.0]
+    assert [session.session for session in verify_run(folder_of(log, before)).sessions] == [after.session.hex()]
+    assert verify_run(folder_of(log, before)).exit_code == 0
+
+
+def test_second_removal_covers_what_was_opened_after_the_first(log):
+    first = Emitter().open()
+    stones = Tombstones(log.state.tombstones)
+    stones.add(first.uid)
+    second = later(log, first)
+    stones.add(first.uid)
+
+    applied(log.add(second.open())).close()
+
+    assert not folder_of(log, first).exists()
 
 
 @pytest.mark.parametrize("told", ["../outside", "/tmp/outside", ".ntrack", "a/b", "..", "", "a\0b"])
