@@ -291,9 +291,14 @@ class Runs:
         return (self._folder.root / "since").stat().st_mtime_ns
 
     def forget(self, uid: str) -> None:
-        """Drop a run that was deleted, and what was kept of it."""
-        self._open.pop(uid, None)
-        self._folder.share_file(uid).unlink(missing_ok=True)
+        """Drop a run that was deleted, and what was kept of it, but for what the sink itself remembers.
+
+        A later run of the same uid goes on in the same place of the backend: after the rows that are there.
+        """
+        run = self._open.pop(uid, None)
+        share = self._folder.share(uid)
+        memory = run.info.memory if run is not None else share.memory if share is not None else {}
+        self._folder.remove_share(uid, memory)
 
     def dirty(self) -> bool:
         """Return whether something was delivered that is not saved."""
@@ -339,7 +344,10 @@ class Runs:
         return run
 
     def _make(self, uid: str, name: str, folder: Path, opened_ns: int, said: Said | None) -> OpenRun:
-        share = self._folder.share(uid) or Share(uid, name, str(folder), opened_ns=opened_ns)
+        share = self._folder.share(uid)
+        if share is None:
+            memory = self._folder.kept_memory(uid)
+            share = Share(uid, name, str(folder), memory=memory, opened_ns=opened_ns)
         refused = None
         if not (share.env and share.env_vouched):
             said = said or _said_in(folder)

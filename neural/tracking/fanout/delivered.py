@@ -142,6 +142,26 @@ class SinkFolder:
         """Return what the sink was given of a run, None where that is nothing."""
         return Share.read(self.share_file(uid))
 
+    def remove_share(self, uid: str, memory: dict[str, Any]) -> None:
+        """Forget what the sink was given of a run, but not what it remembers: the backend still has its part.
+
+        Raises:
+            OSError: the share is as it was.
+        """
+        if memory:
+            write_json(self._kept(uid), memory, mode=0o600)
+        self.share_file(uid).unlink(missing_ok=True)
+
+    def kept_memory(self, uid: str) -> dict[str, Any]:
+        """Return what the sink remembers of a run of this uid that was removed."""
+        with contextlib.suppress(OSError, ValueError):
+            kept = read_json(self._kept(uid))
+            return kept if isinstance(kept, dict) else {}
+        return {}
+
+    def _kept(self, uid: str) -> Path:
+        return self.runs / f"{uid}.removed"
+
     def shares(self) -> Iterator[Share]:
         """Yield what the sink was given of every run."""
         for path in sorted(self.runs.glob("*.json")):

@@ -1,9 +1,15 @@
 """What a sink's worker knows of a run, from the log and from the run's folder."""
 
-from neural.tracking.collector.delivery.runs import OpenRun
-from neural.tracking.fanout.delivered import Share
+from neural.tracking.collector.delivery.runs import OpenRun, Runs
+from neural.tracking.fanout.delivered import Share, SinkFolder
+from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.reader.facts import SessionFacts
+from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunInfo
+from neural.tracking.state import State
+from neural.tracking.tombstones import Tombstones
+
+UID = b"u" * 16
 
 
 def test_folder_that_is_behind_the_log_does_not_revive_a_run(tmp_path):
@@ -16,6 +22,32 @@ def test_folder_that_is_behind_the_log_does_not_revive_a_run(tmp_path):
 
     assert run.share.decided() == died
     assert died[0] == "failed"
+
+
+def test_run_of_a_removed_run_s_id_is_delivered_after_what_the_backend_has_and_the_removed_one_is_not(tmp_path):
+    state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
+    folder, stones = SinkFolder(state, "wandb"), Tombstones(state.tombstones)
+    folder.make()
+    runs = Runs(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)
+    before = _session(b"1" * 16)
+    opened = runs.of_session(before)
+    opened.info.memory["rows"] = 50
+    opened.delivered(before.session.hex(), 51)
+    runs.save()
+
+    stones.add(UID)
+    runs.forget(UID.hex())
+    after = _session(b"2" * 16, after=stones.newest(UID))
+
+    for made in (runs, Runs(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)):
+        again = made.of_session(after)
+        assert again.info.memory == {"rows": 50}
+        assert (again.taken(before.session.hex()), again.share.events_total) == (0, 0)
+        assert made.of_session(before) is None
+
+
+def _session(session, **more):
+    return SessionInfo(session, UID, {"name": "train", "dir": f"train_{UID.hex()[:8]}", **more})
 
 
 def _opened():
