@@ -26,7 +26,7 @@ from neural.tracking.errors import ConfigError, RetryLater, TrackingError, Write
 from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.names import check_artifact_name, check_run_name
 from neural.tracking.opening import resolve_base_dir
-from neural.tracking.params import plain_params
+from neural.tracking.params import param_events
 from neural.tracking.sinks.registry import make_sink, types
 from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
 
@@ -92,9 +92,9 @@ class BaseIntegration:
         return self.run.link
 
     def log_hyperparameters(self, hyperparameters: Any) -> None:
-        """Log parameters: a (nested) dict, an argparse namespace or a dataclass instance."""
-        values, as_text = plain_params(hyperparameters)
-        self._log("params", {"values": values, "as_text": as_text})
+        """Log parameters, as the tracker does."""
+        for data in param_events(hyperparameters).events:
+            self._log("params", data)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log the values of some metrics at one step; nested dicts become names joined with ``/``."""

@@ -18,7 +18,7 @@ from neural.tracking.face.recording import NoRecorder, Opening, Recorder, traceb
 from neural.tracking.face.view import RunView
 from neural.tracking.names import check_metric_name, check_run_name, one_or_many
 from neural.tracking.opening import folder_name, resolve_base_dir
-from neural.tracking.params import plain_params
+from neural.tracking.params import param_events
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 from neural.tracking.state import State
 from neural.tracking.tombstones import Tombstones
@@ -177,20 +177,28 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         """Log parameters; a second call merges, and the history of changes is kept.
 
         Args:
-            hyperparameters: a (nested) dict, an argparse namespace or a dataclass instance. A value
-                JSON has no type for becomes its ``str()``, marked as such.
+            hyperparameters: a (nested) dict, an argparse namespace, a dataclass, attrs, pydantic or
+                NamedTuple instance, absl's flags, or an object whose settings are its attributes. A
+                value JSON has no type for becomes its ``str()``, marked as such; so does what cannot be
+                read, refers back to what it is in, or is too large. Of more than 100,000 values or
+                4 MiB, a list over 200 KiB too, a mark says how many were left out.
 
         Returns:
             As ``log_metrics``.
 
         Raises:
-            TypeError: it is none of these. No type of a value raises.
-            PayloadTooLargeError: over 256 KiB in all.
+            TypeError: it is none of these. No value raises.
         """
-        values, as_text = plain_params(hyperparameters)
-        if not values:
-            return True
-        return self._recorder.emit("params", {"values": values, "as_text": as_text})
+        found = param_events(hyperparameters)
+        if found.left_out:
+            from neural.tracking.agent.notice import warn
+
+            warn(
+                "run %s: not all parameters were kept; a mark stands where some are left out",
+                self.experiment_name,
+            )
+        kept = [self._recorder.emit("params", data) for data in found.events]
+        return all(kept)
 
     def log_text(self, name: str, text: str, step: int | None = None) -> bool:
         """Log a text under a name: a sample, a remark; at most 256 KiB. Returns as log_metrics."""

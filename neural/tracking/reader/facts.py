@@ -55,6 +55,7 @@ class RunFacts:
     sessions: dict[str, SessionFacts] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     params_history: list[dict[str, Any]] = field(default_factory=list)
+    params_calls: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last of each session
     params_as_text: list[str] = field(default_factory=list)
     gathered: dict[str, Any] = field(default_factory=dict)  # command, host, git …
     tags: list[str] = field(default_factory=list)
@@ -213,9 +214,14 @@ def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -
         facts.params = merge_params(facts.params, values)
         as_text = data.get("as_text") or []
         facts.params_as_text = sorted({*facts.params_as_text, *as_text})
-        facts.params_history.append(
-            {"time_ns": event["time_ns"], "rank": session.rank, "values": values, "as_text": as_text}
-        )
+        call = facts.params_calls.get(session.session) if _goes_on(data.get("part")) else None
+        if call is not None:
+            call["values"] = merge_params(call["values"], values)
+            call["as_text"] = [*call["as_text"], *as_text]
+            return
+        call = {"time_ns": event["time_ns"], "rank": session.rank, "values": values, "as_text": as_text}
+        facts.params_history.append(call)
+        facts.params_calls[session.session] = call
     elif kind == "tags":
         _add_tags(facts, data.get("add"))
     elif kind == "notes":
@@ -232,6 +238,11 @@ def _fold_settings(facts: RunFacts, session: SessionFacts, settings: Any) -> Non
         return
     if not facts.settings or (facts.settings_via is not None and session.via is None):
         facts.settings, facts.settings_via = settings, session.via
+
+
+def _goes_on(part: Any) -> bool:
+    """Return whether parameters are a later part of the call before."""
+    return isinstance(part, list) and bool(part) and isinstance(part[0], int) and part[0] > 1
 
 
 def _add_tags(facts: RunFacts, tags: Any) -> None:

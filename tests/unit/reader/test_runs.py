@@ -131,6 +131,20 @@ def test_texts_parameters_tags_and_notes(log):
     assert run.texts("other") == []
 
 
+def test_parameters_that_came_in_parts_are_one_call_of_the_history(log):
+    emitter = Emitter().open()
+    emitter.event("params", values={"lr": 0.1}, as_text=[])
+    emitter.event("params", values={"net": {"a": 1}, "x": [1]}, as_text=["x.0"], part=[1, 2])
+    emitter.event("params", values={"net": {"b": 2}}, as_text=["net.b"], part=[2, 2])
+    run = stored(log, emitter)
+
+    first, second = run.params_history
+    assert run.params == {"lr": 0.1, "net": {"a": 1, "b": 2}, "x": [1]}
+    assert first["values"] == {"lr": 0.1}
+    assert second["values"] == {"net": {"a": 1, "b": 2}, "x": [1]}
+    assert second["as_text"] == ["x.0", "net.b"]
+
+
 def test_status_goes_from_created_to_running_to_the_end(log):
     emitter = Emitter().open()
     assert stored(log, emitter).status == "created"

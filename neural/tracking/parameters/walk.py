@@ -1,0 +1,192 @@
+"""One pass over what a caller gave as parameters, bounded whatever that is.
+
+A container that is its own ancestor is told by its path and not entered again. Every value counts, a
+container too: a few objects that share their parts can be a tree of billions of leaves. Where there is
+no room left, each container says how many of its items are not there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from neural.tracking.parameters import kinds, sizes
+from neural.tracking.parameters.texts import MAX_STR_BYTES, cut, plain_array, text_of, unread
+
+MAX_DEPTH = 24  # an event may be nested 32 deep, and these values sit a few levels inside it
+MAX_VALUES = 50_000
+MAX_BYTES = 4 << 20
+MAX_LIST_BYTES = 200 << 10  # a list is one value: with its name it fits one event
+MAX_NAME_BYTES = 512
+LEFT_OUT = "…"  # the name of the mark that says how many items are not there
+_INT64 = range(-(2**63), 2**64)  # what msgpack carries
+_SHORT = 80
+_SCALARS = (bool, int, float, str)
+
+Path = tuple[str, ...]
+
+
+class Walk:
+    """Makes values plain; ``as_text`` are the dotted paths of what became text, or a mark."""
+
+    def __init__(self) -> None:
+        self.as_text: list[str] = []
+        self.left_out = False
+        self.bytes = 0
+        self._values = 0
+        self._list_until: int | None = None  # how many bytes there may be once the list walked now is done
+        self._above: dict[int, Path] = {}  # the containers that are being walked, by id
+
+    def top(self, value: Any) -> dict[str, Any] | None:
+        """Return the named values of what the caller gave, None where it has no names."""
+        try:
+            found = kinds.named_on_top(value)
+        except Exception as error:  # noqa: BLE001 - the caller's own mapping or attributes
+            return {LEFT_OUT: self._marked(unread(error), (LEFT_OUT,))}
+        if found is None:
+            return None
+        made: dict[str, Any] = self._inside(value, found, ())
+        return made
+
+    def _plain(self, value: Any, path: Path) -> Any:
+        """Return the value as JSON can hold it; whatever the caller's code raises, this does not."""
+        try:
+            return self._made(value, path)
+        except Exception as error:  # noqa: BLE001 - any property, iterator or resolver of the caller's
+            return self._marked(unread(error), path)
+
+    def _made(self, value: Any, path: Path) -> Any:
+        if value is not None and not isinstance(value, _SCALARS):
+            value = plain_array(value)
+        if value is None or isinstance(value, bool):
+            self._count(1)
+            return value
+        if isinstance(value, float):
+            self._count(sizes.FLOAT)
+            return float(value)
+        if isinstance(value, int) and value in _INT64:
+            self._count(sizes.of_int(value))
+            return int(value)
+        if isinstance(value, str):
+            return self._str(value, path)
+        return self._container(value, path)
+
+    def _container(self, value: Any, path: Path) -> Any:
+        """Return a dict or a list made plain; anything else as text."""
+        found = kinds.named(value)
+        items = kinds.listed(value) if found is None else None
+        if found is None and items is None:
+            return self._marked(text_of(value), path)
+        if len(path) >= MAX_DEPTH:  # str() of it could be without end
+            return self._marked(f"<{type(value).__name__}, nested deeper than {MAX_DEPTH}>", path)
+        return self._inside(value, found, path) if found else self._inside(value, items, path, is_list=True)
+
+    def _inside(self, value: Any, found: kinds.Named | None, path: Path, *, is_list: bool = False) -> Any:
+        assert found is not None
+        above = self._above.get(id(value))
+        if above is not None:
+            return self._marked(f"<refers back to {'.'.join(above) or 'the whole'}>", path)
+        self._above[id(value)] = path
+        list_until = self._list_until
+        try:
+            return self._list(value, found, path) if is_list else self._dict(value, found, path)
+        finally:
+            del self._above[id(value)]
+            self._list_until = list_until
+
+    def _dict(self, value: Any, found: kinds.Named, path: Path) -> dict[str, Any]:
+        self._count(sizes.CONTAINER)
+        made: dict[str, Any] = {}
+        try:
+            names = list(itertools.islice(found.names, MAX_VALUES - self._values + 1))
+        except Exception as error:  # noqa: BLE001 - the caller's own mapping
+            return {LEFT_OUT: self._marked(unread(error), (*path, LEFT_OUT))}
+        for place, key in enumerate(names):
+            if self._is_full():
+                made[LEFT_OUT] = self._rest(value, place, (*path, LEFT_OUT))
+                break
+            name = _name(key)
+            if name in made:
+                name = _free(name, made)
+            self.bytes += sizes.of_text(name)
+            made[name] = self._read(found, value, key, path, name)
+        return made
+
+    def _list(self, value: Any, found: kinds.Named, path: Path) -> list[Any]:
+        """Return a list made plain; what is inside the outermost one must fit one event together."""
+        if self._list_until is None:
+            self._list_until = self.bytes + MAX_LIST_BYTES
+        self._count(sizes.CONTAINER)
+        made: list[Any] = []
+        for place in found.names:
+            if self._is_full():
+                made.append(self._rest(value, place, (*path, str(place))))
+                break
+            made.append(self._read(found, value, place, path, place))
+        return made
+
+    def _read(self, found: kinds.Named, container: Any, key: Any, path: Path, name: str | int) -> Any:
+        try:
+            item = found.read(key)
+        except Exception as error:  # noqa: BLE001 - any property or resolver of the caller's
+            return self._marked(kinds.as_written(container, key) or unread(error), (*path, str(name)))
+        kind = type(item)
+        if kind is int or kind is float or kind is str:  # nearly all are; the rest says the same of them
+            size = _usual_size(item, kind)
+            if size:
+                self.bytes += size
+                self._values += 1
+                return item
+        return self._plain(item, (*path, str(name)))
+
+    def _rest(self, container: Any, kept: int, path: Path) -> str:
+        """Return the mark for the items that are left out."""
+        self.left_out = True
+        size = kinds.size(container)
+        return self._marked(f"{'' if size is None else f'{size - kept:,} '}more left out", path)
+
+    def _str(self, value: str, path: Path) -> str:
+        text = str.__str__(value)  # of a str-and-Enum this is its value, not its name
+        kept = cut(text, self._text_room())
+        if kept != text:  # too long, or lone surrogates, as in undecodable file names
+            return self._marked(kept, path)
+        self._count(sizes.of_text(kept))
+        return kept
+
+    def _marked(self, text: str, path: Path) -> str:
+        kept = cut(text, self._text_room())
+        self.as_text.append(".".join(path))
+        self._count(sizes.of_text(kept) + sizes.of_text(self.as_text[-1]))
+        return kept
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        self._values += 1
+
+    def _text_room(self) -> int:
+        """Return how many bytes a text may have here."""
+        return MAX_STR_BYTES if self._list_until is None else max(100, self._list_until - self.bytes)
+
+    def _is_full(self) -> bool:
+        limit = MAX_BYTES if self._list_until is None else min(MAX_BYTES, self._list_until)
+        return self._values >= MAX_VALUES or self.bytes >= limit
+
+
+def _usual_size(item: Any, kind: type) -> int:
+    """Return how many bytes an item takes that needs no change; 0 where it may need one."""
+    if kind is float:
+        return sizes.FLOAT
+    if kind is int:
+        return sizes.of_int(item) if item in _INT64 else 0
+    return len(item) + 2 if len(item) < _SHORT and item.isascii() else 0
+
+
+def _name(key: Any) -> str:
+    if type(key) is str and len(key) < _SHORT and key.isascii():
+        return key
+    return cut(key if type(key) is str else text_of(key), MAX_NAME_BYTES)
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    """Return the name, numbered: another key has the same text, as ``1`` and ``"1"`` have."""
+    return next(free for n in itertools.count(2) if (free := f"{name} ({n})") not in taken)
