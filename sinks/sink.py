@@ -63,8 +63,9 @@ class RunInfo:
 class RunEvent(NamedTuple):
     """One event of a run, of any kind; a sink leaves alone the kinds it has no use for.
 
-    ``kind`` and ``data``: ``metrics`` (name to float: one call), ``params`` (``values``, ``as_text``),
-    ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``), ``tags``
+    ``kind`` and ``data``: ``metrics`` (name to float: one call), ``params`` (``values``, nested, to be
+    merged with those before; ``as_text``; ``part``: which of how many events of one call, where one could
+    not hold them), ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``), ``tags``
     (``add``), ``notes`` (``notes``), ``metadata`` (``values``), ``end`` of a session, ``status`` of the
     whole run (``status``, ``error``, ``ended``: whether all its processes have ended), and ``artifact``,
     once its bytes are stored (``name``, ``version``, ``path`` of the file or folder, ``checksum``,

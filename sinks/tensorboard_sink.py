@@ -152,17 +152,29 @@ class _Translator:
         if event.kind == "artifact":
             return self._artifact(event)
         if event.kind == "status" and data["ended"]:
-            return self._ended(data, event.time_ns)
+            ended = self._ended(data, event.time_ns)
+            if event.run.memory.pop("params_open", False):  # the last part was lost
+                ended.value.extend(self._shown_params(event.run).value)
+            return ended
         return None
 
     def _params(self, event: RunEvent) -> Any:
-        """Return parameters for the HPARAMS page, which shows a run's first ones, and all as a table."""
-        memory = event.run.memory.setdefault("params", {})
-        memory |= flat_params(event.data["values"])
+        """Return a call's parameters with its last part, for the HPARAMS page shows a run's first ones."""
+        event.run.memory.setdefault("params", {}).update(flat_params(event.data["values"]))
+        part = event.data.get("part") or (1, 1)
+        if part[0] < part[1]:
+            event.run.memory["params_open"] = True
+            return None
+        event.run.memory.pop("params_open", None)
+        return self._shown_params(event.run)
+
+    def _shown_params(self, run: RunInfo) -> Any:
+        """Return all parameters for the HPARAMS page, and as a table."""
+        memory = run.memory["params"]
         plain = {
             name: v if isinstance(v, bool | int | float | str) else json.dumps(v) for name, v in memory.items()
         }
-        summary = self._hparams(plain, trial_id=event.run.label, start_time_secs=event.run.opened_ns / 1e9)
+        summary = self._hparams(plain, trial_id=run.label, start_time_secs=run.opened_ns / 1e9)
         summary.value.extend(self._text("run/hyperparameters", _table(plain)).value)
         return summary
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.params import merge_params
 from neural.tracking.sinks import wandb_proof
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
@@ -121,7 +122,7 @@ class WandbSink:
         elif event.kind == "text":
             self._row(event, {_key(rank_prefix(event.rank) + data["name"]): data["text"]})
         elif event.kind == "params":
-            self._configure(event, data["values"])
+            self._parameters(event, data["values"])
         elif event.kind == "open":
             self._about(event, data)
         elif event.kind == "tags":
@@ -190,6 +191,12 @@ class WandbSink:
 
     def _row(self, event: RunEvent, values: dict[str, Any]) -> None:
         self._runs.log(event.run, {**values, **_axes(event)})
+
+    def _parameters(self, event: RunEvent, values: Mapping[str, Any]) -> None:
+        """Merge parameters: W&B replaces a nested value as a whole, and a call may come in parts."""
+        known = merge_params(event.run.memory.get("params", {}), values)
+        event.run.memory["params"] = known
+        self._configure(event, {name: known[name] for name in values})
 
     def _configure(self, event: RunEvent, values: Mapping[str, Any]) -> None:
         self._runs.owe(wandb_proof.parameters(event, self._runs.get(event.run), values))

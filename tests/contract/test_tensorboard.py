@@ -55,6 +55,34 @@ def test_accumulator_finds_texts_parameters_and_the_end(tmp_path):
     assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= tags
 
 
+def shown_parameters(folder):
+    """Return, in the order they were written, what the HPARAMS page is told."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    (path,) = (folder / "tensorboard" / "shown_abababab").glob("events*")
+    for found in EventFileLoader(str(path)).Load():
+        for value in found.summary.value:
+            if value.tag == "_hparams_/session_start_info":
+                yield set(parse_session_start_info_plugin_data(value.metadata.plugin_data.content).hparams)
+
+
+def part(seq, which, **values):
+    return event(seq, "params", {"values": values, "as_text": [], "part": which})
+
+
+def test_parameters_in_parts_are_shown_once_together(tmp_path):
+    delivered(tmp_path, part(1, [1, 2], net={"depth": 2}), part(2, [2, 2], net={"width": 3}, lr=0.1))
+
+    assert list(shown_parameters(tmp_path)) == [{"net/depth", "net/width", "lr"}]
+
+
+def test_parameters_whose_last_part_was_lost_are_shown_at_the_end(tmp_path):
+    delivered(tmp_path, part(1, [1, 2], net={"depth": 2}), status("completed"))
+
+    assert list(shown_parameters(tmp_path)) == [{"net/depth"}]
+
+
 def test_value_that_is_flipped_by_nothing_keeps_its_own_time(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from neural.tracking.errors import RetryLater
-from neural.tracking.sinks.contract import SinkContract, every_kind, metrics, status
+from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import WandbSink
 from tests.contract.wandb_files import is_number, records, rows, run_files
@@ -65,6 +65,21 @@ def test_run_files_hold_config_tags_notes_and_the_exit_code(tmp_path):
     assert runs[-1].notes == "second"
     assert {r.run_id for r in runs} == {run.uid}
     assert [r.exit.exit_code for r in found if r.HasField("exit")][-1] == 1
+
+
+def test_parameters_merge_as_they_do_here_also_over_flushes_and_parts(tmp_path):
+    run = RunInfo("ab" * 16, "shown", tmp_path / "shown_abababab", 10**18)
+    sink = WandbSink(SinkPlace("wandb", tmp_path, "0123abcd"), mode="offline", folder=str(tmp_path))
+    sink.open()
+    for seq, values in enumerate(
+        ({"net": {"depth": 2}}, {"net": {"width": 3}, "lr": 0.1}, {"net": {"depth": 4}})
+    ):
+        sink.write([event(seq + 1, "params", {"values": values, "as_text": []})._replace(run=run)])
+        sink.flush()
+
+    last = [r for r in records(run_files(tmp_path, run.uid)[-1]) if r.HasField("config")]
+    shown = {i.key or i.nested_key[0]: json.loads(i.value_json) for r in last for i in r.config.update}
+    assert shown["net"] == {"depth": 4, "width": 3}
 
 
 def test_rows_keep_their_own_time_and_ordinal(tmp_path):
