@@ -8,10 +8,11 @@ from neural.tracking.agent import ways
 from neural.tracking.agent.launch import launch
 from neural.tracking.agent.notice import warn
 from neural.tracking.agent.sender import Sender
-from neural.tracking.agent.wishes import Wishes
+from neural.tracking.agent.wishes import Request, Wishes
 from neural.tracking.config import AgentConfig
 from neural.tracking.state import State
 
+LOOK_S = 0.2  # between two looks whether a collector can come at all
 BYE_S = 0.5  # of a close's time, kept for telling the collector
 SILENT_S, SHORT_S = 4.0, 3.0  # nobody is told of a wait before it took so long, or where so little is left
 
@@ -21,19 +22,30 @@ def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadlin
     request = wishes.ask(emitted)
     sender.wake.set()
     left = max(0.0, deadline - time.monotonic())
-    if left > SILENT_S + SHORT_S and not request.done.wait(SILENT_S):
+    if left > SILENT_S + SHORT_S and not await_visible(request, sender, SILENT_S):
         left -= SILENT_S
         if sender.hopeless:
             return False  # why was said already
         text = "run %s: storing its last events, at most %d s more; they are safe in its outbox meanwhile"
         warn(text, run_name, left)
-    visible = request.done.wait(max(left - BYE_S, left / 2))
+    visible = await_visible(request, sender, max(left - BYE_S, left / 2))
+    if not visible and sender.hopeless:
+        return False
     if wishes.deleted:
         return False
     wishes.bye = emitted  # only now: a collector that heard it answers no more
     sender.wake.set()
     told = wishes.closed.wait(max(0.0, deadline - time.monotonic()))
     return visible and told
+
+
+def await_visible(request: Request, sender: Sender, timeout_s: float) -> bool:
+    """Wait until what was asked for is visible; no longer than somebody may come who makes it so."""
+    until = time.monotonic() + timeout_s
+    while not request.done.wait(max(0.0, min(LOOK_S, until - time.monotonic()))):
+        if sender.hopeless or time.monotonic() >= until:
+            return request.done.is_set()
+    return True
 
 
 def see_that_someone_delivers(config: AgentConfig, state: State) -> None:

@@ -14,21 +14,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import system
+from neural.tracking import interpreter, system
 from neural.tracking.agent.notice import warn
 from neural.tracking.config import collector_config
 from neural.tracking.errors import ConfigError
 from neural.tracking.state import State
 
 STARTS_WITHIN_S = 10.0
+_told: set[str] = set()  # once a process, not by each of its sessions
 
 
 class Helper(NamedTuple):
     """What can be started: module and arguments, the lock it holds, the one for starting it, where it logs.
 
-    ``check`` raises ConfigError where it would not come up.
+    ``check`` raises ConfigError where it would not come up. ``otherwise`` says what is so where none can
+    be started here, and how its work is done then.
     """
 
+    name: str
+    otherwise: str
     arguments: tuple[str, ...]
     lock: Path
     launch_lock: Path
@@ -49,14 +53,20 @@ def collector_of(state: State) -> Helper:
             raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
 
     arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")
-    return Helper(arguments, state.lock, state.launch_lock, state.daemon_log, check)
+    otherwise = (
+        f"what is logged waits in its outbox; `ntrack collector start --base-dir {state.base_dir}` delivers it"
+    )
+    return Helper("collector", otherwise, arguments, state.lock, state.launch_lock, state.daemon_log, check)
 
 
 def courier_of(state: State) -> Helper:
     """Return the courier of a state folder."""
     arguments = ("neural.tracking.agent.courier", str(state.base_dir), str(state.root))
     launch_lock = state.courier_lock.with_suffix(".launch")
-    return Helper(arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None)
+    otherwise = f"what this process leaves unsent waits; `ntrack status --base-dir {state.base_dir}` sends it"
+    return Helper(
+        "courier", otherwise, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
+    )
 
 
 def collector_runs(state: State) -> bool:
@@ -78,7 +88,6 @@ class Launcher:
         self._helper = helper
         self._fd = -1
         self._until = 0.0
-        self._told = False
 
     @property
     def starting(self) -> bool:
@@ -94,12 +103,14 @@ class Launcher:
         if self.starting or runs(self._helper):
             return True
         try:
+            python = interpreter.to_start()
             self._helper.check()
         except (ConfigError, OSError) as error:  # else only its own log would tell
             self.hopeless = True
-            if not self._told:
-                self._told = True
-                warn("no collector can be started, what is logged waits in its outbox: %s", error)
+            text = f"no {self._helper.name} can be started: {error}; {self._helper.otherwise}"
+            if text not in _told:
+                _told.add(text)
+                warn("%s", text)
             return False
         self.hopeless = False  # whoever mended the settings is followed at once
         fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -107,7 +118,7 @@ class Launcher:
             os.close(fd)
             return True
         try:
-            _spawn(self._helper)
+            _spawn(self._helper, python)
         except BaseException:
             os.close(fd)
             raise
@@ -146,11 +157,11 @@ def launch(helper: Helper) -> bool:
         launcher.close()
 
 
-def _spawn(helper: Helper) -> None:
+def _spawn(helper: Helper, python: str) -> None:
     """Start it through a shell that is gone at once, so that it is nobody's child here."""
     import subprocess  # not on the trainer's thread: see the import budget
 
-    command = [sys.executable, "-P", "-m", *helper.arguments]
+    command = [python, "-P", "-m", *helper.arguments]
     with helper.log.open("ab") as log:
         done = subprocess.run(
             ["/bin/sh", "-c", '"$@" & ', "sh", *command],
@@ -158,7 +169,7 @@ def _spawn(helper: Helper) -> None:
             stdout=log,
             stderr=log,
             cwd=helper.log.parent,
-            env=_environment(),
+            env=_environment() if interpreter.is_own(python) else _environment_of_another(),
             start_new_session=True,
             check=False,
         )
@@ -177,4 +188,16 @@ def _environment() -> dict[str, str]:
         entries.append(str(root))
     if entries:
         environ["PYTHONPATH"] = os.pathsep.join(entries)
+    return environ
+
+
+def _environment_of_another() -> dict[str, str]:
+    """Return the environment for an interpreter with packages of its own: without what an application
+    that unpacks itself (PyInstaller) put there for its own libraries."""
+    environ = dict(os.environ)
+    if getattr(sys, "frozen", False):
+        for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
+            environ.pop(name, None)
+            if f"{name}_ORIG" in environ:
+                environ[name] = environ.pop(f"{name}_ORIG")
     return environ

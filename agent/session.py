@@ -206,7 +206,7 @@ class Session:
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all this session emitted is on disk and visible in the run folder; return whether it is.
 
-        Blocks: at most ``timeout_s``.
+        Blocks: at most ``timeout_s``; not where no collector runs and none can be started from here.
         """
         deadline = time.monotonic() + timeout_s
         self._emitter.settle()
@@ -220,7 +220,8 @@ class Session:
         request = self._wishes.ask(self.emitted)
         self._sender.wake.set()
         try:
-            return request.done.wait(max(0.0, deadline - time.monotonic())) and not self._wishes.deleted
+            left = max(0.0, deadline - time.monotonic())
+            return ending.await_visible(request, self._sender, left) and not self._wishes.deleted
         finally:
             self._wishes.forget(request)
 

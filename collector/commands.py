@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neural.tracking import interpreter
 from neural.tracking.collector import lock as locks
 from neural.tracking.config import collector_config
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
@@ -45,10 +46,11 @@ def run(
         0, also when another one holds the lock; 1 after a failure; 3 if anything was left.
 
     Raises:
-        ConfigError: a setting is wrong, the state folder another user's, or it is to listen to other
-            hosts and has no keys.
+        ConfigError: a setting is wrong, the state folder another user's, it is to listen to other hosts
+            and has no keys, or there is no Python to start its workers with.
         OSError: the state folder cannot be made.
     """
+    interpreter.to_start()
     state = State.for_base_dir(base_dir)
     state.base_dir.mkdir(parents=True, exist_ok=True)
     state.make()
@@ -123,8 +125,12 @@ def start(base_dir: Path | str, *, timeout_s: float = 30.0, listen: str | None =
 
 
 def spawn(state: State, *arguments: str) -> int:
-    """Spawn a detached collector, its own session, without waiting for it; return its process id."""
-    command = [sys.executable, "-P", "-m", "neural.tracking.collector", "run"]
+    """Spawn a detached collector, its own session, without waiting for it; return its process id.
+
+    Raises:
+        ConfigError: there is no Python to start it with.
+    """
+    command = [interpreter.to_start(), "-P", "-m", "neural.tracking.collector", "run"]
     process = subprocess.Popen(
         [*command, "--base-dir", str(state.base_dir), *arguments],
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,6 @@ be read changes nothing; ``status`` tells why.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable
 
 from neural.tracking.collector.sessions import Session
@@ -99,7 +98,7 @@ def _spec(config: SinkConfig) -> WorkerSpec:
     return WorkerSpec(
         config.name,
         holds_log=True,
-        python=config.python or sys.executable,
+        python=config.python or "",
         named_only=config.runs == "named",
         budget_bytes=config.log_budget_bytes,
         budget_s=config.log_budget_hours * 3600,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import segment
+from neural.tracking import interpreter, segment
 from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.collector.keeper import Keeper
 from neural.tracking.collector.roster import named_sinks
@@ -33,7 +33,7 @@ def worker_command(spec: WorkerSpec, state: State) -> list[str]:
     """Return how a worker is spawned; ``-P`` keeps a user's own ``queue.py`` out."""
     module = "neural.tracking.collector.worker"
     places = ["--base-dir", str(state.base_dir), "--state", str(state.root)]
-    return [spec.python, "-P", "-m", module, spec.name, *places]
+    return [spec.python or interpreter.to_start(), "-P", "-m", module, spec.name, *places]
 
 
 class Supervisor:

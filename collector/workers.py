@@ -7,7 +7,6 @@ the worker's process, so heavy imports belong inside), and how the supervisor is
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,13 +26,14 @@ class WorkerSpec(NamedTuple):
     ``budget_bytes`` or ``budget_s``. ``stays``: it is kept while a session is live, also when it has
     nothing to do; others leave when idle and are spawned again when needed. ``reads_folders``: it is told
     of the log only what the store has applied, at most twice a second. ``named_only``: only sessions that
-    name it concern it. ``version``: where it changes, the worker is started anew.
+    name it concern it. ``python``: its interpreter, where that is not the collector's own. ``version``:
+    where it changes, the worker is started anew.
     """
 
     name: str
     holds_log: bool
     stays: bool = False
-    python: str = sys.executable
+    python: str = ""
     reads_folders: bool = False
     named_only: bool = False
     budget_bytes: float = math.inf

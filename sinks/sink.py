@@ -65,12 +65,12 @@ class RunEvent(NamedTuple):
 
     ``kind`` and ``data``: ``metrics`` (name to float: one call), ``params`` (``values``, nested, to be
     merged with those before; ``as_text``; ``part``: which of how many events of one call, where one could
-    not hold them), ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``), ``tags``
-    (``add``), ``notes`` (``notes``), ``metadata`` (``values``), ``end`` of a session, ``status`` of the
-    whole run (``status``, ``error``, ``ended``: whether all its processes have ended), and ``artifact``,
-    once its bytes are stored (``name``, ``version``, ``path`` of the file or folder, ``checksum``,
-    ``size``, ``type``: ``artifact``, ``model``, ``figure``, ``reference``; ``aliases``, ``metadata``,
-    ``uri``). Numbered within its session; ``status`` has number 0 and may come again.
+    not hold them), ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``),
+    ``tags`` (``add``), ``notes`` (``notes``), ``metadata`` (``values``), ``end`` of a session, ``status``
+    of the whole run (``status``, ``error``, ``ended``: whether all its processes have ended), and
+    ``artifact``, once its bytes are stored (``name``, ``version``, ``path`` of the file or folder,
+    ``checksum``, ``size``, ``type``: ``artifact``, ``model``, ``figure``, ``reference``; ``aliases``,
+    ``metadata``, ``uri``). Numbered within its session; ``status`` has number 0 and may come again.
     """
 
     run: RunInfo

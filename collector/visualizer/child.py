@@ -6,19 +6,20 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from neural.tracking import interpreter
+
 QUIT_S = 0.5
 
 
 def renderer_command(niceness: int) -> list[str]:
     """Return how a renderer is spawned; ``-P`` keeps a user's own modules out."""
-    return [sys.executable, "-P", "-m", "neural.tracking.collector.visualizer.renderer", str(niceness)]
+    return [interpreter.to_start(), "-P", "-m", "neural.tracking.collector.visualizer.renderer", str(niceness)]
 
 
 class RendererProcess:

@@ -73,7 +73,7 @@ def gather_metadata() -> dict[str, Any]:
 def _command() -> str:
     words = sys.orig_argv
     if "--multiprocessing-fork" in words:  # a spawned child: tell what the user typed, not how it was spawned
-        words = [sys.executable, *sys.argv]
+        words = [sys.executable or "python", *sys.argv]
     command = shlex.join(_without_secrets(words))
     if len(command.encode("utf-8", "replace")) <= MAX_COMMAND_BYTES:
         return command.encode("utf-8", "backslashreplace").decode()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from neural.tracking import interpreter
 from neural.tracking.cli import output
 from neural.tracking.cli.sinks.edit import add, disable, enable, remove
 from neural.tracking.cli.sinks.letters import dead_letters
@@ -160,7 +160,7 @@ def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
 def test(name: str, base_dir: Path, timeout: float) -> None:
     """Deliver a tiny run named ntrack-test to a sink and read it back; it stays there."""
     config = one_sink(base_dir, name)
-    python = config.python or sys.executable
+    python = config.python or interpreter.to_start()
     command = [python, "-P", "-m", "neural.tracking.collector.delivery.probe", name]
     console = output.stdout()
     try:
