@@ -83,7 +83,8 @@ class ReadsBack:
         Args:
             metric_name: None for the whole history, as ``metrics_history``; also spelt ``name``.
             ranks: where several ranks logged the metric: their ``mean``, ``min`` or ``max`` at each
-                step in step order, ``all`` values in the order logged, or one rank's by its number.
+                step in step order (of what a rank logged at a step the last counts), ``all`` values in
+                the order logged, or one rank's by its number.
 
         Blocks: until the store has what this process logged, at most 1 s; see ``docs/guarantees.md``.
         """

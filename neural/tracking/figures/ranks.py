@@ -8,6 +8,7 @@ import numpy as np
 
 from neural.tracking.figures.reduce import Array, FloatArray
 from neural.tracking.reader.points import Columns
+from neural.tracking.reader.revisits import last_at_each
 
 LATE_S = 0.1  # a straggler is later than this
 STANDS_OUT = 2.0  # and this many times as late as the others typically are, or as far off as any
@@ -37,8 +38,10 @@ class Ranks(NamedTuple):
 def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, FloatArray]:
     """Return who stands out, and step, mean, least and greatest value at each step, in step order.
 
-    The mean is of the ranks that have a number there: one rank's NaN must not hide how the others went on.
+    Of what a rank logged at one step only the last counts. The mean is of the ranks that have a number there:
+    one rank's NaN must not hide how the others went on.
     """
+    columns = columns.take(last_at_each(columns.step, columns.rank))
     order = np.argsort(columns.step, kind="stable")
     step, value = columns.step[order], columns.value[order]
     starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])

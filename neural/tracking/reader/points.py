@@ -19,6 +19,7 @@ import numpy.typing as npt
 from neural.tracking.events import NO_STEP, MetricBlock
 from neural.tracking.reader import parts
 from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.revisits import Points, Revisits
 from neural.tracking.reader.rows import steady
 from neural.tracking.reader.tails import Stretch, Tail, collector_of
 from neural.tracking.reader.united import United, Uniting
@@ -141,25 +142,44 @@ class PointFiles:
     def united(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Columns | United:
         """Return what several ranks logged as one point a step; of one rank its points as :meth:`metric` does.
 
+        Of what a rank logged at one step only the last counts: whoever logs more often weighs no more.
+
         Raises:
             FormatError: a part is damaged where the metric's points are.
         """
         pieces = self.pieces(name, pieces_of, timed=timed)
-        of_one = _Join(self.room(name), self._times_needed(timed))
-        second = None
-        for piece in pieces:
-            if of_one.rank not in (None, piece.rank):
-                second = piece
-                break
-            of_one.add(piece)
-        first = of_one.columns(name)
+        first, second = self._first_rank(name, pieces, timed)
         if second is None:
             return first
+        uniting, revisits = Uniting(), Revisits()
+        for rank, _, some in _all_ranks(first, itertools.chain([second], pieces)):
+            some = revisits.look(rank, some)
+            if not revisits.any:
+                uniting.add(some.step, some.value, some.time_ns)
+        return self._revisited(name, pieces_of, timed, revisits) if revisits.any else uniting.united()
+
+    def _revisited(
+        self, name: str, pieces_of: PartPieces | None, timed: bool, revisits: Revisits
+    ) -> Columns | United:
+        """Return the ranks united, once it is known which steps some of them went back to."""
+        pieces = self.pieces(name, pieces_of, timed=timed)
+        first, second = self._first_rank(name, pieces, timed)
         uniting = Uniting()
-        uniting.add(first.step, first.value, first.time_ns)
-        for piece in itertools.chain([second], pieces):
-            uniting.add(piece.step, piece.value, piece.time_ns)
+        for rank, session, some in _all_ranks(first, itertools.chain([second] if second else [], pieces)):
+            once = revisits.sort_out(rank, session, some)
+            uniting.add(once.step, once.value, once.time_ns)
+        for some in revisits.settled():
+            uniting.add(some.step, some.value, some.time_ns)
         return uniting.united()
+
+    def _first_rank(self, name: str, pieces: Iterator[Piece], timed: bool) -> tuple[Columns, Piece | None]:
+        """Return the points up to the first of another rank, and the piece that begins with it."""
+        of_one = _Join(self.room(name), self._times_needed(timed))
+        for piece in pieces:
+            if of_one.rank not in (None, piece.rank):
+                return of_one.columns(name), piece
+            of_one.add(piece)
+        return of_one.columns(name), None
 
     def room(self, name: str) -> int:
         """Return how many points of the metric there can be."""
@@ -241,6 +261,16 @@ def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piec
                 if len(value[span]):
                     rank = part.ranks.get(bytes.fromhex(name), 0)
                     yield Piece(name, rank, value[span], step[span], time_ns[span], seq[span])
+
+
+def _all_ranks(first: Columns, rest: Iterable[Piece]) -> Iterator[tuple[int, str, Points]]:
+    """Yield rank, session and points of what was joined of the first rank, then of the rest."""
+    for code, session in enumerate(first.sessions):
+        mine = first if len(first.sessions) == 1 else first.take(np.flatnonzero(first.session == code))
+        if len(mine):
+            yield int(mine.rank[0]), session, Points(mine.step, mine.value, mine.time_ns, mine.seq)
+    for piece in rest:
+        yield piece.rank, piece.session, Points(piece.step, piece.value, piece.time_ns, piece.seq)
 
 
 def _rising(codes: Array) -> bool:

@@ -194,8 +194,9 @@ class Run:
         Args:
             name: as it was logged; an unknown one gives empty columns.
             ranks: ``"mean"``, ``"min"`` or ``"max"``: where several ranks logged the metric, one
-                point a step over all of them, in step order; otherwise as logged. ``"all"``: every
-                point in the order (time, session, number). A number: that rank's, in the order logged.
+                point a step over all of them, in step order: of what a rank logged at one step, the
+                last by (time, session, number) counts. Otherwise as logged. ``"all"``: every point in
+                the order (time, session, number). A number: that rank's, in the order logged.
             timed: False lets ``time_ns`` and ``seq`` be 0 where one session alone logged, which spares
                 reading them.
 

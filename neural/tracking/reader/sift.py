@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from neural.tracking.events import NO_STEP
 from neural.tracking.reader.points import Columns, Piece, PointFiles
+from neural.tracking.reader.revisits import last_at_each
 
 Array = npt.NDArray[Any]
 
@@ -78,6 +79,8 @@ def sifted(files: PointFiles, name: str) -> Sifted | None:
             which = np.zeros(len(piece.value), bool)
             which[:: 1 << share] = True
             which[_extremes(piece.value, look.stretch)] = True
+            if several:  # of what a rank logged at one step, the last counts for the mean
+                which[last_at_each(piece.step)] = True
         else:
             near = slice(*np.searchsorted(steps, [piece.step.min(), piece.step.max() + 1]))
             which = spread(piece.step, share) | np.isin(piece.step, steps[near])
@@ -129,8 +132,9 @@ class _FirstLook:
                 self._sum[step] += value
                 self._count[step] += 1
             else:
-                np.add.at(self._sum, step, value)
-                np.add.at(self._count, step, 1)
+                last = last_at_each(step)
+                self._sum[step[last]] += value[last]
+                self._count[step[last]] += 1
 
     def steps(self, several: bool) -> Array:
         """Return the steps to keep whatever their hash: ends, extremes, those of the ranks' mean."""

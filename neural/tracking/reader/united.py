@@ -1,4 +1,7 @@
-"""Unites the ranks of a metric step by step while it is read: memory grows with the steps, not the ranks."""
+"""Unites the ranks of a metric step by step while it is read: memory grows with the steps, not the ranks.
+
+It wants one point a step of each rank; :mod:`neural.tracking.reader.revisits` sees to that.
+"""
 
 from __future__ import annotations
 

@@ -124,6 +124,18 @@ def test_points_that_all_have_one_step_are_made_few_too(tmp_path, small):
     assert found.columns.value.max() == 5.0
 
 
+def test_few_steps_of_many_points_have_the_mean_of_what_each_rank_logged_last(tmp_path, small):
+    def metric(place, rank):
+        return 3.5 + rank if place % 1000 == 999 else float(place % 7)
+
+    run = stored(tmp_path, metric, ranks=2, step_of=lambda place: place // 1000)
+
+    sifted, _ = both(run)
+
+    mean = run.metric("loss")
+    assert (sifted.line.x.tolist(), sifted.line.y.tolist()) == (mean.step.tolist(), mean.value.tolist())
+
+
 def test_values_at_the_ends_of_what_a_float_holds_have_a_mean(tmp_path, small):
     run = stored(tmp_path, lambda place, rank: 1.7e308)
 
