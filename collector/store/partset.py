@@ -1,7 +1,9 @@
 """The parts of one run and one collector: makes them from the tail, merges them, removes what was replaced.
 
 Every step leaves a folder that reads the same: a part is written under a temporary name, synced and
-renamed before the tail it came from is replaced, and a merged part names what it replaces.
+renamed before the tail it came from is replaced, and a merged part names what it replaces. Other readers
+know nothing of that and take every ``*.parquet``: so what a part replaces gets another name in the same
+step, and is removed a minute later, when nobody can be reading it any more.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +31,6 @@ MERGE_COUNT = 8
 MAX_MERGED_ROWS = 16 << 20
 WINDOW_ROWS = 512 << 10
 MANY_NAMES_ROWS = 64 << 10  # where each row may have a name of its own, which takes ten times its room
-KEEP_REPLACED_S = 60.0
 
 
 class PartSet:
@@ -39,20 +41,20 @@ class PartSet:
         self._collector = collector
         self._removals: list[tuple[float, Path]] = []
         damages: list[str] = []
-        everyone = parts.list_parts(folder, damages)
+        found = parts.look(folder, damages)
         for text in damages:
             logger.error("part could not be read: %s", text)
-        self.parts = [part for part in everyone if part.collector == collector]
-        live = {part.path.name for part in self.parts}
+        self.parts = [self._in_place(part) for part in found.live if part.collector == collector]
+        for path in found.replaced:  # what a kill in the middle of a merge left to be done
+            if path.name.lstrip(".").startswith(f"part-{collector}-"):
+                self._put_aside(parts.own_name(path))
         self._next = 1
         for name in sorted(os.listdir(folder)):
-            named = parts.NAME.fullmatch(name)
+            named = parts.NAME.fullmatch(parts.own_name(folder / name).name)
             if name.endswith(".tmp") and name.startswith(f"part-{collector}-"):
                 (folder / name).unlink(missing_ok=True)
             elif named and named[1] == collector:
                 self._next = max(self._next, int(named[2]) + 1)
-                if name not in live and not damages:
-                    self._remove_later(folder / name)
 
     def highest(self) -> dict[bytes, int]:
         """Return the highest number of each session that a part accounts for."""
@@ -93,7 +95,7 @@ class PartSet:
                 spans[key.hex()] = (min(first, known[0]), max(last, known[1]))
         numbers = {number for part in chosen for number in (part.number, *part.replaces)}
         # Those still on disk stay replaced, or removing their replacement would bring them back.
-        replaced = sorted(number for number in numbers if self._path(number).exists())
+        replaced = sorted(number for number in numbers if self._is_there(self._path(number)))
         known_ranks = {key.hex(): rank for part in chosen for key, rank in part.ranks.items()}
         calls = sum(part.calls for part in chosen)
         try:
@@ -103,8 +105,6 @@ class PartSet:
             return False
         self.parts = [part for part in self.parts if part not in chosen]
         self.parts.sort(key=lambda part: min(part.replaces, default=part.number))
-        for number in replaced:
-            self._remove_later(self._path(number))
         return True
 
     def sweep(self, *, at_once: bool = False) -> None:
@@ -118,9 +118,29 @@ class PartSet:
         """Return whether something is still to be removed."""
         return bool(self._removals)
 
-    def _remove_later(self, path: Path) -> None:
-        if all(path != known for _, known in self._removals):
-            self._removals.append((time.monotonic() + KEEP_REPLACED_S, path))
+    def _put_aside(self, path: Path) -> None:
+        """Give a replaced part a name under which nobody finds it, and note that it is to be removed."""
+        aside = parts.aside(path)
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            pass  # it lies there already
+        except OSError as error:  # replaced all the same: tried again when the run is next opened
+            logger.error("%s was replaced and is still there: %s", path, error)
+            return
+        if all(aside != known for _, known in self._removals):
+            self._removals.append((time.monotonic() + parts.KEEP_REPLACED_S, aside))
+
+    def _in_place(self, part: Part) -> Part:
+        """Return a part that counts under its own name; its replacement may never have become durable."""
+        path = parts.own_name(part.path)
+        if path != part.path:
+            os.rename(part.path, path)
+        return replace(part, path=path)
+
+    @staticmethod
+    def _is_there(path: Path) -> bool:
+        return path.exists() or parts.aside(path).exists()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"part-{self._collector}-{number}.parquet"
@@ -160,6 +180,8 @@ class PartSet:
                 writer.abandon()
                 raise
             os.rename(temporary, path)
+            for number in replaces:
+                self._put_aside(self._path(number))
             fsync_dir(self._folder)
         except OSError as error:
             raise RetryLater(f"cannot write {path}: {error}") from error

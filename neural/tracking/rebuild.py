@@ -1,4 +1,4 @@
-"""Makes every view of run folders anew from parts, tails and events lines."""
+"""Makes every view of run folders anew from parts, tails and events lines, and removes replaced parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.errors import FormatError
 from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.reader import ledgers, views
+from neural.tracking.reader import ledgers, parts, views
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run, list_runs
 
@@ -31,6 +31,7 @@ def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:
     mended = _mend_run_file(run.folder)
     if not force:
         _check_whole(run.folder)
+        parts.clear_replaced(run.folder / "metrics")
     before = {name: _content(run.folder / f"{name}.json") for name in views.NAMES}
     views.write_views(run.folder)
     paths = [(run.folder / f"{name}.json", before[name]) for name in views.NAMES]

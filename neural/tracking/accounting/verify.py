@@ -2,8 +2,8 @@
 
 Footers and ledgers are claims; here points, lines and gaps are counted against them. ``n`` is the
 highest of end event, orderly end, ledger, part footers and numbers seen (for a whole ``base_dir`` also
-of outboxes and log). Nothing is written, and a live run may be verified: files are read against the
-direction in which events move.
+of outboxes and log). A live run may be verified: files are read against the direction in which events
+move. Nothing is written; of a run that is whole, :func:`verify_base` removes parts that a newer one replaces.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class RunReport:
     artifacts: ArtifactReport = field(default_factory=ArtifactReport)
     wrong_views: list[str] = field(default_factory=list)  # nothing is lost with them: they can be made anew
     removed: bool = False  # of a run that is not there any more: what came after its removal
+    cleared: list[str] = field(default_factory=list)  # parts that counted no more, removed
 
     @property
     def exit_code(self) -> int:
@@ -283,6 +284,8 @@ def verify_base(
                 found.damages.append(f"holds the same run as {seen[run.uid].name}: one is a copy")
             seen[run.uid] = run.folder
             found.artifacts = check_artifacts(run.folder, checker)
+            if found.exit_code != EXIT_INTEGRITY:
+                found.cleared = parts.clear_replaced(run.folder / "metrics")
             if found.exit_code == EXIT_OK and found.sessions and all(s.ended for s in found.sessions):
                 found.wrong_views = wrong_views(Run(run.folder))
         except (OSError, FormatError) as error:

@@ -39,7 +39,8 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
     Each session's events are numbered 1, 2, 3 …; every number has to be stored exactly once, or be
     in a recorded gap that says why; every stored artifact is held against its SHA-256. Exit code 0:
     so it is. 3: some are still on their way. 6: some are missing or doubled, or bytes are damaged.
-    A view that tells otherwise than its run is named; `ntrack runs rebuild` makes it anew.
+    A view that tells otherwise than its run is named; `ntrack runs rebuild` makes it anew. Old copies
+    of parts of a whole run, left by a merge that was cut short, are removed.
     """
     report = _examine(base_dir, run, quiet=as_json)
     if as_json:
@@ -127,6 +128,8 @@ def _details(run: RunReport) -> Iterator[str]:
         yield f"[yellow]gap[/] artifact {output.text(name)} of event {seq}: {output.text(why)}"
     for name, seq in run.artifacts.waiting:
         yield f"[yellow]on its way[/] artifact {output.text(name)} of event {seq}"
+    if run.cleared:
+        yield f"[dim]cleared[/] {len(run.cleared)} old copies of parts, which a newer part replaces"
     for name in run.wrong_views:
         yield f"[yellow]view[/] {name} tells otherwise than the run's own data: `ntrack runs rebuild` mends it"
     for damage in [*run.damages, *run.artifacts.damages]:

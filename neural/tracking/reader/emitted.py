@@ -17,8 +17,8 @@ import numpy as np
 from neural.tracking.errors import FormatError
 from neural.tracking.events import NO_STEP
 from neural.tracking.reader import facts, ledgers, rows
-from neural.tracking.reader.parts import PartReader
-from neural.tracking.reader.points import PointFiles, started_over
+from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.reader.points import MAX_TRIES, PointFiles, started_over
 from neural.tracking.reader.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -77,25 +77,41 @@ def _lines(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> d
 
 
 def _points(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
-    files = started_over(lambda: PointFiles(folder / "metrics"))
     seen = dict(after)
+    for _ in range(MAX_TRIES - 1):
+        try:
+            yield from _stored(folder, seen, upto)
+            return
+        except FileNotFoundError:  # parts were merged meanwhile: go on with what is there now
+            continue
+    yield from _stored(folder, seen, upto)
+
+
+def _stored(folder: Path, seen: dict[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
+    files = started_over(lambda: PointFiles(folder / "metrics"))
+    for damage in files.damages:
+        logger.error("points were left out: %s", damage)
     for part in files.parts:
         wanted = {s.hex() for s, (_, last) in part.sessions.items() if last > seen.get(s.hex(), 0)} & set(upto)
-        if not wanted:
-            continue
-        pieces: list[Rows] = []
-        with PartReader(part) as reader:
-            for group in range(len(part.groups)):
-                try:
-                    pieces.append(rows.group_rows(reader, group))
-                except FormatError as error:
-                    logger.error("points were left out: %s", error)
-        yield from _calls(rows.concatenated(pieces), seen, upto)
+        if wanted:
+            yield from _calls(rows.concatenated(_readable(part)), seen, upto)
     gathering = rows.Gathering()
     for stretch in files.stretches():
         for block in stretch.blocks:
             gathering.add(stretch.session.hex(), block)
     yield from _calls(gathering.sorted(), seen, upto)
+
+
+def _readable(part: Part) -> list[Rows]:
+    """Return the part's rows without those that are damaged."""
+    found = []
+    with PartReader(part) as reader:
+        for group in range(len(part.groups)):
+            try:
+                found.append(rows.group_rows(reader, group))
+            except FormatError as error:
+                logger.error("points were left out: %s", error)
+    return found
 
 
 def _calls(points: Rows, seen: dict[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:

@@ -27,7 +27,7 @@ from neural.tracking.reader.united import United, Uniting
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 
-_MAX_TRIES = 20
+MAX_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def started_over(read: Callable[[], T]) -> T:
     Raises:
         FileNotFoundError: files went away every time.
     """
-    for _ in range(_MAX_TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         try:
             return read()
         except FileNotFoundError:

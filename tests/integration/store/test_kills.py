@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 
+import pyarrow.parquet as pq
 import pytest
 
 from neural.tracking import segment
@@ -91,6 +92,14 @@ def killed_at(log, call, nth):
     return process.exitcode != 0
 
 
+def check_as_left(log, emitter):
+    """What a reader sees before anybody makes it good is the beginning of what was emitted, each value once."""
+    folder = folder_of(log, emitter)
+    if folder.is_dir():
+        found = values(Run(folder).metric("loss"))
+        assert found == [float(i) for i in range(len(found))]
+
+
 def check(log, emitter):
     """Let a second worker finish, then compare every value with what was emitted."""
     sink = applied(log, start=read_cursor(log.state.cursors / "store.json"))
@@ -105,7 +114,9 @@ def check(log, emitter):
     assert [text["text"] for text in stored.texts()] == [str(i) for i in range(0, BATCHES, 5)]
     for name in views.NAMES:
         assert (stored.folder / f"{name}.json").read_bytes() == views.view_text(stored, name)
-    left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name]
+    parquet = [pq.read_table(path) for path in stored.folder.glob("metrics/*.parquet")]
+    assert sum(map(len, parquet)) == 2 * BATCHES  # also for who knows nothing of merged parts
+    left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name or "replaced" in path.name]
     assert [name for name in left if not name.startswith(".tmp-")] == []
 
 
@@ -123,6 +134,7 @@ def test_kill_at_any_step_loses_and_doubles_nothing(log, tmp_path, call):
         shutil.rmtree(log.state.root)
         shutil.copytree(before / ".ntrack", log.state.root)
         reached = killed_at(log, call, nth)
+        check_as_left(log, emitter)
         check(log, emitter)
         if not reached:
             break

@@ -130,8 +130,9 @@ class SeriesStore:
         try:
             with os.scandir(folder / "metrics") as files:
                 for file in files:
-                    about = file.stat()
-                    found.append((file.name, about.st_size, about.st_mtime_ns))
+                    if not file.name.startswith("."):  # of parts that were replaced
+                        about = file.stat()
+                        found.append((file.name, about.st_size, about.st_mtime_ns))
         except FileNotFoundError:
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder.name} was deleted meanwhile") from None
@@ -169,7 +170,7 @@ class SeriesStore:
         try:
             return read(self._files.get(folder, signature, files))
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
-            return read(files())
+            return started_over(lambda: read(files()))
 
     def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[Piece]:
         def read() -> list[Piece]:
