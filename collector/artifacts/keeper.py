@@ -81,7 +81,7 @@ class Keeper:
 
     async def start(self) -> None:
         """Begin to look for jobs."""
-        await asyncio.to_thread(self._folders.home.learn, mark=True)
+        await asyncio.to_thread(self._folders.home.learn, record=True)
         self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable

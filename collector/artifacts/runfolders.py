@@ -72,7 +72,7 @@ class RunFolders:
             raise self.hold(job, FormatError(text))
         if found.uid != job.uid:
             raise self.hold(job, FormatError(f"{job.folder} holds another run, {found.uid.hex()[:8]}"))
-        self.home.prove()
+        self.home.prove(folder)
         if self._held.pop(job.uid, None) is not None:
             logger.info("artifacts of %s go on: its folder can be used again", job.folder)
         return folder

@@ -299,7 +299,7 @@ class StoreSink:
                 continue
             if whose is None or not has_run_file(folder):
                 write_run_file(folder, session)
-            self._home.prove()
+            self._home.prove(folder)
             return folder
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -30,7 +31,7 @@ class Place:
 
     def restart(self):
         self.folders = RunFolders(self.state)
-        self.folders.home.learn(mark=True)
+        self.folders.home.learn(record=True)
 
     def find(self, uid=UID, folder="run_1"):
         said = {"name": "model", "token": new_token(), "how": "copy", "size": 1}
@@ -169,17 +170,44 @@ def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_re
         place.find()
 
 
-def test_who_empties_the_hidden_folder_hinders_no_later_decision(tmp_path):
+def test_base_dir_that_came_to_a_new_disk_is_known_by_its_old_runs(tmp_path):
     place = Place(tmp_path, apart=True)
-    shutil.rmtree(place.base / ".ntrack")
-    (place.base / ".ntrack").mkdir()
-    with pytest.raises(Unusable):
+    shutil.copytree(place.base, tmp_path / "copy")
+    place.unmount()
+    place.base.rmdir()
+    (tmp_path / "copy").rename(place.base)
+    with pytest.raises(Unusable, match="is not the folder it was"):
         place.find(folder="gone_1", uid=OTHER)
-
-    place.find()  # base_dir holds a run that only it can
+    place.find()
 
     with pytest.raises(Lost):
         place.find(folder="gone_1", uid=OTHER)
+
+
+def test_run_that_was_opened_where_the_disk_belongs_proves_nothing(tmp_path):
+    place = Place(tmp_path, apart=True)
+    place.unmount()
+    new = place.base / "new_1"
+    new.mkdir()
+    RunFile(OTHER, "new", time.time_ns()).write(new, host="here", pid=1, durable=False)
+    with pytest.raises(Unusable):
+        place.find()
+
+    assert place.find(folder="new_1", uid=OTHER) == new.resolve()
+
+    with pytest.raises(Unusable, match="is its disk mounted"):
+        place.find()
+
+
+def test_base_dir_that_was_made_anew_has_what_is_in_it_and_how_to_go_on_is_told(tmp_path):
+    place = Place(tmp_path, apart=True)
+    shutil.rmtree(place.base)
+    (place.base / "new_1").mkdir(parents=True)
+    home = place.folders.home
+
+    assert home.lacks("new_1") is False
+    with pytest.raises(RetryLater, match=f"remove {place.state.root}/base-dir"):
+        home.lacks("gone_1")
 
 
 def test_what_is_looked_at_while_the_disk_comes_and_goes_is_one_folder(place, monkeypatch):
