@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from neural.tracking.better import Direction, better
 from neural.tracking.figures.axes import linear_axis, note_figure, title_of
 from neural.tracking.figures.grid import Margins, grid
 from neural.tracking.figures.individual import name_over, tell_over
-from neural.tracking.figures.names import smaller_is_better
 from neural.tracking.figures.style import ACCENT, FAINT, INK, PALE, house_style
 from neural.tracking.figures.texts import number, told_apart
 
 MOST_METRICS = 12
 MOST_RUNS = 24
 TITLE = "Best values"
+TOLD = {
+    "min": "smaller is better",
+    "max": "greater is better",
+    None: "last values; which is better is not known",
+}
 
 
 def best_metrics(
@@ -28,12 +33,15 @@ def best_metrics(
 ) -> Figure:
     """Return a figure with a panel for each metric and a bar for each run, the best one in colour.
 
+    No bar is coloured where the metric's name does not tell which way is better; the panel says so.
+
     Args:
-        best: by metric, each run's best value, None where it has none.
+        best: by metric, each run's best value, None where it has none; the last, where which is best is
+            not known.
         labels: what each run is called.
         figsize: inches; default grows with what there is.
     """
-    chosen = list(best)[:MOST_METRICS]
+    chosen = sorted(best, key=lambda name: better(name) is None)[:MOST_METRICS]
     with house_style():
         if not chosen:
             return note_figure("no metrics logged yet", title=TITLE, figsize=figsize)
@@ -48,7 +56,7 @@ def best_metrics(
             margins=margins,
         )
         for axes, name in zip(places, chosen, strict=True):
-            which = _leading(best[name], smaller=smaller_is_better(name))
+            which = _leading(best[name], direction=better(name))
             _draw(axes, name, [best[name][place] for place in which], [labels[place] for place in which])
         left_out = [f"{len(chosen)} of {len(best)} metrics"] if len(best) > len(chosen) else []
         left_out += [f"the best {rows} of {len(labels)} runs"] if len(labels) > rows else []
@@ -56,26 +64,26 @@ def best_metrics(
     return figure
 
 
-def _leading(values: Sequence[float | None], *, smaller: bool) -> list[int]:
-    """Return which runs are drawn, in the order given: of too many those with the best values."""
+def _leading(values: Sequence[float | None], *, direction: Direction | None) -> list[int]:
+    """Return which runs are drawn, in the order given: of too many those with the best values, or with any."""
 
     def worth(place: int) -> float:
         value = values[place]
         if value is None or not math.isfinite(value):
             return math.inf
-        return value if smaller else -value
+        return {"min": value, "max": -value, None: 0.0}[direction]
 
     return sorted(sorted(range(len(values)), key=worth)[:MOST_RUNS])
 
 
 def _draw(axes: Axes, name: str, values: Sequence[float | None], labels: Sequence[str]) -> None:
     """Draw one metric's bars, the first run on top."""
-    smaller = smaller_is_better(name)
+    direction = better(name)
     known = [value if value is not None and math.isfinite(value) else None for value in values]
     real = [value for value in known if value is not None]
     name_over(axes, name)
-    tell_over(axes, "smaller is better" if smaller else "greater is better")
-    winner = None if not real else min(real) if smaller else max(real)
+    tell_over(axes, TOLD[direction])
+    winner = None if not real or direction is None else min(real) if direction == "min" else max(real)
     longest = max((abs(value) for value in real), default=1.0) or 1.0
     for place, value in enumerate(known):
         if value is None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from neural.tracking.better import better
 from neural.tracking.figures.axes import note_in, title_of
 from neural.tracking.figures.legend import legend_beside
 from neural.tracking.figures.lines import draw_series, put_x_label, scale_x, scale_y, why_empty, x_label
-from neural.tracking.figures.names import smaller_is_better
 from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import house_style, line_look
 from neural.tracking.figures.texts import count, number
@@ -40,7 +40,8 @@ def compare_metric(
         legend_in = min(LEGEND_IN, 0.32 * width)
         box = (0.72 / width, 0.55 / height, (width - 0.72 - legend_in) / width, (height - 1.2) / height)
         axes = figure.add_axes(box)
-        best = "the best " if len(drawn) == MOST_LINES < len(runs) else ""
+        first = "the best " if better(name) else "the first "
+        best = first if len(drawn) == MOST_LINES < len(runs) else ""
         title_of(figure, name, f"{best}{len(drawn)} of {len(runs)} runs", left=0.72)
         if not drawn:
             note_in(axes, why_empty(chosen[0][2]) if chosen else "no run logged it")
@@ -57,19 +58,22 @@ def compare_metric(
 
 
 def _leading(name: str, runs: Sequence[tuple[int, str, Series]]) -> list[tuple[int, str, Series]]:
-    """Return the runs to draw, in the order given: of too many those with the best values."""
-    smaller = smaller_is_better(name)
+    """Return the runs to draw, in the order given: of too many those with the best values, if that is known."""
+    direction = better(name)
 
     def worth(run: tuple[int, str, Series]) -> float:
-        point = run[2].least if smaller else run[2].most
+        point = run[2].least if direction == "min" else run[2].most
         assert point is not None  # it has finite values
-        return point.y if smaller else -point.y
+        return point.y if direction == "min" else -point.y
 
+    if direction is None:
+        return list(runs[:MOST_LINES])
     return sorted(sorted(runs, key=worth)[:MOST_LINES], key=lambda run: run[0])
 
 
 def _best_of(name: str, series: Series) -> str:
-    point, word = (series.least, "least") if smaller_is_better(name) else (series.most, "greatest")
+    of = {"min": (series.least, "least"), "max": (series.most, "greatest"), None: (series.last, "last")}
+    point, word = of[better(name)]
     if point is None:
         return ""
     return f"{word} {number(point.y)} at {count(point.x)}"

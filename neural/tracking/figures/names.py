@@ -1,20 +1,12 @@
-"""What a metric's name tells: what it measures, on which split, which way is better, how much it says."""
+"""What a metric's name tells: what it measures, on which split, how much it says."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "eval")
 
-_SMALLER_IS_BETTER = frozenset((
-    "losses", "err", "error", "errors", "mse", "rmse", "rmsle", "mae", "mape", "nll", "ce", "bce", "cost",
-    "perplexity", "ppl", "wer", "cer", "ter", "fid", "kl", "divergence", "distance", "regret", "bpc", "bpb",
-    "brier", "ece", "time", "latency", "duration", "seconds", "ms", "memory",
-))  # fmt: skip
-_LOSSES = _SMALLER_IS_BETTER | {"", "box", "cls", "dice", "focal", "hinge", "huber", "log", "reg"}
-_TIMES = frozenset(("second", "seconds", "sec", "s", "ms", "minute", "minutes", "hour", "hours", "h"))
 _TELLING = frozenset((
     "loss", "acc", "accuracy", "f1", "auc", "auroc", "reward", "return", "score", "map", "iou", "dice", "bleu",
     "rouge", "perplexity", "ppl", "error", "mse", "rmse", "mae", "recall", "precision",
@@ -26,17 +18,6 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def words_of(name: str) -> list[str]:
     """Return the words a name is made of, in lower case: ``valLoss_top5`` is val, loss, top, 5."""
     return [word.lower() for word in _WORDS.findall(_CAMEL.sub("_", name))]
-
-
-def smaller_is_better(name: str) -> bool:
-    """Return whether a metric of this name is better when smaller: losses, errors, times."""
-    words = words_of(name)
-    if any(word == "per" and after in _TIMES for word, after in itertools.pairwise(words)):
-        return False  # samples_per_second
-    if "crossentropy" in "".join(words) or {"negative", "likelihood"} <= set(words):
-        return True
-    # BCELoss is one word, too; gloss is no loss.
-    return any(word in _SMALLER_IS_BETTER or word.removesuffix("loss") in _LOSSES for word in words)
 
 
 def quantity_of(name: str) -> str:

@@ -93,7 +93,8 @@ def _duration(time_ns: int) -> str:
 
 
 def _best_table(comparison: Comparison) -> str:
-    from neural.tracking.figures.names import smaller_is_better
+    from neural.tracking.better import better
+    from neural.tracking.figures.several import BETTER_WORDS
     from neural.tracking.figures.texts import number
 
     rows: list[list[str]] = []
@@ -103,10 +104,13 @@ def _best_table(comparison: Comparison) -> str:
         winner = comparison.winner(name)
         if winner is not None and len(points) > 1:
             marks.add((len(rows), winner + 2))
-        better = "smaller" if smaller_is_better(name) else "greater"
         cells = ["–" if p is None else f"{number(p.y)} @ {int(p.x)}" for p in points]
-        rows.append([name, better, *cells])
-    return _table(["metric", "better is", *comparison.labels], rows, marks)
+        rows.append([name, BETTER_WORDS[better(name)], *cells])
+    table = _table(["metric", "better is", *comparison.labels], rows, marks)
+    if all(map(better, comparison.metrics)):
+        return table
+    note = "unknown: the metric's name does not tell which way is better, so no run is the best"
+    return f"{table}<p class=faint>{note}</p>"
 
 
 def _parameters_table(comparison: Comparison) -> str:

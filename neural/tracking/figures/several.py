@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from neural.tracking.better import better
 from neural.tracking.errors import FormatError
-from neural.tracking.figures.names import most_telling_first, smaller_is_better
+from neural.tracking.figures.names import most_telling_first
 from neural.tracking.figures.run import read_series
 from neural.tracking.figures.series import Point, Series
 from neural.tracking.figures.visualizer import Picture
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
 MOST_METRICS = 48
+BETTER_WORDS = {"min": "smaller", "max": "greater", None: "unknown"}
 PARAMETERS = "hyperparameter_comparison"
 BEST = "best_metrics_comparison"
 
@@ -74,17 +76,17 @@ class Comparison:
         return found
 
     def best(self, metric: str) -> list[Point | None]:
-        """Return each run's best point of a metric, None where it has none."""
-        least = smaller_is_better(metric)
-        known = [one.get(metric) for one in self.series]
-        return [None if one is None else one.least if least else one.most for one in known]
+        """Return each run's best point of a metric; None where it has none, or nobody knows which is best."""
+        direction = better(metric)
+        known = [one.get(metric) if direction else None for one in self.series]
+        return [None if one is None else one.least if direction == "min" else one.most for one in known]
 
     def winner(self, metric: str) -> int | None:
-        """Return which run has the best value, None where none has one."""
+        """Return which run has the best value, None where none has one or nobody knows which is best."""
         points = [(point.y, place) for place, point in enumerate(self.best(metric)) if point is not None]
         if not points:
             return None
-        return min(points)[1] if smaller_is_better(metric) else max(points, key=lambda found: found[0])[1]
+        return min(points)[1] if better(metric) == "min" else max(points, key=lambda found: found[0])[1]
 
     def pictures(self, figsize: tuple[float, float] | None = None) -> list[Picture]:
         """Return ``comparison_<metric>`` for each metric, the parameters and the best values, not yet drawn."""
@@ -97,11 +99,18 @@ class Comparison:
             lines = [(label, one.get(name)) for label, one in zip(self.labels, self.series, strict=True)]
             draw = functools.partial(compare_metric, name, lines, figsize=figsize)
             found.append(Picture(f"comparison_{name}", draw))
-        best = {name: [None if p is None else p.y for p in self.best(name)] for name in self.metrics}
+        best = {name: self._bars(name) for name in self.metrics}
         draw = functools.partial(hyperparameters, self.parameters, self.labels, figsize=figsize)
         found.append(Picture(PARAMETERS, draw))
         found.append(Picture(BEST, functools.partial(best_metrics, best, self.labels, figsize=figsize)))
         return found
+
+    def _bars(self, metric: str) -> list[float | None]:
+        """Return each run's best value, its last where nobody knows which is best."""
+        points = self.best(metric)
+        if better(metric) is None:
+            points = [one[metric].last if metric in one else None for one in self.series]
+        return [None if point is None else point.y for point in points]
 
     def summary(self) -> dict[str, Any]:
         """Return what sets the runs apart, for scripts: ``comparison_summary.json``."""
@@ -122,7 +131,7 @@ class Comparison:
             if name in one:
                 values[run.id] = _values(one[name])
         return {
-            "better": "smaller" if smaller_is_better(name) else "greater",
+            "better": BETTER_WORDS[better(name)],
             "best_experiment": None if winner is None else self.runs[winner].id,
             "experiments": values,
         }

@@ -61,6 +61,29 @@ def test_comparison_names_what_is_not_there(manager, runs):
         manager.compare_experiments([])
 
 
+def test_winner_is_told_by_a_name_of_the_list_and_by_no_other(base):
+    ids = []
+    for name, value in (("good", 0.9), ("bad", 0.6)):
+        with ExperimentTracker(name, base, auto_visualize=False) as tracker:
+            values = {"val/dice": value, "val/ms_ssim": value, "own": value}
+            tracker.log_metrics({**values, "lpips": 1 - value, "hd95": 10 * (1 - value)})
+        ids.append(tracker.experiment_id)
+
+    folder = ExperimentManager(base).export_comparison(ids)
+
+    summary = json.loads((folder / "comparison_summary.json").read_text())["metrics"]
+    assert {name: (each["better"], each["best_experiment"]) for name, each in summary.items()} == {
+        "val/dice": ("greater", ids[0]),
+        "val/ms_ssim": ("greater", ids[0]),
+        "lpips": ("smaller", ids[0]),
+        "hd95": ("smaller", ids[0]),
+        "own": ("unknown", None),
+    }
+    page = (folder / "comparison.html").read_text()
+    assert re.search(r"<td>own</td><td>unknown</td><td>–</td><td>–</td>", page)
+    assert "does not tell which way is better" in page
+
+
 def test_export_is_a_folder_that_needs_nothing_else(manager, runs):
     folder = manager.export_comparison(runs)
 

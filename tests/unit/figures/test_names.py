@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.figures.names import file_name, most_telling_first, quantity_of, smaller_is_better
+from neural.tracking.figures.names import file_name, most_telling_first, quantity_of
 from neural.tracking.figures.texts import number, shown, text_width
 
 
@@ -12,16 +12,6 @@ def test_losses_and_scores_come_first_and_numbers_in_their_order():
     assert most_telling_first(names) == [
         "accuracy", "train_loss", "val_loss", "lr", "layer_9/norm", "layer_10/norm",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["loss", "val/loss", "trainLoss", "rmse", "top1_error", "step_time", "ppl"])
-def test_smaller_is_better_for_losses_errors_and_times(name):
-    assert smaller_is_better(name)
-
-
-@pytest.mark.parametrize("name", ["accuracy", "f1", "reward", "gloss", "auc"])
-def test_greater_is_better_for_the_others(name):
-    assert not smaller_is_better(name)
 
 
 def test_split_is_no_part_of_the_quantity():

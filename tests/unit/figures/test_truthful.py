@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from neural.tracking.cli.curve import curve
 from neural.tracking.cli.plot import _name
 from neural.tracking.figures.axes import Plain
 from neural.tracking.figures.best import best_metrics
 from neural.tracking.figures.comparison import compare_metric
-from neural.tracking.figures.names import smaller_is_better
 from neural.tracking.figures.series import series_of, series_of_history
 from neural.tracking.figures.texts import told_apart
 from neural.tracking.figures.visualizer import MetricVisualizer
@@ -27,7 +27,7 @@ def texts(axes):
 
 def test_best_of_more_runs_than_are_drawn_is_among_them():
     labels = [f"run{i}" for i in range(60)]
-    figure = best_metrics({"acc": [i / 100 for i in range(60)], "rare": [None] * 59 + [7.0]}, labels)
+    figure = best_metrics({"acc": [i / 100 for i in range(60)], "recall": [None] * 59 + [7.0]}, labels)
 
     for axes, best in zip(figure.axes, ("0.59", "7"), strict=True):
         bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
@@ -145,16 +145,28 @@ def test_smallest_floats_there_are_give_a_picture():
         figure.canvas.draw()
 
 
-@pytest.mark.parametrize(
-    "name", ["cross_entropy", "val_logloss", "BCELoss", "rmsle", "negative_log_likelihood"]
-)
-def test_losses_by_other_names_are_better_when_smaller(name):
-    assert smaller_is_better(name)
+def test_picture_of_a_metric_nobody_knows_the_best_of_tells_its_last_value_and_no_best():
+    runs = [(f"run{i}", series([2.0, float(i), 1.0])) for i in range(60)]
+
+    few, many = (texts_of(compare_metric("own", runs[:count])) for count in (3, 60))
+
+    assert few.count("last 1 at 2") == 3
+    assert "the first 24 of 60 runs" in many
+    assert not any("best" in text or "least" in text or "greatest" in text for text in [*few, *many])
 
 
-@pytest.mark.parametrize("name", ["samples_per_ms", "images_per_seconds"])
-def test_rates_are_better_when_greater(name):
-    assert not smaller_is_better(name)
+def test_no_bar_wins_where_nobody_knows_which_way_is_better():
+    figure = best_metrics({"own": [1.0, 2.0], "val/dice": [0.9, 0.6]}, ["first", "second"])
+
+    dice, own = figure.axes
+    bold = [[text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] for axes in (dice, own)]
+    assert bold == [["0.9"], []]
+    assert "greater is better" in texts_of(dice)
+    assert "last values; which is better is not known" in texts_of(own)
+
+
+def texts_of(axes):
+    return [text.get_text() for text in axes.findobj(Text)]
 
 
 def test_pictures_of_other_metrics_have_other_files():

@@ -204,7 +204,7 @@
   // Which of a metric's values is best is in the address only where it is not what the name suggests.
   function isUsual(setting, value) {
     var choice = document.querySelector('[data-goal="' + setting.replace(/^goal\./, "") + '"]');
-    return !!choice && choice.getAttribute("data-usual") === value;
+    return !!choice && choice.getAttribute("data-usual") === (value || "");
   }
 
   // ---- what Dash calls ----------------------------------------------------------------------------

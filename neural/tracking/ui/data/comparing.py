@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from neural.tracking.figures.names import most_telling_first, smaller_is_better, words_of
+from neural.tracking.better import better
+from neural.tracking.figures.names import most_telling_first, words_of
 from neural.tracking.ui.data.catalogue import Row
 
 MISSING = "—"
+NOT_TOLD = "The metric's name does not tell which way is better"
 _KEPT_APART = frozenset(("val", "valid", "validation", "test", "eval"))
 
 
-def goal_of(metric: str, told: str = "auto") -> str:
-    """Return ``min`` or ``max``: as told, else as the metric's name suggests."""
-    if told in ("min", "max"):
-        return told
-    return "min" if smaller_is_better(metric) else "max"
+def goal_of(metric: str, told: str = "auto") -> str | None:
+    """Return ``min`` or ``max``: as told, else as the metric's name tells; None where it does not."""
+    return told if told in ("min", "max") else better(metric)
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:

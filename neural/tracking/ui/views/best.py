@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from neural.tracking.ui import charts, text
 from neural.tracking.ui.address import GOAL_OF, Address
 from neural.tracking.ui.data.catalogue import Row
-from neural.tracking.ui.data.comparing import best, goal_of, metric_names
+from neural.tracking.ui.data.comparing import NOT_TOLD, best, goal_of, metric_names
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.metrics import matching
 from neural.tracking.ui.views.parts import Page
@@ -46,16 +46,11 @@ def _setting(metric: str) -> str:
     return f"{GOAL_OF}{metric.encode().hex()}"
 
 
-def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> html.Section:
-    """Return the bars of one metric, best first, with the choice of what best is."""
+def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str | None) -> html.Section:
+    """Return the bars of one metric, best first, with the choice of what best is; none before that is known."""
     setting = _setting(metric)
     code = setting.removeprefix(GOAL_OF)
-    found = [(pair, *reached(page, pair[1], metric, goal)) for pair in chosen]
-    found = [one for one in found if one[1] is not None]
-    found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
-    members = parts.members([pair for pair, _, _ in found])
-    figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
-    told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
+    usual = goal_of(metric) or ""
     choice = dbc.RadioItems(
         id={"set": setting},
         options=[{"label": "least", "value": "min"}, {"label": "greatest", "value": "max"}],
@@ -65,25 +60,28 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> h
         labelClassName="btn btn-sm",
         labelCheckedClassName="active",
     )
-    return html.Section(
-        [
-            html.Div(
-                [
-                    html.H3(metric, title=metric),
-                    html.Div(
-                        choice,
-                        role="group",
-                        **{"aria-label": f"best {metric} is", "data-goal": code, "data-usual": goal_of(metric)},
-                    ),
-                ],
-                className="card-head",
-            ),
-            parts.graph(figure, f"{goal} {metric}: {told}")
-            if figure["data"][0]["x"]
-            else html.P("No run reached a finite value.", className="faint hint"),
-        ],
-        className="chart-card",
+    about = {"aria-label": f"best {metric} is", "data-goal": code, "data-usual": usual}
+    head = html.Div(
+        [html.H3(metric, title=metric), html.Div(choice, role="group", **about)], className="card-head"
     )
+    if goal is None:
+        content = html.P(f"{NOT_TOLD}: choose least or greatest.", className="faint hint")
+    else:
+        content = _bars(page, metric, chosen, goal)
+    return html.Section([head, content], className="chart-card")
+
+
+def _bars(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> Any:
+    """Return each run's best value as a bar, or what is said where there is none."""
+    found = [(pair, *reached(page, pair[1], metric, goal)) for pair in chosen]
+    found = [one for one in found if one[1] is not None]
+    found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
+    members = parts.members([pair for pair, _, _ in found])
+    figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
+    told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
+    if not figure["data"][0]["x"]:
+        return html.P("No run reached a finite value.", className="faint hint")
+    return parts.graph(figure, f"{goal} {metric}: {told}")
 
 
 def register(app: Dash, page: Page) -> None:

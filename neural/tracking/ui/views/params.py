@@ -14,6 +14,7 @@ from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import (
     MISSING,
+    NOT_TOLD,
     best,
     correlation,
     goal_of,
@@ -290,8 +291,11 @@ def register(app: Dash, page: Page) -> None:
         if len(chosen) < 2:
             hint = "Charts of all runs; tick two or more in the Runs tab to see only those."
             found.append(html.P(hint, className="faint hint"))
-        if metric is not None:
-            sense = goal_of(metric, goal)
+        sense = None if metric is None else goal_of(metric, goal)
+        if metric is not None and sense is None:
+            hint = f"{NOT_TOLD}: choose least or greatest for charts of {metric}."
+            found.append(piece("not told", html.P(hint, className="faint hint")))
+        elif metric is not None and sense is not None:
             shown = points(page, chosen, metric, sense)
             if where:
                 found.append(piece("chosen", chosen_line(shown, passes)))

@@ -151,7 +151,8 @@ def usual_columns(rows: Sequence[Row]) -> list[str]:
     for name in metrics:
         found.append(f"m:last:{name}")
     for name in metrics[:2]:
-        found.append(f"m:{goal_of(name)}:{name}")
+        if goal := goal_of(name):
+            found.append(f"m:{goal}:{name}")
     return [*found, *[f"p:{name}" for name in telling[:5]], "tags", "id"]
 
 

@@ -15,7 +15,7 @@ from neural.tracking.ui.address import Address
 from neural.tracking.ui.data import belongings
 from neural.tracking.ui.data.belongings import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
-from neural.tracking.ui.data.comparing import goal_of, metric_names
+from neural.tracking.ui.data.comparing import MISSING, NOT_TOLD, goal_of, metric_names
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page
 from neural.tracking.ui.views.pieces import Pieces
@@ -120,13 +120,13 @@ def _metrics(row: Row) -> html.Table | None:
         found, goal = row.metrics[name], goal_of(name)
         step = found.get(f"{goal}_step")
         cells = [
-            text.number(found.get("last")),
-            text.number(found.get(goal)),
-            "–" if step is None else f"{step:,}",
+            html.Td(text.number(found.get("last")), className="number"),
+            html.Td(text.number(found.get(goal)), className="number")
+            if goal
+            else html.Td(MISSING, className="number faint", title=f"{NOT_TOLD}."),
+            html.Td("–" if step is None else f"{step:,}", className="number"),
         ]
-        body.append(
-            html.Tr([html.Th(name, scope="row"), *[html.Td(cell, className="number") for cell in cells]])
-        )
+        body.append(html.Tr([html.Th(name, scope="row"), *cells]))
     if len(names) > MAX_METRICS:
         body.append(html.Tr(html.Td(f"and {len(names) - MAX_METRICS:,} more", colSpan=4, className="faint")))
     return html.Table([head, html.Tbody(body)], className="table-plain", **{"aria-label": "metrics"})
