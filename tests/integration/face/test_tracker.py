@@ -216,25 +216,6 @@ def test_every_change_of_a_parameter_is_kept(tracker, shared_base):
     assert [call["values"]["rate"] for call in Run(tracker.experiment_dir).params_history] == [0.1, 0.2]
 
 
-def test_names_of_very_many_classes_are_stored_and_no_call_raises(tracker):
-    labels = {str(i): f"n{i:08d} some kind of a thing" for i in range(21_841)}
-
-    assert tracker.log_hyperparameters({"id2label": labels, "rate": 0.1})
-    assert tracker.flush(120)
-
-    assert tracker.hyperparameters == {"id2label": labels, "rate": 0.1}
-
-
-def test_parameters_without_room_are_told(tmp_path, caplog):
-    tracker = ExperimentTracker("probe", tmp_path, mode="offline")
-
-    assert tracker.log_hyperparameters({"x": [0] * 10**6, "rate": 0.1})
-
-    assert "run probe: not all parameters were kept" in caplog.text
-    assert tracker.hyperparameters["x"][-1].endswith(" more left out")
-    tracker.finish()
-
-
 def test_text_is_stored_with_its_step(tracker):
     tracker.log_text("sample", "once upon a time", step=7)
     tracker.flush(120)
