@@ -109,23 +109,6 @@ def better(name: str) -> Direction | None:
     return "min" if "min" in (own, group) else "max" if group == "max" else None
 
 
-def check_direction(name: str, mode: str | None) -> Direction:
-    """Return which way is better: as told, else by the metric's name.
-
-    Raises:
-        ValueError: ``mode`` is neither, or is not given and the name does not tell.
-    """
-    told = better(name) if mode is None else mode
-    if told is not None and told in ("min", "max"):
-        return "min" if told == "min" else "max"
-    if mode is None:
-        raise ValueError(
-            f"the name {name!r} does not tell whether smaller or greater is better; "
-            f"give mode='min' or mode='max'"
-        )
-    raise ValueError(f"mode is {mode!r}; it must be 'max' or 'min'")
-
-
 def _words(part: str) -> list[str]:
     """Return the words of a part of a name between slashes, in lower case."""
     part = _ONE_LESS.sub("minus ", part.replace("@", " at "))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from neural.tracking.better import better, check_direction
 from neural.tracking.names import metric_names_of
 from neural.tracking.settings import check_notes
 
@@ -114,29 +113,16 @@ class ReadsBack:
         ]
 
     def get_best_metric(
-        self,
-        metric_name: str | None = None,
-        mode: Literal["max", "min"] | None = None,
-        *,
-        name: str | None = None,
+        self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None
     ) -> tuple[float, int | None] | tuple[None, None]:
         """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
 
         Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
-
-        Args:
-            mode: ``max`` or ``min``; default as the metric's name tells, see ``docs/better.md``.
-
-        Raises:
-            ValueError: another mode; or none, and a metric whose name does not tell which way is better.
         """
         chosen = name if metric_name is None else metric_name
         if chosen is None:
             raise TypeError("get_best_metric() needs the metric's name")
-        run = self._view.run()
-        if mode is None and better(chosen) is None and not len(run.metric(chosen).value):
-            return None, None
-        return run.best_metric(chosen, check_direction(chosen, mode))
+        return self._view.run().best_metric(chosen, mode)
 
     def plot_metrics(
         self,

@@ -164,15 +164,13 @@ def test_best_metric_is_the_first_best_and_never_nan(tracker):
     assert tracker.get_best_metric(name="accuracy") == (0.9, 2)
 
 
-def test_best_is_told_by_the_name_or_by_the_mode_and_never_guessed(tracker):
+def test_best_is_told_by_the_mode_alone_and_never_guessed_from_the_name(tracker):
     for step, value in enumerate([0.5, 0.9, 0.1]):
         tracker.log_metrics({"val/loss": value, "val/dice": value, "val/own": value}, step=step)
 
-    assert tracker.get_best_metric("val/loss") == (0.1, 2)
-    assert tracker.get_best_metric("val/dice") == (0.9, 1)
-    assert tracker.get_best_metric("val/own", mode="min") == (0.1, 2)
-    with pytest.raises(ValueError, match=r"'val/own' does not tell.*give mode='min' or mode='max'"):
-        tracker.get_best_metric("val/own")
+    for name in ("val/loss", "val/dice", "val/own"):
+        assert tracker.get_best_metric(name) == (0.9, 1)
+        assert tracker.get_best_metric(name, mode="min") == (0.1, 2)
 
 
 def test_only_nan_has_no_best(tracker):

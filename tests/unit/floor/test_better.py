@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from neural.tracking import better as lists
-from neural.tracking.better import better, check_direction
+from neural.tracking.better import better
 
 SMALLER = """
     loss val/loss train_loss trainLoss loss/val Loss/Train val.loss losses/box loss/cls train_loss_step
@@ -61,15 +61,6 @@ def test_no_word_is_in_two_lists():
 def test_every_listed_word_alone_tells_its_direction_and_inside_another_nothing(word):
     assert better(word) == better(f"val/{word}") == ("min" if word in lists.MIN_WORDS else "max")
     assert better(f"x{word}zz") is None
-
-
-def test_what_was_told_wins_over_the_name():
-    assert check_direction("loss", "max") == "max"
-    assert check_direction("loss", None) == "min"
-    with pytest.raises(ValueError, match="give mode='min' or mode='max'"):
-        check_direction("own", None)
-    with pytest.raises(ValueError, match="mode is 'best'"):
-        check_direction("loss", "best")
 
 
 def test_page_shows_the_lists_of_the_code():
