@@ -27,9 +27,12 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
     One that has its note already, because a kill came between note and removal, may be removed again.
 
     Raises:
-        ValueError: one of them is no version, or its name's newest.
+        ValueError: one of them is no version, or its name's newest; or the lines that would tell are damaged.
     """
-    artifacts = read_facts(folder).artifacts
+    facts = read_facts(folder)
+    if facts.damages:
+        raise ValueError(f"nothing is removed of a damaged run: {facts.damages[0]}")
+    artifacts = facts.artifacts
     newest = {name: artifacts.versions(name)[-1:] for name in artifacts.names()}
     known = {(entry.session, entry.seq): entry for entry in artifacts.entries if entry.version is not None}
     found = []

@@ -216,7 +216,7 @@ class SinkApplier:
         if not (self._errand or self._sweep):
             return
         if self._sweep:
-            for found in without_copies(list_runs(self._state.base_dir)):
+            for found in without_copies(list_runs(self._state.base_dir, "skip")):
                 if self._runs.concerns(found):
                     self._folder.ask(found.uid.hex(), found.folder)
             (self._folder.root / "sweep").unlink(missing_ok=True)
@@ -225,7 +225,7 @@ class SinkApplier:
             if self._holds.reason(uid) and not self._holds.is_due(uid):
                 continue
             self._holds.release(uid)
-            if not if_concerned or (folder.is_dir() and self._runs.concerns(Run(folder))):
+            if not if_concerned or (folder.is_dir() and self._runs.concerns(Run(folder, "skip"))):
                 self._deliver_folder(uid, folder)
             if not self._holds.reason(uid):
                 file.unlink(missing_ok=True)
@@ -241,7 +241,7 @@ class SinkApplier:
 
     def _deliver_folder(self, uid: str, folder: Path) -> None:
         """Deliver what a run folder holds beyond what was delivered of it."""
-        found = Run(folder)
+        found = Run(folder, "skip")  # what is left is delivered; `ntrack verify` names what is not
         if not folder.is_dir() or found.uid.hex() != uid:
             behind = self._runs.behind(uid)
             if behind is not None:

@@ -361,7 +361,7 @@ class Runs:
 
 def _said_in(folder: Path) -> Said:
     """Return what a run's folder says of its environment; raises RetryLater."""
-    found = Run(folder)
+    found = Run(folder, "skip")
     try:
         return Said(found.settings.get("env"), found.facts.settings_via)
     except OSError as error:

@@ -11,7 +11,7 @@ from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store.appendfile import open_events
 from neural.tracking.files import is_there
 from neural.tracking.outboxes.files import last_number
-from neural.tracking.reader import eventlines, ledgers, parts
+from neural.tracking.reader import eventlines, ledgers, listing
 from neural.tracking.reader.eventlines import Line
 from neural.tracking.reader.ledgers import Ledger, SessionEntry
 from neural.tracking.reader.tails import Tail
@@ -57,7 +57,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
     """Return a ledger made from what the files hold, in place of one that cannot be read."""
     ledger = Ledger(uid=uid.hex())
     metrics = folder / "metrics"
-    for part in parts.list_parts(metrics, []):
+    for part in listing.list_parts(metrics, []):
         for session, (_, last) in part.sessions.items() if part.collector == collector else ():
             entry = ledger.sessions.setdefault(session.hex(), SessionEntry(rank=part.ranks.get(session, 0)))
             entry.last = max(entry.last, last)

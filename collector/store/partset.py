@@ -20,7 +20,7 @@ import numpy as np
 
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.files import fsync_dir
-from neural.tracking.reader import parts
+from neural.tracking.reader import listing, parts
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.rows import Gathering, Rows, concatenated, group_rows, sort
 from neural.tracking.reader.tails import Tail
@@ -41,7 +41,7 @@ class PartSet:
         self._collector = collector
         self._removals: list[tuple[float, Path]] = []
         damages: list[str] = []
-        found = parts.look(folder, damages)
+        found = listing.look(folder, damages)
         for text in damages:
             logger.error("part could not be read: %s", text)
         self.parts = [self._in_place(part) for part in found.live if part.collector == collector]
@@ -58,7 +58,7 @@ class PartSet:
 
     def highest(self) -> dict[bytes, int]:
         """Return the highest number of each session that a part accounts for."""
-        return parts.highest(self.parts)
+        return listing.highest(self.parts)
 
     def add(self, tail: Tail, ranks: Mapping[str, int]) -> int:
         """Make a part of what the tail holds beyond the parts; return how many points that was.
@@ -129,7 +129,7 @@ class PartSet:
             logger.error("%s was replaced and is still there: %s", path, error)
             return
         if all(aside != known for _, known in self._removals):
-            self._removals.append((time.monotonic() + parts.KEEP_REPLACED_S, aside))
+            self._removals.append((time.monotonic() + listing.KEEP_REPLACED_S, aside))
 
     def _in_place(self, part: Part) -> Part:
         """Return a part that counts under its own name; its replacement may never have become durable."""

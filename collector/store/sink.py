@@ -19,7 +19,7 @@ from neural.tracking.collector.store.folders import folder_names, has_run_file, 
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
-from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
+from neural.tracking.errors import DataDamagedError, InvalidNameError, RetryLater, TrackingError
 from neural.tracking.files import inside
 from neural.tracking.reader import views
 from neural.tracking.sinks.base import Item, SessionInfo, SessionNote
@@ -29,6 +29,7 @@ from neural.tracking.tombstones import AFTER, Tombstone, Tombstones
 logger = logging.getLogger(__name__)
 
 MAX_OPEN_RUNS = 200
+DAMAGED_PAUSE_S = 60.0  # of a damaged run: its views cannot be made, and trying reads all of it
 SYNC_THREADS = 16
 # A view costs what it costs; it is made again only after many times as long.
 VIEW_PAUSE_FACTOR = 20
@@ -143,6 +144,11 @@ class StoreSink:
             self._underway.at(uid)
             try:
                 self._keep_house(uid, run)
+            except DataDamagedError as error:
+                logger.error("the views of %s stay as they were: %s", run.writer.folder.name, error.what)
+                run.writer.changed.clear()
+                run.summary_stale = False
+                run.views_after_s = time.monotonic() + DAMAGED_PAUSE_S
             except (RetryLater, OSError) as error:
                 # Durable already; compaction and views wait for better times.
                 logger.error("%s was not tidied: %s", run.writer.folder.name, error)

@@ -79,7 +79,7 @@ class Visualizer:
         """Find the runs that ended in what was missed: the log does not wait for pictures."""
         from neural.tracking.reader.run import list_runs, without_copies
 
-        for run in without_copies(list_runs(self._state.base_dir)):
+        for run in without_copies(list_runs(self._state.base_dir, "skip")):
             try:
                 if _wants_last_round(run) and self._watch_folder(run.uid, run):
                     self._plan.missed(run.uid)
@@ -143,7 +143,7 @@ class Visualizer:
 
         try:
             folder = run_folder(self._state.base_dir, session)
-            return folder is not None and self._watch_folder(session.uid, Run(folder))
+            return folder is not None and self._watch_folder(session.uid, Run(folder, "skip"))
         except OSError as error:
             self._complain(f"run {session.uid.hex()[:8]} cannot be read: {error}")
             return False
@@ -215,7 +215,7 @@ class Visualizer:
         from neural.tracking.reader.run import Run
 
         try:
-            named = Run(folder).settings.get("backend") or ()
+            named = Run(folder, "skip").settings.get("backend") or ()
             known = known_sinks(self._state)
             names = [name for name in {*known, *named} if name not in known or known[name].enabled]
             for name in names:

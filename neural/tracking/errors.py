@@ -5,6 +5,7 @@ TrackingError
 ├── InvalidNameError         a run, metric, tag or artifact name that cannot be stored safely
 ├── PayloadTooLargeError     refused before it was queued; the run goes on without it
 ├── FormatError              bytes that do not follow the segment or event format
+│   ├── DataDamagedError     what a run stored is damaged: what was asked for is not whole
 │   └── ProtocolError        a message that does not follow the wire protocol
 ├── RunConflictError         the folder of this run already belongs to another run
 ├── AmbiguousRunError        several folders hold the run that is meant, or bear its id
@@ -21,6 +22,7 @@ TrackingError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -64,6 +66,23 @@ class PayloadTooLargeError(TrackingError, ValueError):
 
 class FormatError(TrackingError, ValueError):
     """Bytes do not follow the format they should have."""
+
+
+class DataDamagedError(FormatError):
+    """Something of what a run stored is damaged, so that what was asked for cannot be given whole.
+
+    ``folder`` is the run's; ``damages`` says what is wrong, each with the name of its file; ``what`` is the
+    message without what to do.
+    """
+
+    def __init__(self, folder: Path, damages: Iterable[str]) -> None:
+        self.folder, self.damages = folder, tuple(damages)
+        more = f" and {len(self.damages) - 1} more" if len(self.damages) > 1 else ""
+        self.what = f"run {folder.name} is damaged: {self.damages[0]}{more}"
+        super().__init__(
+            f"{self.what}; `ntrack verify` names all of it, "
+            f"get_experiment(…, damaged='skip') reads what is left"
+        )
 
 
 class ProtocolError(FormatError):

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neural.tracking.face.comparing import ComparesRuns
 from neural.tracking.opening import resolve_base_dir
@@ -50,26 +50,36 @@ class ExperimentManager(ComparesRuns):
             experiment_name if name is None else name, self._base_dir, auto_visualize, backend, **options
         )
 
-    def get_experiment(self, experiment_id: str) -> ExperimentTracker | None:
+    def get_experiment(
+        self, experiment_id: str, *, damaged: Literal["raise", "skip"] = "raise"
+    ) -> ExperimentTracker | None:
         """Return a tracker that reads this run, or None where there is none.
 
         It can go on logging: its first log call begins a new attempt of the run.
+
+        Args:
+            experiment_id: the run's.
+            damaged: what its reads do where something of the run is damaged: ``"raise"`` a
+                ``DataDamagedError`` that names the file, or ``"skip"`` it and give what is left.
 
         Raises:
             AmbiguousRunError: several folders bear this id: a run and its copy.
         """
         from neural.tracking.face.catalogue import opening_of_existing
+        from neural.tracking.reader.run import check_damaged
 
+        check_damaged(damaged)
         if not _ID.fullmatch(str(experiment_id).lower()):
             return None
-        opening = opening_of_existing(self._base_dir, experiment_id.lower())
+        opening = opening_of_existing(self._base_dir, experiment_id.lower(), damaged)
         return None if opening is None else ExperimentTracker._of(opening)
 
     def list_experiments(self) -> list[dict[str, Any]]:
         """Return a dict for each run, newest first.
 
         Each has ``experiment_name``, ``experiment_id``, ``status``, ``start_time``, ``end_time``,
-        ``summary``, ``experiment_dir``, ``tags``, ``notes``, ``group`` and ``hyperparameters``.
+        ``summary``, ``experiment_dir``, ``tags``, ``notes``, ``group``, ``hyperparameters`` and
+        ``damaged``: None, or what is wrong with a run whose values cannot be told.
         """
         from neural.tracking.face.catalogue import list_entries
 
@@ -90,7 +100,7 @@ class ExperimentManager(ComparesRuns):
 
         if not _ID.fullmatch(str(experiment_id).lower()):
             return False
-        run = find_run(self._base_dir, experiment_id.lower())
+        run = find_run(self._base_dir, experiment_id.lower(), "skip")
         if run is None:
             return False
         delete_run(self._base_dir, run)

@@ -8,7 +8,7 @@ from pathlib import Path
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.errors import FormatError
 from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.reader import ledgers, parts, views
+from neural.tracking.reader import ledgers, listing, views
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run, list_runs
 
@@ -31,9 +31,9 @@ def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:
     mended = _mend_run_file(run.folder)
     if not force:
         _check_whole(run.folder)
-        parts.clear_replaced(run.folder / "metrics")
+        listing.clear_replaced(run.folder / "metrics")
     before = {name: _content(run.folder / f"{name}.json") for name in views.NAMES}
-    views.write_views(run.folder)
+    views.write_views(run.folder, damaged="skip" if force else "raise")
     paths = [(run.folder / f"{name}.json", before[name]) for name in views.NAMES]
     return mended + [path for path, old in paths if _content(path) != old]
 

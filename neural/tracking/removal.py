@@ -16,7 +16,7 @@ from neural.tracking.wire import VIA
 
 def bearers(base_dir: Path, uid: bytes) -> list[Run]:
     """Return the folders in ``base_dir`` that hold this run: its own, and copies that were put beside it."""
-    return [run for run in list_runs(base_dir) if run.uid == uid and not run.folder.is_symlink()]
+    return [run for run in list_runs(base_dir, "skip") if run.uid == uid and not run.folder.is_symlink()]
 
 
 def named_folder(base_dir: Path, uid: bytes, name: object = None) -> Run | None:
@@ -39,7 +39,7 @@ def named_folder(base_dir: Path, uid: bytes, name: object = None) -> Run | None:
         raise InvalidNameError("folder", str(name), "is not the name of a run's folder")
     if (base_dir / name).is_symlink():
         raise InvalidNameError("folder", name, "is a link: name the folder it leads to, with its --base-dir")
-    run = Run(inside(base_dir, name))
+    run = Run(inside(base_dir, name), "skip")
     if not run.folder.is_dir() or run.uid != uid:
         raise FileNotFoundError(2, f"no folder of run {uid.hex()[:8]}", str(base_dir / name))
     return run

@@ -23,6 +23,7 @@ def test_public_names_are_these():
         "ArtifactVersion",
         "CollectorUnreachableError",
         "ConfigError",
+        "DataDamagedError",
         "ExperimentComparisonUI",
         "ExperimentManager",
         "ExperimentTracker",

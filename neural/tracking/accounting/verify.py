@@ -21,7 +21,7 @@ from neural.tracking.accounting.pending import Pending, find_pending
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import facts, ledgers, parts, vouched
+from neural.tracking.reader import facts, ledgers, listing, parts, vouched
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.points import started_over
 from neural.tracking.reader.run import Run, list_runs
@@ -167,14 +167,14 @@ def merged_gaps(gaps: list[tuple[int, int, str]], stored: Numbers) -> list[tuple
 
 def _count_points(folder: Path, counts: Counts, damages: list[str]) -> None:
     tails = [(path, path.read_bytes()) for path in sorted(folder.glob("tail-*.seg"))]
-    found = parts.list_parts(folder, damages)
+    found = listing.list_parts(folder, damages)
     for part in found:
         _count_part(part, counts, damages)
         for session, (_, last) in part.sessions.items():
             counts.setdefault(session.hex(), Count()).claim(last, part.path)
     for path, data in tails:
         tail = Tail(data)
-        for stretch in tail.stretches(parts.highest(found, collector_of(path.name))):
+        for stretch in tail.stretches(listing.highest(found, collector_of(path.name))):
             count = counts.setdefault(stretch.session.hex(), Count())
             for block in stretch.blocks:
                 count.store(block.seq.astype(np.int64))
@@ -285,7 +285,7 @@ def verify_base(
             seen[run.uid] = run.folder
             found.artifacts = check_artifacts(run.folder, checker)
             if found.exit_code != EXIT_INTEGRITY:
-                found.cleared = parts.clear_replaced(run.folder / "metrics")
+                found.cleared = listing.clear_replaced(run.folder / "metrics")
             if found.exit_code == EXIT_OK and found.sessions and all(s.ended for s in found.sessions):
                 found.wrong_views = wrong_views(Run(run.folder))
         except (OSError, FormatError) as error:

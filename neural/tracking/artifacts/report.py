@@ -14,12 +14,16 @@ from neural.tracking.reader.facts import read_facts
 
 @dataclass
 class ArtifactReport:
-    """``lost`` and ``waiting`` name the artifact and its event's number; ``damages`` have both digests."""
+    """``lost`` and ``waiting`` name the artifact and its event's number; ``damages`` have both digests.
+
+    ``unread``: damaged lines, which may have told of more artifacts than are known.
+    """
 
     whole: int = 0
     damages: list[str] = field(default_factory=list)
     lost: list[tuple[str, int, str]] = field(default_factory=list)
     waiting: list[tuple[str, int]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 def check_artifacts(
@@ -30,8 +34,10 @@ def check_artifacts(
     Raises:
         OSError: the folder cannot be read.
     """
-    artifacts = read_facts(run).artifacts
+    facts = read_facts(run)
+    artifacts = facts.artifacts
     report = ArtifactReport(
+        unread=facts.damages,
         lost=[(entry.name, entry.seq, entry.lost or "") for entry in artifacts.lost()],
         waiting=[(entry.name, entry.seq) for entry in artifacts.waiting()],
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 
 import click
 
 from neural.tracking import __version__
-from neural.tracking.errors import TrackingError
+from neural.tracking.errors import DataDamagedError, TrackingError
 
 # name: (module, one line for the list of commands)
 _COMMANDS = {
@@ -84,6 +85,11 @@ class Commands(LazyGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # click leaves quietly
             raise
+        except DataDamagedError as error:
+            from neural.tracking.cli.output import EXIT_INTEGRITY, Failure
+
+            hint = f"`ntrack verify {shlex.quote(str(error.folder))}` names all of it"
+            raise Failure(error.what, hint=hint, code=EXIT_INTEGRITY) from error
         except (TrackingError, OSError) as error:
             from neural.tracking.cli.output import Failure
 

@@ -154,7 +154,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
     from neural.tracking.artifacts.sweeping import sweep
     from neural.tracking.state import State
 
-    runs = some_runs(base_dir, run)
+    runs = some_runs(base_dir, run, "skip")  # damaged lines are told beside what is whole
     if not runs:
         raise no_runs(base_dir)
     total = sum(entry.size for each in runs for entry in to_check(each.facts.artifacts))
@@ -163,7 +163,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
         checker = Checker(progress)
         for each in runs:
             reports.append((each, check_artifacts(each.folder, checker)))
-    damaged = sum(len(report.damages) for _, report in reports)
+    damaged = any(report.damages or report.unread for _, report in reports)
     waiting = sum(len(report.waiting) for _, report in reports)
     unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
     code = output.EXIT_INTEGRITY if damaged else output.EXIT_LEFT if waiting else 0
@@ -186,6 +186,9 @@ def _print_reports(reports: Sequence[tuple[Run, ArtifactReport]], code: int) -> 
         where = f"[bold]{output.text(run.folder.name)}[/]"
         for damage in report.damages:
             console.print(f"  {where} [red]damaged[/] {output.text(damage)}", soft_wrap=True)
+        for damage in report.unread[:5]:
+            more = "what it said of artifacts is not known; `ntrack verify` names all damage"
+            console.print(f"  {where} [red]damaged[/] {output.text(damage)}: {more}", soft_wrap=True)
         for name, _, why in report.lost:
             console.print(f"  {where} [yellow]lost[/] {output.text(name)}: {output.text(why)}", soft_wrap=True)
         for name, _ in report.waiting:
@@ -194,6 +197,8 @@ def _print_reports(reports: Sequence[tuple[Run, ArtifactReport]], code: int) -> 
     damaged = sum(len(report.damages) for _, report in reports)
     if damaged:
         console.print(f"[red]✗[/] {damaged} of {whole + damaged} versions are damaged [dim](exit code 6)[/]")
+    elif any(report.unread for _, report in reports):
+        console.print(f"[red]✗[/] {whole} versions are whole; there may be others [dim](exit code 6)[/]")
     elif code:
         console.print(f"[yellow]…[/] {whole} versions are whole, some are on their way [dim](exit code 3)[/]")
     else:

@@ -17,7 +17,7 @@ from neural.tracking.cli.select import one_run
 from neural.tracking.figures.names import most_telling_first
 
 if TYPE_CHECKING:
-    from neural.tracking.reader.points import Columns
+    from neural.tracking.reader.columns import Columns
     from neural.tracking.reader.run import Run
 
 MAX_COLUMNS = 8
@@ -104,8 +104,6 @@ def _chosen(run: Run, wanted: Sequence[str]) -> list[str]:
 
 
 def _read(run: Run, names: Sequence[str], ranks: str | int) -> list[Columns]:
-    from neural.tracking.errors import FormatError
-
     columns = (
         TextColumn("reading"),
         BarColumn(bar_width=30),
@@ -117,11 +115,7 @@ def _read(run: Run, names: Sequence[str], ranks: str | int) -> list[Columns]:
         task = progress.add_task("", total=len(names))
         for name in names:
             progress.update(task, description=output.text(name[:40]))
-            try:
-                found.append(run.metric(name, ranks=ranks))
-            except FormatError as error:
-                hint = f"`ntrack verify {run.id}` names all damage"
-                raise output.Failure(str(error), hint=hint, code=output.EXIT_INTEGRITY) from error
+            found.append(run.metric(name, ranks=ranks))
             progress.advance(task)
     return found
 

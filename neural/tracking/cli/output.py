@@ -31,6 +31,7 @@ _STATUS = {
 }
 
 STATUSES = tuple(_STATUS)
+_STATUS["damaged"] = ("red", "✗")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

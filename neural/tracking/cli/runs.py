@@ -17,6 +17,7 @@ from neural.tracking.cli.select import no_runs, one_run
 
 if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
+    from neural.tracking.reader.summary import Stats
 
 MAX_SHOWN = 40
 MAX_NAMED = 8
@@ -56,6 +57,10 @@ def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | 
         raise no_runs(base_dir)
     console = output.stdout()
     console.print(_runs_table(entries, console))
+    for entry in entries:
+        if entry["damaged"]:
+            hint = f"`ntrack verify {entry['experiment_id']}` names all of it"
+            console.print(f"  [red]damaged[/] {output.text(entry['damaged'])}; {hint}", soft_wrap=True)
 
 
 def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
@@ -79,10 +84,10 @@ def _runs_table(entries: Sequence[Mapping[str, Any]], console: Console) -> Table
         cells = {
             "id": f"[bold]{entry['experiment_id']}[/]",
             "name": output.text(entry["experiment_name"]),
-            "status": output.status_cell(entry["status"]),
+            "status": output.status_cell("damaged" if entry["damaged"] else entry["status"]),
             "started": output.ago(_nanoseconds(entry["start_time"])),
             "took": "–" if took is None else output.duration(took),
-            "calls": output.count(summary.get("calls", 0)),
+            "calls": "–" if entry["damaged"] else output.count(summary.get("calls", 0)),
             "last values": "  ".join(_last_values(summary.get("metrics") or {}, 1 if narrow else 2)),
             "tags": f"[dim]{output.text(' '.join(entry['tags'] or ()))}[/]",
         }
@@ -124,7 +129,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
         output.print_json({**told, "path": str(found.folder), "sinks": delivered, "unheeded": refused})
         return
     console = output.stdout()
-    metadata = found.metadata
+    metadata, stats = found.metadata, found.metric_stats()  # first: of a damaged run nothing is shown
     console.print(
         Panel(_facts(found, metadata, delivered), title=_title(found), title_align="left", border_style="dim")
     )
@@ -135,7 +140,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
             Panel(output.text(error), title="[red]failed with", title_align="left", border_style="red")
         )
     _print_params(console, found)
-    _print_metrics(console, found)
+    _print_metrics(console, found, stats)
     _print_curves(console, found)
     _print_texts(console, found)
 
@@ -191,8 +196,6 @@ def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) 
     ]
     if lost:
         grid.add_row("gaps", f"[yellow]{output.text('; '.join(lost[:5]))}[/] [dim](see `ntrack verify`)[/]")
-    for damage in run.damages[:5]:
-        grid.add_row("damaged", f"[red]{output.text(damage)}[/]")
     return grid
 
 
@@ -228,8 +231,7 @@ def _print_texts(console: Console, run: Run) -> None:
         console.print(f"[dim]and {len(texts) - MAX_TEXTS} earlier texts: --json has them all[/]")
 
 
-def _print_metrics(console: Console, run: Run) -> None:
-    stats = run.metric_stats()
+def _print_metrics(console: Console, run: Run, stats: Mapping[str, Stats]) -> None:
     if not stats:
         console.print("[dim]no metrics[/]")
         return
@@ -261,7 +263,7 @@ def _print_metrics(console: Console, run: Run) -> None:
 def _print_curves(console: Console, run: Run) -> None:
     """Draw the most telling metrics, two beside each other where there is room."""
     from neural.tracking.cli.curve import curve
-    from neural.tracking.errors import FormatError
+    from neural.tracking.errors import DataDamagedError
     from neural.tracking.figures.names import most_telling_first
     from neural.tracking.figures.run import read_series
 
@@ -269,7 +271,7 @@ def _print_curves(console: Console, run: Run) -> None:
     try:
         names = most_telling_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
         drawn = [one for one in read_series(run, names) if one.finite > 1]
-    except FormatError:
+    except DataDamagedError:
         return  # the table said that they are damaged
     if drawn:
         grid = Table.grid(padding=(0, 4))
@@ -282,13 +284,13 @@ def _at(value: float | None, step: int | None) -> str:
 
 
 def _course(run: Run, name: str, count: int, width: int) -> str:
-    from neural.tracking.errors import FormatError
+    from neural.tracking.errors import DataDamagedError
 
     if count > SPARK_POINTS:
         return ""
     try:
         return f"[cyan]{output.sparkline(run.metric(name).value.tolist(), width)}[/]"
-    except FormatError:
+    except DataDamagedError:
         return "[red]damaged[/]"
 
 
@@ -305,7 +307,7 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     from neural.tracking.errors import CollectorUnreachableError, TrackingError
     from neural.tracking.face.catalogue import delete_run
 
-    chosen = {found.folder.resolve(): found for found in (one_run(base_dir, name) for name in run)}
+    chosen = {found.folder.resolve(): found for found in (one_run(base_dir, name, "skip") for name in run)}
     console = output.stdout()
     for found in chosen.values():
         if found.folder.parent.resolve() != base_dir.resolve():

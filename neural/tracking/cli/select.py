@@ -9,22 +9,23 @@ from pathlib import Path
 
 from neural.tracking.cli.output import Failure, ago
 from neural.tracking.face.catalogue import rescue_orphans
-from neural.tracking.reader.run import Run, is_run_folder, list_runs, without_copies
+from neural.tracking.reader.run import Damaged, Run, is_run_folder, list_runs, without_copies
 
 
-def one_run(base_dir: Path, wanted: str | None) -> Run:
+def one_run(base_dir: Path, wanted: str | None, damaged: Damaged = "raise") -> Run:
     """Return the run named by id, the beginning of one, name or folder; None means the newest.
 
     A name several runs share means the newest of them; the beginning of an id must be unique. A path
     may lead anywhere: a run that was moved reads as before. A run and its copy bear the same id: which of
-    them is meant, only the folder's name or a path says.
+    them is meant, only the folder's name or a path says. ``damaged``
+    is as for ``Run``.
     """
     if wanted is not None and (os.sep in wanted or wanted in (".", "..")):
         if not is_run_folder(Path(wanted)):
             raise Failure(f"{wanted} is no run folder", hint="one holds a run.json")
-        return Run(Path(os.path.abspath(wanted)))
+        return Run(Path(os.path.abspath(wanted)), damaged)
     rescue_orphans(base_dir)
-    runs = list_runs(base_dir)
+    runs = list_runs(base_dir, damaged)
     if not runs:
         raise no_runs(base_dir)
     if wanted is None:
@@ -49,11 +50,11 @@ def one_run(base_dir: Path, wanted: str | None) -> Run:
     return found[0]
 
 
-def some_runs(base_dir: Path, wanted: Sequence[str]) -> list[Run]:
+def some_runs(base_dir: Path, wanted: Sequence[str], damaged: Damaged = "raise") -> list[Run]:
     """Return the runs named, each once, or all where none is."""
     if not wanted:
-        return list_runs(base_dir)
-    chosen = [one_run(base_dir, name) for name in wanted]
+        return list_runs(base_dir, damaged)
+    chosen = [one_run(base_dir, name, damaged) for name in wanted]
     return list({run.folder: run for run in chosen}.values())
 
 

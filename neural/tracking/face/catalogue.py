@@ -13,11 +13,11 @@ from neural.tracking.accounting.unapplied import log_waits
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.config import agent_config
 from neural.tracking.control import request
-from neural.tracking.errors import CollectorUnreachableError, ConfigError
+from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.face.recording import Opening
 from neural.tracking.files import read_json
 from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
-from neural.tracking.reader.run import Run, find_run, list_runs
+from neural.tracking.reader.run import Damaged, Run, find_run, iso_time, list_runs
 from neural.tracking.state import State
 from neural.tracking.tombstones import Tombstones
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from neural.tracking.agent.identity import RunIdentity
 
 DELETE_TIMEOUT_S = 15.0
+DAMAGED = "damaged"  # stands for the status of a run whose events lines are
 
 
 def rescue_orphans(base_dir: Path) -> bool:
@@ -69,9 +70,12 @@ def _is_own(folder: Path) -> bool:
         return False
 
 
-def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
-    """Return what a tracker of this run needs, or None where there is none; raises as :func:`find_run`."""
-    run = find_run(base_dir, experiment_id)
+def opening_of_existing(base_dir: Path, experiment_id: str, damaged: Damaged = "raise") -> Opening | None:
+    """Return what a tracker of this run needs, or None where there is none; raises as :func:`find_run`.
+
+    ``damaged`` is for its reads.
+    """
+    run = find_run(base_dir, experiment_id, "skip")  # what is whole of a damaged run can be read all the same
     if run is None:
         return None
     settings = dict(run.settings)
@@ -79,6 +83,10 @@ def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
         # What another host said would be said anew by this one, and then it would count.
         settings.pop("env", None)
         settings.pop("backend", None)
+    if run.facts.damages and damaged == "raise":
+        from neural.tracking.agent.notice import warn
+
+        warn("%s; what it was opened with may be missing", DataDamagedError(run.folder, run.facts.damages).what)
     labels: dict[str, Any] = {"tags": [], "notes": None, "group": None}
     return Opening(
         base_dir=base_dir,
@@ -87,6 +95,7 @@ def opening_of_existing(base_dir: Path, experiment_id: str) -> Opening | None:
         config=agent_config(base_dir),
         event={**labels, "settings": settings},
         resumes=True,
+        damaged=damaged,
     )
 
 
@@ -112,8 +121,11 @@ def list_entries(base_dir: Path) -> list[dict[str, Any]]:
 
 
 def run_entry(run: Run) -> dict[str, Any]:
-    """Return what a list says of a run: from its views where they are current, else from its truth."""
-    metadata, summary = _current_views(run.folder) or (run.metadata, run.summary())
+    """Return what a list says of a run: from its views where they are current, else from its truth.
+
+    Of a damaged one: who it is, and under ``damaged`` what is wrong; nothing that damage may have changed.
+    """
+    metadata, summary, damaged = _told(run)
     wanted = ("status", "start_time", "end_time", "tags", "notes", "group", "ranks")
     return {
         "experiment_name": run.name,
@@ -122,7 +134,21 @@ def run_entry(run: Run) -> dict[str, Any]:
         "experiment_dir": str(run.folder),
         "hyperparameters": summary.get("hyperparameters") or {},
         "summary": summary,
+        "damaged": damaged,
     }
+
+
+def _told(run: Run) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Return metadata, summary and what is damaged."""
+    if (found := _current_views(run.folder)) is not None:
+        return *found, None
+    metadata: dict[str, Any] = {"status": DAMAGED, "start_time": iso_time(run.start_ns)}
+    summary: dict[str, Any] = {}
+    try:
+        metadata, summary = run.metadata, {"hyperparameters": run.params}
+        return metadata, run.summary(), None
+    except DataDamagedError as error:
+        return metadata, summary, error.what
 
 
 def _current_views(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:

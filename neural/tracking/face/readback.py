@@ -86,6 +86,9 @@ class ReadsBack:
                 step in step order (of what a rank logged at a step the last counts), ``all`` values in
                 the order logged, or one rank's by its number.
 
+        Raises:
+            DataDamagedError: something of the run is damaged, so that values may be missing.
+
         Blocks: until the store has what this process logged, at most 1 s; see ``docs/guarantees.md``.
         """
         chosen = name if metric_name is None else metric_name
@@ -118,6 +121,7 @@ class ReadsBack:
         """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
 
         Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
+        Raises ``DataDamagedError`` as ``get_metrics``.
         """
         chosen = name if metric_name is None else metric_name
         if chosen is None:

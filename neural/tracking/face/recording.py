@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neural.tracking.agent import RunIdentity, Session
     from neural.tracking.artifacts.following import Followed
     from neural.tracking.artifacts.version import ArtifactVersion
+    from neural.tracking.reader.run import Damaged
 
 END_STATUSES = ("completed", "failed")
 MAX_TRACEBACK_BYTES = 64 << 10
@@ -41,6 +42,7 @@ class Opening(NamedTuple):
     config: AgentConfig
     event: Mapping[str, Any]
     resumes: bool = False  # an existing run: its first log call begins a new attempt
+    damaged: Damaged = "raise"  # what reading does about damage
 
 
 class Recorder:
@@ -174,7 +176,7 @@ class Recorder:
         """Become the run's next attempt; return the step its default steps go on from."""
         from neural.tracking.reader.run import Run
 
-        run = Run(self.opening.folder)
+        run = Run(self.opening.folder, "skip")  # a training that goes on is not stopped by old damage
         attempts = [session.attempt for session in run.facts.sessions.values()]
         identity = self.opening.identity._replace(attempt=max(attempts, default=0) + 1)
         self.opening = self.opening._replace(identity=identity, resumes=False)

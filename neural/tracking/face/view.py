@@ -44,17 +44,17 @@ class RunView:
         from neural.tracking.reader.run import Run
 
         session = self._recorder.session
-        folder = self._recorder.opening.folder
+        folder, damaged = self._recorder.opening.folder, self._recorder.opening.damaged
         if session is None:
-            return Run(folder)
+            return Run(folder, damaged)
         emitted = session.emitted
         known_session, visible = self._visible
         if known_session == session.id and visible >= emitted:
-            return Run(folder)
+            return Run(folder, damaged)
         if self._is_worth_a_wait(session.state) and session.flush(BARRIER_S):
             if self._is_stored_here(folder):
                 self._visible = (session.id, emitted)
-                return Run(folder)
+                return Run(folder, damaged)
             self._tell_apart()
         from neural.tracking.reader.unstored import UnstoredRun, left_behind
 
@@ -62,7 +62,7 @@ class RunView:
             held = left_behind(session.outboxes, session.id)
         else:
             held = list(session.unacknowledged())
-        return UnstoredRun(folder, session.id, session.rank, held)
+        return UnstoredRun(folder, session.id, session.rank, held, damaged)
 
     def _is_worth_a_wait(self, state: str) -> bool:
         """Whether a collector answers, or may be just about to: the first read comes while one starts."""

@@ -112,7 +112,7 @@ def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> l
     """Return the runs in ``base_dir`` that were begun to be delivered, or name the sink."""
     return [
         run
-        for run in list_runs(state.base_dir)
+        for run in list_runs(state.base_dir, "skip")
         if run.uid.hex() in shares or is_named(config, run.settings.get("backend"), run.facts.settings_via)
     ]
 

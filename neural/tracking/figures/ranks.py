@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neural.tracking.figures.reduce import Array, FloatArray
-from neural.tracking.reader.points import Columns
+from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.revisits import last_at_each
 
 LATE_S = 0.1  # a straggler is later than this

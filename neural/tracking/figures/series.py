@@ -13,7 +13,7 @@ from neural.tracking.events import NO_STEP
 from neural.tracking.figures.histogram import FAR, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
-from neural.tracking.reader.points import Columns
+from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.sift import Sifted
 
 LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking.better import better
-from neural.tracking.errors import FormatError
 from neural.tracking.figures.names import most_telling_first
 from neural.tracking.figures.run import read_series
 from neural.tracking.figures.series import Point, Series
@@ -69,10 +68,7 @@ class Comparison:
         found = []
         for run, names in zip(self.runs, self._names, strict=True):
             chosen = [name for name in self.metrics if name in names]
-            try:
-                found.append({one.name: one for one in read_series(run, chosen)})
-            except FormatError as error:
-                raise FormatError(f"run {run.id} ({run.name}): {error}") from error
+            found.append({one.name: one for one in read_series(run, chosen)})
         return found
 
     def best(self, metric: str) -> list[Point | None]:

@@ -68,11 +68,14 @@ def _before(lines: list[Emitted], seq: int) -> Iterator[Emitted]:
 def _lines(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> dict[str, list[Emitted]]:
     """Return what is no metric, each session's last first, so that the next one is popped."""
     found: dict[str, dict[int, Emitted]] = {}
-    for line in facts.read_lines(folder, []):
+    damages: list[str] = []
+    for line in facts.read_lines(folder, damages):
         session = line["session"]
         if "seq" in line and after.get(session, 0) < line["seq"] <= upto.get(session, 0):
             event = Emitted(session, line["seq"], line["time_ns"], line["step"], line["kind"], line["data"])
             found.setdefault(session, {})[event.seq] = event
+    for damage in damages:
+        logger.error("events were left out: %s: %s", folder.name, damage)
     return {session: [events[seq] for seq in sorted(events, reverse=True)] for session, events in found.items()}
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from neural.tracking.artifacts.jobs import KIND, PRUNED
 from neural.tracking.files import matching
 from neural.tracking.params import merge_params
-from neural.tracking.reader import eventlines
+from neural.tracking.reader import eventlines, ledgers
 from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
 from neural.tracking.reader.eventlines import BadLine
+from neural.tracking.reader.vouched import shortened_lines
 from neural.tracking.wire import VIA
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
@@ -105,12 +106,13 @@ def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """Return what the lines of a run folder say.
+    """Return what the lines of a run folder say; what is damaged is left out and told in ``damages``.
 
     Raises:
         OSError: they cannot be read.
     """
     facts = RunFacts()
+    claims = ledgers.sizes(folder)  # first: what they vouch for must then be in the files
     events: list[dict[str, Any]] = []
     outcomes: dict[tuple[str, str], dict[str, Any]] = {}
     for line in read_lines(folder, facts.damages):
@@ -144,6 +146,8 @@ def read_facts(folder: Path) -> RunFacts:
         if event["kind"] == "metadata" and (session.attempt, -session.rank) >= best:
             best = (session.attempt, -session.rank)
             facts.gathered |= event["data"].get("values") or {}
+    for collector, claim in claims.items():
+        facts.damages += shortened_lines(folder / f"events-{collector}.jsonl", claim.events_bytes)
     facts.artifacts.entries = [
         _entry(facts.sessions[event["session"]], event, outcomes) for event in events if event["kind"] == KIND
     ]

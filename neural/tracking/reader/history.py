@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neural.tracking.errors import FormatError
 from neural.tracking.reader import parts
 from neural.tracking.reader import rows as rows_module
 from neural.tracking.reader.parts import Part, PartReader
@@ -31,11 +32,11 @@ def _all_names(files: PointFiles) -> Iterator[str]:
         for block in stretch.blocks:
             yield from block.names
     for part in files.parts:
-        yield from part_names(part)
+        yield from part_names(part, files.skipped)
 
 
-def part_names(part: Part) -> Iterator[str]:
-    """Yield the names of the metrics in a part, some of them more than once."""
+def part_names(part: Part, skipped: list[str] | None = None) -> Iterator[str]:
+    """Yield the names of the metrics in a part, some of them more than once; ``skipped``: as for its points."""
     if part.metric_stats is not None:
         yield from part.metric_stats
         return
@@ -43,13 +44,16 @@ def part_names(part: Part) -> Iterator[str]:
         for index, group in enumerate(part.groups):
             if group.first == group.last:
                 yield group.first
-            else:
+                continue
+            try:
                 yield from parts.codes(reader.read([index], ["metric"]).column("metric"))[0]
+            except FormatError as error:
+                parts.pass_over(error, skipped)
 
 
 def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     """Return one flat dict a call, in the order (time, session, number); of one session, by number."""
-    rows = rows_module.concatenated([*_part_rows(files.parts), _tail_rows(files)])
+    rows = rows_module.concatenated([*_part_rows(files.parts, files.skipped), _tail_rows(files)])
     if not len(rows):
         return []
     rank = np.empty(len(rows.sessions), np.int64)
@@ -105,16 +109,19 @@ def _all_stats(files: PointFiles) -> Iterator[tuple[str, Stats]]:
             for name, packed in part.metric_stats.items():
                 yield name, Stats.unpacked(packed)
         else:
-            for rows in _part_rows([part]):
+            for rows in _part_rows([part], files.skipped):
                 yield from metric_stats(rows)
     yield from metric_stats(_tail_rows(files))
 
 
-def _part_rows(found: Iterable[Part]) -> Iterator[Rows]:
+def _part_rows(found: Iterable[Part], skipped: list[str] | None) -> Iterator[Rows]:
     for part in found:
         with PartReader(part) as reader:
             for group in range(len(part.groups)):
-                yield rows_module.group_rows(reader, group)
+                try:
+                    yield rows_module.group_rows(reader, group)
+                except FormatError as error:
+                    parts.pass_over(error, skipped)
 
 
 def _tail_rows(files: PointFiles) -> Rows:

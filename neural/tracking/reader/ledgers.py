@@ -10,11 +10,13 @@ counts, and the ledger more than any line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from neural.tracking.errors import FormatError
 from neural.tracking.files import json_checksum, matching
@@ -22,6 +24,8 @@ from neural.tracking.reader import eventlines
 
 FORMAT = 1
 NAME = re.compile(r"ledger-([0-9a-f]{8})\.json")
+# What content that is no ledger's makes of reading it.
+_NO_LEDGER = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -80,6 +84,25 @@ def ended_file(ledger_file: Path) -> Path:
     return ledger_file.with_name(f"ended-{ledger_file.stem.partition('-')[2]}.jsonl")
 
 
+class Sizes(NamedTuple):
+    """How much of the two files that grow is durable, by one collector's ledger."""
+
+    tail_uuid: str
+    tail_bytes: int
+    events_bytes: int
+
+
+def sizes(folder: Path) -> dict[str, Sizes]:
+    """Return what each ledger of a run folder vouches for; of a damaged one nothing is known."""
+    found: dict[str, Sizes] = {}
+    for path in sorted(folder.glob("ledger-*.json")):
+        if named := NAME.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError, *_NO_LEDGER):
+                body = _body(path.read_bytes(), path.name)
+                found[named[1]] = Sizes(str(body["tail"][0]), int(body["tail"][1]), int(body["events_bytes"]))
+    return found
+
+
 def read(path: Path, only: str | None = None) -> Ledger | None:
     """Return the ledger in ``path``, None where there is no file.
 
@@ -96,12 +119,7 @@ def read(path: Path, only: str | None = None) -> Ledger | None:
     except FileNotFoundError:
         return None
     try:
-        body = json.loads(data)
-        crc = body.pop("crc")
-        if crc != json_checksum(body):
-            raise FormatError(f"{path.name}: is damaged: its checksum does not match")
-        if body["format"] != FORMAT:
-            raise FormatError(f"{path.name}: has format {body['format']}, this release reads {FORMAT}")
+        body = _body(data, path.name)
         sessions = {session: SessionEntry(**entry) for session, entry in body["sessions"].items()}
         ended_bytes = body.get("ended_bytes", 0)
         ended = _read_ended(ended_file(path), ended_bytes, only) if ended_bytes else {}
@@ -116,8 +134,19 @@ def read(path: Path, only: str | None = None) -> Ledger | None:
         )
     except FormatError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except _NO_LEDGER as error:
         raise FormatError(f"{path.name}: is no ledger: {error}") from error
+
+
+def _body(data: bytes, name: str) -> dict[str, Any]:
+    """Return what a ledger says; raises FormatError, or something of ``_NO_LEDGER``."""
+    body: dict[str, Any] = json.loads(data)
+    crc = body.pop("crc")
+    if crc != json_checksum(body):
+        raise FormatError(f"{name}: is damaged: its checksum does not match")
+    if body["format"] != FORMAT:
+        raise FormatError(f"{name}: has format {body['format']}, this release reads {FORMAT}")
+    return body
 
 
 def _read_ended(path: Path, size: int, only: str | None) -> dict[str, SessionEntry]:

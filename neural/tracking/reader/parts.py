@@ -7,18 +7,15 @@ out), and a chunk is checked before it is decoded. Footers are read without pyar
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import json
 import os
 import re
-import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +28,7 @@ META_KEY = b"ntrack"
 STATS_KEY = b"ntrack.stats"
 CRC_KEY = b"ntrack.crc"
 COLUMNS = ("metric", "value", "step", "time", "rank", "session", "seq")
-KEEP_REPLACED_S = 60.0
-_ASIDE = ".replaced"
-_MAX_TRIES = 20
+ASIDE = ".replaced"
 _FOOTER_END = b"PAR1"
 _USUAL_FOOTER_BYTES = 64 << 10
 
@@ -77,111 +72,29 @@ class Part:
         return [i for i, group in enumerate(self.groups) if group.first <= metric <= group.last]
 
 
-class Listing(NamedTuple):
-    """The parts that count, oldest first, and the files of those that a newer part replaces."""
-
-    live: list[Part]
-    replaced: list[Path]
-
-
-def list_parts(folder: Path, damages: list[str]) -> list[Part]:
-    """Return the parts of a ``metrics`` folder that count, oldest first; unreadable ones go to ``damages``.
-
-    Raises:
-        FileNotFoundError: parts went while the folder was being read, every time.
-    """
-    return look(folder, damages).live
-
-
-def look(folder: Path, damages: list[str]) -> Listing:
-    """Return the parts that count and the files of those that do not any more; raises as list_parts."""
-    for _ in range(_MAX_TRIES):
-        names = _names(folder)
-        try:
-            found, broken = _footers(folder, names)
-        except FileNotFoundError:
-            continue
-        if _names(folder) == names:  # or a merge was under way, and what was read is half of it
-            break
-    else:
-        raise FileNotFoundError(errno.ENOENT, "parts went while they were read", str(folder))
-    replaced = {(part.collector, number) for part in found for number in part.replaces}
-    live = [part for part in found if (part.collector, part.number) not in replaced]
-    damages += [told for whose, told in sorted(broken.items()) if whose not in replaced]
-    gone = [folder / name for name in names if _number(name) in replaced]
-    return Listing(sorted(live, key=lambda part: (part.collector, _order(part))), gone)
-
-
 def aside(path: Path) -> Path:
     """Return where a replaced part lies until it is removed: nobody who looks for ``*.parquet`` finds it."""
-    return path.with_name(f".{path.name}{_ASIDE}")
+    return path.with_name(f".{path.name}{ASIDE}")
 
 
 def own_name(path: Path) -> Path:
     """Return a part's name in its place, wherever it lies."""
     name = path.name
-    return path.with_name(name[1 : -len(_ASIDE)] if name.endswith(_ASIDE) else name)
+    return path.with_name(name[1 : -len(ASIDE)] if name.endswith(ASIDE) else name)
 
 
-def clear_replaced(folder: Path) -> list[str]:
-    """Remove the files of replaced parts, as a copy of a run has them that was made while parts were merged.
-
-    Call it only where nothing is damaged. Those put aside within the last minute stay for who reads them.
-
-    Returns:
-        Their names; of none where the folder may not be written to.
-    """
-    damages: list[str] = []
-    cleared = []
-    for path in look(folder, damages).replaced if not damages else ():
-        with contextlib.suppress(OSError):
-            if path == own_name(path) or time.time() - path.stat().st_ctime > KEEP_REPLACED_S:
-                path.unlink()
-                cleared.append(own_name(path).name)
-    return cleared
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(name for name in (os.listdir(folder) if folder.is_dir() else ()) if _number(name))
-
-
-def _number(name: str) -> tuple[str, int] | None:
+def number_of(name: str) -> tuple[str, int] | None:
     """Return collector and number of a part from its file's name, in place or aside; None: it is no part's."""
     named = NAME.fullmatch(own_name(Path(name)).name)
     return None if named is None else (named[1], int(named[2]))
 
 
-def _footers(folder: Path, names: Iterable[str]) -> tuple[list[Part], dict[tuple[str, int], str]]:
-    """Return the parts, and what is wrong with those that cannot be read."""
-    found: dict[tuple[str, int], Part] = {}
-    broken: dict[tuple[str, int], str] = {}
-    replaced: set[tuple[str, int]] = set()
-    for name in sorted(names, key=lambda name: name.endswith(_ASIDE)):
-        whose = _number(name)
-        # One that was put aside counts only where its replacement is not there: the power went between.
-        if whose is None or (name.endswith(_ASIDE) and (whose in replaced or whose in found)):
-            continue
-        try:
-            found[whose] = part = read_footer(folder / name)
-            replaced |= {(part.collector, number) for number in part.replaces}
-        except FormatError as error:
-            broken[whose] = str(error)
-    return list(found.values()), broken
-
-
-def highest(found: Iterable[Part], collector: str | None = None) -> dict[bytes, int]:
-    """Return up to which number each session is in the parts, or in those of one collector."""
-    last: dict[bytes, int] = {}
-    for part in found:
-        if collector in (None, part.collector):
-            for session, (_, to) in part.sessions.items():
-                last[session] = max(to, last.get(session, 0))
-    return last
-
-
-def _order(part: Part) -> int:
-    """Return the place of a part among its collector's: that of the first part it replaces."""
-    return min(part.replaces, default=part.number)
+def pass_over(error: FormatError, skipped: list[str] | None) -> None:
+    """Note damage that is left out, once; without ``skipped`` nothing may be left out, and it is raised."""
+    if skipped is None:
+        raise error
+    if str(error) not in skipped:
+        skipped.append(str(error))
 
 
 def read_footer(path: Path) -> Part:
@@ -246,7 +159,7 @@ def _part(path: Path, footer: bytes, crcs: str) -> Part:
     meta = json.loads(value(META_KEY))
     if meta["format"] != FORMAT:
         raise FormatError(f"{path.name}: has format {meta['format']}, this release reads {FORMAT}")
-    if _number(path.name) != (meta["collector"], meta["number"]):
+    if number_of(path.name) != (meta["collector"], meta["number"]):
         raise FormatError(f"{path.name}: holds part {meta['collector']}-{meta['number']}, another one")
     return Part(
         path=path,

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking import segment
+from neural.tracking.errors import DataDamagedError, FormatError
 from neural.tracking.events import NO_STEP, MetricBlock
-from neural.tracking.reader import parts
+from neural.tracking.reader import ledgers, listing, parts
+from neural.tracking.reader.columns import Columns, Join, Piece
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.revisits import Points, Revisits
-from neural.tracking.reader.rows import steady
 from neural.tracking.reader.tails import Stretch, Tail, collector_of
 from neural.tracking.reader.united import United, Uniting
 
@@ -30,71 +31,26 @@ T = TypeVar("T")
 MAX_TRIES = 20
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Points of one metric, in order: arrays of one length.
-
-    ``step`` int64 (``NO_STEP`` where the call gave none), ``value`` float64, ``time_ns`` int64, ``rank``
-    int32, ``session`` int32 (index into ``sessions``, hex), ``seq`` int64. Where ranks were united,
-    ``rank`` and ``session`` are -1 and ``seq`` is 0.
-    """
-
-    name: str
-    step: npt.NDArray[np.int64]
-    value: npt.NDArray[np.float64]
-    time_ns: npt.NDArray[np.int64]
-    rank: npt.NDArray[np.int32]
-    session: npt.NDArray[np.int32]
-    seq: npt.NDArray[np.int64]
-    sessions: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def take(self, which: Array | slice) -> Columns:
-        """Return the points at these positions, in this order."""
-        return Columns(
-            self.name,
-            self.step[which],
-            self.value[which],
-            self.time_ns[which],
-            self.rank[which],
-            self.session[which],
-            self.seq[which],
-            self.sessions,
-        )
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Points of one session, in the order of their numbers; what :class:`Columns` are joined from."""
-
-    session: str
-    rank: int
-    value: Array
-    step: Array
-    time_ns: Array
-    seq: Array
-
-    def take(self, which: Array) -> Piece:
-        """Return only these points."""
-        columns = (self.value, self.step, self.time_ns, self.seq)
-        return Piece(self.session, self.rank, *(column[which] for column in columns))
-
-
 PartPieces = Callable[[Part, str, bool], Iterable[Piece]]  # part, metric, whether times are wanted
 
 
 class PointFiles:
-    """The parts and tails of a ``metrics`` folder as they were at one moment."""
+    """The parts and tails of a ``metrics`` folder as they were at one moment.
 
-    def __init__(self, folder: Path) -> None:
+    ``damages`` says what of them is not as it was stored. With ``skip`` what is damaged is left out, in the
+    points of a single metric, too; else reading that raises.
+    """
+
+    def __init__(self, folder: Path, *, skip: bool = False) -> None:
         self.damages: list[str] = []
+        self.skipped = self.damages if skip else None
+        self._folder = folder
+        self._claims = ledgers.sizes(folder.parent)  # first: what they vouch for must then be in the tails
         self._tail_data: list[tuple[Path, bytes]] = []
         for path in sorted(folder.glob("tail-*.seg")):
             self._tail_data.append((path, path.read_bytes()))
-        self.parts = parts.list_parts(folder, self.damages)
-        self.stored = parts.highest(self.parts)
+        self.parts = listing.list_parts(folder, self.damages)
+        self.stored = listing.highest(self.parts)
         self.ranks: dict[bytes, int] = {}
         for part in self.parts:
             self.ranks |= part.ranks
@@ -106,13 +62,40 @@ class PointFiles:
             self._tails_read = []
             for path, data in self._tail_data:
                 tail = Tail(data)
-                self._tails_read += tail.stretches(parts.highest(self.parts, collector_of(path.name)))
+                self._tails_read += tail.stretches(listing.highest(self.parts, collector_of(path.name)))
                 for session, (_, info) in tail.infos.items():
                     rank = info.get("rank")
                     self.ranks.setdefault(session, rank if isinstance(rank, int) else 0)
                 for damage in tail.damages:
                     self.damages.append(f"{path.name}: bytes {damage.start} to {damage.end} are damaged")
+                self.damages += self._shortened(path.name, tail)
+            self.damages += self._missing_tails()
         return self._tails_read
+
+    def whole(self) -> PointFiles:
+        """Return this, with its tails decoded.
+
+        Raises:
+            DataDamagedError: something is damaged, so that points of any metric may be missing.
+        """
+        self.stretches()
+        if self.damages and self.skipped is None:
+            raise DataDamagedError(self._folder.parent, self.damages)
+        return self
+
+    def _shortened(self, name: str, tail: Tail) -> Iterator[str]:
+        """Yield what a tail lacks of what was durable: what is torn before that is no append under way."""
+        claim = self._claims.get(collector_of(name))
+        of_this = claim is not None and claim.tail_uuid == tail.uuid.hex()
+        if claim is not None and of_this and tail.end < claim.tail_bytes and not tail.damages:
+            yield f"{name}: is valid up to byte {tail.end}, {claim.tail_bytes} were durable"
+
+    def _missing_tails(self) -> Iterator[str]:
+        there = {path.name for path, _ in self._tail_data}
+        for collector, claim in self._claims.items():
+            name = f"tail-{collector}.seg"
+            if claim.tail_bytes > segment.HEADER_BYTES and name not in there:
+                yield f"{name}: is missing"
 
     def metric(
         self,
@@ -174,7 +157,7 @@ class PointFiles:
 
     def _first_rank(self, name: str, pieces: Iterator[Piece], timed: bool) -> tuple[Columns, Piece | None]:
         """Return the points up to the first of another rank, and the piece that begins with it."""
-        of_one = _Join(self.room(name), self._times_needed(timed))
+        of_one = Join(self.room(name), self._times_needed(timed))
         for piece in pieces:
             if of_one.rank not in (None, piece.rank):
                 return of_one.columns(name), piece
@@ -191,7 +174,11 @@ class PointFiles:
         """Yield the metric's points, a row group or a batch of the tail at a time; as :meth:`metric`."""
         timed = self._times_needed(timed)
         for part in self.parts:
-            yield from pieces_of(part, name, timed) if pieces_of else part_pieces(part, name, timed=timed)
+            yield from (
+                pieces_of(part, name, timed)
+                if pieces_of
+                else part_pieces(part, name, timed=timed, skipped=self.skipped)
+            )
         for stretch in self.stretches():
             for block in stretch.blocks:
                 if name in block.names:
@@ -199,7 +186,7 @@ class PointFiles:
 
     def joined(self, name: str, pieces: Iterable[Piece], room: int, *, timed: bool = True) -> Columns:
         """Return pieces of the metric, at most ``room`` points of them, as :meth:`metric` does."""
-        join = _Join(room, self._times_needed(timed))
+        join = Join(room, self._times_needed(timed))
         for piece in pieces:
             join.add(piece)
         return join.columns(name)
@@ -222,11 +209,13 @@ def started_over(read: Callable[[], T]) -> T:
     return read()
 
 
-def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piece]:
+def part_pieces(
+    part: Part, metric: str, *, timed: bool = True, skipped: list[str] | None = None
+) -> Iterator[Piece]:
     """Yield a part's points of a metric, session by session; a part never changes.
 
     Raises:
-        FormatError: it is damaged where the points are.
+        FormatError: it is damaged where the points are, and there is no ``skipped`` to note that in.
     """
     groups = part.holding(metric)
     if not groups:
@@ -239,7 +228,11 @@ def part_pieces(part: Part, metric: str, *, timed: bool = True) -> Iterator[Piec
             columns += ["seq", "time"] if timed else []
             columns += ["metric"] if mixed else []
             columns += [] if only else ["session"]
-            table = reader.read([group], columns)
+            try:
+                table = reader.read([group], columns)
+            except FormatError as error:
+                parts.pass_over(error, skipped)
+                continue
             which: Array | slice = slice(None)
             if mixed:
                 names, codes = parts.codes(table.column("metric"))
@@ -286,72 +279,4 @@ def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> 
         block.step,
         block.time_ns,
         block.seq.astype(np.int64),
-    )
-
-
-class _Join:
-    """Fills columns piece by piece, into room for the most there can be: untouched pages cost nothing."""
-
-    def __init__(self, room: int, timed: bool) -> None:
-        self._step = np.empty(room, np.int64)
-        self._value = np.empty(room)
-        self._seq = np.empty(room, np.int64)
-        self._time_ns = np.empty(room, np.int64) if timed else np.broadcast_to(np.int64(0), room)
-        self._sessions: dict[str, int] = {}
-        self._runs: list[tuple[int, int, int]] = []  # session, rank, length
-        self._end = 0
-
-    @property
-    def rank(self) -> int | None:
-        """Whose points were added last; None before there are any."""
-        return self._runs[-1][1] if self._runs else None
-
-    def add(self, piece: Piece) -> None:
-        start, self._end = self._end, self._end + len(piece.seq)
-        self._step[start : self._end] = piece.step
-        self._value[start : self._end] = piece.value
-        self._seq[start : self._end] = piece.seq
-        if self._time_ns.flags.writeable:
-            self._time_ns[start : self._end] = piece.time_ns
-        code = self._sessions.setdefault(piece.session, len(self._sessions))
-        self._runs.append((code, piece.rank, len(piece.seq)))
-
-    def columns(self, metric: str) -> Columns:
-        """Return what was added: a single session in the order of its numbers, several by time."""
-        step, value = self._step[: self._end], self._value[: self._end]
-        time_ns, seq = self._time_ns[: self._end], self._seq[: self._end]
-        sessions = tuple(sorted(self._sessions))
-        place = [sessions.index(session) for session in self._sessions]
-        if len(sessions) <= 1:
-            rank = np.broadcast_to(np.int32(self._runs[0][1] if self._runs else 0), self._end)
-            session = np.broadcast_to(np.int32(0), self._end)
-        else:
-            sizes = [size for _, _, size in self._runs]
-            rank = np.repeat(np.array([rank for _, rank, _ in self._runs], np.int32), sizes)
-            session = np.repeat(np.array([place[code] for code, _, _ in self._runs], np.int32), sizes)
-        found = Columns(metric, step, value, time_ns, rank, session, seq, sessions)
-        if len(sessions) > 1:
-            # By session first, stable: then equal times stand in the order of session and number.
-            found = found.take(np.argsort(session, kind="stable"))
-        back = found.seq[1:] < found.seq[:-1]
-        if len(sessions) > 1:
-            back &= found.session[1:] == found.session[:-1]
-        if back.any():  # two schemas in one batch
-            found = found.take(np.lexsort((found.seq, found.session)))
-        if len(sessions) > 1:
-            found = found.take(np.argsort(steady(found.time_ns, found.session), kind="stable"))
-        return found
-
-
-def one_a_step(name: str, found: United, how: str) -> Columns:
-    """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; raises KeyError for another ``how``."""
-    nobody = np.broadcast_to(np.int32(-1), len(found.step))
-    return Columns(
-        name,
-        found.step,
-        {"mean": found.mean, "min": found.low, "max": found.high}[how],
-        found.time_ns,
-        nobody,
-        nobody,
-        np.broadcast_to(np.int64(0), len(found.step)),
     )

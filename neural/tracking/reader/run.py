@@ -1,9 +1,10 @@
 """Reading runs from their folders: the one way for tracker, manager, command line and everything else.
 
 A :class:`Run` is cheap to make and reads at first use; each kind of content is a snapshot from then
-on, so make a new one to see what a live run has added. Nothing damaged is ever served: a damaged part
-raises :class:`~neural.tracking.errors.FormatError`, damaged tail records and lines are left out and
-listed in :attr:`Run.damages`.
+on, so make a new one to see what a live run has added. Nothing damaged is ever served, nor left out in
+silence: reading what is damaged, or what damage may have taken something of, raises
+:class:`~neural.tracking.errors.DataDamagedError`. Who the run is and when it began is told all the same.
+With ``damaged="skip"`` what is left is read, and :attr:`Run.damages` says what is missing.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from neural.tracking.errors import AmbiguousRunError
+from neural.tracking.errors import AmbiguousRunError, DataDamagedError, FormatError
 from neural.tracking.files import is_there
 from neural.tracking.opening import RUN_FILE, RunFile, home_names
-from neural.tracking.reader import facts, history, ledgers, points
+from neural.tracking.reader import facts, history, ledgers
+from neural.tracking.reader.columns import Columns, one_a_step
 from neural.tracking.reader.facts import RunFacts
-from neural.tracking.reader.points import Columns, PointFiles, started_over
+from neural.tracking.reader.points import PointFiles, started_over
 from neural.tracking.reader.sift import Sifted, sifted
 from neural.tracking.reader.summary import Stats, step_or_none
 
 T = TypeVar("T")
+Damaged = Literal["raise", "skip"]
 
 HIDDEN = "."
 _RUN_NAME = re.compile(r".+_(?:[0-9a-f]{8}|[0-9a-f]{32})")
@@ -36,8 +39,10 @@ _RUN_NAME = re.compile(r".+_(?:[0-9a-f]{8}|[0-9a-f]{32})")
 class Run:
     """One run folder, wherever it lies."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, damaged: Damaged = "raise") -> None:
+        """Read ``folder``; raises ValueError where ``damaged`` is neither ``"raise"`` nor ``"skip"``."""
         self.folder = Path(folder)
+        self._skips = check_damaged(damaged) == "skip"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -46,19 +51,33 @@ class Run:
     def _file(self) -> RunFile | None:
         return RunFile.read(self.folder)
 
-    @functools.cached_property
+    @property
     def facts(self) -> RunFacts:
-        """What the events lines say."""
+        """What the events lines say.
+
+        Raises:
+            DataDamagedError: some of them are damaged.
+        """
+        self._check(self._left.damages)
+        return self._left
+
+    @functools.cached_property
+    def _left(self) -> RunFacts:
+        """What those of the events lines say that are whole."""
         return facts.read_facts(self.folder)
 
     @functools.cached_property
     def _points(self) -> PointFiles:
-        return started_over(lambda: PointFiles(self.folder / "metrics"))
+        return started_over(lambda: PointFiles(self.folder / "metrics", skip=self._skips))
+
+    def _check(self, damages: Sequence[str]) -> None:
+        if damages and not self._skips:
+            raise DataDamagedError(self.folder, damages)
 
     @property
     def uid(self) -> bytes:
         """The run's 16-byte identity; empty where nothing in the folder tells it."""
-        return self._file.uid if self._file is not None else bytes.fromhex(self.facts.uid)
+        return self._file.uid if self._file is not None else bytes.fromhex(self._left.uid)
 
     @property
     def id(self) -> str:
@@ -75,7 +94,7 @@ class Run:
         """The experiment's name."""
         if self._file is not None:
             return self._file.name
-        return self.facts.name or self.folder.name.rpartition("_")[0] or self.folder.name
+        return self._left.name or self.folder.name.rpartition("_")[0] or self.folder.name
 
     @property
     def status(self) -> str:
@@ -85,14 +104,15 @@ class Run:
     @property
     def has_points(self) -> bool:
         """Whether any metric was stored."""
-        return bool(self._points.parts) or any(stretch.blocks for stretch in self._points.stretches())
+        files = self._points
+        return bool(files.parts) or any(found.blocks for found in files.stretches()) or bool(files.damages)
 
     @property
     def start_ns(self) -> int:
         """When the run was opened, nanoseconds since 1970."""
         if self._file is not None:
             return self._file.opened_ns
-        return min((s.opened_ns for s in self.facts.sessions.values() if s.opened_ns), default=0)
+        return min((s.opened_ns for s in self._left.sessions.values() if s.opened_ns), default=0)
 
     @property
     def end_ns(self) -> int | None:
@@ -143,9 +163,9 @@ class Run:
 
     @property
     def damages(self) -> list[str]:
-        """What was found damaged and left out."""
+        """What was found damaged so far: all of it but single metrics of a part, which are found when read."""
         self._points.stretches()
-        return [*self.facts.damages, *self._points.damages]
+        return [*self._left.damages, *self._points.damages]
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -171,14 +191,17 @@ class Run:
 
     def texts(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return logged texts ``{name, text, step, time_ns, rank}``, oldest first."""
-        lines = [line for line in facts.read_lines(self.folder, []) if line.get("kind") == "text"]
+        known = self.facts
+        damages: list[str] = []
+        lines = [line for line in facts.read_lines(self.folder, damages) if line.get("kind") == "text"]
+        self._check(damages)
         return [
             {
                 "name": line["data"].get("name"),
                 "text": line["data"].get("text"),
                 "step": line["step"],
                 "time_ns": line["time_ns"],
-                "rank": self.facts.sessions[line["session"]].rank,
+                "rank": known.sessions[line["session"]].rank,
             }
             for line in facts.in_order(lines)
             if name in (None, line["data"].get("name"))
@@ -186,7 +209,7 @@ class Run:
 
     def metric_names(self) -> list[str]:
         """Return the names of all metrics, sorted."""
-        return sorted(self._again(lambda: history.names(self._points)))
+        return sorted(self._again(history.names))
 
     def metric(self, name: str, ranks: str | int = "mean", *, timed: bool = True) -> Columns:
         """Return a metric's points.
@@ -201,24 +224,24 @@ class Run:
                 reading them.
 
         Raises:
-            FormatError: a part is damaged where the points are.
+            DataDamagedError: something is damaged where the points are, or where points may have been.
             ValueError: ``ranks`` is none of these.
         """
         if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
             raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
         if isinstance(ranks, int) or ranks == "all":
             rank = ranks if isinstance(ranks, int) else None
-            return self._again(lambda: self._points.metric(name, rank=rank, timed=timed))
-        found = self._again(lambda: self._points.united(name, timed=timed))
-        return found if isinstance(found, Columns) else points.one_a_step(name, found, ranks)
+            return self._again(lambda files: files.metric(name, rank=rank, timed=timed))
+        found = self._again(lambda files: files.united(name, timed=timed))
+        return found if isinstance(found, Columns) else one_a_step(name, found, ranks)
 
     def sifted_metric(self, name: str) -> Sifted | None:
         """Return some of the points of a very long metric, all ranks of it; None: it is short enough to read.
 
         Raises:
-            FormatError: a part is damaged where the points are.
+            DataDamagedError: as :meth:`metric`.
         """
-        return self._again(lambda: sifted(self._points, name))
+        return self._again(lambda files: sifted(files, name))
 
     def metrics_history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return one flat dict a call, ``{"timestamp", "step", **metrics}``, in the order logged.
@@ -226,13 +249,15 @@ class Run:
         Args:
             limit: only so many, the oldest.
         """
-        return self._again(lambda: history.calls(self._points, limit))
+        return self._again(lambda files: history.calls(files, limit))
 
     def call_count(self) -> int:
         """Return how many calls logged metrics."""
-        stretches = self._points.stretches()
-        return sum(part.calls for part in self._points.parts) + sum(
-            len(block.seq) for stretch in stretches for block in stretch.blocks
+        return self._again(
+            lambda files: (
+                sum(part.calls for part in files.parts)
+                + sum(len(block.seq) for stretch in files.stretches() for block in stretch.blocks)
+            )
         )
 
     def best_metric(self, name: str, mode: str = "max") -> tuple[float, int | None] | tuple[None, None]:
@@ -254,7 +279,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Return what ``summary.json`` says, made from the truth."""
         end = self.end_ns
-        stats, count = self._again(lambda: history.stats(self._points))
+        stats, count = self._again(history.stats)
         return {
             "experiment_name": self.name,
             "experiment_id": self.id,
@@ -270,7 +295,7 @@ class Run:
 
     def metric_stats(self) -> dict[str, Stats]:
         """Return count, least, most and last of each metric, of at most 10,000 metrics."""
-        return self._again(lambda: history.stats(self._points))[0]
+        return self._again(history.stats)[0]
 
     def last_seq(self, session: str) -> int:
         """Return up to which number everything of the session is stored here or a gap; 0 if unknown."""
@@ -278,28 +303,44 @@ class Run:
         for ledger in ledgers.read_all(self.folder, []).values():
             if session in ledger.sessions:
                 known.append(ledger.sessions[session].last)
-        if session in self.facts.sessions:
-            known.append(self.facts.sessions[session].highest)
-        known += [last for first, last, _ in self.facts.gaps.get(session, ())]
+        if session in self._left.sessions:
+            known.append(self._left.sessions[session].highest)
+        known += [last for first, last, _ in self._left.gaps.get(session, ())]
         known.append(self._points.stored.get(bytes.fromhex(session), 0))
         known += [s.last for s in self._points.stretches() if s.session.hex() == session]
         return max(known)
 
-    def _again(self, read: Callable[[], T]) -> T:
+    def _again(self, read: Callable[[PointFiles], T]) -> T:
         """Return what ``read`` returns; look at the files anew when one went away under it."""
 
         def attempt() -> T:
             try:
-                return read()
+                return read(self._points.whole())
             except FileNotFoundError:
                 self.__dict__.pop("_points", None)
                 raise
 
-        return started_over(attempt)
+        try:
+            return started_over(attempt)
+        except DataDamagedError:
+            raise
+        except FormatError as error:  # of one chunk of a part
+            raise DataDamagedError(self.folder, [str(error)]) from error
 
 
-def list_runs(base_dir: Path | str) -> list[Run]:
-    """Return the runs in ``base_dir``, newest first; raises OSError where one cannot be looked into."""
+def check_damaged(damaged: str) -> str:
+    """Return the word for what to do about damage; raises ValueError for any other."""
+    if damaged not in ("raise", "skip"):
+        raise ValueError(f"damaged is {damaged!r}; it must be 'raise' or 'skip'")
+    return damaged
+
+
+def list_runs(base_dir: Path | str, damaged: Damaged = "raise") -> list[Run]:
+    """Return the runs in ``base_dir``, newest first; ``damaged`` as for :class:`Run`.
+
+    Raises:
+        OSError: one cannot be looked into.
+    """
     root = Path(base_dir)
     if not root.is_dir():
         return []
@@ -307,7 +348,7 @@ def list_runs(base_dir: Path | str) -> list[Run]:
     with os.scandir(root) as entries:
         for entry in entries:
             if not entry.name.startswith(HIDDEN) and entry.is_dir() and _may_be_run(Path(entry.path)):
-                found.append(Run(entry.path))
+                found.append(Run(entry.path, damaged))
     return sorted(found, key=lambda run: (run.start_ns, run.folder.name), reverse=True)
 
 
@@ -330,13 +371,13 @@ def is_run_folder(folder: Path) -> bool:
     return is_there(folder / RUN_FILE) or bool(facts.event_files(folder))
 
 
-def find_run(base_dir: Path | str, experiment_id: str) -> Run | None:
-    """Return the run whose id this is, None where there is none.
+def find_run(base_dir: Path | str, experiment_id: str, damaged: Damaged = "raise") -> Run | None:
+    """Return the run whose id this is, None where there is none; ``damaged`` as for :class:`Run`.
 
     Raises:
         AmbiguousRunError: several folders bear it: one is a copy, or two runs happen to share it.
     """
-    return the_one(experiment_id, [run for run in list_runs(base_dir) if run.id == experiment_id])
+    return the_one(experiment_id, [run for run in list_runs(base_dir, damaged) if run.id == experiment_id])
 
 
 def the_one(experiment_id: str, found: list[Run]) -> Run | None:

@@ -16,15 +16,17 @@ from neural.tracking.outboxes.files import Orphan, Piece
 from neural.tracking.params import merge_params
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles
-from neural.tracking.reader.run import Run
+from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.tails import Stretch
 
 
 class UnstoredRun(Run):
     """A run folder, and on top of it what one session's outbox holds beyond it."""
 
-    def __init__(self, folder: Path, session: bytes, rank: int, outbox: Sequence[Decoded]) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, session: bytes, rank: int, outbox: Sequence[Decoded], damaged: Damaged = "raise"
+    ) -> None:
+        super().__init__(folder, damaged)
         self._session = session
         self._rank = rank
         self._outbox = outbox
@@ -44,9 +46,9 @@ class UnstoredRun(Run):
         return files
 
     @functools.cached_property
-    def facts(self) -> RunFacts:
+    def _left(self) -> RunFacts:
         """What the events lines say, and the events in the outbox after them."""
-        found: RunFacts = super().facts
+        found: RunFacts = super()._left
         session = found.sessions.get(self._session.hex())
         highest = 0 if session is None else session.highest
         for decoded in self._outbox:
@@ -57,7 +59,7 @@ class UnstoredRun(Run):
 
     def texts(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return logged texts, those in the outbox last."""
-        session = super().facts.sessions.get(self._session.hex())
+        session = self._left.sessions.get(self._session.hex())
         highest = 0 if session is None else session.highest
         fresh = [
             {**event.data, "step": event.step, "time_ns": event.time_ns, "rank": self._rank}

@@ -14,7 +14,7 @@ from typing import Any
 from neural.tracking.files import atomic_write, read_regular
 from neural.tracking.reader.artifactview import artifacts_view
 from neural.tracking.reader.eventlines import json_value
-from neural.tracking.reader.run import Run
+from neural.tracking.reader.run import Damaged, Run
 
 NAMES = ("metadata", "hyperparameters", "artifacts", "summary", "metrics")
 MAX_ENTRIES = 200_000
@@ -22,14 +22,19 @@ MAX_ENTRIES = 200_000
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def write_views(folder: Path, names: Collection[str] = NAMES) -> None:
+def write_views(folder: Path, names: Collection[str] = NAMES, *, damaged: Damaged = "raise") -> None:
     """Make the named views of a run folder anew.
 
+    Args:
+        folder: the run's.
+        names: which.
+        damaged: ``"skip"``: also from what is left of a damaged run.
+
     Raises:
-        FormatError: a part is damaged; views that need it stay as they were.
+        DataDamagedError: something is damaged; views that need it stay as they were.
         OSError: they cannot be written.
     """
-    run = Run(folder)
+    run = Run(folder, damaged)
     for name in NAMES:
         if name in names:
             _replace(folder / f"{name}.json", _MAKERS[name](run))
@@ -48,7 +53,7 @@ def wrong_views(run: Run) -> list[str]:
     """Return the views that were written after the run's last line and tell otherwise than its truth.
 
     Raises:
-        FormatError: a part is damaged; OSError: a file cannot be read.
+        DataDamagedError: something is damaged; OSError: a file cannot be read.
     """
     logged_ns = max((path.stat().st_mtime_ns for path in run.folder.glob("events-*.jsonl")), default=0)
     paths = [path for name in NAMES if (path := run.folder / f"{name}.json").exists()]

@@ -34,7 +34,7 @@ def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
     for collector, ledger in claims.items():
         if run is not None and ledger.uid and ledger.uid != run.uid.hex():
             yield f"ledger-{collector}.json: is run {ledger.uid[:8]}'s, {RUN_FILE} says {run.uid.hex()[:8]}"
-        yield from _lines(folder / f"events-{collector}.jsonl", ledger.events_bytes)
+        yield from shortened_lines(folder / f"events-{collector}.jsonl", ledger.events_bytes)
         yield from _tail(folder / "metrics" / f"tail-{collector}.seg", ledger)
     for collector, name in sorted(owned.items()):
         path = folder / f"ledger-{collector}.json"
@@ -42,7 +42,8 @@ def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
             yield f"{path.name}: is missing, and so what vouches for {name}"
 
 
-def _lines(path: Path, vouched: int) -> Iterator[str]:
+def shortened_lines(path: Path, vouched: int) -> Iterator[str]:
+    """Yield what is wrong with an events file of which so many bytes were durable; raises OSError."""
     if not vouched:
         return
     try:

@@ -116,7 +116,7 @@ def check(log, emitter):
         assert (stored.folder / f"{name}.json").read_bytes() == views.view_text(stored, name)
     parquet = [pq.read_table(path) for path in stored.folder.glob("metrics/*.parquet")]
     assert sum(map(len, parquet)) == 2 * BATCHES  # also for who knows nothing of merged parts
-    left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name or "replaced" in path.name]
+    left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name]
     assert [name for name in left if not name.startswith(".tmp-")] == []
 
 

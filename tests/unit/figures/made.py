@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neural.tracking.figures.series import series_of_history
-from neural.tracking.reader.points import Columns
+from neural.tracking.reader.columns import Columns
 
 
 def history(**metrics):

@@ -9,8 +9,8 @@ import pytest
 from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.collector.store.run import RunWriter
-from neural.tracking.reader import parts
 from neural.tracking.reader.emitted import emitted
+from neural.tracking.reader.listing import look
 from neural.tracking.reader.parts import aside
 from neural.tracking.reader.run import Run
 from neural.tracking.rebuild import rebuild_run
@@ -163,6 +163,6 @@ def test_damage_to_a_part_that_counts_no_more_is_none(unmerged):
     old.write_bytes(b"PAR1 nonsense PAR1")
     damages = []
 
-    listing = parts.look(folder / "metrics", damages)
+    found = look(folder / "metrics", damages)
 
-    assert (len(listing.live), damages) == (1, [])
+    assert (len(found.live), damages) == (1, [])

@@ -50,6 +50,14 @@ class Runs:
         data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0xFF
         path.write_bytes(data)
 
+    def damage_footer(self, emitter):
+        """Flip a bit in the footer of the newest part of a run; return its name."""
+        path = sorted((self.folder(emitter) / "metrics").glob("part-*.parquet"))[-1]
+        data = bytearray(path.read_bytes())
+        data[-40] ^= 1
+        path.write_bytes(data)
+        return path.name
+
     def folder(self, emitter):
         return folder_of(self.log, emitter)
 

@@ -11,7 +11,7 @@ import pytest
 from neural.tracking.ui.data import catalogue as module
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.data.series import SeriesStore
-from tests.made_runs import folder_of
+from tests.made_runs import Emitter, folder_of
 from tests.unit.ui.conftest import looked
 
 
@@ -117,13 +117,54 @@ def test_folder_that_cannot_be_read_is_told_and_the_rest_is_shown(runs, catalogu
 
 def test_damaged_part_is_told_for_its_run(runs, catalogue):
     emitter = runs.add("hurt", end=None)
+    runs.add("whole")
     runs.compact()
-    (part,) = (runs.folder(emitter) / "metrics").glob("part-*.parquet")
-    data = bytearray(part.read_bytes())
-    data[-40] ^= 0xFF  # in the footer
-    part.write_bytes(data)
+    runs.write(*(emitter.metrics({"loss": 9.0}, step=step) for step in range(20, 30)))
+    runs.compact()
+    name = runs.damage_footer(emitter)
 
-    assert "damaged" in looked(catalogue)["hurt"].problem
+    row = looked(catalogue)["hurt"]
+
+    assert name in row.problem
+    assert (row.status, row.params, row.metrics) == ("running", {"lr": 0.1}, {})  # not those of the first part
+    assert looked(catalogue)["whole"].problem is None
+
+
+def test_run_whose_lines_are_damaged_is_told_with_its_name_and_nothing_else(runs, catalogue):
+    emitter = runs.add("hurt", end=None)
+    (lines,) = runs.folder(emitter).glob("events-*.jsonl")
+    lines.write_bytes(lines.read_bytes().replace(b'"lr":0.1', b'"lr":0.9'))
+
+    row = looked(catalogue)["hurt"]
+
+    assert lines.name in row.problem
+    assert (row.readable, row.id, row.params) == (False, emitter.uid.hex()[:8], {})
+
+
+@pytest.mark.frameworks
+def test_best_values_name_the_run_whose_values_cannot_be_read(runs, catalogue):
+    import flask
+
+    from neural.tracking.ui.views import best
+    from neural.tracking.ui.views.parts import Page
+
+    whole, zero = runs.add("whole"), runs.add("hurt", end=None)
+    one = Emitter(zero.uid, rank=1, role="rank", name="hurt")
+    for step in range(20):
+        one.metrics({"loss": 0.0}, step=step)
+    runs.write(one)
+    runs.compact()
+    runs.damage_values(zero)
+    rows = looked(catalogue)
+
+    with flask.Flask("page").test_request_context():
+        chosen = [(0, rows["whole"]), (1, rows["hurt"])]
+        card = best.card(Page(catalogue, SeriesStore()), "loss", chosen, "min")
+
+    assert whole.uid != zero.uid
+    assert rows["hurt"].ranks == 2
+    assert "part-" in str(card)
+    assert "is damaged" in str(card)
 
 
 def test_views_with_nonsense_in_them_do_not_break_the_look(runs, catalogue):

@@ -32,6 +32,19 @@ def test_every_value_is_in_the_csv_once(runs, catalogue):
     assert lines[0]["time"].endswith("Z")
 
 
+def test_run_that_is_damaged_is_in_the_files_with_the_reason_and_without_values(runs, catalogue):
+    hurt = runs.add("hurt", end=None)
+    runs.compact()
+    name = runs.damage_footer(hurt)
+
+    (line,) = csv.DictReader(io.StringIO(exported("comparison.csv", runs, catalogue).decode()))
+    (run,) = csv.DictReader(io.StringIO(exported("runs.csv", runs, catalogue).decode()))
+
+    assert name in line["value"]
+    assert name in run["status"]
+    assert name in json.loads(exported("comparison.json", runs, catalogue))["runs"][0]["problem"]
+
+
 def test_formulas_in_names_and_values_are_text_in_the_csvs(runs, catalogue):
     emitter = runs.add(EVIL.replace("=", "+"), params={EVIL: EVIL})
     runs.write(emitter.event("notes", notes=EVIL))

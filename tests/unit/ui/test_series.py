@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from neural.tracking.errors import DataDamagedError
 from neural.tracking.reader.parts import PartReader
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import smoothed
@@ -178,6 +179,20 @@ def test_run_that_is_gone_or_damaged_does_not_hide_the_others(runs, series):
     assert found[0][0].total == 20
     assert isinstance(found[1], FileNotFoundError)
     assert "damaged" in str(found[2])
+
+
+def test_run_with_a_damaged_footer_is_told_instead_of_drawn_from_its_other_parts(runs, series):
+    hurt = runs.add("hurt", 20, end=None)
+    runs.compact()
+    runs.write(*(hurt.metrics({"loss": 9.0}, step=step) for step in range(20, 30)))
+    runs.compact()
+    name = runs.damage_footer(hurt)
+
+    (found,) = series.drawn([runs.folder(hurt)], "loss")
+
+    assert name in str(found)
+    with pytest.raises(DataDamagedError, match=name):
+        series.best(runs.folder(hurt), "loss", "max")
 
 
 def test_what_is_kept_stays_within_its_bytes():

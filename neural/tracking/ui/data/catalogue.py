@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.face.catalogue import run_entry
+from neural.tracking.face.catalogue import DAMAGED, run_entry
 from neural.tracking.params import flat_params
 from neural.tracking.reader.run import HIDDEN, Run
 
@@ -175,8 +175,9 @@ def read_row(folder: Path) -> Row | None:
         entry = run_entry(run)
         summary = entry["summary"]
         metrics = dict(summary.get("metrics") or {})
-        # Only what was read already: looking for damage must not cost reading a run that has its views.
-        damages = run.damages if "_points" in vars(run) else []
+        if entry["status"] == DAMAGED:
+            known = entry["experiment_id"]
+            return Row(known or folder.name, folder, run.name, known, problem=_told(entry))
         return Row(
             key=entry["experiment_id"] or folder.name,
             folder=folder,
@@ -193,7 +194,7 @@ def read_row(folder: Path) -> Row | None:
             notes=_text(entry["notes"]),
             group=_text(entry["group"]),
             ranks=len(entry.get("ranks") or (0,)),
-            problem=_told(damages),
+            problem=_told(entry),
         )
     except UNREADABLE as error:
         return Row(folder.name, folder, name, problem=f"cannot be read: {error}")
@@ -238,11 +239,8 @@ def _refusal(folder: Path) -> str | None:
     return None
 
 
-def _told(damages: list[str]) -> str | None:
-    if not damages:
-        return None
-    more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
-    return f"damaged: {damages[0]}{more}; left out here, `ntrack verify` tells all"
+def _told(entry: dict[str, Any]) -> str | None:
+    return f"{entry['damaged']}; `ntrack verify` names all of it" if entry["damaged"] else None
 
 
 def _folders(base_dir: Path) -> list[tuple[str, int]]:

@@ -75,6 +75,8 @@ def values_csv(rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
     """Yield a line for each value of each metric of each run, run by run as they were logged."""
     yield b"run,id,metric,step,time,rank,value\r\n"
     for row in rows:
+        if row.problem:
+            yield _lines([[csv_cell(row.name), row.id, "", "", "", "", csv_cell(f"unreadable: {row.problem}")]])
         for metric in sorted(row.metrics):
             try:
                 columns = series.columns(row.folder, metric)
@@ -116,7 +118,8 @@ def runs_csv(rows: Sequence[Row]) -> str:
     write = csv.writer(out).writerow
     write([csv_cell(title) for title in head])
     for row in rows:
-        cells: list[Any] = [row.name, row.id, row.status, row.start, row.end, row.duration_s]
+        status = f"{row.status}; {row.problem}" if row.problem else row.status
+        cells: list[Any] = [row.name, row.id, status, row.start, row.end, row.duration_s]
         cells += [", ".join(row.tags), row.group, row.notes]
         cells += [row.params.get(name) for name in [*differing, *constant]]
         cells += [_number((row.metrics.get(n) or {}).get(w)) for n in metrics for w in ("last", "min", "max")]
@@ -152,6 +155,7 @@ def comparison_json(base_dir: Path, rows: Sequence[Row]) -> str:
                 "notes": row.notes,
                 "hyperparameters": row.params,
                 "metrics": row.metrics,
+                "problem": row.problem,
             }
             for row in rows
         ],

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.events import NO_STEP
+from neural.tracking.reader.columns import Columns, Piece
 from neural.tracking.reader.parts import Part
-from neural.tracking.reader.points import Columns, Piece, PointFiles, part_pieces, started_over
+from neural.tracking.reader.points import PointFiles, part_pieces, started_over
 from neural.tracking.reader.united import United
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
@@ -112,11 +113,12 @@ class SeriesStore:
         return list(self._readers.map(one, folders))
 
     def best(self, folder: Path, metric: str, goal: str) -> tuple[float | None, int | None]:
-        """Return the best value over the mean of the ranks and its first step; (None, None): there is none."""
-        try:
-            lines = self._whole(folder, self.signature(folder), metric, False, "band")
-        except (OSError, ValueError, KeyError, TypeError):
-            return None, None
+        """Return the best value over the mean of the ranks and its first step; (None, None): there is none.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: the run cannot be read, or is damaged.
+        """
+        lines = self._whole(folder, self.signature(folder), metric, False, "band")
         real = np.flatnonzero(~np.isnan(lines[0].y)) if lines else np.empty(0, np.int64)
         if not len(real):
             return None, None
@@ -161,9 +163,8 @@ class SeriesStore:
     def _read(self, folder: Path, signature: tuple[Any, ...], read: Callable[[PointFiles], T]) -> T:
         def files() -> PointFiles:
             def whole() -> PointFiles:
-                found = PointFiles(folder / "metrics")
-                found.stretches()  # decoded now: other threads must not find them half decoded
-                return found
+                # Decoded now: other threads must not find the tails half decoded.
+                return PointFiles(folder / "metrics").whole()
 
             return started_over(whole)
 

@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.ui import charts, text
 from neural.tracking.ui.address import GOAL_OF, Address
-from neural.tracking.ui.data.catalogue import Row
+from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import NOT_TOLD, best, goal_of, metric_names
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.metrics import matching
@@ -65,23 +65,32 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str | Non
         [html.H3(metric, title=metric), html.Div(choice, role="group", **about)], className="card-head"
     )
     if goal is None:
-        content = html.P(f"{NOT_TOLD}: choose least or greatest.", className="faint hint")
+        content = [html.P(f"{NOT_TOLD}: choose least or greatest.", className="faint hint")]
     else:
         content = _bars(page, metric, chosen, goal)
-    return html.Section([head, content], className="chart-card")
+    return html.Section([head, *content], className="chart-card")
 
 
-def _bars(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> Any:
+def _bars(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> list[Any]:
     """Return each run's best value as a bar, or what is said where there is none."""
-    found = [(pair, *reached(page, pair[1], metric, goal)) for pair in chosen]
+    found: list[tuple[tuple[int, Row], float | None, int | None]] = []
+    unread: list[tuple[str, str]] = []
+    for pair in chosen:
+        try:
+            found.append((pair, *reached(page, pair[1], metric, goal)))
+        except UNREADABLE as error:  # said, or another run would pass for the best of all
+            unread.append((pair[1].name, str(error)))
     found = [one for one in found if one[1] is not None]
     found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
     members = parts.members([pair for pair, _, _ in found])
     figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
     told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
-    if not figure["data"][0]["x"]:
-        return html.P("No run reached a finite value.", className="faint hint")
-    return parts.graph(figure, f"{goal} {metric}: {told}")
+    content = (
+        parts.graph(figure, f"{goal} {metric}: {told}")
+        if figure["data"][0]["x"]
+        else html.P("No run reached a finite value.", className="faint hint")
+    )
+    return [parts.trouble(unread), content] if unread else [content]
 
 
 def register(app: Dash, page: Page) -> None:
