@@ -27,7 +27,7 @@ from neural.tracking.accounting.verify import verify_base
 from neural.tracking.agent import choose_run, launch_collector, open_session
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.reader.run import find_run
+from neural.tracking.reader.run_list import find_run
 from neural.tracking.state import State
 
 VALUES = {"loss": 0.25, "accuracy": 0.5, "learning_rate": 0.001}

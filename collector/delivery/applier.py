@@ -26,7 +26,8 @@ from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.files import read_json, write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
-from neural.tracking.reader.run import Run, list_runs, without_copies
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs, without_copies
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.sinks.sink import RunEvent, SinkPlace
 from neural.tracking.state import State

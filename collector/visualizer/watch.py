@@ -77,7 +77,7 @@ class Visualizer:
 
     def skipped(self) -> None:
         """Find the runs that ended in what was missed: the log does not wait for pictures."""
-        from neural.tracking.reader.run import list_runs, without_copies
+        from neural.tracking.reader.run_list import list_runs, without_copies
 
         for run in without_copies(list_runs(self._state.base_dir, "skip")):
             try:

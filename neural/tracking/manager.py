@@ -96,7 +96,7 @@ class ExperimentManager(ComparesRuns):
             CollectorUnreachableError: a collector holds the folder but does not answer.
         """
         from neural.tracking.face.catalogue import delete_run
-        from neural.tracking.reader.run import find_run
+        from neural.tracking.reader.run_list import find_run
 
         if not _ID.fullmatch(str(experiment_id).lower()):
             return False

@@ -10,7 +10,8 @@ from neural.tracking.errors import FormatError
 from neural.tracking.opening import RUN_FILE, RunFile
 from neural.tracking.reader import ledgers, listing, views
 from neural.tracking.reader.facts import read_lines
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs
 
 
 def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:

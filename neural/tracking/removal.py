@@ -10,7 +10,8 @@ from pathlib import Path
 from neural.tracking.errors import AmbiguousRunError, InvalidNameError
 from neural.tracking.files import inside
 from neural.tracking.reader.facts import read_lines
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.wire import VIA
 
 

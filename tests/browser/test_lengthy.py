@@ -7,7 +7,7 @@ import time
 import pytest
 
 from neural.tracking.fanout.sinkstatus import links
-from neural.tracking.reader.run import find_run
+from neural.tracking.reader.run_list import find_run
 from neural.tracking.state import State
 from tests.patience import PATIENCE_S
 

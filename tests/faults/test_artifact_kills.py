@@ -12,7 +12,7 @@ from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.artifacts.spool import size_bytes
 from neural.tracking.artifacts.sweeping import sweep
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until

@@ -9,7 +9,7 @@ from neural.tracking import segment
 from neural.tracking.accounting.verify import verify_base
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import State
 from tests.faults.flips import EMITTED, check_run, leaving
 from tests.faults.harness import flip_bit, rounds, wait_until

@@ -13,7 +13,8 @@ from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkstatus import links
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import Collector, wait_until
 from tests.faults.outcome import only_run, verify
 from tests.faults.remote import Remote

@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.outcome import points, verify, wait_settled
 from tests.faults.power_cut import Power

@@ -11,7 +11,7 @@ from neural.tracking.accounting.verify import verify_base
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import State
 from tests.faults.harness import LONG, clean_environment, wait_until
 from tests.faults.injection import Faults, kill_at

@@ -10,7 +10,7 @@ import pytest
 from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.accounting.verify import verify_base
 from neural.tracking.control import request
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import wait_until

@@ -15,7 +15,7 @@ from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.remote import uploadwire
 from neural.tracking.state import State
 from tests.faults.disks import needs_namespaces

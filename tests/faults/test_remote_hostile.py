@@ -10,7 +10,7 @@ from zmq.utils import z85
 
 from neural.tracking import wire
 from neural.tracking.cli import main
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.remote import uploadwire
 from tests.faults.harness import wait_until
 from tests.faults.outcome import verify

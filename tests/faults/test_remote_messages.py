@@ -9,7 +9,7 @@ import pytest
 from neural.tracking import wire
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.outcome import verify
 from tests.faults.proxy import MessageProxy

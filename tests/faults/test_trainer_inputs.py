@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import rounds, wait_until
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 

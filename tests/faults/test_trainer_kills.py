@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import rounds, wait_until
 from tests.faults.outcome import Points, points, verify, wait_settled
 

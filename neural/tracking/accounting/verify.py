@@ -24,7 +24,8 @@ from neural.tracking.errors import FormatError
 from neural.tracking.reader import facts, ledgers, listing, parts, vouched
 from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.points import started_over
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.reader.tails import Tail, collector_of
 from neural.tracking.reader.views import wrong_views
 from neural.tracking.tombstones import RUN_DELETED

@@ -37,7 +37,7 @@ SPARK_POINTS = 200_000
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
     """List the runs, newest first."""
     from neural.tracking.face.catalogue import rescue_orphans, run_entry
-    from neural.tracking.reader.run import list_runs as runs_of
+    from neural.tracking.reader.run_list import list_runs as runs_of
 
     rescue_orphans(base_dir)
     entries: list[dict[str, Any]] = []

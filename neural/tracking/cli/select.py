@@ -9,7 +9,8 @@ from pathlib import Path
 
 from neural.tracking.cli.output import Failure, ago
 from neural.tracking.face.catalogue import rescue_orphans
-from neural.tracking.reader.run import Damaged, Run, is_run_folder, list_runs, without_copies
+from neural.tracking.reader.run import Damaged, Run
+from neural.tracking.reader.run_list import is_run_folder, list_runs, without_copies
 
 
 def one_run(base_dir: Path, wanted: str | None, damaged: Damaged = "raise") -> Run:

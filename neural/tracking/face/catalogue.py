@@ -17,7 +17,8 @@ from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataD
 from neural.tracking.face.recording import Opening
 from neural.tracking.files import read_json
 from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
-from neural.tracking.reader.run import Damaged, Run, find_run, iso_time, list_runs
+from neural.tracking.reader.run import Damaged, Run, iso_time
+from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state import State
 from neural.tracking.tombstones import Tombstones
 

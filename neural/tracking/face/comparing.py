@@ -76,7 +76,7 @@ class ComparesRuns:
 def compare(base_dir: Path, ids: str | Iterable[str], metrics: str | Sequence[str] | None = None) -> Comparison:
     """Return the comparison of runs of ``base_dir``; raises as ``compare_experiments``."""
     from neural.tracking.figures.several import Comparison
-    from neural.tracking.reader.run import list_runs, the_one
+    from neural.tracking.reader.run_list import list_runs, the_one
 
     wanted = [ids] if isinstance(ids, str) else list(ids)
     runs = list_runs(base_dir)

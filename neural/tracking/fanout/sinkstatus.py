@@ -13,7 +13,8 @@ from neural.tracking.fanout.guests import is_named
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
 from neural.tracking.files import read_json
 from neural.tracking.reader.emitted import vouched
-from neural.tracking.reader.run import Run, list_runs
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import State
 from neural.tracking.wire import VIA
 

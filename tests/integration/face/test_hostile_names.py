@@ -12,7 +12,7 @@ from neural.tracking.artifacts.check import copy_out
 from neural.tracking.cli import main
 from neural.tracking.collector.artifacts import pruning
 from neural.tracking.errors import ArtifactDamagedError, InvalidNameError
-from neural.tracking.reader.run import list_runs
+from neural.tracking.reader.run_list import list_runs
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S
 

@@ -5,7 +5,8 @@ import pytest
 from neural.tracking import removal
 from neural.tracking.errors import AmbiguousRunError
 from neural.tracking.opening import RunFile
-from neural.tracking.reader.run import Run, find_run, list_runs, without_copies
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import find_run, list_runs, without_copies
 
 UID = bytes.fromhex("0badcafe" + "00" * 12)
 HOME = f"train_{UID.hex()[:8]}"

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 from neural.tracking.face.catalogue import DAMAGED, run_entry
 from neural.tracking.params import flat_params
-from neural.tracking.reader.run import HIDDEN, Run
+from neural.tracking.reader.run import Run
+from neural.tracking.reader.run_list import HIDDEN
 
 FORMAT = 1  # of run.json
 REST_S = 0.5  # between two looks, however many pages ask
