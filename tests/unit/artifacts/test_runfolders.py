@@ -201,8 +201,8 @@ def test_run_that_was_opened_where_the_disk_belongs_proves_nothing(tmp_path):
 
 def test_base_dir_that_was_made_anew_has_what_is_in_it_and_how_to_go_on_is_told(tmp_path):
     place = Place(tmp_path, apart=True)
-    shutil.rmtree(place.base)
-    (place.base / "new_1").mkdir(parents=True)
+    place.unmount()  # not removed: a new folder might get the same number
+    (place.base / "new_1").mkdir()
     home = place.folders.home
 
     assert home.lacks("new_1") is False
