@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import ConfigError, FormatError
-from neural.tracking.files import json_checksum, read_json, write_json
+from neural.tracking.files import json_checksum, read_regular, write_json
 
 RUN_FILE = "run.json"
 
@@ -35,14 +36,17 @@ class RunFile(NamedTuple):
     def load(cls, folder: Path) -> RunFile | None:
         """Return what the folder's ``run.json`` says, None where there is none.
 
+        One without content is none: a host that lost its power may leave the name and not the bytes.
+
         Raises:
             FormatError: it is damaged, and does not say whose run this is.
             OSError: it cannot be read just now.
         """
         try:
-            found = read_json(folder / RUN_FILE)
-            if found is None:
+            data = read_regular(folder / RUN_FILE)
+            if not data.strip(b"\0"):
                 return None
+            found = json.loads(data)
             crc = found.pop("crc", None)
             if crc is not None and crc != json_checksum(found):
                 raise FormatError(f"{folder.name}/{RUN_FILE} is damaged: its checksum does not match")
@@ -54,7 +58,9 @@ class RunFile(NamedTuple):
             )
         except FormatError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError(f"{folder.name}/{RUN_FILE} is damaged: {error}") from error
 
     def write(self, folder: Path, *, host: str, pid: int, durable: bool) -> None:

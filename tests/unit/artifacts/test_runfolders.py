@@ -109,7 +109,7 @@ def test_folder_that_may_not_be_read_is_waited_for(place, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("neural.tracking.opening.read_json", refuse)
+    monkeypatch.setattr("neural.tracking.opening.read_regular", refuse)
 
     with pytest.raises(Unusable, match="Permission denied"):
         place.find()

@@ -96,6 +96,20 @@ def test_folder_whose_run_file_is_damaged_and_that_is_another_run_s_is_not_taken
     assert values(Run(folder_of(log, other)).metric("loss")) == [1.0]
 
 
+@pytest.mark.parametrize("left", [b"", bytes(200)])
+def test_run_file_that_lost_its_content_with_the_power_is_made_anew(log, left):
+    emitter = Emitter()
+    folder = folder_of(log, emitter)
+    folder.mkdir()
+    (folder / RUN_FILE).write_bytes(left)
+
+    applied(log.add(emitter.open().metrics({"loss": 1.0}))).close()
+
+    assert RunFile.load(folder).uid == emitter.uid
+    assert values(Run(folder).metric("loss")) == [1.0]
+    assert list_quarantined(log.state) == []
+
+
 def test_damaged_run_file_of_which_nothing_else_tells_is_not_written_over(log):
     emitter = Emitter()
     folder = folder_of(log, emitter)
@@ -122,7 +136,7 @@ def test_run_file_that_cannot_be_read_just_now_is_not_written_over(log, monkeypa
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("neural.tracking.opening.read_json", refuse)
+        patched.setattr("neural.tracking.opening.read_regular", refuse)
         sink = applied(log.add(emitter.metrics({"loss": 2.0})))
         (held,) = list_quarantined(log.state)
         sink.close()
