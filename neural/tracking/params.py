@@ -49,7 +49,7 @@ def _walked(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
     values = walk.top(hyperparameters)
     if values is None:
         raise TypeError(
-            f"hyperparameters must be a dict, an argparse namespace or a dataclass instance, "
+            f"hyperparameters must have names for their values, as a dict, a namespace or a dataclass has, "
             f"not {type(hyperparameters).__name__}"
         )
     return values, walk

@@ -14,12 +14,13 @@ from neural.tracking.parameters import kinds, sizes
 from neural.tracking.parameters.texts import MAX_STR_BYTES, cut, plain_array, text_of, unread
 
 MAX_DEPTH = 24  # an event may be nested 32 deep, and these values sit a few levels inside it
-MAX_VALUES = 50_000
+MAX_VALUES = 100_000
 MAX_BYTES = 4 << 20
+LARGEST_SHARE = 0.75  # of the room that is left, for one of several: what follows it is to be kept, too
 MAX_LIST_BYTES = 200 << 10  # a list is one value: with its name it fits one event
 MAX_NAME_BYTES = 512
 LEFT_OUT = "…"  # the name of the mark that says how many items are not there
-_INT64 = range(-(2**63), 2**64)  # what msgpack carries
+_LEAST_INT, _PAST_INT = -(2**63), 2**64  # what msgpack carries
 _SHORT = 80
 _SCALARS = (bool, int, float, str)
 
@@ -35,6 +36,7 @@ class Walk:
         self.bytes = 0
         self._values = 0
         self._list_until: int | None = None  # how many bytes there may be once the list walked now is done
+        self._until = (MAX_VALUES, MAX_BYTES)  # how many values and bytes, once the container walked now is
         self._above: dict[int, Path] = {}  # the containers that are being walked, by id
 
     def top(self, value: Any) -> dict[str, Any] | None:
@@ -64,9 +66,11 @@ class Walk:
         if isinstance(value, float):
             self._count(sizes.FLOAT)
             return float(value)
-        if isinstance(value, int) and value in _INT64:
-            self._count(sizes.of_int(value))
-            return int(value)
+        if isinstance(value, int):
+            plain = int.__pos__(value)  # of a subclass, too, whatever its own methods say
+            if _LEAST_INT <= plain < _PAST_INT:
+                self._count(sizes.of_int(plain))
+                return plain
         if isinstance(value, str):
             return self._str(value, path)
         return self._container(value, path)
@@ -98,7 +102,7 @@ class Walk:
         self._count(sizes.CONTAINER)
         made: dict[str, Any] = {}
         try:
-            names = list(itertools.islice(found.names, MAX_VALUES - self._values + 1))
+            names = list(itertools.islice(found.names, max(0, self._until[0] - self._values) + 1))
         except Exception as error:  # noqa: BLE001 - the caller's own mapping
             return {LEFT_OUT: self._marked(unread(error), (*path, LEFT_OUT))}
         for place, key in enumerate(names):
@@ -109,7 +113,11 @@ class Walk:
             if name in made:
                 name = _free(name, made)
             self.bytes += sizes.of_text(name)
+            until = self._until
+            if place < len(names) - 1:
+                self._until = self._share()
             made[name] = self._read(found, value, key, path, name)
+            self._until = until
         return made
 
     def _list(self, value: Any, found: kinds.Named, path: Path) -> list[Any]:
@@ -167,9 +175,16 @@ class Walk:
         """Return how many bytes a text may have here."""
         return MAX_STR_BYTES if self._list_until is None else max(100, self._list_until - self.bytes)
 
+    def _share(self) -> tuple[int, int]:
+        """Return up to where one of several items may go: never all the room that is left."""
+        values, size = self._until
+        values -= int((values - self._values) * (1 - LARGEST_SHARE))
+        return values, size - int((size - self.bytes) * (1 - LARGEST_SHARE))
+
     def _is_full(self) -> bool:
-        limit = MAX_BYTES if self._list_until is None else min(MAX_BYTES, self._list_until)
-        return self._values >= MAX_VALUES or self.bytes >= limit
+        values, size = self._until
+        limit = size if self._list_until is None else min(size, self._list_until)
+        return self._values >= values or self.bytes >= limit
 
 
 def _usual_size(item: Any, kind: type) -> int:
@@ -177,7 +192,7 @@ def _usual_size(item: Any, kind: type) -> int:
     if kind is float:
         return sizes.FLOAT
     if kind is int:
-        return sizes.of_int(item) if item in _INT64 else 0
+        return sizes.of_int(item) if _LEAST_INT <= item < _PAST_INT else 0
     return len(item) + 2 if len(item) < _SHORT and item.isascii() else 0
 
 

@@ -127,7 +127,7 @@ def test_nan_stays_a_float():
 
 @pytest.mark.parametrize("given", [3, "text", [1, 2], None, Settings, len, np.arange(3)])
 def test_parameters_without_names_are_refused(given):
-    with pytest.raises(TypeError, match=r"must be a dict, an argparse namespace or a dataclass"):
+    with pytest.raises(TypeError, match=r"must have names for their values"):
         plain_params(given)
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import http
+import signal
 import subprocess
 import sys
 
@@ -95,8 +97,51 @@ def test_list_of_very_many_says_how_many_are_left_out():
     assert found.left_out
     assert values["x"][-1] == f"{10**7 - len(kept):,} more left out"
     assert 10_000 < len(kept) <= MAX_VALUES
-    assert as_text[0] == f"x.{len(kept)}"
-    assert values["…"] == "1 more left out"
+    assert as_text == [f"x.{len(kept)}"]
+    assert values["rate"] == 0.1
+
+
+def test_what_follows_a_value_that_is_too_large_is_kept():
+    words = {f"word {i}": i for i in range(10**6)}
+
+    values, _ = united(param_events({"a": words, "b": {"c": words, "d": words, "rate": 0.1}, "seed": 1}))
+
+    assert values["seed"] == 1
+    assert values["b"]["rate"] == 0.1
+    assert all(len(one) > 1000 for one in (values["a"], values["b"]["c"], values["b"]["d"]))
+
+
+def test_names_and_numbers_of_very_many_classes_are_kept_both():
+    names = {i: f"n{i:08d}, common name of {i}" for i in range(21_841)}
+    numbers = {name: i for i, name in names.items()}
+
+    found = param_events({"model": {"id2label": names, "label2id": numbers}, "rate": 0.1})
+
+    values, as_text = united(found)
+    assert not found.left_out
+    assert values["model"]["id2label"] == {str(i): name for i, name in names.items()}
+    assert values["model"]["label2id"] == numbers
+    assert as_text == []
+
+
+class Odd(int):
+    """Compares as it likes."""
+
+    def __eq__(self, other):
+        raise ValueError("not comparable")
+
+    __hash__ = int.__hash__
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(signal.SIGTERM, 15), (http.HTTPStatus.OK, 200), (Odd(3), 3), (Odd(2**70), str(2**70)), (True, True)],
+)
+def test_kinds_of_integers_are_the_integers_they_are(value, kept):
+    values, _ = united(param_events({"value": value, "rate": 0.1}))
+
+    assert values == {"value": kept, "rate": 0.1}
+    assert type(values["value"]) is type(kept)
 
 
 def test_dict_of_very_many_says_how_many_are_left_out():
