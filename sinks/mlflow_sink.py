@@ -30,6 +30,7 @@ MAX_NAME, MAX_PARAM, MAX_TAG = 250, 6000, 8000
 UID_TAG = "ntrack.uid"
 DENIED_AFTER_S = 60.0
 HELD_S = 60.0
+AGAIN_S = 10.0  # a server that one run alone named and that is down is asked again
 
 _FORBIDDEN = re.compile(r"[^/\w.\- :]")
 _REFUSED = frozenset(("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"))
@@ -103,9 +104,12 @@ class MlflowSink:
             with address.credentials():
                 self._deliver_there(events)
         except RetryLater as error:
-            if address.is_own or error.after_s != DENIED_AFTER_S:
+            if address.is_own:
                 raise
-            raise HoldRun(run.uid, f"{error}; {address.needs_naming}", after_s=HELD_S) from error
+            # Whatever is wrong there is no other run's affair. It may want credentials and not say so.
+            raise HoldRun(
+                run.uid, f"{error}; {address.needs_naming}", after_s=error.after_s or AGAIN_S
+            ) from error
 
     def _deliver_there(self, events: Sequence[RunEvent]) -> None:
         run = events[0].run

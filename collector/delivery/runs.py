@@ -33,10 +33,10 @@ _FACTS = ("rank", "attempt", "role", "opened_ns")
 class OpenRun:
     """One run: its share as it was saved, and how far beyond that it was taken."""
 
-    def __init__(self, info: RunInfo, share: Share, refused: str | None = None) -> None:
+    def __init__(self, info: RunInfo, share: Share) -> None:
         self.info = info
         self.share = share
-        self.refused = refused  # why it is not delivered as it is
+        self.refused: str | None = None  # why it is not delivered as it is
         self.stone: Tombstone | None = None  # of a run that was removed before this one of the same uid
         self.dirty = False
         self._taken: dict[str, int] = {}
@@ -232,6 +232,8 @@ class Runs:
             return None
         if run is not None and session.session.hex() not in run.share.sessions:
             run.describe(session.session.hex(), session.info)
+        if run is not None and run.refused is not None and session.info.get(VIA) is None:
+            self._grant(run, Said(session.info.get("env"), vouched=True))  # its folder was met before it
         return run
 
     def of_folder(self, found: Run) -> OpenRun:
@@ -348,15 +350,22 @@ class Runs:
         if share is None:
             memory = self._folder.kept_memory(uid)
             share = Share(uid, name, str(folder), memory=memory, opened_ns=opened_ns)
-        refused = None
+        run = OpenRun(
+            RunInfo(uid, share.name, folder, share.opened_ns, share.env, share.memory, share.link), share
+        )
         if not (share.env and share.env_vouched):
             said = said or _said_in(folder)
             # What an older version kept is not said to be anybody's: of a run of this host it goes on to count.
             if not share.env or said.vouched or said.via is not None:
-                share.env, refused = guests.granted(self._config, said, self._state.base_dir)
-                share.env_vouched = said.vouched and bool(share.env)
-        info = RunInfo(uid, share.name, folder, share.opened_ns, share.env, share.memory, share.link)
-        return OpenRun(info, share, refused)
+                self._grant(run, said)
+        return run
+
+    def _grant(self, run: OpenRun, said: Said) -> None:
+        """Let count what the run may say of its backends' environment; else say why it is not delivered."""
+        share = run.share
+        share.env, run.refused = guests.granted(self._config, said, self._state.base_dir)
+        share.env_vouched = said.vouched and bool(share.env)
+        run.info.env = share.env
 
 
 def _said_in(folder: Path) -> Said:

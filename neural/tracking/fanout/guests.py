@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from neural.tracking.wire import VIA
 
@@ -137,6 +138,7 @@ def _is_below(path: Path, base_dir: Path) -> bool:
 def _file_of(address: str) -> str | None:
     """Return the path that MLflow would take an address for, None where it is a server's."""
     scheme, colon, rest = address.partition(":")
+    scheme = scheme.lower()
     if scheme.startswith("databricks") or scheme == "uc":
         return None
     if not colon or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
@@ -147,5 +149,5 @@ def _file_of(address: str) -> str | None:
             "" if "?" in path or ":" in path else path
         )  # options, or another scheme inside: not looked through
     if scheme == "file":
-        return rest.removeprefix("//")
+        return unquote(rest.removeprefix("//"))
     return None
