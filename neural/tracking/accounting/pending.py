@@ -102,7 +102,7 @@ def _settled(folder: Path, found: Pending) -> None:
     Raises:
         FormatError: nobody can tell whose it is.
     """
-    deadline = time.monotonic() + REMOVED_WITHIN_S
+    missing, deadline = "", 0.0
     while True:
         place = folder if folder.exists() else folder.with_name(folder.name + ADOPTED_SUFFIX)
         if not place.exists():
@@ -110,7 +110,10 @@ def _settled(folder: Path, found: Pending) -> None:
         try:
             return _outbox(place, found)
         except FileNotFoundError as error:
-            if time.monotonic() > deadline:
+            # A fast training's segments go while they are read, each time another one: no damage.
+            if error.filename != missing:
+                missing, deadline = error.filename, time.monotonic() + REMOVED_WITHIN_S
+            elif time.monotonic() > deadline:
                 raise FormatError(f"{Path(error.filename).name} is missing") from error
             time.sleep(0.01)
 
