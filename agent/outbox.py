@@ -198,7 +198,10 @@ class Outbox:
             self.spares.append(done)
             return
         done.unmap()
-        done.path.unlink(missing_ok=True)
+        try:
+            done.path.unlink(missing_ok=True)
+        except OSError:  # on a disk that became read-only it stays, and counts; it goes with the folder
+            return
         self.size_bytes -= done.size
         self._retry_at = 0.0
 
