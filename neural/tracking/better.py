@@ -70,7 +70,7 @@ SILENCING = _listed(
     counts num number length len std stdev stddev var variance entropy approx target ratio fraction frac
     clipfrac delta diff difference change drop gap increase decrease improvement reduction slope bias
     logit logits prob probs histogram index id seed budget limit elapsed wall clock timestamp uptime steps
-    timesteps
+    timesteps no non not free inverse inv code calls gain recovery saving savings
     """
 )
 # These say nothing of which way is better; a part of a name that holds nothing else is passed over.

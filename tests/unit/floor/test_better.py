@@ -36,6 +36,8 @@ NOT_KNOWN = """
     timestamp time/total_timesteps num_errors error_count gloss glossary lossy remaps mass maps hash s h
     ms_foo loss/dice loss/accuracy neg_loss negative_loss distance distance_travelled weights/mean
     foo_score anomaly_score batch_size tokens_per_batch steps_per_epoch errors_per_second
+    return_code non_error_rate error-free no_loss not_acc perplexity_gain error_recovery cost_saving
+    inverse_loss inv_loss loss_fn_calls
     steps_to_reward memory/foo hd_video_frames custom top1 x 精度 / 0.5
 """
 
