@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import __version__, removal, wire
+from neural.tracking import __version__, wire
 from neural.tracking.accounting.quarantine import is_quarantined, list_quarantined
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
@@ -34,6 +34,9 @@ from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.collector.workers import STORE
 from neural.tracking.config import CollectorConfig
+from neural.tracking.files import take_away
+from neural.tracking.reader import run_list
+from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.remote import keys
 from neural.tracking.remote.address import next_port
 from neural.tracking.state import State
@@ -87,12 +90,11 @@ class Collector:
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
         self.pair = pair
         self.gate = Gate(self.context, state.keys)
-        self.doors = Doors(self.context, state, self.gate, config.listen, pair)
         self.uploads: Uploads | None = None
         if pair is not None and config.listen is not None:
             address = next_port(config.listen)
             self.uploads = Uploads(self.context, state, self.gate, self.artifacts, pair, address)
-            self.doors.uploads = self.uploads
+        self.doors = Doors(self.context, state, self.gate, config.listen, pair, self._upload_port)
         self.contacts = Contacts(self.sessions, self.intake, config.lost_contact_s)
         self.inbox = Inbox(
             self.doors,
@@ -156,6 +158,9 @@ class Collector:
         undelivered = self.log.bytes_beyond(self.supervisor.synced()) + more_bytes
         room.leave_some(self.state.log, self.base_dir, undelivered)
 
+    def _upload_port(self) -> int:
+        return 0 if self.uploads is None else self.uploads.port
+
     def _on_failed(self, error: LogFailed) -> None:
         self.daemon.fail(error)
 
@@ -192,19 +197,19 @@ class Collector:
         uid = asked.get("uid")
         if not isinstance(uid, bytes) or len(uid) != 16:
             raise ValueError("delete wants the run's uid, 16 bytes")
-        run = await asyncio.to_thread(removal.named_folder, self.base_dir, uid, asked.get("dir"))
-        if run is not None and await asyncio.to_thread(removal.is_copy, self.base_dir, run):
-            await asyncio.to_thread(removal.take_away, run.folder)
+        run = await asyncio.to_thread(run_list.named_folder, self.base_dir, uid, asked.get("dir"))
+        if run is not None and await asyncio.to_thread(run_list.is_copy, self.base_dir, run):
+            await asyncio.to_thread(take_away, run.folder)
             return {"removed": True, **await self.artifacts.sweep()}
         with self.removals.under_way(uid):
-            afar = [] if run is None else await asyncio.to_thread(removal.sessions_from_afar, run)
+            afar = [] if run is None else await asyncio.to_thread(sessions_from_afar, run.folder)
             afar += [session.id.hex() for session in self.sessions if session.uid == uid and session.is_remote]
             await asyncio.to_thread(self.removals.record, uid, "" if run is None else run.folder.name, afar)
             await self.inbox.refuse_run(uid)
             self.supervisor.tell({"run_gone": uid.hex()})
             await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
             if run is not None:
-                await asyncio.to_thread(removal.take_away, run.folder)
+                await asyncio.to_thread(take_away, run.folder)
         return {"removed": run is not None, **await self.artifacts.sweep()}
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +230,7 @@ class Collector:
             return await self.artifacts.sweep()
         if not isinstance(uid, bytes) or len(uid) != 16 or not isinstance(wanted, list):
             raise ValueError("prune wants the run's uid, 16 bytes, and a list of versions")
-        run = await asyncio.to_thread(removal.named_folder, self.base_dir, uid, asked.get("dir"))
+        run = await asyncio.to_thread(run_list.named_folder, self.base_dir, uid, asked.get("dir"))
         if run is None:
             raise FileNotFoundError(2, "no such run", f"{self.base_dir}/*_{uid.hex()[:8]}")
         chosen = {(str(session), int(seq)) for session, seq in wanted}

@@ -7,13 +7,13 @@ has no keys and is a file only its user can open, the latter lets nobody in with
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import zmq
 
 from neural.tracking import wire
 from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
-from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
 from neural.tracking.state import State
@@ -27,6 +27,7 @@ class Doors:
     Args:
         listen: where to listen to other hosts; None for nowhere.
         pair: the key pair to prove to them; given where ``listen`` is.
+        upload_port: tells the port for artifacts of other hosts, 0 if none.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class Doors:
         gate: Gate,
         listen: str | None,
         pair: keys.Pair | None,
+        upload_port: Callable[[], int],
     ) -> None:
         self.routers: list[Router] = []
-        self.uploads: Uploads | None = None  # where artifacts of other hosts are taken
+        self.upload_port = upload_port
         self._context, self._gate = context, gate
         self._addresses = [f"ipc://{state.data_socket}", *([listen] if listen else [])]
         self._pair = pair
@@ -65,11 +67,6 @@ class Doors:
     def remote_address(self) -> str | None:
         """Where it listens to other hosts, None if nowhere."""
         return self.routers[1].address or None if len(self.routers) > 1 else None
-
-    @property
-    def upload_port(self) -> int:
-        """The port for artifacts of other hosts, 0 if none."""
-        return 0 if self.uploads is None else self.uploads.port
 
     def unbind(self) -> None:
         """Let nobody new connect; those connected stay."""

@@ -19,7 +19,7 @@ from neural.tracking.collector.contact import Contacts
 from neural.tracking.collector.doors import Doors
 from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.log import Log
-from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
+from neural.tracking.collector.sessions import VIA, Connection, Position, Session, Sessions
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.errors import ProtocolError
 from neural.tracking.tombstones import RUN_DELETED, Late
@@ -137,7 +137,7 @@ class Inbox:
         elif isinstance(message, wire.Hello):
             self._on_hello(peer, message, via)
         elif isinstance(message, wire.Ping):
-            now, port = time.time_ns(), self._doors.upload_port
+            now, port = time.time_ns(), self._doors.upload_port()
             pong = wire.Pong(session=message.session, version=__version__, time_ns=now, uploads=port)
             peer.send(pong.encode())
         elif isinstance(message, wire.Data | wire.GapNotice | wire.Bye | wire.Barrier | wire.Alive | wire.Died):
@@ -283,11 +283,11 @@ class Inbox:
         if session.peer is not None:
             session.peer.send(message.encode())
 
-    def _refuse(self, peer: Peer, session: bytes, code: str, reason: str) -> None:
+    def _refuse(self, peer: Connection, session: bytes, code: str, reason: str) -> None:
         self.refused_total += 1
         peer.send(wire.Refuse(session=session, code=code, reason=reason).encode())
 
-    def _refuse_deleted(self, peer: Peer, session: Session) -> None:
+    def _refuse_deleted(self, peer: Connection, session: Session) -> None:
         self._refuse(peer, session.id, RUN_DELETED, f"run {session.info.get('dir', '?')} was removed")
 
     def _refuse_protocol(self, peer: Peer, session: bytes, spoken: object) -> None:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from neural.tracking.wire import VIA as VIA
-
-if TYPE_CHECKING:
-    from neural.tracking.collector.sockets import Peer
 
 WINDOW_BYTES = 8 << 20
 ALL_WINDOWS_BYTES = 64 << 20
@@ -39,6 +36,13 @@ class Position(NamedTuple):
 START = Position(0, 0, bytes(16))
 
 
+class Connection(Protocol):
+    """What a session's answers are sent through."""
+
+    def send(self, parts: Sequence[bytes]) -> bool:
+        """Hand over a message; return whether it was taken. Never blocks."""
+
+
 @dataclass(eq=False)
 class Session:
     """One process's writing to one run, as the log has it."""
@@ -52,7 +56,7 @@ class Session:
     ended: int | None = None  # the total, once the end is durable
     schemas: dict[int, bytes] = field(default_factory=dict)  # whole SCHEMA records by id
     schema_bytes: int = 0
-    peer: Peer | None = None  # the connection that spoke last
+    peer: Connection | None = None  # the connection that spoke last
     greeted: bool = False  # said HELLO to this process of the collector
     deleted: bool = False  # its run was removed since it was opened
     end: Position = START  # after its last durable record

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.fanout.sinkconfig import sink_named
 from neural.tracking.sinks.base import Applier
 from neural.tracking.state import State
 
@@ -95,11 +94,3 @@ def make_applier(name: str, state: State) -> Applier:
     from neural.tracking.collector.delivery import SinkApplier
 
     return SinkApplier(config, state)
-
-
-def sink_named(name: str, base_dir: Path) -> SinkConfig:
-    """Return the sink of this name, as configured or by default; raises ValueError where there is none."""
-    config = sink_configs(base_dir).get(name) or default_sink(name)
-    if config is None:
-        raise ValueError(f"there is no worker named {name!r}")
-    return config

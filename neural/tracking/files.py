@@ -6,6 +6,7 @@ import errno
 import fnmatch
 import json
 import os
+import shutil
 import stat
 import zlib
 from collections.abc import Mapping
@@ -167,3 +168,14 @@ def inside(root: Path, *parts: str) -> Path:
     if path == resolved_root or not path.is_relative_to(resolved_root):
         raise InvalidNameError("path", "/".join(parts), f"leaves its folder {root}")
     return path
+
+
+def take_away(folder: Path) -> None:
+    """Remove a run folder, under another name first: what is half removed must not be found as a run.
+
+    Raises:
+        OSError: it is as it was, or something of it is left under a hidden name.
+    """
+    going = folder.with_name(f".tmp-deleted-{folder.name[-100:]}-{os.urandom(4).hex()}")
+    os.rename(folder, going)
+    shutil.rmtree(going)

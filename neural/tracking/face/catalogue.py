@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import removal, system
+from neural.tracking import system
 from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.accounting.unapplied import log_waits
 from neural.tracking.artifacts.sweeping import sweep
@@ -15,8 +15,10 @@ from neural.tracking.config import agent_config
 from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.face.recording import Opening
-from neural.tracking.files import read_json
+from neural.tracking.files import read_json, take_away
 from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
+from neural.tracking.reader import run_list
+from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.reader.run import Damaged, Run, iso_time
 from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state import State
@@ -199,13 +201,13 @@ def _delete_alone(state: State, run: Run) -> bool:
     try:
         if not system.lock_exclusively(fd):
             return False
-        found = removal.named_folder(state.base_dir, run.uid, run.folder.name)
+        found = run_list.named_folder(state.base_dir, run.uid, run.folder.name)
         assert found is not None, "a name was given"
-        if not removal.is_copy(state.base_dir, found):
+        if not run_list.is_copy(state.base_dir, found):
             # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
-            afar = removal.sessions_from_afar(found)
+            afar = sessions_from_afar(found.folder)
             Tombstones(state.tombstones).add(found.uid, found.folder.name, afar)
-        removal.take_away(found.folder)
+        take_away(found.folder)
         sweep(state.blobs)
     finally:
         os.close(fd)

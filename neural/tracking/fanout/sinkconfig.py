@@ -179,3 +179,11 @@ def backend_environment(environ: Mapping[str, str] = os.environ) -> dict[str, st
 def without_credentials(address: str) -> str:
     """Return an address without the user and password it may hold."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", address)
+
+
+def sink_named(name: str, base_dir: Path) -> SinkConfig:
+    """Return the sink of this name, as configured or by default; raises ValueError where there is none."""
+    config = sink_configs(base_dir).get(name) or default_sink(name)
+    if config is None:
+        raise ValueError(f"there is no worker named {name!r}")
+    return config

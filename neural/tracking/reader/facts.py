@@ -6,6 +6,7 @@ session, number); so they cannot tell different stories.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -251,3 +252,13 @@ def _goes_on(part: Any) -> bool:
 
 def _add_tags(facts: RunFacts, tags: Any) -> None:
     facts.tags += [tag for tag in tags or () if tag not in facts.tags]
+
+
+def sessions_from_afar(folder: Path) -> list[str]:
+    """Return the sessions in a run's folder that came over TCP; of what cannot be read, none."""
+    found = set()
+    with contextlib.suppress(OSError):  # a folder may be damaged, and is to go all the same
+        for line in read_lines(folder, []):
+            if isinstance(line.get("info"), dict) and VIA in line["info"]:
+                found.add(line["session"])
+    return sorted(found)

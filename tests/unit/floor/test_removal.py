@@ -2,9 +2,10 @@
 
 import pytest
 
-from neural.tracking import removal
 from neural.tracking.errors import AmbiguousRunError
+from neural.tracking.files import take_away
 from neural.tracking.opening import RunFile
+from neural.tracking.reader import run_list
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import find_run, list_runs, without_copies
 
@@ -25,17 +26,17 @@ def test_folder_that_was_named_is_found_whatever_it_is_called(tmp_path):
         made(tmp_path, name)
 
     for name in (HOME, f"{HOME}.bak", "elsewhere"):
-        assert removal.named_folder(tmp_path, UID, name).folder.name == name
+        assert run_list.named_folder(tmp_path, UID, name).folder.name == name
 
 
 def test_without_a_name_one_folder_is_meant_and_of_two_none(tmp_path):
-    assert removal.named_folder(tmp_path, UID) is None
+    assert run_list.named_folder(tmp_path, UID) is None
     folder = made(tmp_path, "elsewhere")
-    assert removal.named_folder(tmp_path, UID).folder == folder
+    assert run_list.named_folder(tmp_path, UID).folder == folder
     copy = made(tmp_path, f"{HOME}.bak")
 
     with pytest.raises(AmbiguousRunError) as raised:
-        removal.named_folder(tmp_path, UID)
+        run_list.named_folder(tmp_path, UID)
 
     assert raised.value.folders == [str(folder), str(copy)]
 
@@ -49,7 +50,7 @@ def test_what_is_no_folder_s_name_is_refused(tmp_path, name):
     (base / "link").symlink_to(base / HOME)
 
     with pytest.raises(ValueError):
-        removal.named_folder(base, UID, name)
+        run_list.named_folder(base, UID, name)
 
 
 def test_folder_of_another_run_is_not_taken_for_this_one(tmp_path):
@@ -57,24 +58,24 @@ def test_folder_of_another_run_is_not_taken_for_this_one(tmp_path):
 
     for name in (HOME, "nowhere"):
         with pytest.raises(FileNotFoundError):
-            removal.named_folder(tmp_path, UID, name)
-    assert removal.named_folder(tmp_path, UID) is None
+            run_list.named_folder(tmp_path, UID, name)
+    assert run_list.named_folder(tmp_path, UID) is None
 
 
 def test_folder_beside_the_run_s_own_is_a_copy_and_the_run_s_own_never(tmp_path):
     alone = Run(made(tmp_path, f"{HOME}.bak"))
-    assert not removal.is_copy(tmp_path, alone)
+    assert not run_list.is_copy(tmp_path, alone)
     home = Run(made(tmp_path, HOME))
 
-    assert removal.is_copy(tmp_path, alone)
-    assert not removal.is_copy(tmp_path, home)
+    assert run_list.is_copy(tmp_path, alone)
+    assert not run_list.is_copy(tmp_path, home)
 
 
 def test_what_an_earlier_removal_left_is_in_nobody_s_way(tmp_path):
     for _ in range(2):
         folder = made(tmp_path, HOME)
         (tmp_path / f".tmp-deleted-{UID.hex()}").mkdir(exist_ok=True)
-        removal.take_away(folder)
+        take_away(folder)
 
     assert list_runs(tmp_path) == []
 
