@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from neural.tracking import wire
-from neural.tracking.agent.notice import warn
 from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.stream import Shipment
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.tombstones import RUN_DELETED
+from neural.tracking.core.warn import warn
+from neural.tracking.formats import wire
+from neural.tracking.state.tombstones import RUN_DELETED
 
 LATE_S = 0.3
 SILENCE_S = 2.0  # without an answer that is due: say HELLO again

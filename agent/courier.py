@@ -20,14 +20,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neural.tracking import system
 from neural.tracking.agent.shipping import ship
 from neural.tracking.agent.uploader import Uploader, remove_done, waiting
-from neural.tracking.deaths import POWER_LOSS, UNKNOWN_DEATH, Death, ask_kernel, open_pidfd
+from neural.tracking.core import os_support
+from neural.tracking.core.process_end import POWER_LOSS, UNKNOWN_DEATH, Death, ask_kernel, open_pidfd
 from neural.tracking.errors import FormatError
-from neural.tracking.outboxes import files as outbox_files
-from neural.tracking.outboxes.files import TEMPORARY_PREFIX, Orphan
-from neural.tracking.state import State
+from neural.tracking.state import outbox_files as outbox_files
+from neural.tracking.state.outbox_files import TEMPORARY_PREFIX, Orphan
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger("neural.tracking")
 
@@ -189,7 +189,7 @@ def claim_courier(state: State) -> int | None:
     """Take the courier's lock; return its descriptor, to be kept open, or None while a courier has it."""
     fd = os.open(state.courier_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     for _ in range(LOCK_TRIES):
-        if system.lock_exclusively(fd):
+        if os_support.lock_exclusively(fd):
             return fd
         time.sleep(0.02)  # who only looks whether it is held takes it for microseconds
     os.close(fd)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import __version__, system
-from neural.tracking.tombstones import AFTER
+from neural.tracking import __version__
+from neural.tracking.core import os_support
+from neural.tracking.state.tombstones import AFTER
 
 if TYPE_CHECKING:
-    from neural.tracking import wire
     from neural.tracking.agent.identity import RunIdentity
-    from neural.tracking.config import AgentConfig
+    from neural.tracking.core.config import AgentConfig
+    from neural.tracking.formats import wire
 
 
 def info(
@@ -34,8 +35,8 @@ def info(
         "role": run.role,
         "pid": os.getpid(),
         "host": os.uname().nodename,
-        "boot_id": system.boot_id(),
-        "start_time": system.process_start_ticks(os.getpid()) or 0,
+        "boot_id": os_support.boot_id(),
+        "start_time": os_support.process_start_ticks(os.getpid()) or 0,
         "opened_ns": opened_ns,
         "key": run.key,
         "mode": config.mode,
@@ -48,7 +49,7 @@ def info(
 
 def hello(run: RunIdentity, session: bytes, session_info: dict[str, Any]) -> wire.Hello:
     """Return the HELLO of a session; for the sender's thread."""
-    from neural.tracking import wire
+    from neural.tracking.formats import wire
 
     return wire.Hello(
         protocol=wire.PROTOCOL, version=__version__, session=session, uid=run.uid, info=session_info

@@ -22,10 +22,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from neural.tracking import events
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.values import check_event, check_step, flatten, plain_sums
 from neural.tracking.agent.writer import CLOSED, LAST_BYTES, Item, StreamWriter
+from neural.tracking.formats import events
 
 BLOCK_POLL_S = 0.005
 

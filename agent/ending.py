@@ -6,11 +6,11 @@ import time
 
 from neural.tracking.agent import ways
 from neural.tracking.agent.launch import launch
-from neural.tracking.agent.notice import warn
 from neural.tracking.agent.sender import Sender
 from neural.tracking.agent.wishes import Request, Wishes
-from neural.tracking.config import AgentConfig
-from neural.tracking.state import State
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.core.warn import warn
+from neural.tracking.state.paths import State
 
 LOOK_S = 0.2  # between two looks whether a collector can come at all
 BYE_S = 0.5  # of a close's time, kept for telling the collector

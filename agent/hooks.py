@@ -10,8 +10,8 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from neural.tracking import exitcode
-from neural.tracking.agent.notice import warn
+from neural.tracking.core import exit_code
+from neural.tracking.core.warn import warn
 
 if TYPE_CHECKING:
     from neural.tracking.agent.outbox import Outbox, OutboxSegment
@@ -24,7 +24,7 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _installed = False
 _failure: str | None = None
 _previous_hook = sys.excepthook
-exitcode.watch()
+exit_code.watch()
 _inherited: list[Outbox] = []  # in a forked child: never finalised, they are the parent's
 
 
@@ -37,7 +37,7 @@ def remember(session: Session) -> None:
         os.register_at_fork(after_in_child=_after_fork_in_child)
         atexit.register(_at_exit)
         _previous_hook, sys.excepthook = sys.excepthook, _note_failure
-        exitcode.on_exit = _note_exit
+        exit_code.on_exit = _note_exit
     _close_with_worker(session)
 
 

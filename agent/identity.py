@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from neural.tracking import system
-from neural.tracking.agent.notice import warn
+from neural.tracking.core import os_support
+from neural.tracking.core.warn import warn
 
 UID_BYTES = 16
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
@@ -145,7 +145,7 @@ def _on_one_node(environ: Mapping[str, str], world_size: int) -> bool:
 def _parent() -> str:
     """Return what identifies the parent process for ever: its pid alone would come again."""
     parent = os.getppid()
-    return f"{system.boot_id()}.{parent}.{system.process_start_ticks(parent)}"
+    return f"{os_support.boot_id()}.{parent}.{os_support.process_start_ticks(parent)}"
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...], *, default: int) -> int:

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import interpreter, system
-from neural.tracking.agent.notice import warn
-from neural.tracking.config import collector_config
+from neural.tracking.core import interpreter, os_support
+from neural.tracking.core.config import collector_config
+from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 STARTS_WITHIN_S = 10.0
 _told: set[str] = set()  # once a process, not by each of its sessions
@@ -76,7 +76,7 @@ def collector_runs(state: State) -> bool:
 
 def runs(helper: Helper) -> bool:
     """Return whether some process holds the helper's lock."""
-    return system.is_locked(helper.lock)
+    return os_support.is_locked(helper.lock)
 
 
 class Launcher:
@@ -114,7 +114,7 @@ class Launcher:
             return False
         self.hopeless = False  # whoever mended the settings is followed at once
         fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not system.lock_exclusively(fd):
+        if not os_support.lock_exclusively(fd):
             os.close(fd)
             return True
         try:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from neural.tracking import system, wire
+from neural.tracking.core import os_support
+from neural.tracking.core.address import is_ipv6
 from neural.tracking.errors import ProtocolError
-from neural.tracking.remote.address import is_ipv6
+from neural.tracking.formats import wire
 from neural.tracking.remote.dead import notice_dead_peers
 from neural.tracking.remote.keys import Security
 
@@ -50,7 +51,7 @@ class Link:
         self._decode = decode
         self.invalid_total = 0
         self.is_up = False  # known of a secured link only, as of the last news
-        system.check_descriptors(DESCRIPTORS)
+        os_support.check_descriptors(DESCRIPTORS)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from neural.tracking.agent.stream import Shipment
-from neural.tracking.outboxes.files import Lost, Orphan, Piece
+from neural.tracking.state.outbox_files import Lost, Orphan, Piece
 
 PIECE_BYTES = 64 << 10
 

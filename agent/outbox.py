@@ -21,10 +21,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import segment, system
 from neural.tracking.agent.touch import populate
-from neural.tracking.files import fsync_dir, fsync_file
-from neural.tracking.outboxes.files import (
+from neural.tracking.core import os_support
+from neural.tracking.core.files import fsync_dir, fsync_file
+from neural.tracking.formats import segment
+from neural.tracking.state.outbox_files import (
     CONTROL_BYTES,
     CONTROL_NAME,
     INFO_NAME,
@@ -35,7 +36,7 @@ from neural.tracking.outboxes.files import (
     pack_info,
     remove,
 )
-from neural.tracking.state import private_folder
+from neural.tracking.state.paths import private_folder
 
 FIRST_SEGMENT_BYTES = 1 << 20
 SEGMENT_BYTES = 8 << 20
@@ -144,7 +145,7 @@ class Outbox:
         lock_fd, control = -1, None
         try:
             lock_fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not system.own_record_lock(lock_fd):
+            if not os_support.own_record_lock(lock_fd):
                 raise OSError(f"{folder / LOCK_NAME} is locked by another process")
             (folder / INFO_NAME).write_bytes(pack_info(session, uid, info))
             control = _make_mapping(folder / CONTROL_NAME, CONTROL_BYTES)
@@ -276,7 +277,7 @@ def _segment_bytes(limit_bytes: int | None) -> int:
 
 def _keep_reserve(folder: Path, size: int) -> None:
     """Raise OSError where taking ``size`` bytes would leave the disk too little."""
-    free, reserve = system.free_and_reserve(folder)
+    free, reserve = os_support.free_and_reserve(folder)
     if free - size < reserve:
         raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(folder))
 
@@ -284,7 +285,7 @@ def _keep_reserve(folder: Path, size: int) -> None:
 def _make_mapping(path: Path, size: int) -> mmap.mmap:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        system.preallocate(fd, size)
+        os_support.preallocate(fd, size)
         return mmap.mmap(fd, size)
     except BaseException:
         path.unlink(missing_ok=True)

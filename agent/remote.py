@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.agent.notice import warn
 from neural.tracking.agent.routes import Watchful
+from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
 

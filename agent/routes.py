@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from neural.tracking.agent.launch import Launcher, collector_of, collector_runs, courier_of
-from neural.tracking.agent.notice import warn
-from neural.tracking.files import read_json
-from neural.tracking.state import State
+from neural.tracking.core.files import read_json
+from neural.tracking.core.warn import warn
+from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
     from neural.tracking.agent.link import Link

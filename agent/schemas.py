@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import sys
 
-from neural.tracking.events import MAX_SCHEMA_BYTES, MAX_SCHEMAS, METRICS_HEAD_BYTES, pack_schema
-from neural.tracking.segment import METRICS
+from neural.tracking.formats.events import MAX_SCHEMA_BYTES, MAX_SCHEMAS, METRICS_HEAD_BYTES, pack_schema
+from neural.tracking.formats.segment import METRICS
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("neural.tracking writes its files in place and needs a little-endian machine")

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from neural.tracking import system
-from neural.tracking.agent import forks
 from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.notice import warn
 from neural.tracking.agent.routes import RECONNECT_S, Route, jittered
 from neural.tracking.agent.upkeep import Upkeep
 from neural.tracking.agent.wishes import Wishes
+from neural.tracking.core import fork_lock, os_support
+from neural.tracking.core.warn import warn
 
 if TYPE_CHECKING:
     from neural.tracking.agent.conversation import Conversation
@@ -49,7 +48,7 @@ class Sender:
         make_outbox: Callable[[], None],
         route: Route,
     ) -> None:
-        self.wake = system.Wake()
+        self.wake = os_support.Wake()
         self._emitter, self._wishes = emitter, wishes
         self._make_talk = talk
         self._talk: Conversation | None = None
@@ -94,7 +93,7 @@ class Sender:
         return ended
 
     def _run(self) -> None:
-        with forks.held_off:
+        with fork_lock.held_off:
             import select  # noqa: F401 - what waiting needs, not to be imported while another thread forks
 
         # What follows imports for some 30 ms; whoever made this session is to come to its end first.
@@ -114,10 +113,10 @@ class Sender:
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
         if self._talk is None:
-            with forks.held_off:
+            with fork_lock.held_off:
                 self._talk = self._make_talk()
         woken = self._wait(self._talk, max(0.0, self._next_look - time.monotonic()))
-        with forks.held_off:
+        with fork_lock.held_off:
             self._work(self._talk, woken, time.monotonic())
 
     def _work(self, talk: Conversation, woken: bool, now: float) -> None:

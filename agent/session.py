@@ -21,23 +21,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import events
 from neural.tracking.agent import describe, ending, hooks, ways
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.identity import RunIdentity
-from neural.tracking.agent.notice import warn
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.sender import Sender
 from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.config import AgentConfig
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
-from neural.tracking.state import State
-from neural.tracking.tombstones import RUN_DELETED, Tombstones
+from neural.tracking.formats import events
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import RUN_DELETED, Tombstones
 
 if TYPE_CHECKING:
-    from neural.tracking import wire
     from neural.tracking.agent.conversation import Conversation
+    from neural.tracking.formats import wire
 
 LET_GO_SHARE = 0.02  # of a close's time, kept for stopping the sender
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)

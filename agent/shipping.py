@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from neural.tracking import __version__, system, wire
+from neural.tracking import __version__
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.orphanstream import OrphanStream
 from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.remote import RemoteRoute
 from neural.tracking.agent.routes import RECONNECT_S, jittered
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.deaths import Death
+from neural.tracking.core import os_support
+from neural.tracking.core.address import check_address
+from neural.tracking.core.process_end import Death
 from neural.tracking.errors import ConfigError, FormatError
-from neural.tracking.outboxes.endings import ends
-from neural.tracking.outboxes.files import Orphan
-from neural.tracking.remote.address import check_address
+from neural.tracking.formats import wire
+from neural.tracking.state.outbox_end import ends
+from neural.tracking.state.outbox_files import Orphan
 
 if TYPE_CHECKING:
     from neural.tracking.agent.link import Link
@@ -64,7 +66,7 @@ class _Shipment:
         self._link: Link | None = None
         self._connect_at = 0.0
         self._told = ""
-        self._wake = system.Wake()  # a link waits for one; nobody sets it
+        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
 
     def run(self, stop: threading.Event) -> bool:
         try:

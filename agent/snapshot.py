@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking import system
-from neural.tracking.agent.notice import warn
-from neural.tracking.artifacts import spool
-from neural.tracking.artifacts.copying import clone_or_copy, identity, open_regular
+from neural.tracking.core import os_support
+from neural.tracking.core.copying import clone_or_copy, identity, open_regular
+from neural.tracking.core.warn import warn
 from neural.tracking.errors import InvalidNameError, SourceChangedError
-from neural.tracking.state import private_folder
+from neural.tracking.state import spool
+from neural.tracking.state.paths import private_folder
 
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
@@ -150,7 +150,7 @@ def _why_not(root: Path, size: int, limit: int | None) -> str | None:
     existing = root
     while not existing.exists():
         existing = existing.parent
-    free, reserve = system.free_and_reserve(existing)
+    free, reserve = os_support.free_and_reserve(existing)
     if free - size < reserve:
         return "disk_full"
     _spooled[root] = looked_s, known + size

@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from neural.tracking import segment
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox, OutboxSegment
+from neural.tracking.formats import segment
 
 KEEP_MAPPED = 4  # full segments; more wait unmapped, so that a long outage costs no descriptors
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from neural.tracking import segment
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.touch import populate
+from neural.tracking.formats import segment
 
 RETRY_OUTBOX_S = 5.0
 MIN_AHEAD_BYTES, MAX_AHEAD_BYTES = 32 << 10, 1 << 20

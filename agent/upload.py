@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.artifacts import spool
-from neural.tracking.remote import uploadwire
-from neural.tracking.remote.uploadwire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
-from neural.tracking.wire import Message
+from neural.tracking.formats import upload_wire
+from neural.tracking.formats.upload_wire import At, Check, Chunk, Offer, Place, Placed, Unwanted, Whole
+from neural.tracking.formats.wire import Message
+from neural.tracking.state import spool
 
 AGAIN_S = 5.0  # without an answer: say it again
 HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # of a turn's time for the digest of what was not sent in this life
@@ -140,7 +140,7 @@ class Upload:
 
     def _next_of_file(self, now: float, most_bytes: int) -> Message | None:
         if self._sent < self._size and most_bytes > 0:
-            return self._chunk(min(most_bytes, uploadwire.CHUNK_BYTES))
+            return self._chunk(min(most_bytes, upload_wire.CHUNK_BYTES))
         if self._acked == self._size:
             return self._check(now) if self._hash_rest() else None
         if self.in_flight_bytes and now - self._heard_s > AGAIN_S:
@@ -161,7 +161,7 @@ class Upload:
             self._hashed += len(data)
         self._sent += len(data)
         offset = self._sent - len(data)
-        return Chunk(**self._who, path=self._path, offset=offset, crc=uploadwire.crc(data), data=data)
+        return Chunk(**self._who, path=self._path, offset=offset, crc=upload_wire.crc(data), data=data)
 
     def _hash_rest(self) -> bool:
         """Hash what was not sent in this life, a little at a time; return whether all of it is."""

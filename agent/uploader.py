@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neural.tracking import system
 from neural.tracking.agent.link import UP, Link
 from neural.tracking.agent.pace import Pace
 from neural.tracking.agent.upload import Upload
-from neural.tracking.artifacts import spool
+from neural.tracking.core import os_support
+from neural.tracking.core.address import with_port
+from neural.tracking.core.files import is_there, read_json
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import is_there, read_json
-from neural.tracking.remote import keys, uploadwire
-from neural.tracking.remote.address import with_port
+from neural.tracking.formats import upload_wire
+from neural.tracking.remote import keys
 from neural.tracking.remote.reach import reach
+from neural.tracking.state import spool
 
 AT_ONCE = 8  # of the small ones, and of the large ones
 SMALL_BYTES = 4 << 20
@@ -82,7 +83,7 @@ class Uploader:
         self._sent_total = 0
         self._look_at = self._up_at = 0.0
         self._bad: dict[Path, float] = {}
-        self._wake = system.Wake()  # a link waits for one; nobody sets it
+        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
 
     def run(self, stop: threading.Event) -> None:
         """Send until nothing is left, or ``stop`` is set."""
@@ -140,7 +141,7 @@ class Uploader:
             self._tell(f"the collector at {self._address} {why}")
             return False
         self._tell("")
-        self._link = Link(with_port(self._address, found.uploads), security, uploadwire.decode)
+        self._link = Link(with_port(self._address, found.uploads), security, upload_wire.decode)
         self._up_at = time.monotonic()
         self._begin_again()
         return True
@@ -203,7 +204,7 @@ class Uploader:
             if not link.send(message):
                 upload.again()
                 continue
-            if isinstance(message, uploadwire.Chunk):
+            if isinstance(message, upload_wire.Chunk):
                 more = True
                 self._uploads[token] = self._uploads.pop(token)  # the next chunk is another's
                 self._sent_total += len(message.data)

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neural.tracking import events
+from neural.tracking.core.names import check_metric_name
 from neural.tracking.errors import FormatError
-from neural.tracking.events import MAX_DEPTH, MAX_METRICS, MAX_NAMES_BYTES, NO_STEP
-from neural.tracking.names import check_metric_name
+from neural.tracking.formats import events
+from neural.tracking.formats.events import MAX_DEPTH, MAX_METRICS, MAX_NAMES_BYTES, NO_STEP
 
 _REFUSED_DTYPES = frozenset("cSUMm")  # complex, bytes, text, dates: float() would take some of them
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from neural.tracking.agent.launch import Helper, collector_of, collector_runs, courier_of
 from neural.tracking.agent.routes import LocalRoute, Route, Watchful
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.config import AgentConfig
-from neural.tracking.state import State
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
-    from neural.tracking import wire
     from neural.tracking.agent.conversation import Conversation
+    from neural.tracking.formats import wire
 
 
 def outboxes(config: AgentConfig, state: State) -> Path:
@@ -31,7 +31,7 @@ def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
     """Return whether no artifact waits for somebody to send it; a collector of this host sees to its own."""
     if config.collector is None or not spooled.is_dir():
         return True
-    from neural.tracking.artifacts.spool import waiting
+    from neural.tracking.state.spool import waiting
 
     return not waiting(spooled)
 

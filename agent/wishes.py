@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neural.tracking.agent.stream import Stream
-    from neural.tracking.deaths import Death
+    from neural.tracking.core.process_end import Death
 
 
 class Request:

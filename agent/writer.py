@@ -21,10 +21,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from neural.tracking import events, segment
 from neural.tracking.agent.outbox import Outbox, OutboxSegment
 from neural.tracking.agent.schemas import STALE, Names, Packer, SchemaTable
-from neural.tracking.outboxes.files import GAP_AT, HEAD_AT, NUMBER_AT
+from neural.tracking.formats import events, segment
+from neural.tracking.state.outbox_files import GAP_AT, HEAD_AT, NUMBER_AT
 
 MARK_EVERY_BYTES = 256 << 10  # the sender cuts batches at marks, so that it never parses a record
 # At the end of the last segment there is room for: kept from metrics, and of that, kept for the session's

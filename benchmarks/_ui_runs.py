@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neural.tracking import events, segment
 from neural.tracking.collector.store import StoreSink
+from neural.tracking.formats import events, segment
 from neural.tracking.sinks import EventBatch, SessionInfo
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 STARTED_NS = 1_750_000_000_000_000_000
 SECOND_NS = 1_000_000_000

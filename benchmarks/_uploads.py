@@ -12,11 +12,11 @@ from pathlib import Path
 
 from _measure import Row, percentile
 
-from neural.tracking.artifacts import spool
 from neural.tracking.collector import commands
-from neural.tracking.files import read_json
+from neural.tracking.core.files import read_json
 from neural.tracking.remote import keys
-from neural.tracking.state import State
+from neural.tracking.state import spool
+from neural.tracking.state.paths import State
 
 MIB = 1 << 20
 IDLE_S, PAUSE_S, LONGEST_S = 5.0, 0.001, 300.0

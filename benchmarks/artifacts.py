@@ -24,12 +24,12 @@ import psutil
 from _measure import Row, percentile, report
 from _uploads import uploads
 
-from neural.tracking import ArtifactVersion, ExperimentTracker, system
-from neural.tracking.artifacts import copying
-from neural.tracking.artifacts.spool import size_bytes
+from neural.tracking import ArtifactVersion, ExperimentTracker
 from neural.tracking.collector import commands
 from neural.tracking.collector.artifacts import blobs
-from neural.tracking.state import State
+from neural.tracking.core import copying, os_support
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import size_bytes
 
 MIB = 1 << 20
 SMALL_BYTES, SMALL_CALLS = 100 << 10, 200
@@ -88,7 +88,7 @@ def fill(path: Path, size_mib: int) -> Path:
 def shares_blocks(source: Path) -> bool:
     """Return whether the file system has reflinks."""
     with source.open("rb") as file, source.with_name("clone").open("wb") as clone:
-        shared = system.reflink(file.fileno(), clone.fileno())
+        shared = os_support.reflink(file.fileno(), clone.fileno())
     source.with_name("clone").unlink()
     return shared
 

@@ -22,9 +22,9 @@ from _measure import Row, fsyncing_neighbour, percentile, report
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.agent.launch import collector_runs
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 clock_ns = time.perf_counter_ns
 Call = Callable[[int], object]

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from _measure import Row, percentile, report
 
-from neural.tracking import events, segment
 from neural.tracking.collector.store import StoreSink
+from neural.tracking.formats import events, segment
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import EventBatch, SessionInfo
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 STARTED_NS = 1_700_000_000_000_000_000
 STEP_NS = 1_000_000  # one call a millisecond, jittered by a tenth

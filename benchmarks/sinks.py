@@ -31,10 +31,10 @@ from read import batches, noise
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
 from neural.tracking.collector.delivery import SinkApplier
-from neural.tracking.control import request
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.sinks import SessionInfo
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 NAMES = ("train/loss", "train/accuracy", "grad/norm", "learning_rate")
 ROUNDS = 3  # of each, in turn: what else the machine does then meets both alike

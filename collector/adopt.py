@@ -16,16 +16,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural.tracking import system
 from neural.tracking.collector.intake import Intake, Refused, Verdict
 from neural.tracking.collector.liveness import Watch, is_alive, is_local
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
-from neural.tracking.deaths import OUTBOX_GONE, POWER_LOSS
+from neural.tracking.core import os_support
+from neural.tracking.core.process_end import OUTBOX_GONE, POWER_LOSS
 from neural.tracking.errors import FormatError
-from neural.tracking.outboxes import files as outbox_files
-from neural.tracking.outboxes.endings import ends
-from neural.tracking.outboxes.files import (
+from neural.tracking.state import outbox_files as outbox_files
+from neural.tracking.state.outbox_end import ends
+from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
     REMOVED_PREFIX,
     TEMPORARY_PREFIX,
@@ -34,8 +34,8 @@ from neural.tracking.outboxes.files import (
     Piece,
     SessionInfo,
 )
-from neural.tracking.state import State
-from neural.tracking.tombstones import RUN_DELETED, Late
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import RUN_DELETED, Late
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Adopter:
                 return
             info = whose.info
             # Containers have names of their own, yet under one kernel the lock that was taken counts.
-            if info.get("host") != platform.node() and info.get("boot_id") != system.boot_id():
+            if info.get("host") != platform.node() and info.get("boot_id") != os_support.boot_id():
                 raise FormatError(f"it is another host's: {info.get('host')}")
             adopted = folder.with_name(key + ADOPTED_SUFFIX)
             if folder != adopted:

@@ -11,8 +11,7 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import __version__, wire
-from neural.tracking.accounting.quarantine import is_quarantined, list_quarantined
+from neural.tracking import __version__
 from neural.tracking.collector import room
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.artifacts.keeper import Keeper
@@ -33,14 +32,16 @@ from neural.tracking.collector.sessions import VIA, Position, Session, Sessions
 from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.collector.workers import STORE
-from neural.tracking.config import CollectorConfig
-from neural.tracking.files import take_away
+from neural.tracking.core.address import next_port
+from neural.tracking.core.config import CollectorConfig
+from neural.tracking.core.files import take_away
+from neural.tracking.formats import wire
 from neural.tracking.reader import run_list
 from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.remote import keys
-from neural.tracking.remote.address import next_port
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import is_quarantined, list_quarantined
+from neural.tracking.state.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import interpreter
 from neural.tracking.collector import lock as locks
-from neural.tracking.config import collector_config
+from neural.tracking.core import interpreter
+from neural.tracking.core.config import collector_config
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
-from neural.tracking.outboxes.listing import collector_holds
-from neural.tracking.state import State
+from neural.tracking.state.outbox_list import collector_holds
+from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
     from neural.tracking.remote.keys import Pair
@@ -181,7 +181,7 @@ def status(base_dir: Path | str, *, timeout_s: float = 2.0) -> dict[str, Any]:
 
 
 def _ask(state: State, cmd: str, *, timeout_s: float) -> dict[str, Any]:
-    from neural.tracking.control import request
+    from neural.tracking.state.control_client import request
 
     return request(state, cmd, timeout_s=timeout_s)
 

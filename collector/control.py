@@ -1,7 +1,7 @@
 """The control socket: one msgpack map in, one out, for ``ntrack`` and everything else that asks.
 
-A client uses REQ (:func:`neural.tracking.control.request`). The daemon answers from a ROUTER, so that
-a slow answer, or a client that left before it, holds up nobody else.
+A client uses REQ (:func:`neural.tracking.state.control_client.request`). The daemon answers from a ROUTER,
+so that a slow answer, or a client that left before it, holds up nobody else.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgpack
 import zmq
 
 from neural.tracking.collector.sockets import Router
-from neural.tracking.control import request
-from neural.tracking.events import unpack_map
-from neural.tracking.state import State
+from neural.tracking.formats.events import unpack_map
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 __all__ = ["Control", "request"]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from neural.tracking.collector.lock import Lock
-from neural.tracking.config import CollectorConfig
+from neural.tracking.core.config import CollectorConfig
 from neural.tracking.remote.keys import Pair
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 

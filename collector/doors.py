@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import zmq
 
-from neural.tracking import wire
 from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.errors import ConfigError
+from neural.tracking.formats import wire
 from neural.tracking.remote import keys
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 

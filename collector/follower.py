@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.logfile import SegmentFile
 from neural.tracking.errors import FormatError
-from neural.tracking.segment import Damage, Record
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Damage, Record
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark, SessionNote
 
 logger = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from neural.tracking import wire
+from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, ProtocolError
-from neural.tracking.events import unpack_map
-from neural.tracking.names import check_run_name
+from neural.tracking.formats import wire
+from neural.tracking.formats.events import unpack_map
 
 
 def head_of_any_form(part: bytes) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from neural.tracking.core.files import atomic_write
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import atomic_write
-from neural.tracking.opening import RunFile
-from neural.tracking.state import State
+from neural.tracking.formats.run_file import RunFile
+from neural.tracking.state.paths import State
 
 RECORD_FILE = "base-dir"
 

@@ -8,10 +8,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from neural.tracking import __version__, files, wire
-from neural.tracking.accounting.quarantine import any_quarantined
+from neural.tracking import __version__
 from neural.tracking.collector.log import LogFailed
 from neural.tracking.collector.sessions import START
+from neural.tracking.core import files
+from neural.tracking.formats import wire
+from neural.tracking.state.quarantine import any_quarantined
 
 if TYPE_CHECKING:
     from neural.tracking.collector.assembly import Collector

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from neural.tracking import __version__, wire
+from neural.tracking import __version__
 from neural.tracking.collector import hello
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.contact import Contacts
@@ -22,7 +22,8 @@ from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import VIA, Connection, Position, Session, Sessions
 from neural.tracking.collector.sockets import Peer, Router
 from neural.tracking.errors import ProtocolError
-from neural.tracking.tombstones import RUN_DELETED, Late
+from neural.tracking.formats import wire
+from neural.tracking.state.tombstones import RUN_DELETED, Late
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import events, segment
 from neural.tracking.collector import ledger
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.logfile import SESSION_COPIES
@@ -22,8 +21,9 @@ from neural.tracking.collector.recovery import LostStretch, add_schema
 from neural.tracking.collector.removals import Removals, admitted
 from neural.tracking.collector.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
 from neural.tracking.errors import FormatError
-from neural.tracking.segment import Buffer, Record
-from neural.tracking.tombstones import RUN_DELETED
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Buffer, Record
+from neural.tracking.state.tombstones import RUN_DELETED
 
 logger = logging.getLogger(__name__)
 

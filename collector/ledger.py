@@ -9,9 +9,9 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.files import inside
-from neural.tracking.reader import ledgers
+from neural.tracking.formats import ledgers
 
 logger = logging.getLogger(__name__)
 

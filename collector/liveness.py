@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neural.tracking.collector.sessions import VIA, Session, Sessions
-from neural.tracking.deaths import UNKNOWN_DEATH, Death, ask_kernel, open_pidfd, same_process
+from neural.tracking.core.process_end import UNKNOWN_DEATH, Death, ask_kernel, open_pidfd, same_process
 
 REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
 

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import __version__, system
+from neural.tracking import __version__
+from neural.tracking.core import os_support
 
 LOOKERS_S = 0.2  # who only looks whether the lock is held takes it, shared, for microseconds
 
@@ -36,7 +37,7 @@ class Lock:
 
     def host_went_down(self) -> bool:
         """Return whether the host was restarted since the last holder, as far as can be told."""
-        return not self.last_boot_id or self.last_boot_id != system.boot_id()
+        return not self.last_boot_id or self.last_boot_id != os_support.boot_id()
 
     def release(self) -> None:
         """Let go; safe to call twice. The file stays: removing it would let two hold "the" lock."""
@@ -54,7 +55,7 @@ def acquire(path: Path) -> Lock | None:
     deadline = time.monotonic() + LOOKERS_S
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if not system.lock_exclusively(fd):
+        if not os_support.lock_exclusively(fd):
             os.close(fd)
             if time.monotonic() > deadline:
                 return None
@@ -80,7 +81,7 @@ def _describe(fd: int) -> None:
     about = {
         "pid": os.getpid(),
         "host": platform.node(),
-        "boot_id": system.boot_id(),
+        "boot_id": os_support.boot_id(),
         "version": __version__,
         "started_ns": time.time_ns(),
     }

@@ -26,12 +26,13 @@ from typing import NamedTuple
 import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
 
-from neural.tracking import files, segment, system
 from neural.tracking.collector import logfile, recovery, room
 from neural.tracking.collector.logfile import SegmentFile
 from neural.tracking.collector.recovery import LostStretch
 from neural.tracking.collector.sessions import START, Position, Sessions
-from neural.tracking.segment import Buffer
+from neural.tracking.core import files, os_support
+from neural.tracking.formats import segment
+from neural.tracking.formats.segment import Buffer
 
 logger = logging.getLogger(__name__)
 
@@ -299,7 +300,7 @@ class Log:
         return b"".join(pieces), ends
 
     def _sync(self) -> None:
-        system.sync_data(self._fd())
+        os_support.sync_data(self._fd())
         self.check_place()
 
     def _fd(self) -> int:

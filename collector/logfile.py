@@ -27,10 +27,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import events, files, segment
 from neural.tracking.collector.sessions import Position, Session
+from neural.tracking.core import files
 from neural.tracking.errors import FormatError
-from neural.tracking.segment import Buffer, Damage, Record
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Buffer, Damage, Record
 
 NO_SESSION = bytes(16)
 SESSION_COPIES = 2  # with it goes all that tells whose batches follow

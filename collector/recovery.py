@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.logfile import Found, SegmentFile
 from neural.tracking.collector.sessions import Position, Session, Sessions
 from neural.tracking.errors import FormatError
-from neural.tracking.segment import Record
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Record
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Runs that were removed, as the collector meets them: whom it still lets in, and what came too late.
 
-A removal covers the sessions that were opened before it (see :mod:`neural.tracking.tombstones`). What these
-emit is stored nowhere; it is written down as the gap ``run_deleted`` before anything of it may be removed.
+A removal covers the sessions that were opened before it (see :mod:`neural.tracking.state.tombstones`). What
+these emit is stored nowhere: the gap ``run_deleted`` says so, before anything of it may be removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from neural.tracking.collector.sessions import VIA, Session
-from neural.tracking.tombstones import AFTER, Late, Tombstone, Tombstones
+from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
 LOOK_S = 0.02  # between two looks whether a removal is over
 

@@ -11,7 +11,7 @@ import errno
 import os
 from pathlib import Path
 
-from neural.tracking import system
+from neural.tracking.core import os_support
 
 GROWTH = 3  # what a byte of the log may take in a run folder while it is there twice: tail and part
 LEAST_BYTES = 1 << 20
@@ -21,7 +21,7 @@ LEAST_RESERVE_BYTES = 8 << 20  # also of a disk so small that outboxes leave les
 
 def segment_bytes(folder: Path, wanted: int) -> int:
     """Return how large a segment may be: applying one must fit into what nobody else takes."""
-    _, reserve = system.free_and_reserve(folder)
+    _, reserve = os_support.free_and_reserve(folder)
     return min(wanted, max(LEAST_SEGMENT_BYTES, reserve // (GROWTH + 1))) if reserve else wanted
 
 
@@ -33,7 +33,7 @@ def leave_some(folder: Path, runs: Path, undelivered_bytes: int) -> None:
         runs: holds the run folders; on another disk, the log's fullness is not their trouble.
         undelivered_bytes: of the log, with what is about to be added.
     """
-    free, reserve = system.free_and_reserve(folder)
+    free, reserve = os_support.free_and_reserve(folder)
     if not reserve:
         return
     needed = min(max(reserve, LEAST_RESERVE_BYTES), GROWTH * undelivered_bytes + LEAST_BYTES)

@@ -15,7 +15,7 @@ from neural.tracking.errors import TrackingError
 from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import SinkFolder, sink_folders
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 

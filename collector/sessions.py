@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from neural.tracking.wire import VIA as VIA
+from neural.tracking.formats.wire import VIA as VIA
 
 WINDOW_BYTES = 8 << 20
 ALL_WINDOWS_BYTES = 64 << 20

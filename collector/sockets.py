@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import zmq
 
-from neural.tracking.remote.address import is_ipv6
+from neural.tracking.core.address import is_ipv6
 from neural.tracking.remote.dead import notice_dead_peers
 from neural.tracking.remote.keys import Pair
 

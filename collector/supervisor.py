@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import interpreter, segment
-from neural.tracking.accounting.quarantine import any_quarantined
 from neural.tracking.collector.keeper import Keeper
 from neural.tracking.collector.roster import named_sinks
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.workers import STORE, VISUALIZER, WorkerSpec, builtin_specs
-from neural.tracking.files import read_json
-from neural.tracking.state import State
+from neural.tracking.core import interpreter
+from neural.tracking.core.files import read_json
+from neural.tracking.formats import segment
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import any_quarantined
 
 logger = logging.getLogger(__name__)
 

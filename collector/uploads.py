@@ -17,16 +17,17 @@ from typing import Any
 
 import zmq
 
-from neural.tracking import system, wire
-from neural.tracking.artifacts import copying, spool
-from neural.tracking.artifacts.jobs import Job
 from neural.tracking.collector.artifacts.keeper import Keeper
 from neural.tracking.collector.gate import ZAP_DOMAIN, Gate
 from neural.tracking.collector.sockets import Peer, Router
+from neural.tracking.core import copying, os_support
+from neural.tracking.core.files import fsync_dir
 from neural.tracking.errors import ConfigError, InvalidNameError, ProtocolError
-from neural.tracking.files import fsync_dir
-from neural.tracking.remote import keys, uploadwire
-from neural.tracking.state import State, private_folder
+from neural.tracking.formats import upload_wire, wire
+from neural.tracking.remote import keys
+from neural.tracking.state import spool
+from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.paths import State, private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class Uploads:
         if not self._gate.name_of(peer.key):
             return
         try:
-            message = uploadwire.decode(parts)
+            message = upload_wire.decode(parts)
         except ProtocolError as error:
             self._complain(f"a message from another host was not understood: {error}")
             return
@@ -121,36 +122,38 @@ class Uploads:
             self._complain(f"an artifact could not be received: {error}")
 
     async def _answer(self, peer: Peer, message: Any) -> None:
-        if not isinstance(message, uploadwire.Offer | uploadwire.Chunk | uploadwire.Check | uploadwire.Place):
+        if not isinstance(
+            message, upload_wire.Offer | upload_wire.Chunk | upload_wire.Check | upload_wire.Place
+        ):
             return
         job = self._keeper.wants(message.session.hex(), message.token.hex())
         who = {"session": message.session, "token": message.token}
         outcome = self._keeper.outcome(message.session.hex(), message.token.hex())
         spooled = self._state.spool / message.session.hex() / message.token.hex()
         if outcome or spooled.exists():
-            peer.send(uploadwire.Placed(**who, outcome=outcome).encode())
+            peer.send(upload_wire.Placed(**who, outcome=outcome).encode())
             return
         if job is None:
             settled = int(self._keeper.is_settled(message.session.hex()))
-            peer.send(uploadwire.Unwanted(**who, settled=settled).encode())
+            peer.send(upload_wire.Unwanted(**who, settled=settled).encode())
             return
-        if isinstance(message, uploadwire.Place):
+        if isinstance(message, upload_wire.Place):
             if await asyncio.to_thread(self._place, job, message.files):
                 self.placed_total += 1
                 self._keeper.wake()
-                peer.send(uploadwire.Placed(**who, outcome={}).encode())
+                peer.send(upload_wire.Placed(**who, outcome={}).encode())
             return
         path = self._path(job, message.path)
-        if isinstance(message, uploadwire.Check):
+        if isinstance(message, upload_wire.Check):
             if message.size == 0:
                 await asyncio.to_thread(self._make_empty, job, path)
             self._begin_check(peer, job, path, message)
             return
-        if isinstance(message, uploadwire.Offer):
+        if isinstance(message, upload_wire.Offer):
             offset = await asyncio.to_thread(self._begin, job, path, message.size)
         else:
             offset = await asyncio.to_thread(self._write, job, path, message)
-        peer.send(uploadwire.At(**who, path=message.path, offset=offset).encode())
+        peer.send(upload_wire.At(**who, path=message.path, offset=offset).encode())
 
     def _begin(self, job: Job, path: Path, size: int) -> int:
         """Return how much of a file is there.
@@ -163,7 +166,7 @@ class Uploads:
             self._grown.pop(growing, None)
         wanted = job.size - self._grown_of(job)[1]
         # Two that fit one after the other must not fill the disk by halves and wait for each other.
-        system.leave_reserve(self._state.root, wanted + self._promised_to_others(growing))
+        os_support.leave_reserve(self._state.root, wanted + self._promised_to_others(growing))
         self._promised[growing] = job.size, time.monotonic() + PROMISED_S
         return there
 
@@ -174,14 +177,14 @@ class Uploads:
         others = {path: size for path, (size, _) in self._promised.items() if path != growing}
         return sum(size - self._grown.get(path, [0, 0])[1] for path, size in others.items())
 
-    def _write(self, job: Job, path: Path, chunk: uploadwire.Chunk) -> int:
+    def _write(self, job: Job, path: Path, chunk: upload_wire.Chunk) -> int:
         """Append a chunk that goes on where the file ends; return where it ends then."""
         size = _length(path)
         grown = self._grown_of(job)
         fits = chunk.data and chunk.offset == (size or 0) and grown[1] + len(chunk.data) <= job.size
-        if not fits or uploadwire.crc(chunk.data) != chunk.crc or not self._may_be(job, path):
+        if not fits or upload_wire.crc(chunk.data) != chunk.crc or not self._may_be(job, path):
             return size or 0
-        system.leave_reserve(path.parent, len(chunk.data))
+        os_support.leave_reserve(path.parent, len(chunk.data))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             grown[0] += size is None
@@ -218,7 +221,7 @@ class Uploads:
             self._grown[growing] = [len(files), sum(path.stat().st_size for path in files)]
         return self._grown[growing]
 
-    def _begin_check(self, peer: Peer, job: Job, path: Path, check: uploadwire.Check) -> None:
+    def _begin_check(self, peer: Peer, job: Job, path: Path, check: upload_wire.Check) -> None:
         key = (check.session, check.token, check.path)
         self._asked_by[key] = peer  # who asks again may have another connection than the first time
         if key not in self._checks:  # else it is being read already, and answered then
@@ -226,7 +229,7 @@ class Uploads:
             self._checks[key] = task
             task.add_done_callback(lambda _: self._checks.pop(key, None))
 
-    async def _check(self, growing: Path, path: Path, check: uploadwire.Check) -> None:
+    async def _check(self, growing: Path, path: Path, check: upload_wire.Check) -> None:
         session, token, name = check.session, check.token, check.path
         try:
             async with self._turns:
@@ -237,11 +240,11 @@ class Uploads:
         finally:
             peer = self._asked_by.pop((session, token, name))
         if whole:
-            peer.send(uploadwire.Whole(session=session, token=token, path=name).encode())
+            peer.send(upload_wire.Whole(session=session, token=token, path=name).encode())
         else:
             self._grown.pop(growing, None)
             there = _size_of(path, check.size, check.size)
-            peer.send(uploadwire.At(session=session, token=token, path=name, offset=there).encode())
+            peer.send(upload_wire.At(session=session, token=token, path=name, offset=there).encode())
 
     def _place(self, job: Job, files: int) -> bool:
         """Give an upload that is whole its final name; return whether it has it, durably."""

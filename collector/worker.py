@@ -36,11 +36,11 @@ from neural.tracking.collector.follower import (
 )
 from neural.tracking.collector.leftovers import end_leftovers
 from neural.tracking.collector.workers import STORE, VISUALIZER, make_applier
+from neural.tracking.core.files import fsync_dir, read_json, write_json
+from neural.tracking.core.os_support import yield_cores
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import fsync_dir, read_json, write_json
 from neural.tracking.sinks.base import Applier, Item
-from neural.tracking.state import State
-from neural.tracking.system import yield_cores
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from neural.tracking.fanout.sinkconfig import sink_named
 from neural.tracking.sinks.base import Applier
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 STORE = "store"
 VISUALIZER = "visualizer"
@@ -58,7 +58,7 @@ def _store(state: State) -> Applier:
 
 def _visualizer(state: State) -> Applier:
     from neural.tracking.collector.visualizer import Visualizer
-    from neural.tracking.config import CollectorConfig, collector_config
+    from neural.tracking.core.config import CollectorConfig, collector_config
     from neural.tracking.errors import ConfigError
 
     try:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from neural.tracking import events, segment
-from neural.tracking.events import Decoded
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import Decoded
 
 
 @dataclass(eq=False)

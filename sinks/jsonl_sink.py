@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from neural.tracking.reader.eventlines import json_value
+from neural.tracking.formats.event_lines import json_value
 from neural.tracking.sinks import counted
 from neural.tracking.sinks.mapping import rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import RefusedForGood, RetryLater
-from neural.tracking.params import merge_params
+from neural.tracking.params.plain import merge_params
 from neural.tracking.sinks import wandb_proof
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace

@@ -6,10 +6,10 @@ import secrets
 import struct
 from pathlib import Path
 
-from neural.tracking import events, segment
 from neural.tracking.collector.follower import Follower, Position
 from neural.tracking.collector.store import StoreSink
-from neural.tracking.state import State
+from neural.tracking.formats import events, segment
+from neural.tracking.state.paths import State
 
 START_NS = 1_700_000_000_000_000_000
 SECOND = 10**9

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from neural.tracking.collector import commands
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.fanout.sinkstatus import sink_statuses
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]

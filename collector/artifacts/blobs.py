@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.artifacts import copying
-from neural.tracking.artifacts.copying import Progress, open_regular
-from neural.tracking.files import fsync_dir
+from neural.tracking.core import copying
+from neural.tracking.core.copying import Progress, open_regular
+from neural.tracking.core.files import fsync_dir
 
 READ_ONLY = 0o444
 _NO_LINK = frozenset((errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV))

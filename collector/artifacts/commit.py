@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import system
-from neural.tracking.artifacts import copying, manifest, spool
-from neural.tracking.artifacts.copying import identity, open_regular
-from neural.tracking.artifacts.jobs import Job
-from neural.tracking.artifacts.manifest import Item
 from neural.tracking.collector.artifacts import blobs
 from neural.tracking.collector.artifacts.blobs import Staged
 from neural.tracking.collector.artifacts.numbers import Numbers, made_inside, version_name
-from neural.tracking.files import fsync_dir, fsync_upwards, inside, is_there
-from neural.tracking.state import State
+from neural.tracking.core import copying, os_support
+from neural.tracking.core.copying import identity, open_regular
+from neural.tracking.core.files import fsync_dir, fsync_upwards, inside, is_there
+from neural.tracking.formats import manifest
+from neural.tracking.formats.manifest import Item
+from neural.tracking.state import spool
+from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.paths import State
 
 
 class Lost(Exception):
@@ -95,7 +96,7 @@ class Commit:
         fd = _open(path)
         try:
             before = identity(os.fstat(fd))
-            system.leave_reserve(self._state.blobs, self._job.size)
+            os_support.leave_reserve(self._state.blobs, self._job.size)
             self._temporary.unlink(missing_ok=True)
             copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:

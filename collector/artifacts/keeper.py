@@ -15,9 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.artifacts import jobs, spool
-from neural.tracking.artifacts.copying import Stopped
-from neural.tracking.artifacts.jobs import Job
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.collector.artifacts import pruning, tidying
 from neural.tracking.collector.artifacts.commit import Commit, Lost
@@ -30,12 +27,15 @@ from neural.tracking.collector.artifacts.runfolders import (
 )
 from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.sessions import VIA, Position, Sessions
+from neural.tracking.core.copying import Stopped
+from neural.tracking.core.files import inside, is_there
 from neural.tracking.errors import FormatError, TrackingError
-from neural.tracking.files import inside, is_there
 from neural.tracking.reader.outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state import artifact_jobs, spool
+from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Keeper:
     async def start(self) -> None:
         """Begin to look for jobs."""
         await asyncio.to_thread(self._folders.home.learn, record=True)
-        self._begun = set(await asyncio.to_thread(jobs.waiting, self._state))
+        self._begun = set(await asyncio.to_thread(artifact_jobs.waiting, self._state))
         await asyncio.to_thread(tidying.remove_temporaries, self._state)
         self._goal = self._intake.durable
         self._task = asyncio.create_task(self._look_forever(), name="artifacts")
@@ -196,7 +196,7 @@ class Keeper:
 
     async def _learn(self) -> None:
         """Take in the jobs that are new, all at once: what is done meanwhile begins the next of those known."""
-        found = await asyncio.to_thread(jobs.waiting, self._state)
+        found = await asyncio.to_thread(artifact_jobs.waiting, self._state)
         new: dict[Key, Job] = {}
         for key in self._bad.keys() - set(found):
             del self._bad[key]
@@ -205,7 +205,7 @@ class Keeper:
             if key in self._jobs or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
                 continue
             try:
-                job = await asyncio.to_thread(jobs.read, self._state, *key)
+                job = await asyncio.to_thread(artifact_jobs.read, self._state, *key)
             except (OSError, FormatError) as error:
                 if self._bad.get(key) != str(error):
                     logger.error("artifact job cannot be read, its bytes are kept: %s", error)
@@ -298,7 +298,9 @@ class Keeper:
             told = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
             if told is not None:
                 session = bytes.fromhex(job.session)
-                await self._intake.late_note(session, job.uid, job.info, jobs.KIND, str(job.seq), **told)
+                await self._intake.late_note(
+                    session, job.uid, job.info, artifact_jobs.KIND, str(job.seq), **told
+                )
             if told is not None and VIA in job.info:
                 self._told_afar[job.session, job.token] = {"seq": job.seq, **told}
                 while len(self._told_afar) > MAX_OUTCOMES:
@@ -367,4 +369,4 @@ class Keeper:
             run = inside(self._state.base_dir, job.folder)
             self._numbers.take(run, job.name, told["version"])
         spool.remove(job.spooled(self._state))
-        jobs.remove(self._state, job)
+        artifact_jobs.remove(self._state, job)

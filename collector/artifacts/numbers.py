@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from neural.tracking.files import fsync_dir, inside
+from neural.tracking.core.files import fsync_dir, inside
 from neural.tracking.reader.facts import read_facts
 
 _TAKEN = frozenset((errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR))

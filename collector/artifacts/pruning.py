@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from neural.tracking.artifacts import jobs, manifest, spool
 from neural.tracking.collector.artifacts.numbers import version_name
 from neural.tracking.collector.intake import Intake
 from neural.tracking.collector.sessions import Position
-from neural.tracking.files import atomic_write, fsync_dir, inside
-from neural.tracking.names import check_artifact_name
-from neural.tracking.reader import eventlines, views
+from neural.tracking.core.files import atomic_write, fsync_dir, inside
+from neural.tracking.core.names import check_artifact_name
+from neural.tracking.formats import event_lines, manifest
+from neural.tracking.reader import views
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.facts import read_facts
 from neural.tracking.reader.run import Run
-from neural.tracking.tombstones import AFTER, Tombstones
+from neural.tracking.state import artifact_jobs, spool
+from neural.tracking.state.tombstones import AFTER, Tombstones
 
 
 def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
@@ -65,7 +66,7 @@ async def note(
     after = {AFTER: newest} if newest else {}
     notes = [
         intake.late_note(
-            bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, jobs.PRUNED, str(e.seq),
+            bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, artifact_jobs.PRUNED, str(e.seq),
             name=e.name, version=e.version, **after,
         )
         for e in entries
@@ -87,10 +88,10 @@ def note_in_copy(folder: Path, entries: Sequence[Entry]) -> None:
         OSError: they were not written.
     """
     noted = [
-        eventlines.note_line(
+        event_lines.note_line(
             entry.session,
             {
-                "kind": jobs.PRUNED,
+                "kind": artifact_jobs.PRUNED,
                 "key": str(entry.seq),
                 "time_ns": time.time_ns(),
                 "name": entry.name,

@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking import system
-from neural.tracking.artifacts.jobs import Job
 from neural.tracking.collector.artifacts.commit import Lost
 from neural.tracking.collector.home import Home
 from neural.tracking.collector.sessions import VIA
+from neural.tracking.core import os_support
+from neural.tracking.core.files import inside
 from neural.tracking.errors import FormatError, TrackingError
-from neural.tracking.files import inside
-from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.formats.run_file import RUN_FILE, RunFile
+from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class RunFolders:
         if VIA in job.info:
             return False  # whatever it says of itself: no path that another host names is opened here
         host, boot = job.info.get("host"), job.info.get("boot_id")
-        here = host == platform.node() or bool(boot and boot == system.boot_id())
+        here = host == platform.node() or bool(boot and boot == os_support.boot_id())
         return here and job.spool == str(self._state.spool)
 
     def is_deleted(self, job: Job) -> bool:

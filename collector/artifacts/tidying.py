@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
-from neural.tracking.artifacts import spool
 from neural.tracking.collector.sessions import Position, Sessions
-from neural.tracking.files import is_there, matching
-from neural.tracking.outboxes.files import ADOPTED_SUFFIX
-from neural.tracking.state import State
+from neural.tracking.core.files import is_there, matching
+from neural.tracking.state import spool
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
+from neural.tracking.state.paths import State
 
 
 def over(state: State, sessions: Sessions, applied: Position) -> list[Path]:

@@ -14,23 +14,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.artifacts.jobs import KIND as ARTIFACT
 from neural.tracking.collector.delivery import letters
 from neural.tracking.collector.delivery.border import Border, NotInstalled
 from neural.tracking.collector.delivery.holds import Holds
 from neural.tracking.collector.delivery.outgoing import Outgoing
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Trying
+from neural.tracking.core.files import read_json, write_json
 from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import SinkConfig
-from neural.tracking.files import read_json, write_json
 from neural.tracking.reader.emitted import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs, without_copies
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.sinks.sink import RunEvent, SinkPlace
-from neural.tracking.state import State
+from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.reader import eventlines
-from neural.tracking.reader.eventlines import BadLine
+from neural.tracking.formats import event_lines
+from neural.tracking.formats.event_lines import BadLine
 from neural.tracking.sinks.sink import RunEvent
 
 MAX_ERROR_CHARS = 4000
@@ -34,7 +34,7 @@ def append(path: Path, event: RunEvent, error: str) -> None:
         "set_aside_ns": time.time_ns(),
     }
     with open(path, "ab", buffering=0, opener=_private) as file:
-        file.write(eventlines.encode(letter))
+        file.write(event_lines.encode(letter))
         os.fsync(file.fileno())
 
 
@@ -46,7 +46,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the letters, oldest first, each event once; torn and damaged lines are passed over."""
     with contextlib.suppress(FileNotFoundError):
         found: dict[tuple[str, str, int, str], dict[str, Any]] = {}
-        for line in eventlines.scan(path.read_bytes()):
+        for line in event_lines.scan(path.read_bytes()):
             if not isinstance(line, BadLine) and "set_aside_ns" in line.data:
                 letter = line.data
                 found[letter["run"], letter["session"], letter["seq"], letter["kind"]] = letter
@@ -55,4 +55,4 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 def shown(letter: dict[str, Any]) -> str:
     """Return the beginning of what the event held, for people."""
-    return json.dumps(eventlines.json_value(letter["data"]), ensure_ascii=False)[:200]
+    return json.dumps(event_lines.json_value(letter["data"]), ensure_ascii=False)[:200]

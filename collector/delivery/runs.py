@@ -8,23 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError, RetryLater
 from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import Share, SinkFolder
 from neural.tracking.fanout.guests import Said
 from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
-from neural.tracking.files import inside
-from neural.tracking.opening import folder_name
+from neural.tracking.formats.run_file import folder_name
+from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.artifacts import Entry, call_of
 from neural.tracking.reader.emitted import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunEvent, RunInfo
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstone, Tombstones
-from neural.tracking.wire import VIA
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstone, Tombstones
 
 MAX_OPEN_RUNS = 500
 _FACTS = ("rank", "attempt", "role", "opened_ns")

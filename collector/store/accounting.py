@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from neural.tracking import segment
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store.appendfile import open_events
-from neural.tracking.files import is_there
-from neural.tracking.outboxes.files import last_number
-from neural.tracking.reader import eventlines, ledgers, listing
-from neural.tracking.reader.eventlines import Line
-from neural.tracking.reader.ledgers import Ledger, SessionEntry
-from neural.tracking.reader.tails import Tail
+from neural.tracking.core.files import is_there
+from neural.tracking.formats import event_lines, ledgers, segment
+from neural.tracking.formats.event_lines import Line
+from neural.tracking.formats.ledgers import Ledger, SessionEntry
+from neural.tracking.formats.tails import Tail
+from neural.tracking.reader import listing
 from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch
+from neural.tracking.state.outbox_files import last_number
 
 
 def others(folder: Path, collector: str) -> dict[str, int]:
@@ -78,7 +78,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
 def _add_lines(ledger: Ledger, path: Path) -> None:
     if not is_there(path):
         return
-    for line in eventlines.scan(path.read_bytes()):
+    for line in event_lines.scan(path.read_bytes()):
         if not isinstance(line, Line):
             ledger.events_bytes = ledger.events_bytes if line.torn else line.end
             continue

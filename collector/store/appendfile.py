@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from neural.tracking import segment
 from neural.tracking.collector.logfile import frame_parts
+from neural.tracking.core.files import fsync_dir
+from neural.tracking.core.os_support import sync_data
 from neural.tracking.errors import FormatError, RetryLater
-from neural.tracking.files import fsync_dir
-from neural.tracking.segment import Buffer
-from neural.tracking.system import sync_data
+from neural.tracking.formats import segment
+from neural.tracking.formats.segment import Buffer
 
 
 class AppendFile:

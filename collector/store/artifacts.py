@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from neural.tracking.artifacts import jobs
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.errors import FormatError, RetryLater
-from neural.tracking.state import State
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,9 @@ def make_jobs(state: State, writer: RunWriter) -> None:
         session, event = writer.artifacts[0]
         whose = (session.uid, writer.folder.name, session.session.hex())
         try:
-            jobs.write(state, jobs.make(*whose, event.seq, event.time_ns, session.info, event.data))
+            artifact_jobs.write(
+                state, artifact_jobs.make(*whose, event.seq, event.time_ns, session.info, event.data)
+            )
         except FormatError as error:
             logger.error("%s: %s", writer.folder.name, error)
         except OSError as error:

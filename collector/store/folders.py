@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, InvalidNameError
-from neural.tracking.names import check_run_name
-from neural.tracking.opening import RunFile, folder_name
-from neural.tracking.reader import ledgers
+from neural.tracking.formats import ledgers
+from neural.tracking.formats.run_file import RunFile, folder_name
 from neural.tracking.sinks.base import SessionInfo
 
 

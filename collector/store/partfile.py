@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neural.tracking.events import NO_STEP
-from neural.tracking.reader import parts
+from neural.tracking.formats import parts
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.rows import Rows
 from neural.tracking.reader.summary import Stats, metric_stats
 

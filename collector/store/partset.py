@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neural.tracking.core.files import fsync_dir
 from neural.tracking.errors import FormatError, RetryLater
-from neural.tracking.files import fsync_dir
-from neural.tracking.reader import listing, parts
-from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.formats import parts
+from neural.tracking.formats.parts import Part, PartReader
+from neural.tracking.formats.tails import Tail
+from neural.tracking.reader import listing
 from neural.tracking.reader.rows import Gathering, Rows, concatenated, group_rows, sort
-from neural.tracking.reader.tails import Tail
 
 logger = logging.getLogger(__name__)
 

@@ -19,15 +19,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import events, segment
-from neural.tracking.accounting.quarantine import WHY_FILE
 from neural.tracking.collector import logfile
 from neural.tracking.collector.follower import Follower, Position
 from neural.tracking.collector.store.appendfile import TailFile
+from neural.tracking.core.files import fsync_dir, matching, read_json, write_json
 from neural.tracking.errors import RetryLater
-from neural.tracking.files import fsync_dir, matching, read_json, write_json
+from neural.tracking.formats import events, segment
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import WHY_FILE
 
 LONGEST_PAUSE_S = 60.0
 

@@ -14,9 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import events, segment
-from neural.tracking.artifacts.jobs import KIND as ARTIFACT
-from neural.tracking.artifacts.jobs import PRUNED as ARTIFACT_PRUNED
 from neural.tracking.collector.store.accounting import beyond, lost, others, recovered, settle
 from neural.tracking.collector.store.appendfile import (
     TailFile,
@@ -25,16 +22,18 @@ from neural.tracking.collector.store.appendfile import (
     tail_identity,
 )
 from neural.tracking.collector.store.partset import PartSet
+from neural.tracking.core.files import atomic_write, fsync_dir, fsync_file, is_there
+from neural.tracking.core.os_support import free_and_reserve
 from neural.tracking.errors import FormatError, RetryLater
-from neural.tracking.events import Gap
-from neural.tracking.files import atomic_write, fsync_dir, fsync_file, is_there
-from neural.tracking.opening import RUN_FILE
-from neural.tracking.reader import eventlines, ledgers
-from neural.tracking.reader.ledgers import Ledger, SessionEntry
-from neural.tracking.reader.tails import Tail
+from neural.tracking.formats import event_lines, events, ledgers, segment
+from neural.tracking.formats.events import Gap
+from neural.tracking.formats.ledgers import Ledger, SessionEntry
+from neural.tracking.formats.run_file import RUN_FILE
+from neural.tracking.formats.tails import Tail
 from neural.tracking.reader.vouched import owners
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
-from neural.tracking.system import free_and_reserve
+from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
+from neural.tracking.state.artifact_jobs import PRUNED as ARTIFACT_PRUNED
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ class RunWriter:
             durable = {session: entry.last for session, entry in self._ledger.sessions.items()}
             for session, first, last in lost(self.folder, durable):
                 gap = Gap(first, last, time.time_ns(), "store_damaged")
-                self._append_lines([eventlines.gap_line(session, gap)])
+                self._append_lines([event_lines.gap_line(session, gap)])
             # The part holds what was in the tail, so the ledger may vouch for all of it.
             self._events.sync()
             self._save_ledger()
@@ -224,7 +223,7 @@ class RunWriter:
         self._ledger.settled.discard(key)  # it may change now, and then the ledger has it
         entry = self._ledger.sessions.get(key)
         if entry is None:
-            self._append_lines([eventlines.info_line(key, session.uid, session.info)])
+            self._append_lines([event_lines.info_line(key, session.uid, session.info)])
             # Another collector may have stored its beginning.
             entry = SessionEntry(last=self._others.get(key, 0), rank=session.rank)
             self._ledger.sessions[key] = entry
@@ -239,7 +238,7 @@ class RunWriter:
             entry.last = upto
 
     def _gap(self, session: SessionInfo, first: int, last: int, reason: str) -> bytes:
-        return eventlines.gap_line(session.session.hex(), Gap(first, last, time.time_ns(), reason))
+        return event_lines.gap_line(session.session.hex(), Gap(first, last, time.time_ns(), reason))
 
     def _apply_batch(self, batch: EventBatch, entry: SessionEntry) -> None:
         self._close_hole(batch.session, entry, batch.first - 1)
@@ -260,9 +259,9 @@ class RunWriter:
             self._append_to_tail(batch)
         key = batch.session.session.hex()
         lines = [
-            eventlines.event_line(key, event) for event in sorted(decoded.events) if event.seq > entry.last
+            event_lines.event_line(key, event) for event in sorted(decoded.events) if event.seq > entry.last
         ]
-        lines += [eventlines.gap_line(key, gap) for gap in decoded.gaps if gap.last > entry.last]
+        lines += [event_lines.gap_line(key, gap) for gap in decoded.gaps if gap.last > entry.last]
         if lines:
             self._append_lines(lines)
         for event in decoded.events:
@@ -322,7 +321,7 @@ class RunWriter:
         key = f"{note['kind']} {note['key']}"
         if key in entry.notes:
             return
-        self._append_lines([eventlines.note_line(item.session.session.hex(), note)])
+        self._append_lines([event_lines.note_line(item.session.session.hex(), note)])
         entry.notes.append(key)
         if note["kind"] in (ARTIFACT, ARTIFACT_PRUNED):
             self.changed |= {"artifacts", "metadata", "summary"} if entry.ended is not None else {"artifacts"}

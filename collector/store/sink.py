@@ -19,12 +19,12 @@ from neural.tracking.collector.store.folders import folder_names, has_run_file, 
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
+from neural.tracking.core.files import inside
 from neural.tracking.errors import DataDamagedError, InvalidNameError, RetryLater, TrackingError
-from neural.tracking.files import inside
 from neural.tracking.reader import views
 from neural.tracking.sinks.base import Item, SessionInfo, SessionNote
-from neural.tracking.state import State
-from neural.tracking.tombstones import AFTER, Tombstone, Tombstones
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import AFTER, Tombstone, Tombstones
 
 logger = logging.getLogger(__name__)
 

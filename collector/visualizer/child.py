@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from neural.tracking import interpreter
+from neural.tracking.core import interpreter
 
 QUIT_S = 0.5
 

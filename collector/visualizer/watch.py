@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import events, segment
 from neural.tracking.collector.visualizer.child import RendererProcess, renderer_command
 from neural.tracking.collector.visualizer.plan import MOST_WAITS, Plan
+from neural.tracking.core.files import atomic_write, inside, read_json
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkstatus import known_sinks
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
-from neural.tracking.files import atomic_write, inside, read_json
-from neural.tracking.opening import RunFile
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.run_file import RunFile
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
     from neural.tracking.reader.run import Run

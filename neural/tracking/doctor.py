@@ -11,16 +11,17 @@ from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking import __version__, ownership, system
-from neural.tracking.accounting.quarantine import list_quarantined
-from neural.tracking.artifacts import jobs
-from neural.tracking.config import agent_config, collector_config
-from neural.tracking.control import request
+from neural.tracking import __version__
+from neural.tracking.core import os_support, ownership
+from neural.tracking.core.config import agent_config, collector_config
+from neural.tracking.core.files import read_json
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.fanout.sinkconfig import sink_configs
-from neural.tracking.files import read_json
-from neural.tracking.outboxes.listing import Outbox, collector_holds, list_outboxes
-from neural.tracking.state import State
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import Outbox, collector_holds, list_outboxes
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import list_quarantined
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 DISTRIBUTION = "neural-tracking"
@@ -69,7 +70,7 @@ def _examined(base_dir: Path) -> Iterator[Finding]:
     if answer is not None:
         yield _version(answer)
         yield from _collector_troubles(answer)
-    elif waiting := len(jobs.waiting(state)):
+    elif waiting := len(artifact_jobs.waiting(state)):
         seen = f"{waiting} of them wait for a collector, or for trouble to pass"
         advice = "`ntrack collector start` stores them, or `ntrack status` says then what hinders it"
         yield Finding(NOTE, "artifacts", seen, advice)
@@ -128,7 +129,7 @@ def _folder(base_dir: Path) -> Finding:
 
 
 def _file_system(state: State) -> Finding:
-    name, local = system.file_system(_existing(state.base_dir))
+    name, local = os_support.file_system(_existing(state.base_dir))
     if local:
         return Finding(OK, "file system", f"{name}, local")
     return Finding(

@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from neural.tracking.agent.values import check_step, flatten
+from neural.tracking.core.names import check_artifact_name, check_run_name
 from neural.tracking.errors import ConfigError, RetryLater, TrackingError, WriteAgain, did_you_mean
 from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
-from neural.tracking.names import check_artifact_name, check_run_name
-from neural.tracking.opening import resolve_base_dir
-from neural.tracking.params import param_events
+from neural.tracking.formats.run_file import resolve_base_dir
+from neural.tracking.params.plain import param_events
 from neural.tracking.sinks.registry import make_sink, types
 from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neural.tracking.face.comparing import ComparesRuns
-from neural.tracking.opening import resolve_base_dir
+from neural.tracking.formats.run_file import resolve_base_dir
 from neural.tracking.tracker import ExperimentTracker
 
 _ID = re.compile(r"[0-9a-f]{8}")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.errors import FormatError
-from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.reader import ledgers, listing, views
+from neural.tracking.formats import ledgers
+from neural.tracking.formats.run_file import RUN_FILE, RunFile
+from neural.tracking.reader import listing, views
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.core.names import check_tag, one_or_many
 from neural.tracking.errors import ConfigError
 from neural.tracking.fanout.sinkconfig import backend_environment, check_backends
-from neural.tracking.names import check_tag, one_or_many
 
 MAX_EVERY = 10**9
 

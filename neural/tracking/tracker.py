@@ -8,23 +8,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from neural.tracking import exitcode
-from neural.tracking.config import agent_config
+from neural.tracking.core import exit_code
+from neural.tracking.core.config import agent_config
+from neural.tracking.core.names import check_metric_name, check_run_name, one_or_many
 from neural.tracking.face.joining import open_run_folder
 from neural.tracking.face.keeping import KeepsArtifacts
 from neural.tracking.face.picturing import DrawsPictures
 from neural.tracking.face.readback import ReadsBack
 from neural.tracking.face.recording import NoRecorder, Opening, Recorder, traceback_text
 from neural.tracking.face.view import RunView
-from neural.tracking.names import check_metric_name, check_run_name, one_or_many
-from neural.tracking.opening import folder_name, resolve_base_dir
-from neural.tracking.params import param_events
+from neural.tracking.formats.run_file import folder_name, resolve_base_dir
+from neural.tracking.params.plain import param_events
 from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstones
 
 DEFAULT_NAME = "experiment"
-exitcode.watch()
+exit_code.watch()
 
 
 class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
@@ -191,7 +191,7 @@ class ExperimentTracker(KeepsArtifacts, ReadsBack, DrawsPictures):
         """
         found = param_events(hyperparameters)
         if found.left_out:
-            from neural.tracking.agent.notice import warn
+            from neural.tracking.core.warn import warn
 
             warn(
                 "run %s: not all parameters were kept; a mark stands where some are left out",

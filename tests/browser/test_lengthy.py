@@ -8,7 +8,7 @@ import pytest
 
 from neural.tracking.fanout.sinkstatus import links
 from neural.tracking.reader.run_list import find_run
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]

@@ -12,7 +12,7 @@ import pytest
 
 from neural.tracking import ExperimentManager
 from neural.tracking.fanout.delivered import Share, SinkFolder
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.browser.conftest import ids
 
 pytestmark = pytest.mark.frameworks

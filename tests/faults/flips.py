@@ -15,7 +15,7 @@ def leaving(sessions: int) -> str:
     """Return a trainer's body that makes so many runs and is killed, with all of it in outboxes."""
     return f"""
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.config import AgentConfig
+from neural.tracking.core.config import AgentConfig
 sessions = []
 for number in range({sessions}):
     identity = choose_run(f"run-{{number}}", {{}})

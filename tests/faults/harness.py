@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import psutil
 
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 LONG = os.environ.get("FAULTS") == "long"

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from neural.tracking.accounting.verify import verify_base
-from neural.tracking.artifacts import jobs
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
-from neural.tracking.artifacts.spool import size_bytes
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import State
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import size_bytes
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.injection import Faults, fail_at, kill_at
@@ -77,7 +77,7 @@ def calls(waiting, tmp_path_factory):
 def kept(base_dir):
     """Whether nothing is left to do: not in outbox, log, spool or jobs."""
     state = State.for_base_dir(base_dir)
-    return delivered(base_dir) and not jobs.waiting(state) and not list(state.spool.glob("*"))
+    return delivered(base_dir) and not artifact_jobs.waiting(state) and not list(state.spool.glob("*"))
 
 
 def assert_whole(base_dir):
@@ -301,9 +301,11 @@ def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(kee
     (run,) = list_runs(base_dir)
     entry = run.facts.artifacts.entries[0]
     place = (run.uid, run.folder.name, entry.session, entry.seq, entry.time_ns)
-    jobs.write(state, jobs.make(*place, {"host": "elsewhere"}, entry.call))  # nobody will bring its bytes again
+    artifact_jobs.write(
+        state, artifact_jobs.make(*place, {"host": "elsewhere"}, entry.call)
+    )  # nobody will bring its bytes again
 
     keeper.run_collector(base_dir)
 
-    wait_until(lambda: not jobs.waiting(state))
+    wait_until(lambda: not artifact_jobs.waiting(state))
     assert_whole(base_dir)

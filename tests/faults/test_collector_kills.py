@@ -2,9 +2,9 @@
 
 import pytest
 
-from neural.tracking.control import request
 from neural.tracking.face.catalogue import rescue_orphans
-from neural.tracking.outboxes.listing import list_outboxes
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds, wait_until
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.training import TRAINING, assert_stored, end_unhurt

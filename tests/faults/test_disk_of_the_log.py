@@ -2,9 +2,9 @@
 
 import pytest
 
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.injection import Faults, fail_at

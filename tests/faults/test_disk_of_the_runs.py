@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.dropping import DROPPING, end_exactly, limit_outbox, wait_dropping, wait_keeping
 from tests.faults.harness import LONG, wait_until

@@ -27,7 +27,7 @@ asyncio.run(main())
 """
 TRAINING = """
 import sys, time, zmq
-from neural.tracking import wire
+from neural.tracking.formats import wire
 from neural.tracking.agent.link import Link
 
 theirs = zmq.Context()

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from neural.tracking import ExperimentTracker
-from neural.tracking.control import request
+from neural.tracking.state.control_client import request
 from tests.rough_sinks import DELETED
 from tests.sinkbench import bench
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.faults.harness import Collector, rounds
 from tests.faults.outcome import only_run, verify, wait_settled
 from tests.faults.training import TRAINING, assert_stored, end_unhurt, truth

@@ -11,10 +11,10 @@ import pytest
 
 from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector.artifacts.keeper import TIDY_EVERY_S
-from neural.tracking.control import request
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.faults.harness import wait_until
 from tests.faults.outcome import only_run, verify, wait_settled
 

@@ -12,7 +12,7 @@ def run_other(keeper, base_dir, protocol):
     """Start a collector whose protocol has this number; return it once it can be connected to."""
     script = f"""
 import sys
-from neural.tracking import wire
+from neural.tracking.formats import wire
 from neural.tracking.collector import commands
 wire.PROTOCOL = {protocol}
 sys.exit(commands.run({str(base_dir)!r}))

@@ -10,14 +10,14 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from neural.tracking.artifacts import jobs, spool
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.collector.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
+from neural.tracking.formats import upload_wire
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.remote import uploadwire
-from neural.tracking.state import State
+from neural.tracking.state import artifact_jobs, spool
+from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import Collector, rounds, wait_until
 from tests.faults.outcome import verify, wait_settled
@@ -253,7 +253,7 @@ LIES = """
 import socket
 from pathlib import Path
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.config import agent_config
+from neural.tracking.core.config import agent_config
 session = open_session(choose_run("lies"), base_dir, config=agent_config(base_dir))
 secret = Path(_os.environ["SECRET"])
 found = secret.stat()
@@ -310,13 +310,13 @@ def test_bytes_that_no_event_asks_for_are_not_taken(remote, insider):
     who = {"session": b"s" * 16, "token": b"t" * 16}
 
     for message in (
-        uploadwire.Offer(**who, path="", size=10),
-        uploadwire.Chunk(**who, path="../../x", offset=0, crc=0, data=b"y" * 100),
-        uploadwire.Check(**who, path="/etc/passwd", size=1, sha256="0"),
-        uploadwire.Place(**who, files=0),
+        upload_wire.Offer(**who, path="", size=10),
+        upload_wire.Chunk(**who, path="../../x", offset=0, crc=0, data=b"y" * 100),
+        upload_wire.Check(**who, path="/etc/passwd", size=1, sha256="0"),
+        upload_wire.Place(**who, files=0),
     ):
         insider.send_multipart(message.encode())
-        assert isinstance(uploadwire.decode(insider.recv_multipart()), uploadwire.Unwanted)
+        assert isinstance(upload_wire.decode(insider.recv_multipart()), upload_wire.Unwanted)
 
     assert not remote.state.spool.exists()
 
@@ -329,7 +329,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("relative", HOSTILE, ids=range(len(HOSTILE)))
 def test_file_of_a_folder_stays_inside_it(tmp_path, relative):
-    job = jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
+    job = artifact_jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
         "name": "folder", "token": "cd" * 16, "how": "copy", "size": 10, "files": 2
     })  # fmt: skip
     uploads = Uploads(None, State(base_dir=tmp_path, root=tmp_path), None, None, None, "")
@@ -339,15 +339,15 @@ def test_file_of_a_folder_stays_inside_it(tmp_path, relative):
 
 
 def test_upload_cannot_grow_beyond_what_its_event_says(tmp_path):
-    job = jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
+    job = artifact_jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, {
         "name": "folder", "token": "cd" * 16, "how": "copy", "size": 10, "files": 2
     })  # fmt: skip
     uploads = Uploads(None, State(base_dir=tmp_path, root=tmp_path / "state"), None, None, None, "")
     (tmp_path / "state").mkdir()
 
     def put(name, offset, data):
-        chunk = uploadwire.Chunk(
-            session=b"", token=b"", path=name, offset=offset, crc=uploadwire.crc(data), data=data
+        chunk = upload_wire.Chunk(
+            session=b"", token=b"", path=name, offset=offset, crc=upload_wire.crc(data), data=data
         )
         return uploads._write(job, uploads._path(job, name), chunk)
 

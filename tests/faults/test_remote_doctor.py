@@ -5,7 +5,7 @@ import pytest
 from neural.tracking.doctor import NOTE, OK, PROBLEM
 from neural.tracking.remote import keys
 from neural.tracking.remote.findings import examine
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.faults.harness import Clock
 
 

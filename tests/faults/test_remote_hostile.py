@@ -8,17 +8,16 @@ import zmq
 from click.testing import CliRunner
 from zmq.utils import z85
 
-from neural.tracking import wire
 from neural.tracking.cli import main
+from neural.tracking.formats import upload_wire, wire
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.remote import uploadwire
 from tests.faults.harness import wait_until
 from tests.faults.outcome import verify
 from tests.hostile_names import HOSTILE_NAMES
 
 ASKS = """
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.config import agent_config
+from neural.tracking.core.config import agent_config
 session = open_session(choose_run("hostile"), base_dir, config=agent_config(base_dir))
 def say(number, **told):
     usual = {"name": "x", "type": "artifact", "versioned": True, "aliases": [], "metadata": {}, "size": 7,
@@ -75,18 +74,18 @@ def upload(insider, entry):
     who = {"session": bytes.fromhex(entry.session), "token": bytes.fromhex(entry.call["token"])}
     data = b"7" * min(entry.size, 1 << 20)
     digest = hashlib.sha256(data).hexdigest()
-    offer = uploadwire.Offer(**who, path="", size=len(data))
+    offer = upload_wire.Offer(**who, path="", size=len(data))
     # The event may be in the run's folder before the keeper of artifacts has read its job.
-    wait_until(lambda: isinstance(ask(insider, offer), uploadwire.At), what="the job is known")
-    ask(insider, uploadwire.Chunk(**who, path="", offset=0, crc=uploadwire.crc(data), data=data))
-    whole = ask(insider, uploadwire.Check(**who, path="", size=len(data), sha256=digest))
-    assert isinstance(whole, uploadwire.Whole)
-    assert isinstance(ask(insider, uploadwire.Place(**who, files=0)), uploadwire.Placed)
+    wait_until(lambda: isinstance(ask(insider, offer), upload_wire.At), what="the job is known")
+    ask(insider, upload_wire.Chunk(**who, path="", offset=0, crc=upload_wire.crc(data), data=data))
+    whole = ask(insider, upload_wire.Check(**who, path="", size=len(data), sha256=digest))
+    assert isinstance(whole, upload_wire.Whole)
+    assert isinstance(ask(insider, upload_wire.Place(**who, files=0)), upload_wire.Placed)
 
 
 def ask(insider, message):
     insider.send_multipart(message.encode())
-    return uploadwire.decode(insider.recv_multipart())
+    return upload_wire.decode(insider.recv_multipart())
 
 
 def connect(context, remote, port):
@@ -149,15 +148,15 @@ def test_hostile_paths_on_the_upload_socket_stay_in_the_upload_s_own_folder(keep
         for name in HOSTILE_NAMES:
             for path in (name, f"../{name}", f"{name}/../../x", f"/{name}", f"deep/{name}"):
                 path = path.encode("utf-8", "replace").decode()[:1000]
-                crc = uploadwire.crc(b"y")
-                insider.send_multipart(uploadwire.Offer(**who, path=path, size=1).encode())
+                crc = upload_wire.crc(b"y")
+                insider.send_multipart(upload_wire.Offer(**who, path=path, size=1).encode())
                 insider.send_multipart(
-                    uploadwire.Chunk(**who, path=path, offset=0, crc=crc, data=b"y").encode()
+                    upload_wire.Chunk(**who, path=path, offset=0, crc=crc, data=b"y").encode()
                 )
-                insider.send_multipart(uploadwire.Check(**who, path=path, size=0, sha256="0" * 64).encode())
-                insider.send_multipart(uploadwire.Place(**who, files=1).encode())
-        insider.send_multipart(uploadwire.Offer(**who, path="the last", size=1).encode())
-        while getattr(uploadwire.decode(insider.recv_multipart()), "path", "") != "the last":
+                insider.send_multipart(upload_wire.Check(**who, path=path, size=0, sha256="0" * 64).encode())
+                insider.send_multipart(upload_wire.Place(**who, files=1).encode())
+        insider.send_multipart(upload_wire.Offer(**who, path="the last", size=1).encode())
+        while getattr(upload_wire.decode(insider.recv_multipart()), "path", "") != "the last":
             pass
         insider.close()
 
@@ -188,13 +187,13 @@ def test_messages_whose_texts_are_no_text_are_dropped_on_both_sockets(keeper, re
                                       "first": 1, "last": 10**6, "@": 0})  # fmt: skip
                 text = msgpack.packb(key) + bytes([0xD9, len(bad)]) + bad
                 head = bytes([head[0] + 1]) + head[1:] + text
-                one.send_multipart([uploadwire.crc(head).to_bytes(4, "little") + head])
+                one.send_multipart([upload_wire.crc(head).to_bytes(4, "little") + head])
         stream.send_multipart(wire.Ping(session=b"p" * 16).encode())
-        uploads.send_multipart(uploadwire.Offer(
+        uploads.send_multipart(upload_wire.Offer(
             session=bytes.fromhex(session), token=token, path="good", size=1
         ).encode())  # fmt: skip
 
         assert isinstance(wire.decode(stream.recv_multipart()), wire.Pong)
-        assert uploadwire.decode(uploads.recv_multipart()).path == "good"
+        assert upload_wire.decode(uploads.recv_multipart()).path == "good"
         uploads.close()
         stream.close()

@@ -9,10 +9,10 @@ import sys
 import pytest
 import zmq
 
-from neural.tracking import wire
 from neural.tracking.agent import choose_run
 from neural.tracking.agent.describe import hello, info
-from neural.tracking.config import AgentConfig
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.formats import wire
 from neural.tracking.remote import keys
 from tests.faults.harness import clean_environment, wait_until
 from tests.faults.outcome import verify, wait_settled

@@ -8,9 +8,9 @@ import pytest
 
 from neural.tracking import ExperimentManager
 from neural.tracking.accounting.verify import verify_base
-from neural.tracking.outboxes.listing import list_remote_outboxes
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import State
+from neural.tracking.state.outbox_list import list_remote_outboxes
+from neural.tracking.state.paths import State
 from tests.faults.harness import Collector, wait_until
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.proxy import ByteProxy

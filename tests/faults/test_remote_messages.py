@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from neural.tracking import wire
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
+from neural.tracking.formats import wire
 from neural.tracking.reader.run_list import list_runs
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.outcome import verify

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from neural.tracking.control import request
-from neural.tracking.reader import ledgers
+from neural.tracking.formats import ledgers
+from neural.tracking.state.control_client import request
 from tests.faults.harness import rounds, wait_until
 from tests.faults.outcome import LOG_LOST, only_run, points_of, verify, wait_settled
 

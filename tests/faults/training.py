@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from neural.tracking.accounting.verify import verify_base
-from neural.tracking.control import request
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run import Run
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.faults.disks import Disk
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.trainer import Trainer

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from neural.tracking import events, segment
-from neural.tracking.events import Gap
-from neural.tracking.segment import Header, frame, seed
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import Gap
+from neural.tracking.formats.segment import Header, frame, seed
 
 HERE = Path(__file__).parent
 SESSION = bytes(range(16))

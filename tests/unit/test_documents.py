@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from neural.tracking import wire
+from neural.tracking.formats import wire
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -61,7 +61,7 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
 
 def _kill_for_good(trial: Any, helpers: list[int]) -> None:
     """Kill the collector and hold its lock, so that no other can take its place."""
-    from neural.tracking.state import State
+    from neural.tracking.state.paths import State
 
     fd = os.open(State.for_base_dir(trial.data).lock, os.O_RDWR)
     for pid in helpers:

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import events, segment
 from neural.tracking.accounting.counting import Count, Counts, Numbers
-from neural.tracking.accounting.quarantine import list_quarantined
-from neural.tracking.accounting.unapplied import log_segments, uuid_of
+from neural.tracking.core.files import read_json
 from neural.tracking.errors import FormatError
-from neural.tracking.files import read_json
-from neural.tracking.outboxes.files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
-from neural.tracking.reader.tails import runs_past_end
-from neural.tracking.segment import Damage, Record
-from neural.tracking.state import State
-from neural.tracking.tombstones import Late, Tombstone, Tombstones
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Damage, Record
+from neural.tracking.formats.tails import runs_past_end
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import list_quarantined
+from neural.tracking.state.tombstones import Late, Tombstone, Tombstones
+from neural.tracking.state.unapplied_log import log_segments, uuid_of
 
 REMOVED_WITHIN_S = 0.5
 

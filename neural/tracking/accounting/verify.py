@@ -21,14 +21,15 @@ from neural.tracking.accounting.pending import Pending, find_pending
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import facts, ledgers, listing, parts, vouched
-from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.formats import ledgers, parts
+from neural.tracking.formats.parts import Part, PartReader
+from neural.tracking.formats.tails import Tail, collector_of
+from neural.tracking.reader import facts, listing, vouched
 from neural.tracking.reader.points import started_over
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.reader.tails import Tail, collector_of
 from neural.tracking.reader.views import wrong_views
-from neural.tracking.tombstones import RUN_DELETED
+from neural.tracking.state.tombstones import RUN_DELETED
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 

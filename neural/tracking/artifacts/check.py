@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from neural.tracking.artifacts import copying, manifest, spool
-from neural.tracking.artifacts.copying import Progress, identity, nothing, open_regular
-from neural.tracking.artifacts.manifest import Item
+from neural.tracking.core import copying
+from neural.tracking.core.copying import Progress, identity, nothing, open_regular
+from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
-from neural.tracking.files import inside
+from neural.tracking.formats import manifest
+from neural.tracking.formats.manifest import Item
 from neural.tracking.reader.artifacts import Entry
+from neural.tracking.state import spool
 
 
 class Checker:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.artifacts import spool
 from neural.tracking.artifacts.version import ArtifactVersion
-from neural.tracking.files import is_there
+from neural.tracking.core.files import is_there
+from neural.tracking.state import spool
 
 if TYPE_CHECKING:
     from neural.tracking.reader.outcomes import Outcome, OutcomeWatch

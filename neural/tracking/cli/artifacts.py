@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run, some_runs
-from neural.tracking.config import agent_config
+from neural.tracking.core.config import agent_config
 
 if TYPE_CHECKING:
     from neural.tracking.artifacts.report import ArtifactReport
@@ -152,7 +152,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
     from neural.tracking.artifacts.check import Checker
     from neural.tracking.artifacts.report import check_artifacts, to_check
     from neural.tracking.artifacts.sweeping import sweep
-    from neural.tracking.state import State
+    from neural.tracking.state.paths import State
 
     runs = some_runs(base_dir, run, "skip")  # damaged lines are told beside what is whole
     if not runs:

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.outboxes.listing import collector_holds
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import collector_holds
+from neural.tracking.state.paths import State
 
 
 @click.group()

@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.control import request
+from neural.tracking.core.address import check_address, host_and_port
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.remote import keys as keyring
-from neural.tracking.remote.address import check_address, host_and_port
 from neural.tracking.remote.keys import Pair, public_text
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 
 @click.group()

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.outboxes.listing import Outbox, list_remote_outboxes
-from neural.tracking.state import State
+from neural.tracking.state.outbox_list import Outbox, list_remote_outboxes
+from neural.tracking.state.paths import State
 
 
 @click.group()
@@ -81,7 +81,7 @@ def ship(base_dir: Path, timeout: float) -> None:
 
 def _left(state: State) -> list[object]:
     """Return what somebody has to ship: outboxes without a process, and artifacts."""
-    from neural.tracking.artifacts import spool
+    from neural.tracking.state import spool
 
     artifacts = [entry for entries in spool.waiting(state.remote_spool).values() for entry in entries]
     return [*(item for item in list_remote_outboxes(state) if not item.live), *artifacts]

@@ -130,7 +130,7 @@ def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tu
     """Return how many blobs, and bytes, are nobody's once these versions are gone, or are so already."""
     from neural.tracking.artifacts.check import links
     from neural.tracking.artifacts.sweeping import sweep
-    from neural.tracking.state import State
+    from neural.tracking.state.paths import State
 
     going = Counter(link for run, entries in doomed for entry in entries for link in links(run.folder, entry))
     return sweep(State.for_base_dir(base_dir).blobs, dry_run=True, going=going)
@@ -167,10 +167,10 @@ def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[i
 
 def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
     from neural.tracking.agent import launch_collector
-    from neural.tracking.control import request
     from neural.tracking.errors import CollectorUnreachableError
-    from neural.tracking.outboxes.listing import collector_holds
-    from neural.tracking.state import State
+    from neural.tracking.state.control_client import request
+    from neural.tracking.state.outbox_list import collector_holds
+    from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
     if not collector_holds(state):

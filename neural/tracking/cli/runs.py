@@ -120,7 +120,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     """
     found = one_run(base_dir, run)
     from neural.tracking.fanout.sinkstatus import links, unheeded
-    from neural.tracking.state import State
+    from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
     delivered, refused = links(state, found.uid.hex()), unheeded(state, found)
@@ -200,7 +200,7 @@ def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) 
 
 
 def _print_params(console: Console, run: Run) -> None:
-    from neural.tracking.params import flat_params
+    from neural.tracking.params.plain import flat_params
 
     params = flat_params(run.params)
     if not params:

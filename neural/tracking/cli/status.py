@@ -10,19 +10,19 @@ from typing import Any
 import click
 from rich.table import Table
 
-from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.cli import output
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.fanout.sinkstatus import SinkStatus, sink_statuses
-from neural.tracking.outboxes.listing import (
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import (
     Outbox,
     collector_holds,
     collector_starts,
     list_outboxes,
     list_remote_outboxes,
 )
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import list_quarantined
 
 
 @click.command()

@@ -31,7 +31,7 @@ def ui(base_dir: Path, port: int, host: str, token_file: Path | None, open_brows
     """
     from neural.tracking.errors import TrackingError
     from neural.tracking.face.catalogue import rescue_orphans
-    from neural.tracking.opening import resolve_base_dir
+    from neural.tracking.formats.run_file import resolve_base_dir
     from neural.tracking.ui.server import serve
 
     console = output.stdout()

@@ -7,22 +7,22 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import system
-from neural.tracking.accounting.quarantine import any_quarantined
-from neural.tracking.accounting.unapplied import log_waits
 from neural.tracking.artifacts.sweeping import sweep
-from neural.tracking.config import agent_config
-from neural.tracking.control import request
+from neural.tracking.core import os_support
+from neural.tracking.core.config import agent_config
+from neural.tracking.core.files import read_json, take_away
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.face.recording import Opening
-from neural.tracking.files import read_json, take_away
-from neural.tracking.outboxes.listing import collector_holds, has_orphans, list_remote_outboxes
 from neural.tracking.reader import run_list
 from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.reader.run import Damaged, Run, iso_time
 from neural.tracking.reader.run_list import find_run, list_runs
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import collector_holds, has_orphans, list_remote_outboxes
+from neural.tracking.state.paths import State
+from neural.tracking.state.quarantine import any_quarantined
+from neural.tracking.state.tombstones import Tombstones
+from neural.tracking.state.unapplied_log import log_waits
 
 if TYPE_CHECKING:
     from neural.tracking.agent.identity import RunIdentity
@@ -42,7 +42,7 @@ def rescue_orphans(base_dir: Path) -> bool:
         if not any(left) or agent_config(base_dir).mode != "online":
             return False
     except ConfigError as error:
-        from neural.tracking.agent.notice import warn
+        from neural.tracking.core.warn import warn
 
         # Nothing starts with such settings, but what is there can be read.
         warn("nobody is started for what may be left here: %s", error)
@@ -87,7 +87,7 @@ def opening_of_existing(base_dir: Path, experiment_id: str, damaged: Damaged = "
         settings.pop("env", None)
         settings.pop("backend", None)
     if run.facts.damages and damaged == "raise":
-        from neural.tracking.agent.notice import warn
+        from neural.tracking.core.warn import warn
 
         warn("%s; what it was opened with may be missing", DataDamagedError(run.folder, run.facts.damages).what)
     labels: dict[str, Any] = {"tags": [], "notes": None, "group": None}
@@ -199,7 +199,7 @@ def _delete_alone(state: State, run: Run) -> bool:
     state.make()
     fd = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if not system.lock_exclusively(fd):
+        if not os_support.lock_exclusively(fd):
             return False
         found = run_list.named_folder(state.base_dir, run.uid, run.folder.name)
         assert found is not None, "a name was given"

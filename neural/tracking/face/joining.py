@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural.tracking.core.files import read_json
+from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import RunConflictError, TrackingError
-from neural.tracking.files import read_json
-from neural.tracking.names import check_run_name
-from neural.tracking.opening import RUN_FILE, RunFile, folder_name
+from neural.tracking.formats.run_file import RUN_FILE, RunFile, folder_name
 
 if TYPE_CHECKING:
     from neural.tracking.agent.identity import RunIdentity

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking.names import check_alias, check_artifact_name, one_or_many
+from neural.tracking.core.names import check_alias, check_artifact_name, one_or_many
 
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
@@ -231,8 +231,8 @@ class KeepsArtifacts:
         recorder = self._recorder
         recorder.refuse_if_ended("an artifact")
         if recorder.opening.config.mode == "disabled":
-            from neural.tracking.artifacts.spool import new_token
             from neural.tracking.artifacts.version import ArtifactVersion
+            from neural.tracking.state.spool import new_token
 
             off = {"token": new_token(), "how": "not at all", "size": 0, "lost": "tracking is disabled"}
             return ArtifactVersion(recorder.opening.folder, {**call, **off}, time.time_ns())

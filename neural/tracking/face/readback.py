@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from neural.tracking.names import metric_names_of
+from neural.tracking.core.names import metric_names_of
 from neural.tracking.settings import check_notes
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neural.tracking.config import AgentConfig
+from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Recorder:
             return True
         settled = followed.settle(max(0.0, deadline - time.monotonic()))
         if lost := followed.take_lost():
-            from neural.tracking.agent.notice import warn
+            from neural.tracking.core.warn import warn
 
             told = ", ".join(f"{version.artifact_name}: {version.lost}" for version in lost[:5])
             warn("%d artifacts of run %s are lost: %s", len(lost), self.opening.identity.name, told)
@@ -236,9 +236,9 @@ def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
 
 def _emit_metadata(session: Session, hurry: threading.Event) -> None:
     hurry.wait(METADATA_AFTER_S)
-    from neural.tracking.agent import forks
+    from neural.tracking.core import fork_lock
 
-    with forks.held_off:
+    with fork_lock.held_off:
         from neural.tracking.face.metadata import gather_metadata
 
     event = {"values": gather_metadata()}

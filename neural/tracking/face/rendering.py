@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.agent.notice import warn
+from neural.tracking.core.warn import warn
 
 Writer = Callable[[Path], None]
 _told: set[str] = set()  # why no picture could be made: each is said once

@@ -79,7 +79,7 @@ class RunView:
         """Say once that reads here are not the whole run."""
         if not self._told_apart:
             self._told_apart = True
-            from neural.tracking.agent.notice import warn
+            from neural.tracking.core.warn import warn
 
             opening = self._recorder.opening
             warn(
@@ -91,7 +91,7 @@ class RunView:
 
     def save_summary(self) -> Path:
         """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""
-        from neural.tracking import files
+        from neural.tracking.core import files
         from neural.tracking.reader import views
 
         run = self.run()

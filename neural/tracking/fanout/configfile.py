@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking import system
+from neural.tracking.core import os_support
+from neural.tracking.core.files import atomic_write
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import atomic_write
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -46,7 +46,7 @@ def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
 def _alone(path: Path) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if not system.lock_exclusively(fd):
+        if not os_support.lock_exclusively(fd):
             raise ConfigError(f"{path.with_suffix('.toml')} is being edited by another command; try again")
         yield
     finally:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.files import atomic_write, read_json, write_json
+from neural.tracking.core.files import atomic_write, read_json, write_json
 from neural.tracking.reader.facts import RunFacts, SessionFacts
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 FORMAT = 1
 _KEPT = ("rank", "attempt", "role", "opened_ns", "ended_ns", "status", "error")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from neural.tracking.wire import VIA
+from neural.tracking.formats.wire import VIA
 
 if TYPE_CHECKING:
     from neural.tracking.fanout.sinkconfig import SinkConfig

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.config import read_section
+from neural.tracking.core.config import read_section
 from neural.tracking.errors import ConfigError, did_you_mean
 
 BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")

@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from neural.tracking.core.files import read_json
 from neural.tracking.errors import ConfigError
 from neural.tracking.fanout import guests
 from neural.tracking.fanout.delivered import Share, SinkFolder, sink_folders
 from neural.tracking.fanout.guests import is_named
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
-from neural.tracking.files import read_json
+from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.emitted import vouched
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import State
-from neural.tracking.wire import VIA
+from neural.tracking.state.paths import State
 
 
 class SinkStatus(NamedTuple):

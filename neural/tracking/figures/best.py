@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neural.tracking.better import Direction, better
+from neural.tracking.core.metric_direction import Direction, better
 from neural.tracking.figures.axes import linear_axis, note_figure, title_of
 from neural.tracking.figures.grid import Margins, grid
 from neural.tracking.figures.individual import name_over, tell_over

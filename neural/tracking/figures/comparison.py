@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from neural.tracking.better import better
+from neural.tracking.core.metric_direction import better
 from neural.tracking.figures.axes import note_in, title_of
 from neural.tracking.figures.legend import legend_beside
 from neural.tracking.figures.lines import draw_series, put_x_label, scale_x, scale_y, why_empty, x_label

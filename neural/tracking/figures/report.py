@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.files import atomic_write, write_json
-from neural.tracking.reader.eventlines import json_value
+from neural.tracking.core.files import atomic_write, write_json
+from neural.tracking.formats.event_lines import json_value
 from neural.tracking.reader.run import iso_time
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _duration(time_ns: int) -> str:
 
 
 def _best_table(comparison: Comparison) -> str:
-    from neural.tracking.better import better
+    from neural.tracking.core.metric_direction import better
     from neural.tracking.figures.several import BETTER_WORDS
     from neural.tracking.figures.texts import number
 

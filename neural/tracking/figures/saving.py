@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.files import atomic_write
+from neural.tracking.core.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

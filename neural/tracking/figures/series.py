@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.events import NO_STEP
 from neural.tracking.figures.histogram import FAR, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.sift import Sifted
 

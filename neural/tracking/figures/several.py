@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking.better import better
+from neural.tracking.core.metric_direction import better
 from neural.tracking.figures.names import most_telling_first
 from neural.tracking.figures.run import read_series
 from neural.tracking.figures.series import Point, Series
 from neural.tracking.figures.visualizer import Picture
-from neural.tracking.params import flat_params
+from neural.tracking.params.plain import flat_params
 from neural.tracking.reader.run import iso_time
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neural.tracking.errors import FormatError
-from neural.tracking.events import NO_STEP
-from neural.tracking.reader import facts, ledgers, rows
-from neural.tracking.reader.parts import Part, PartReader
+from neural.tracking.formats import ledgers
+from neural.tracking.formats.events import NO_STEP
+from neural.tracking.formats.parts import Part, PartReader
+from neural.tracking.reader import facts, rows
 from neural.tracking.reader.points import MAX_TRIES, PointFiles, started_over
 from neural.tracking.reader.rows import Rows
 

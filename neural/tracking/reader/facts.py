@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.artifacts.jobs import KIND, PRUNED
-from neural.tracking.files import matching
-from neural.tracking.params import merge_params
-from neural.tracking.reader import eventlines, ledgers
+from neural.tracking.core.files import matching
+from neural.tracking.formats import event_lines, ledgers
+from neural.tracking.formats.event_lines import BadLine
+from neural.tracking.formats.wire import VIA
+from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
-from neural.tracking.reader.eventlines import BadLine
 from neural.tracking.reader.vouched import shortened_lines
-from neural.tracking.wire import VIA
+from neural.tracking.state.artifact_jobs import KIND, PRUNED
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
 
@@ -95,7 +95,7 @@ def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
     for path in event_files(folder):
         data = path.read_bytes()
         unnumbered: set[bytes] = set()
-        for line in eventlines.scan(data):
+        for line in event_lines.scan(data):
             if not isinstance(line, BadLine):
                 if "seq" not in line.data:
                     if (text := data[line.start : line.end]) in unnumbered:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from neural.tracking.errors import FormatError
-from neural.tracking.reader import parts
+from neural.tracking.formats import parts
+from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.reader import rows as rows_module
-from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rows import Rows
 from neural.tracking.reader.summary import Stats, metric_stats, step_or_none

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import FormatError
-from neural.tracking.reader.parts import ASIDE, Part, number_of, own_name, read_footer
+from neural.tracking.formats.parts import ASIDE, Part, number_of, own_name, read_footer
 
 KEEP_REPLACED_S = 60.0
 _MAX_TRIES = 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.artifacts.jobs import KIND
-from neural.tracking.reader import eventlines
-from neural.tracking.reader.eventlines import Line
+from neural.tracking.formats import event_lines
+from neural.tracking.formats.event_lines import Line
 from neural.tracking.reader.facts import event_files
+from neural.tracking.state.artifact_jobs import KIND
 
 _MARK = f'"note":"{KIND}"'.encode()
 
@@ -48,7 +48,7 @@ class OutcomeWatch:
         return self._found.get(token)
 
     def _take(self, data: bytes) -> None:
-        for line in eventlines.scan(data):
+        for line in event_lines.scan(data):
             if isinstance(line, Line) and line.data.get("note") == KIND:
                 told = line.data["data"]
                 outcome = Outcome(line.data["session"], int(line.data["key"]), told)

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking import segment
 from neural.tracking.errors import DataDamagedError, FormatError
-from neural.tracking.events import NO_STEP, MetricBlock
-from neural.tracking.reader import ledgers, listing, parts
+from neural.tracking.formats import ledgers, parts, segment
+from neural.tracking.formats.events import NO_STEP, MetricBlock
+from neural.tracking.formats.parts import Part, PartReader
+from neural.tracking.formats.tails import Stretch, Tail, collector_of
+from neural.tracking.reader import listing
 from neural.tracking.reader.columns import Columns, Join, Piece
-from neural.tracking.reader.parts import Part, PartReader
 from neural.tracking.reader.revisits import Points, Revisits
-from neural.tracking.reader.tails import Stretch, Tail, collector_of
 from neural.tracking.reader.united import United, Uniting
 
 Array = npt.NDArray[Any]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.events import NO_STEP, MetricBlock
-from neural.tracking.reader import parts
-from neural.tracking.reader.parts import PartReader
+from neural.tracking.formats import parts
+from neural.tracking.formats.events import NO_STEP, MetricBlock
+from neural.tracking.formats.parts import PartReader
 
 _MAX_PIECES = 4096
 _COLUMNS = ("metric", "session", "value", "step", "time", "seq")

@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from neural.tracking.errors import DataDamagedError, FormatError
-from neural.tracking.opening import RunFile, home_names
-from neural.tracking.reader import facts, history, ledgers
+from neural.tracking.formats import ledgers
+from neural.tracking.formats.run_file import RunFile, home_names
+from neural.tracking.reader import facts, history
 from neural.tracking.reader.columns import Columns, one_a_step
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles, started_over

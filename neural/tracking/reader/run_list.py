@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from neural.tracking.core.files import inside, is_there
 from neural.tracking.errors import AmbiguousRunError, InvalidNameError
-from neural.tracking.files import inside, is_there
-from neural.tracking.opening import RUN_FILE
+from neural.tracking.formats.run_file import RUN_FILE
 from neural.tracking.reader import facts
 from neural.tracking.reader.run import Damaged, Run
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.events import NO_STEP
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns, Piece
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.revisits import last_at_each

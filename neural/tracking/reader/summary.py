@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neural.tracking.events import NO_STEP
-from neural.tracking.reader.eventlines import json_value
+from neural.tracking.formats.event_lines import json_value
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.rows import Array, Rows, steady
 
 _FAR = np.iinfo(np.int64).max

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import FormatError
-from neural.tracking.events import Decoded, Event, MetricBlock, decode, unpack_schemas
-from neural.tracking.outboxes.files import Orphan, Piece
-from neural.tracking.params import merge_params
+from neural.tracking.formats.events import Decoded, Event, MetricBlock, decode, unpack_schemas
+from neural.tracking.formats.tails import Stretch
+from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.run import Damaged, Run
-from neural.tracking.reader.tails import Stretch
+from neural.tracking.state.outbox_files import Orphan, Piece
 
 
 class UnstoredRun(Run):

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.files import atomic_write, read_regular
+from neural.tracking.core.files import atomic_write, read_regular
+from neural.tracking.formats.event_lines import json_value
 from neural.tracking.reader.artifactview import artifacts_view
-from neural.tracking.reader.eventlines import json_value
 from neural.tracking.reader.run import Damaged, Run
 
 NAMES = ("metadata", "hyperparameters", "artifacts", "summary", "metrics")

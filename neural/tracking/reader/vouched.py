@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from neural.tracking import segment
 from neural.tracking.errors import FormatError
-from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.reader.ledgers import Ledger
+from neural.tracking.formats import segment
+from neural.tracking.formats.ledgers import Ledger
+from neural.tracking.formats.run_file import RUN_FILE, RunFile
 
 _OWNED = re.compile(r"(?:events|tail|part)-([0-9a-f]{8})[-.].*")
 

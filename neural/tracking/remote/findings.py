@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from neural.tracking.config import agent_config
+from neural.tracking.core.config import agent_config
 from neural.tracking.doctor import NOTE, OK, PROBLEM, Finding
 from neural.tracking.errors import ConfigError
-from neural.tracking.outboxes.listing import list_remote_outboxes
 from neural.tracking.remote import keys
-from neural.tracking.state import State
+from neural.tracking.state.outbox_list import list_remote_outboxes
+from neural.tracking.state.paths import State
 
 SKEW_S = 1.0
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from neural.tracking.core.address import host_and_port
+from neural.tracking.core.files import atomic_write
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import atomic_write
-from neural.tracking.remote.address import host_and_port
-from neural.tracking.state import private_folder
+from neural.tracking.state.paths import private_folder
 
 COLLECTOR_SECRET, CLIENT_SECRET = "collector.secret", "client.secret"
 ALLOWED, COLLECTORS = "allowed", "collectors"

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from neural.tracking import wire
+from neural.tracking.core.address import is_ipv6
 from neural.tracking.errors import ProtocolError
-from neural.tracking.remote.address import is_ipv6
+from neural.tracking.formats import wire
 from neural.tracking.remote.keys import Security
 
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH

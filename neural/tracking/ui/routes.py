@@ -12,8 +12,8 @@ from dash import Dash
 from dash.exceptions import DependencyException
 from werkzeug.exceptions import HTTPException
 
+from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError, InvalidNameError
-from neural.tracking.files import inside
 from neural.tracking.reader.run import Run
 from neural.tracking.ui import guard as guard_module
 from neural.tracking.ui.data import belongings, exporting

@@ -54,9 +54,9 @@ def _install(shadow, boot_id):
     os.rename = os.replace = renamed
     os.ftruncate = truncated
 
-    from neural.tracking import system
+    from neural.tracking.core import os_support
 
-    system.boot_id = lambda: boot_id
+    os_support.boot_id = lambda: boot_id
 
 
 if "POWER_SHADOW" in os.environ:

@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from neural.tracking.config import AgentConfig
-from neural.tracking.outboxes import files as outbox_files
-from neural.tracking.state import State
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.state import outbox_files as outbox_files
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 from tests.unit.agent.made import recover
 
@@ -18,7 +18,7 @@ OFFLINE = AgentConfig(mode="offline")
 PROLOGUE = """
 import os, sys, time
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.config import AgentConfig
+from neural.tracking.core.config import AgentConfig
 base = sys.argv[1]
 session = open_session(choose_run("probe", {}), base, config=AgentConfig(mode="offline"))
 """

@@ -10,8 +10,8 @@ import pytest
 
 from neural.tracking.agent import choose_run, open_session
 from neural.tracking.agent.launch import collector_runs
-from neural.tracking.config import AgentConfig
-from neural.tracking.state import State
+from neural.tracking.core.config import AgentConfig
+from neural.tracking.state.paths import State
 from tests.faults.harness import Collector
 from tests.integration.agent.runs import ROOT, run_script, wait_until
 from tests.integration.collector.peer import LogContent

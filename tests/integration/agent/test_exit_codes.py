@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-from neural.tracking.events import unpack_event
-from neural.tracking.outboxes.files import Orphan, Piece
-from neural.tracking.segment import EVENT, Record, scan
+from neural.tracking.formats.events import unpack_event
+from neural.tracking.formats.segment import EVENT, Record, scan
+from neural.tracking.state.outbox_files import Orphan, Piece
 
 HEAD = """
 import sys

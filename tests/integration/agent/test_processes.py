@@ -88,7 +88,7 @@ if pid == 0:
     session.close(timeout_s=0.1)
     sys.exit(0)
 os.waitpid(pid, 0)
-look = "import sys, pathlib; from neural.tracking.outboxes import files as o; " + \\
+look = "import sys, pathlib; from neural.tracking.state import outbox_files as o; " + \\
     "print(o.claim(pathlib.Path(sys.argv[1])))"
 folder = session.state_folder.outbox / session.id.hex()
 print(subprocess.run([sys.executable, "-c", look, folder], capture_output=True, text=True).stdout)
@@ -124,8 +124,8 @@ session.close(timeout_s=0.1)
         tmp_path,
     )
 
-    from neural.tracking.outboxes import files as outbox_files
-    from neural.tracking.state import State
+    from neural.tracking.state import outbox_files as outbox_files
+    from neural.tracking.state.paths import State
     from tests.unit.agent.made import recover
 
     for folder in State.for_base_dir(tmp_path).outbox.iterdir():

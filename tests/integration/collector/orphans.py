@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from neural.tracking import events, segment
-from neural.tracking.outboxes import files as outbox_files
+from neural.tracking.formats import events, segment
+from neural.tracking.state import outbox_files as outbox_files
 from tests.integration.collector.peer import NAMES, metrics_record
 
 

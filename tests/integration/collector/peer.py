@@ -12,11 +12,12 @@ from collections import defaultdict
 
 import zmq
 
-from neural.tracking import events, segment, system, wire
 from neural.tracking.collector import logfile
-from neural.tracking.control import request
+from neural.tracking.core import os_support
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.state import State
+from neural.tracking.formats import events, segment, wire
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 NAMES = ("loss", "accuracy")
@@ -58,8 +59,8 @@ class Peer:
             "role": "opener",
             "pid": self.pid,
             "host": platform.node(),
-            "boot_id": system.boot_id(),
-            "start_time": system.process_start_ticks(self.pid),
+            "boot_id": os_support.boot_id(),
+            "start_time": os_support.process_start_ticks(self.pid),
             "opened_ns": time.time_ns(),
             "key": "random",
             "mode": "online",

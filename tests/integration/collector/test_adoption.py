@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from neural.tracking.control import request
-from neural.tracking.outboxes.listing import has_orphans
-from neural.tracking.tombstones import Late, Tombstones
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import has_orphans
+from neural.tracking.state.tombstones import Late, Tombstones
 from tests.integration.collector.orphans import damage, leave_outbox
 from tests.integration.collector.peer import LogContent, wait_until
 from tests.patience import PATIENCE_S

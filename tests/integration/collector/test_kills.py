@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from neural.tracking import wire
+from neural.tracking.formats import wire
 from tests.integration.collector.peer import LogContent
 
 KILLS = 8

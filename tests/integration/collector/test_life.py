@@ -13,9 +13,9 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
-from neural.tracking.outboxes.listing import collector_holds
-from neural.tracking.reader.ledgers import Ledger, SessionEntry
-from neural.tracking.state import State
+from neural.tracking.formats.ledgers import Ledger, SessionEntry
+from neural.tracking.state.outbox_list import collector_holds
+from neural.tracking.state.paths import State
 from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until
 from tests.patience import PATIENCE_S
 

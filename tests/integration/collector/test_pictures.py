@@ -14,10 +14,10 @@ from neural.tracking.collector import commands
 from neural.tracking.collector.follower import Follower
 from neural.tracking.collector.visualizer import Visualizer, renderer
 from neural.tracking.collector.visualizer.child import renderer_command
-from neural.tracking.control import request
 from neural.tracking.figures import run as figures_run
 from neural.tracking.figures.visualizer import Picture
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.integration.face.conftest import wait_until
 from tests.made_runs import Emitter, Log, applied, folder_of
 from tests.patience import PATIENCE_S

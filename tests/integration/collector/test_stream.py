@@ -7,8 +7,8 @@ import random
 import msgpack
 import pytest
 
-from neural.tracking import events, wire
-from neural.tracking.tombstones import Late, Tombstones
+from neural.tracking.formats import events, wire
+from neural.tracking.state.tombstones import Late, Tombstones
 from tests.integration.collector.peer import LogContent, wait_until
 
 

@@ -4,9 +4,9 @@ import json
 
 import psutil
 
-from neural.tracking import wire
-from neural.tracking.control import request
-from neural.tracking.outboxes.listing import collector_holds
+from neural.tracking.formats import wire
+from neural.tracking.state.control_client import request
+from neural.tracking.state.outbox_list import collector_holds
 from tests.integration.collector.peer import LogContent, wait_until
 from tests.patience import PATIENCE_S
 

@@ -10,7 +10,7 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
-from neural.tracking.control import request
+from neural.tracking.state.control_client import request
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ from neural.tracking import ArtifactDamagedError, ExperimentManager, ExperimentT
 from neural.tracking.accounting.verify import verify_base
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
-from neural.tracking.control import request
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S, settled, wait_until
 from tests.patience import PATIENCE_S

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from neural.tracking import ExperimentManager, ExperimentTracker
 from neural.tracking.cli import main
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.integration.face.conftest import STORED_S, wait_until
 
 

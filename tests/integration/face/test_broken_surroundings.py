@@ -10,7 +10,7 @@ import pytest
 
 from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
 from neural.tracking.collector.workers import VISUALIZER, make_applier
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 NTRACK = (sys.executable, "-m", "neural.tracking.cli")
 

@@ -12,7 +12,7 @@ from neural.tracking.accounting.verify import verify_run
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.reader.run import Run
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.integration.face.conftest import STORED_S
 from tests.patience import PATIENCE_S
 

@@ -12,8 +12,8 @@ from neural.tracking import DataDamagedError, ExperimentManager
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.cli import main
 from neural.tracking.collector.artifacts import pruning
+from neural.tracking.formats.parts import COLUMNS
 from neural.tracking.reader import views
-from neural.tracking.reader.parts import COLUMNS
 from neural.tracking.reader.run import Run
 from neural.tracking.rebuild import rebuild_run
 from tests.made_runs import Emitter, Log, applied, folder_of, values
@@ -276,7 +276,7 @@ def test_record_or_line_that_is_being_written_is_no_damage(base, cut):
 
 def _begun(tail, cut):
     """Return the beginning of a record, as an append that is under way leaves it."""
-    from neural.tracking import segment
+    from neural.tracking.formats import segment
 
     record = segment.frame(segment.BATCH, bytes(200), record_seed=segment.seed(tail[16:32], len(tail) - 64))
     return record[:cut]

@@ -9,8 +9,8 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.experiment_tracker import ExperimentManager
-from neural.tracking.outboxes.listing import collector_holds
-from neural.tracking.state import State
+from neural.tracking.state.outbox_list import collector_holds
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 APPLICATION = """

@@ -11,7 +11,7 @@ from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.face import view
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.integration.face.conftest import wait_until
 from tests.patience import PATIENCE_S
 

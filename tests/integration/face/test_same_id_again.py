@@ -13,7 +13,7 @@ from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.integration.face.conftest import STORED_S, wait_until
 from tests.patience import PATIENCE_S
 

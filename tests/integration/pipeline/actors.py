@@ -3,12 +3,13 @@
 import os
 import platform
 
-from neural.tracking import system, wire
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.stream import Stream
 from neural.tracking.agent.wishes import Wishes
+from neural.tracking.core import os_support
+from neural.tracking.formats import wire
 
 UID = b"u" * 16
 FOLDER = f"run_{UID.hex()[:8]}"
@@ -54,8 +55,8 @@ class Trainer:
         self.session = bytes([number + 1]) * 16
         self.info = {
             "name": "run", "dir": FOLDER, "rank": number, "role": "opener", "attempt": 1, "world_size": 1,
-            "host": platform.node(), "pid": os.getpid(), "boot_id": system.boot_id(), "opened_ns": 1,
-            "start_time": system.process_start_ticks(os.getpid()),
+            "host": platform.node(), "pid": os.getpid(), "boot_id": os_support.boot_id(), "opened_ns": 1,
+            "start_time": os_support.process_start_ticks(os.getpid()),
         }  # fmt: skip
         self.values = []  # the model
         self.said, self.to_hear = [], []

@@ -18,7 +18,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from neural.tracking import wire
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.agent import outbox as outbox_module
 from neural.tracking.collector.adopt import Adopter
@@ -30,11 +29,12 @@ from neural.tracking.collector.log import Log
 from neural.tracking.collector.removals import Removals
 from neural.tracking.collector.sessions import Sessions
 from neural.tracking.collector.store import StoreSink
-from neural.tracking.files import write_json
-from neural.tracking.outboxes.files import ADOPTED_SUFFIX, LOCK_NAME
+from neural.tracking.core.files import write_json
+from neural.tracking.formats import wire
 from neural.tracking.reader.run import Run
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, LOCK_NAME
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstones
 from tests.faults.harness import rounds
 from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
 from tests.patience import PATIENCE_S

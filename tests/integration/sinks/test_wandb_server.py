@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from neural.tracking import ExperimentTracker
-from neural.tracking.control import request
+from neural.tracking.state.control_client import request
 from tests.integration.sinks.test_wandb_service import services
 from tests.wandb_server import FAILING, MUTE, OK, SILENT, WandbServer
 

@@ -8,11 +8,11 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking import segment
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.follower import Follower, Position, read_cursor
 from neural.tracking.collector.store import StoreSink, run
-from neural.tracking.files import write_json
+from neural.tracking.core.files import write_json
+from neural.tracking.formats import segment
 from neural.tracking.reader import views
 from neural.tracking.reader.run import Run
 from tests.faults.harness import rounds

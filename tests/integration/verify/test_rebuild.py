@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from neural.tracking.opening import RunFile
+from neural.tracking.formats.run_file import RunFile
 from neural.tracking.reader.views import NAMES
 from tests.integration.verify.conftest import ntrack, only, run_folder, verify
 

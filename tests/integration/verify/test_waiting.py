@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from neural.tracking import segment
+from neural.tracking.formats import segment
 from tests.faults.harness import flip_bit
 from tests.integration.verify.conftest import only, run_folder, verify
 

@@ -4,10 +4,10 @@ import os
 
 import zmq
 
-from neural.tracking import events, wire
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
-from neural.tracking.outboxes.files import Orphan, Piece
+from neural.tracking.formats import events, wire
+from neural.tracking.state.outbox_files import Orphan, Piece
 
 UID = bytes(range(16))
 INFO = {"name": "run", "pid": 0, "boot_id": ""}

@@ -3,10 +3,10 @@
 import itertools
 import os
 
-from neural.tracking import events, segment
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
-from neural.tracking.outboxes import files as outbox_files
+from neural.tracking.formats import events, segment
+from neural.tracking.state import outbox_files as outbox_files
 from tests.unit.agent.made import INFO, UID, account, fill, make_emitter, recover
 
 

@@ -3,9 +3,9 @@
 import os
 import threading
 
-from neural.tracking import segment
 from neural.tracking.agent.emitter import Emitter
 from neural.tracking.agent.outbox import Outbox
+from neural.tracking.formats import segment
 from tests.unit.agent.made import INFO, UID, account, fill, make_emitter, recover
 
 SMALL_LIMIT_BYTES = 4 << 20

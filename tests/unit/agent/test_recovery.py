@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import system
 from neural.tracking.agent.outbox import Outbox
+from neural.tracking.core import os_support
 from neural.tracking.errors import FormatError
-from neural.tracking.outboxes import files as outbox_files
-from neural.tracking.outboxes.files import Orphan, Piece
+from neural.tracking.state import outbox_files as outbox_files
+from neural.tracking.state.outbox_files import Orphan, Piece
 from tests.unit.agent.made import account, make_emitter, recover
 
 COUNT = 300
@@ -204,9 +204,9 @@ def test_own_outbox_is_never_claimed_since_that_would_drop_its_lock(tmp_path):
 OWNER = """
 import os, sys
 from pathlib import Path
-from neural.tracking import system
+from neural.tracking.core import os_support
 from neural.tracking.agent.outbox import Outbox
-info = {"pid": os.getpid(), "start_time": system.process_start_ticks(os.getpid()), "boot_id": system.boot_id()}
+info = {"pid": os.getpid(), "start_time": os_support.process_start_ticks(os.getpid()), "boot_id": os_support.boot_id()}
 outbox = Outbox.create(Path(sys.argv[1]), os.urandom(16), os.urandom(16), info, None)
 (outbox.folder / "owner.lock").read_bytes()  # drops the lock: what copying the folder comes to
 print(outbox.folder, flush=True)
@@ -250,7 +250,7 @@ def test_outbox_its_living_owner_let_go_of_can_be_taken(careless_owner):
 
 
 def test_outbox_of_an_earlier_process_with_our_id_can_be_taken(tmp_path, monkeypatch):
-    info = {"pid": os.getpid(), "start_time": 1, "boot_id": system.boot_id()}
+    info = {"pid": os.getpid(), "start_time": 1, "boot_id": os_support.boot_id()}
     outbox = Outbox.create(tmp_path, os.urandom(16), os.urandom(16), info, None)
     outbox.close([outbox.first], delete=False)
 

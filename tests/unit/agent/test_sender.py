@@ -11,12 +11,12 @@ from collections import deque
 
 import pytest
 
-from neural.tracking import wire
 from neural.tracking.agent import conversation as conversation_module
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.link import Link
 from neural.tracking.agent.stream import KEEP_MAPPED, Stream
 from neural.tracking.agent.wishes import Wishes
+from neural.tracking.formats import wire
 from tests.patience import PATIENCE_S
 from tests.unit.agent.made import UID, FakeCollector, fill, make_emitter
 

@@ -10,11 +10,12 @@ import time
 
 import pytest
 
-from neural.tracking.agent import choose_run, ending, forks, open_session, upkeep
+from neural.tracking.agent import choose_run, ending, open_session, upkeep
 from neural.tracking.agent.conversation import Conversation
 from neural.tracking.agent.outbox import Outbox
 from neural.tracking.agent.wishes import Wishes
-from neural.tracking.config import AgentConfig
+from neural.tracking.core import fork_lock
+from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError
 from tests.patience import PATIENCE_S
 from tests.unit.agent.made import account, flat, recover
@@ -134,7 +135,7 @@ def test_fork_waits_for_an_import_of_ours(tmp_path):
     inside = threading.Event()
 
     def importing():
-        with forks.held_off:
+        with fork_lock.held_off:
             inside.set()
             time.sleep(0.2)
             order.append("imported")
@@ -142,9 +143,9 @@ def test_fork_waits_for_an_import_of_ours(tmp_path):
     thread = threading.Thread(target=importing)
     thread.start()
     inside.wait()
-    forks._before()
+    fork_lock._before()
     order.append("forked")
-    forks._after_in_parent()
+    fork_lock._after_in_parent()
     thread.join()
 
     assert order == ["imported", "forked"]

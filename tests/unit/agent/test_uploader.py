@@ -8,8 +8,8 @@ import pytest
 
 from neural.tracking.agent.upload import AGAIN_S
 from neural.tracking.agent.uploader import AT_ONCE, SMALL_BYTES, Uploader
-from neural.tracking.artifacts import spool
-from neural.tracking.remote.uploadwire import At, Check, Chunk, Offer, Place, Placed, Whole
+from neural.tracking.formats.upload_wire import At, Check, Chunk, Offer, Place, Placed, Whole
+from neural.tracking.state import spool
 
 SESSION = "ab" * 16
 ADDRESS = "tcp://far.example:5757"

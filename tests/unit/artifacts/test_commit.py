@@ -7,13 +7,14 @@ import threading
 
 import pytest
 
-from neural.tracking.artifacts import jobs, manifest
-from neural.tracking.artifacts.copying import Stopped
-from neural.tracking.artifacts.spool import new_token
 from neural.tracking.artifacts.sweeping import sweep
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
-from neural.tracking.state import State
+from neural.tracking.core.copying import Stopped
+from neural.tracking.formats import manifest
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import new_token
 
 SESSION = "cd" * 16
 
@@ -43,7 +44,7 @@ class Desk:
         else:
             path.write_bytes(content)
             said.setdefault("size", len(content))
-        return jobs.make(b"u" * 16, "run_1", SESSION, self.seq, self.seq, {}, said)
+        return artifact_jobs.make(b"u" * 16, "run_1", SESSION, self.seq, self.seq, {}, said)
 
     def store(self, job, *, again=False, look=lambda count: None):
         """Do the job, and remember that its note was written, as the keeper does."""

@@ -4,10 +4,10 @@ import unicodedata
 
 import pytest
 
-from neural.tracking.artifacts import jobs
-from neural.tracking.artifacts.manifest import Item, check_relative, decode, encode
+from neural.tracking.core.names import check_alias, check_artifact_name
 from neural.tracking.errors import FormatError, InvalidNameError
-from neural.tracking.names import check_alias, check_artifact_name
+from neural.tracking.formats.manifest import Item, check_relative, decode, encode
+from neural.tracking.state import artifact_jobs
 from tests.hostile_names import HOSTILE_NAMES
 
 
@@ -53,7 +53,7 @@ def test_alias_that_looks_like_a_number_or_is_no_name_is_refused(alias):
 
 def event(**changes):
     said = {"name": "x", "token": "ab" * 16, "how": "copy", "size": 3, "spool": "/spool", "source": "/x"}
-    return jobs.make(b"u" * 16, "run_1", "cd" * 16, 7, 1, {}, {**said, **changes})
+    return artifact_jobs.make(b"u" * 16, "run_1", "cd" * 16, 7, 1, {}, {**said, **changes})
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from neural.tracking.artifacts import jobs
-from neural.tracking.artifacts.spool import new_token
 from neural.tracking.collector.artifacts.commit import Lost
 from neural.tracking.collector.artifacts.runfolders import RunFolders, Unusable
 from neural.tracking.errors import RetryLater
-from neural.tracking.opening import RUN_FILE, RunFile
-from neural.tracking.state import State
+from neural.tracking.formats.run_file import RUN_FILE, RunFile
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import new_token
 
 UID, OTHER = b"u" * 16, b"o" * 16
 
@@ -35,7 +35,7 @@ class Place:
 
     def find(self, uid=UID, folder="run_1"):
         said = {"name": "model", "token": new_token(), "how": "copy", "size": 1}
-        return self.folders.find(jobs.make(uid, folder, "cd" * 16, 1, 1, {}, said))
+        return self.folders.find(artifact_jobs.make(uid, folder, "cd" * 16, 1, 1, {}, said))
 
     def unmount(self):
         """Leave an empty folder where base_dir was."""
@@ -109,7 +109,7 @@ def test_folder_that_may_not_be_read_is_waited_for(place, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("neural.tracking.opening.read_regular", refuse)
+    monkeypatch.setattr("neural.tracking.formats.run_file.read_regular", refuse)
 
     with pytest.raises(Unusable, match="Permission denied"):
         place.find()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import system
 from neural.tracking.agent import snapshot
+from neural.tracking.core import os_support
 from neural.tracking.errors import SourceChangedError
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 
 class Session:
@@ -95,7 +95,7 @@ def test_file_that_says_it_is_empty_is_read_to_its_end(session):
 
 @pytest.mark.parametrize("change", ["append", "truncate", "overwrite", "replace", "delete"])
 def test_source_that_changes_while_it_is_read_is_refused(session, source, monkeypatch, change):
-    copy = system.copy_piece
+    copy = os_support.copy_piece
 
     def copy_and_meddle(*args):
         copied = copy(*args)
@@ -103,8 +103,8 @@ def test_source_that_changes_while_it_is_read_is_refused(session, source, monkey
             _meddle(source, change)
         return copied
 
-    monkeypatch.setattr(system, "copy_piece", copy_and_meddle)
-    monkeypatch.setattr(system, "reflink", lambda *fds: False)
+    monkeypatch.setattr(os_support, "copy_piece", copy_and_meddle)
+    monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError, match=r"model\.pt changed while it was read"):
         snapshot.take(session, str(source), move=False)
@@ -128,15 +128,15 @@ def _meddle(source, change):
 
 
 def test_file_that_never_ends_is_refused_in_good_time(session, source, monkeypatch):
-    copy = system.copy_piece
+    copy = os_support.copy_piece
 
     def copy_while_it_grows(source_fd, target_fd, count):
         with source.open("ab") as file:
             file.write(bytes(1000))
         return copy(source_fd, target_fd, 1000)
 
-    monkeypatch.setattr(system, "copy_piece", copy_while_it_grows)
-    monkeypatch.setattr(system, "reflink", lambda *fds: False)
+    monkeypatch.setattr(os_support, "copy_piece", copy_while_it_grows)
+    monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError):
         snapshot.take(session, str(source), move=False)
@@ -146,14 +146,14 @@ def test_folder_that_changes_while_it_is_read_is_refused(session, tmp_path, monk
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "a").write_bytes(b"a" * 100)
-    copy = system.copy_piece
+    copy = os_support.copy_piece
 
     def copy_and_add(*args):
         (folder / "late").touch()
         return copy(*args)
 
-    monkeypatch.setattr(system, "copy_piece", copy_and_add)
-    monkeypatch.setattr(system, "reflink", lambda *fds: False)
+    monkeypatch.setattr(os_support, "copy_piece", copy_and_add)
+    monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError):
         snapshot.take(session, str(folder), move=False)
@@ -252,8 +252,8 @@ def test_full_disk_is_no_error_and_leaves_nothing(session, source, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(system, "copy_piece", full)
-    monkeypatch.setattr(system, "reflink", lambda *fds: False)
+    monkeypatch.setattr(os_support, "copy_piece", full)
+    monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     taken = snapshot.take(session, str(source), move=False)
 

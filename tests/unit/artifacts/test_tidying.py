@@ -2,11 +2,11 @@
 
 import pytest
 
-from neural.tracking.artifacts.spool import new_token
 from neural.tracking.collector.artifacts import tidying
 from neural.tracking.collector.sessions import Position, Session, Sessions
-from neural.tracking.outboxes.files import ADOPTED_SUFFIX
-from neural.tracking.state import State
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import new_token
 
 SESSION = "cd" * 16
 END = Position(1, 500, b"l" * 16)

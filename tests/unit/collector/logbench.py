@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.sessions import Session, Sessions
-from neural.tracking.segment import Record
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Record
 from tests.patience import PATIENCE_S
 
 SESSION, UID = b"s" * 16, b"u" * 16

@@ -10,15 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.intake import Intake, Verdict
 from neural.tracking.collector.log import Log
 from neural.tracking.collector.removals import Removals
 from neural.tracking.collector.sessions import Sessions
-from neural.tracking.reader.ledgers import Ledger, SessionEntry
-from neural.tracking.segment import Record
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.ledgers import Ledger, SessionEntry
+from neural.tracking.formats.segment import Record
+from neural.tracking.state.tombstones import Tombstones
 from tests.patience import PATIENCE_S
 
 SESSIONS = [bytes([n]) * 16 for n in (1, 2, 3)]

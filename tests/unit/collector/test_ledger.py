@@ -1,7 +1,7 @@
 """What run folders tell the collector."""
 
 from neural.tracking.collector.ledger import Known, known
-from neural.tracking.reader.ledgers import Ledger, SessionEntry
+from neural.tracking.formats.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)
 

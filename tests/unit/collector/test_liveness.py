@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from neural.tracking import system
 from neural.tracking.collector.liveness import UNKNOWN_DEATH, Death, Watch, is_alive
 from neural.tracking.collector.sessions import Session
+from neural.tracking.core import os_support
 from tests.patience import PATIENCE_S
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2]) if sys.platform == "linux" else (0, 0)
@@ -22,8 +22,8 @@ def session_of(pid, **changes):
     info = {
         "pid": pid,
         "host": platform.node(),
-        "boot_id": system.boot_id(),
-        "start_time": system.process_start_ticks(pid),
+        "boot_id": os_support.boot_id(),
+        "start_time": os_support.process_start_ticks(pid),
     }
     return Session(b"s" * 16, b"u" * 16, {**info, **changes})
 

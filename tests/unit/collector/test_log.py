@@ -6,15 +6,16 @@ import time
 
 import pytest
 
-from neural.tracking import events, segment, system
 from neural.tracking.collector import logfile
 from neural.tracking.collector.sessions import Position
+from neural.tracking.core import os_support
+from neural.tracking.formats import events, segment
 from tests.unit.collector.logbench import SESSION, Bench, numbers, records, write
 
 
 def test_done_comes_after_the_sync_and_in_order(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(system, "sync_data", lambda fd: seen.append(len(numbers(tmp_path / "log"))))
+    monkeypatch.setattr(os_support, "sync_data", lambda fd: seen.append(len(numbers(tmp_path / "log"))))
 
     bench = asyncio.run(write(tmp_path / "log", [1, 2, 3]))
 
@@ -38,7 +39,7 @@ def test_new_segment_repeats_the_schemas_of_open_sessions(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatch, number):
-    real, refusals = system.sync_data, []
+    real, refusals = os_support.sync_data, []
 
     def refuse_thrice(fd):
         if len(refusals) < 3:
@@ -53,7 +54,7 @@ def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatc
         async with bench:
             bench.open_session()
             await bench.settled()
-            monkeypatch.setattr(system, "sync_data", refuse_thrice)
+            monkeypatch.setattr(os_support, "sync_data", refuse_thrice)
             for n in (1, 2):
                 bench.append_batch(n)
             while len(refusals) < 2:
@@ -83,7 +84,7 @@ def test_failed_sync_is_never_done_and_ends_the_collector(tmp_path, monkeypatch)
         async with bench:
             bench.open_session()
             await bench.settled()
-            monkeypatch.setattr(system, "sync_data", fail)
+            monkeypatch.setattr(os_support, "sync_data", fail)
             bench.append_batch(1)
             await bench.settled()
 
@@ -109,7 +110,7 @@ def test_entry_without_a_record_waits_for_all_before_it(tmp_path):
 
 
 def test_group_never_waits_for_company(tmp_path, monkeypatch):
-    monkeypatch.setattr(system, "sync_data", lambda fd: None)  # how long the disk takes is its own affair
+    monkeypatch.setattr(os_support, "sync_data", lambda fd: None)  # how long the disk takes is its own affair
 
     async def scenario():
         async with Bench(tmp_path / "log") as bench:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from neural.tracking import events, segment
 from neural.tracking.collector import logfile
 from neural.tracking.collector.recovery import recover
 from neural.tracking.collector.sessions import Sessions
-from neural.tracking.segment import Damage
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.segment import Damage
 from tests.unit.collector.logbench import INFO, SESSION, numbers, records, write
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from neural.tracking.collector.removals import Removals, admitted
 from neural.tracking.collector.sessions import VIA, Session
-from neural.tracking.tombstones import AFTER, Late, Tombstone, Tombstones
+from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
 UID, SESSION = b"u" * 16, b"s" * 16
 STONE = Tombstone("newest", "train_75757575", frozenset((b"n" * 16).hex() for _ in range(1)))

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from neural.tracking import system
 from neural.tracking.collector import room
+from neural.tracking.core import os_support
 from tests.unit.collector.logbench import Bench, numbers
 
 MIB = 1 << 20
@@ -48,7 +48,7 @@ def test_segments_are_small_on_a_small_disk(tmp_path, monkeypatch):
     disk(monkeypatch, free=100 * MIB, total=400 * MIB)
 
     assert room.segment_bytes(tmp_path, 64 * MIB) == 5 * MIB
-    assert system.free_and_reserve(tmp_path) == (100 * MIB, 20 * MIB)
+    assert os_support.free_and_reserve(tmp_path) == (100 * MIB, 20 * MIB)
 
 
 def test_log_told_to_leave_room_goes_on_when_something_was_freed(tmp_path):

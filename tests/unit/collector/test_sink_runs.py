@@ -6,8 +6,8 @@ from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.reader.facts import SessionFacts
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunInfo
-from neural.tracking.state import State
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import Tombstones
 
 UID = b"u" * 16
 

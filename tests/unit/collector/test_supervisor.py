@@ -6,12 +6,12 @@ import time
 
 import psutil
 
-from neural.tracking import files
 from neural.tracking.collector.sessions import START, Position, Sessions
 from neural.tracking.collector.supervisor import Supervisor
 from neural.tracking.collector.workerproc import MAX_UNREAD_BYTES
 from neural.tracking.collector.workers import WorkerSpec
-from neural.tracking.state import State
+from neural.tracking.core import files
+from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
 SEGMENT = b"l" * 16

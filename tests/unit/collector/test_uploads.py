@@ -5,13 +5,13 @@ import hashlib
 
 import pytest
 
-from neural.tracking import system
-from neural.tracking.artifacts import jobs
-from neural.tracking.artifacts.spool import new_token, size_bytes
 from neural.tracking.collector import uploads as module
 from neural.tracking.collector.uploads import Uploads
-from neural.tracking.remote import uploadwire
-from neural.tracking.state import State
+from neural.tracking.core import os_support
+from neural.tracking.formats import upload_wire
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
+from neural.tracking.state.spool import new_token, size_bytes
 
 DISK_BYTES = 1000
 
@@ -25,7 +25,7 @@ class Door:
 
     def job(self, size):
         said = {"name": "x", "token": new_token(), "how": "copy", "size": size}
-        return jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, said)
+        return artifact_jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, said)
 
     def begin(self, job):
         """Return whether it may begin, or go on."""
@@ -39,8 +39,8 @@ class Door:
     def bring(self, job, size):
         data, path = bytes(size), self._uploads._path(job, "")
         there = path.stat().st_size if path.exists() else 0
-        crc = uploadwire.crc(data)
-        chunk = uploadwire.Chunk(session=b"", token=b"", path="", offset=there, crc=crc, data=data)
+        crc = upload_wire.crc(data)
+        chunk = upload_wire.Chunk(session=b"", token=b"", path="", offset=there, crc=crc, data=data)
         assert self._uploads._write(job, path, chunk) == there + size
 
     def end(self, job):
@@ -52,7 +52,7 @@ class Door:
 def door(tmp_path, monkeypatch):
     made = Door(tmp_path)
     monkeypatch.setattr(
-        system, "free_and_reserve", lambda folder: (DISK_BYTES - size_bytes(made.state.spool), 0)
+        os_support, "free_and_reserve", lambda folder: (DISK_BYTES - size_bytes(made.state.spool), 0)
     )
     return made
 
@@ -98,7 +98,7 @@ class Connection:
         self.heard = []
 
     def send(self, parts):
-        self.heard.append(uploadwire.decode(parts))
+        self.heard.append(upload_wire.decode(parts))
         return True
 
 
@@ -111,7 +111,7 @@ def test_check_asked_again_over_another_connection_is_answered_there_and_made_on
 
     async def scenario():
         who = {"session": b"s" * 16, "token": b"t" * 16, "path": ""}
-        check = uploadwire.Check(**who, size=100, sha256=hashlib.sha256(bytes(100)).hexdigest())
+        check = upload_wire.Check(**who, size=100, sha256=hashlib.sha256(bytes(100)).hexdigest())
         for connection in (gone, back):
             door._uploads._begin_check(connection, job, door._uploads._path(job, ""), check)
         await asyncio.gather(*door._uploads._checks.values())
@@ -119,4 +119,4 @@ def test_check_asked_again_over_another_connection_is_answered_there_and_made_on
     asyncio.run(scenario())
 
     assert (gone.heard, len(made)) == ([], 1)
-    assert [type(answer) for answer in back.heard] == [uploadwire.Whole]
+    assert [type(answer) for answer in back.heard] == [upload_wire.Whole]

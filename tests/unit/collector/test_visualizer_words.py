@@ -4,7 +4,7 @@ import logging
 
 from neural.tracking.collector.follower import Follower, Position
 from neural.tracking.collector.visualizer.watch import Visualizer
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from neural.tracking import doctor
 from neural.tracking.doctor import NOTE, OK, PROBLEM, examine, worst
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 
 @pytest.fixture

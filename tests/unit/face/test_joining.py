@@ -10,7 +10,7 @@ from neural.tracking.agent import RunIdentity
 from neural.tracking.errors import ConfigError, RunConflictError
 from neural.tracking.face import joining
 from neural.tracking.face.joining import open_run_folder
-from neural.tracking.opening import RunFile, resolve_base_dir
+from neural.tracking.formats.run_file import RunFile, resolve_base_dir
 
 
 def identity(key="random", uid=b"u" * 16, **more):

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from neural.tracking.params import flat_params, merge_params, plain_params
+from neural.tracking.params.plain import flat_params, merge_params, plain_params
 
 
 @dataclasses.dataclass

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural.tracking import events
-from neural.tracking.parameters.walk import MAX_VALUES
-from neural.tracking.params import merge_params, param_events, plain_params
+from neural.tracking.formats import events
+from neural.tracking.params.plain import merge_params, param_events, plain_params
+from neural.tracking.params.traversal import MAX_VALUES
 
 
 @dataclasses.dataclass
@@ -255,7 +255,7 @@ def test_value_nested_too_deep_is_told_without_its_text():
 
 PRINTED_AGAIN = """
 import functools, json
-from neural.tracking.params import plain_params
+from neural.tracking.params.plain import plain_params
 class Act: pass
 def collate(): pass
 class Own:

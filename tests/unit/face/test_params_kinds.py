@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from neural.tracking.params import plain_params
+from neural.tracking.params.plain import plain_params
 
 
 class Pair(typing.NamedTuple):

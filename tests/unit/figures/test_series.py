@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from neural.tracking.events import NO_STEP
 from neural.tracking.figures.reduce import MAX_POINTS
 from neural.tracking.figures.series import series_of, series_of_history
+from neural.tracking.formats.events import NO_STEP
 from tests.unit.figures.made import history, ranked, series
 
 NAN = math.nan

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import better as lists
-from neural.tracking.better import better
+from neural.tracking.core import metric_direction as lists
+from neural.tracking.core.metric_direction import better
 
 SMALLER = """
     loss val/loss train_loss trainLoss loss/val Loss/Train val.loss losses/box loss/cls train_loss_step

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from neural.tracking import events, segment
 from neural.tracking.errors import FormatError, PayloadTooLargeError
-from neural.tracking.events import Gap, decode
-from neural.tracking.segment import frame, seed
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import Gap, decode
+from neural.tracking.formats.segment import frame, seed
 
 SESSION = bytes(range(16))
 

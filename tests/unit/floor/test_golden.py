@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import events, segment
-from neural.tracking.events import Gap
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import Gap
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import interpreter
+from neural.tracking.core import interpreter
 from neural.tracking.errors import ConfigError
 
 PYTHONS = (
@@ -90,7 +90,7 @@ def test_nothing_in_the_package_starts_the_executable_past_this_module():
 
     uses = {os.path.relpath(path, root) for path in own if "sys.executable" in path.read_text()}
 
-    assert uses == {"neural/tracking/interpreter.py", "neural/tracking/face/metadata.py"}
+    assert uses == {"neural/tracking/core/interpreter.py", "neural/tracking/face/metadata.py"}
 
 
 def linked(path, root):

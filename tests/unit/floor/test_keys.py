@@ -5,10 +5,10 @@ import stat
 
 import pytest
 
-from neural.tracking.config import agent_config
+from neural.tracking.core.address import check_address, check_listen, next_port
+from neural.tracking.core.config import agent_config
 from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
-from neural.tracking.remote.address import check_address, check_listen, next_port
 
 
 @pytest.mark.parametrize("address", ["tcp://node-7.cluster:5757", "tcp://10.0.0.1:1", "tcp://[fe80::1]:65535"])

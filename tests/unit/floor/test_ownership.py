@@ -6,17 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from neural.tracking import ExperimentTracker, ownership, system
-from neural.tracking import state as states
+from neural.tracking import ExperimentTracker
 from neural.tracking.agent import routes
 from neural.tracking.collector.roster import Roster
-from neural.tracking.config import agent_config, collector_config
-from neural.tracking.control import request
+from neural.tracking.core import os_support, ownership
+from neural.tracking.core.config import agent_config, collector_config
+from neural.tracking.core.files import write_json
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.fanout.configfile import set_sink
 from neural.tracking.fanout.sinkconfig import sink_configs
-from neural.tracking.files import write_json
-from neural.tracking.state import State
+from neural.tracking.state import paths as states
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 SOMEBODY = 23_456
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -113,7 +114,7 @@ def test_nobody_is_connected_to_whose_state_folder_became_somebody_elses(network
     state.make()
     write_json(state.endpoint_file, {"data": "tcp://127.0.0.1:9"})
     with state.lock.open("w") as lock:
-        assert system.lock_exclusively(lock.fileno())
+        assert os_support.lock_exclusively(lock.fileno())
         route = routes.LocalRoute(state, launches=True)
         good = route.connect(0.0, data_waits=True)
         assert good is not None

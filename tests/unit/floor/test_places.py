@@ -5,11 +5,11 @@ import stat
 
 import pytest
 
-from neural.tracking.config import AgentConfig, agent_config
+from neural.tracking.core.config import AgentConfig, agent_config
+from neural.tracking.core.files import atomic_write, inside
+from neural.tracking.core.names import check_metric_name, check_run_name
 from neural.tracking.errors import ConfigError, InvalidNameError
-from neural.tracking.files import atomic_write, inside
-from neural.tracking.names import check_metric_name, check_run_name
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 HOSTILE_RUN_NAMES = [
     "", " ", ".", "..", "../up", "a/b", "a\\b", "/abs", "nul", "NUL.txt", "com1", "lpt¹", "a\0b", "a\nb",

@@ -2,9 +2,9 @@
 
 import pytest
 
+from neural.tracking.core.files import take_away
 from neural.tracking.errors import AmbiguousRunError
-from neural.tracking.files import take_away
-from neural.tracking.opening import RunFile
+from neural.tracking.formats.run_file import RunFile
 from neural.tracking.reader import run_list
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import find_run, list_runs, without_copies

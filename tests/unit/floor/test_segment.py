@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural.tracking import segment
 from neural.tracking.errors import FormatError
-from neural.tracking.segment import Damage, Header, Record, frame, read_header, scan, seed
+from neural.tracking.formats import segment
+from neural.tracking.formats.segment import Damage, Header, Record, frame, read_header, scan, seed
 
 STREAM = bytes(range(16))
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural.tracking import wire
 from neural.tracking.errors import ProtocolError
+from neural.tracking.formats import wire
 from tests.faults.harness import flipped
 
 S, L = bytes(16), bytes(range(16))

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural.tracking.events import NO_STEP
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader import united as uniting_module
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.united import Uniting

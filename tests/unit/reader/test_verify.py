@@ -7,10 +7,10 @@ import numpy as np
 
 from neural.tracking.accounting.verify import Numbers, merged_gaps, verify_base, verify_run
 from neural.tracking.collector.store.partfile import PartWriter
-from neural.tracking.reader import ledgers
+from neural.tracking.formats import ledgers
 from neural.tracking.reader.rows import Gathering
 from neural.tracking.reader.run import Run
-from neural.tracking.tombstones import Late, Tombstones
+from neural.tracking.state.tombstones import Late, Tombstones
 from tests.made_runs import Emitter, applied, folder_of
 
 
@@ -54,7 +54,7 @@ def test_part_that_is_there_twice_is_doubled(log):
     gathering = Gathering()
     columns = Run(folder).metric("a")
     session = emitter.session.hex()
-    from neural.tracking.events import MetricBlock
+    from neural.tracking.formats.events import MetricBlock
 
     seq = columns.seq.astype(np.uint64)
     block = MetricBlock(("a",), seq, columns.time_ns, columns.step, columns.value[:, None])

@@ -12,7 +12,7 @@ from neural.tracking.collector.store import partset, run
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import SessionInfo, SessionMark
-from neural.tracking.tombstones import Tombstones
+from neural.tracking.state.tombstones import Tombstones
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 
@@ -111,11 +111,11 @@ def test_events_whose_metric_names_are_lost_are_a_gap_and_the_rest_of_the_batch_
 
     applied(log.add(emitter).add(emitter.metrics({"loss": 3.0})))
 
-    run = Run(folder_of(log, emitter))
-    assert values(run.metric("loss")) == [1.0, 3.0]
-    assert [text["text"] for text in run.texts()] == ["kept"]
-    assert run.gaps == {emitter.session.hex(): [(4, 4, "log_damaged")]}
-    assert verify_run(run.folder).exit_code == 0
+    stored = Run(folder_of(log, emitter))
+    assert values(stored.metric("loss")) == [1.0, 3.0]
+    assert [text["text"] for text in stored.texts()] == ["kept"]
+    assert stored.gaps == {emitter.session.hex(): [(4, 4, "log_damaged")]}
+    assert verify_run(stored.folder).exit_code == 0
 
 
 def test_gap_note_closes_the_hole_it_names(log):

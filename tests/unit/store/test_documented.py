@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from neural.tracking.collector.store import partfile, partset
-from neural.tracking.reader import ledgers, parts
+from neural.tracking.formats import ledgers, parts
 
 TEXT = (Path(__file__).parents[3] / "docs" / "run-folder.md").read_text()
 

@@ -7,7 +7,7 @@ import pytest
 from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.ledger import Known, known
 from neural.tracking.collector.store import run
-from neural.tracking.reader import ledgers
+from neural.tracking.formats import ledgers
 from tests.made_runs import Emitter, applied, folder_of
 
 

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from neural.tracking.accounting.quarantine import list_quarantined
 from neural.tracking.errors import RetryLater
-from neural.tracking.opening import RUN_FILE, RunFile
+from neural.tracking.formats.run_file import RUN_FILE, RunFile
 from neural.tracking.reader.run import Run
+from neural.tracking.state.quarantine import list_quarantined
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 
@@ -136,7 +136,7 @@ def test_run_file_that_cannot_be_read_just_now_is_not_written_over(log, monkeypa
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("neural.tracking.opening.read_regular", refuse)
+        patched.setattr("neural.tracking.formats.run_file.read_regular", refuse)
         sink = applied(log.add(emitter.metrics({"loss": 2.0})))
         (held,) = list_quarantined(log.state)
         sink.close()

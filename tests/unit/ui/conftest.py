@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.reader.parts import COLUMNS
+from neural.tracking.formats.parts import COLUMNS
 from neural.tracking.ui.data.catalogue import Catalogue
 from tests.made_runs import SECOND, Emitter, Log, applied, folder_of
 

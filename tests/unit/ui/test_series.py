@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neural.tracking.errors import DataDamagedError
-from neural.tracking.reader.parts import PartReader
+from neural.tracking.formats.parts import PartReader
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import smoothed
 from neural.tracking.ui.data.series import SeriesStore

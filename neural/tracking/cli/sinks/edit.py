@@ -15,7 +15,7 @@ from neural.tracking.errors import ConfigError, TrackingError
 from neural.tracking.fanout.configfile import remove_sink, set_sink
 from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.fanout.sinkconfig import COMMON_KEYS, SinkConfig, sink_config, sink_configs
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 

@@ -12,7 +12,7 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
 from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 
 @click.group(name="dead-letters", short_help="Look at what a sink refused; try again, or drop it.")
@@ -21,11 +21,11 @@ def dead_letters() -> None:
 
 
 def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
-    from neural.tracking.collector.delivery import letters
+    from neural.tracking.collector.delivery.letters import read
 
     one_sink(base_dir, name)
     folder = SinkFolder(State.for_base_dir(base_dir), name)
-    return folder, list(letters.read(folder.dead_letters))
+    return folder, list(read(folder.dead_letters))
 
 
 @dead_letters.command(name="ls", short_help="List them.")
@@ -34,7 +34,7 @@ def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
 @output.base_dir_option
 def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
     """List the events that were set aside, with the error of each."""
-    from neural.tracking.collector.delivery import letters
+    from neural.tracking.collector.delivery.letters import shown
 
     _, found = _read(base_dir, name)
     if as_json:
@@ -52,7 +52,7 @@ def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
             output.count(letter["seq"]),
             output.text(letter["kind"]),
             "–" if letter["step"] is None else str(letter["step"]),
-            output.text(letters.shown(letter)),
+            output.text(shown(letter)),
             output.text(letter["error"].strip().splitlines()[-1] if letter["error"].strip() else ""),
         )
     console.print(table)

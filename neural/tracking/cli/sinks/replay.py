@@ -11,11 +11,11 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.core.files import read_json
 from neural.tracking.errors import TrackingError
 from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.files import read_json
 from neural.tracking.reader.run import Run
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 
 @click.command(short_help="Deliver runs from their folders to a sink.")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.cli import output
-from neural.tracking.control import request
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink
 from neural.tracking.fanout.sinkstatus import known_sinks
-from neural.tracking.state import State
+from neural.tracking.state.control_client import request
+from neural.tracking.state.paths import State
 
 
 def one_sink(base_dir: Path, name: str) -> SinkConfig:

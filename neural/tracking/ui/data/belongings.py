@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
-from neural.tracking.artifacts import copying
 from neural.tracking.artifacts.check import Checker, label, listed, place
+from neural.tracking.core import copying
+from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError
 from neural.tracking.fanout.delivered import sink_folders
-from neural.tracking.files import inside
 from neural.tracking.reader.artifacts import Artifacts, Entry
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 UNVERSIONED = 0  # stands for the number of what was logged without a version
 _CHUNK = 1 << 20

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neural.tracking.better import better
+from neural.tracking.core.metric_direction import better
 from neural.tracking.figures.names import most_telling_first, words_of
 from neural.tracking.ui.data.catalogue import Row
 

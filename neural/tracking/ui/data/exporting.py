@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from neural.tracking.events import NO_STEP
-from neural.tracking.reader.eventlines import json_value
+from neural.tracking.formats.event_lines import json_value
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.run import Run
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.events import NO_STEP
+from neural.tracking.formats.events import NO_STEP
+from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import Columns, Piece
-from neural.tracking.reader.parts import Part
 from neural.tracking.reader.points import PointFiles, part_pieces, started_over
 from neural.tracking.reader.united import United
 from neural.tracking.ui.data.kept import Kept

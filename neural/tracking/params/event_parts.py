@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from neural.tracking.events import MAX_EVENT_BYTES
-from neural.tracking.parameters.sizes import of_plain
+from neural.tracking.formats.events import MAX_EVENT_BYTES
+from neural.tracking.params.packed_size import of_plain
 
 MAX_PART_BYTES = MAX_EVENT_BYTES - (8 << 10)  # the rest is for the event's own fields
 _USUAL_BYTES = 100 << 10  # by the walk's count, which leaves out what little marks cost

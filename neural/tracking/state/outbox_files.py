@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking import events, segment, system
+from neural.tracking.core import os_support
+from neural.tracking.core.files import matching
 from neural.tracking.errors import FormatError
-from neural.tracking.files import matching
+from neural.tracking.formats import events, segment
 
 LOCK_NAME = "owner.lock"
 INFO_NAME = "session.json"
@@ -112,7 +113,7 @@ def claim(folder: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        if system.own_record_lock(fd):
+        if os_support.own_record_lock(fd):
             opened, named = os.fstat(fd), os.stat(path)
             if (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino):
                 return fd
@@ -132,7 +133,7 @@ def is_owned(folder: Path) -> bool:
     pid, started = info.get("pid"), info.get("start_time")
     if not isinstance(pid, int) or not isinstance(started, int) or not started:
         return bool(pid == os.getpid())
-    if info.get("boot_id") != system.boot_id() or not system.process_lives(pid, started):
+    if info.get("boot_id") != os_support.boot_id() or not os_support.process_lives(pid, started):
         return False
     return read_number((folder / CONTROL_NAME).read_bytes(), LET_GO_AT) != 1
 
@@ -160,7 +161,7 @@ def read_number(control: segment.Buffer, at: int) -> int | None:
 
 def host_went_down(info: Mapping[str, Any]) -> bool:
     """Return whether the host was restarted since the session began, as far as can be told."""
-    then, now = info.get("boot_id"), system.boot_id()
+    then, now = info.get("boot_id"), os_support.boot_id()
     return bool(then and now and then != now)
 
 

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from neural.tracking.events import Event, Gap
+from neural.tracking.formats.events import Event, Gap
 
 _START = b'{"crc":"'
 _HEAD_BYTES = len(_START) + 10  # eight digits, quote, comma

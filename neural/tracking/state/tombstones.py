@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.files import fsync_dir, fsync_upwards, json_checksum, read_regular, write_json
-from neural.tracking.reader import eventlines
+from neural.tracking.core.files import fsync_dir, fsync_upwards, json_checksum, read_regular, write_json
+from neural.tracking.formats import event_lines
 
 AFTER = "after"  # in a session's info: the removal it was opened after; absent where there was none
 RUN_DELETED = "run_deleted"  # the reason of the gap
@@ -133,7 +133,7 @@ class Tombstones:
         Raises:
             OSError: it was not recorded.
         """
-        line = eventlines.encode({"session": session.hex(), **vars(late)})
+        line = event_lines.encode({"session": session.hex(), **vars(late)})
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._folder / f"{uid.hex()}-{collector}.jsonl", flags, 0o644)
         try:
@@ -150,8 +150,8 @@ class Tombstones:
         for path in sorted(self._folder.glob("*.jsonl")):
             if named := _ACCOUNT.fullmatch(path.name):
                 sessions = found.setdefault(bytes.fromhex(named[1]), {})
-                for line in eventlines.scan(path.read_bytes()):
-                    if isinstance(line, eventlines.Line):
+                for line in event_lines.scan(path.read_bytes()):
+                    if isinstance(line, event_lines.Line):
                         _unite(sessions, line.data)
         return found
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import system
+from neural.tracking.core import os_support
 
 PIECE_BYTES = 8 << 20  # between two looks at a signal or a wish to stop
 HASH_BYTES = 1 << 20
@@ -32,12 +32,12 @@ def clone_or_copy(source_fd: int, target_fd: int, progress: Progress = nothing) 
         OSError: no room, for one; the target holds a part.
     """
     size = os.fstat(source_fd).st_size
-    if size and system.reflink(source_fd, target_fd):
+    if size and os_support.reflink(source_fd, target_fd):
         return "reflink", os.fstat(target_fd).st_size
     os.lseek(source_fd, 0, os.SEEK_SET)
     copied = 0
     # Files of /proc and their like say that they are empty: only reading tells.
-    copy = system.copy_piece if size else system.read_and_write
+    copy = os_support.copy_piece if size else os_support.read_and_write
     while count := copy(source_fd, target_fd, PIECE_BYTES):
         copied += count
         progress(count)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking import ownership, system
+from neural.tracking.core import os_support, ownership
+from neural.tracking.core.files import atomic_write
 from neural.tracking.errors import ConfigError
-from neural.tracking.files import atomic_write
 
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108, libzmq and its temporary names want some
 
@@ -35,7 +35,7 @@ class State(NamedTuple):
         existing = base
         while not existing.exists():
             existing = existing.parent
-        if system.file_system(existing)[1]:
+        if os_support.file_system(existing)[1]:
             return cls(base_dir=base, root=base / ".ntrack")
         return cls(base_dir=base, root=_private_root("/var/tmp") / _digest(base))
 

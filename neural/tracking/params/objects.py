@@ -13,7 +13,7 @@ from collections import UserList, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from neural.tracking.parameters.texts import is_array
+from neural.tracking.params.text import is_array
 
 _NAMELESS = (type, enum.Enum, str, bytes, int, float, complex, list, tuple, set, frozenset, deque, UserList)
 

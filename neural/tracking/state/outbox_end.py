@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from neural.tracking import events, segment
 from neural.tracking.errors import FormatError
-from neural.tracking.outboxes.files import Lost, Orphan, Piece
+from neural.tracking.formats import events, segment
+from neural.tracking.state.outbox_files import Lost, Orphan, Piece
 
 _LENGTH_AND_KIND = struct.Struct("<IH")
 

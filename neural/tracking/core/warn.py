@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from neural.tracking.agent import forks
+from neural.tracking.core import fork_lock
 
 
 def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
     """Log a warning as ``neural.tracking``; what the program's own handlers raise stops nothing here."""
-    with forks.held_off:
+    with fork_lock.held_off:
         import logging
 
     with contextlib.suppress(Exception):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from neural.tracking import segment
 from neural.tracking.errors import FormatError, PayloadTooLargeError
+from neural.tracking.formats import segment
 
 if TYPE_CHECKING:
     # The training process encodes only; it must not pay for NumPy's import at the first tracker.

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neural.tracking import events, segment
 from neural.tracking.errors import FormatError
-from neural.tracking.events import MetricBlock
-from neural.tracking.segment import Damage
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import MetricBlock
+from neural.tracking.formats.segment import Damage
 
 _UUID = slice(16, 32)  # where the header holds the tail's identity
 _GROUP_BYTES = 1 << 20

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from neural.tracking.parameters import kinds, sizes
-from neural.tracking.parameters.texts import MAX_STR_BYTES, cut, plain_array, text_of, unread
+from neural.tracking.params import objects, packed_size
+from neural.tracking.params.text import MAX_STR_BYTES, cut, plain_array, text_of, unread
 
 MAX_DEPTH = 24  # an event may be nested 32 deep, and these values sit a few levels inside it
 MAX_VALUES = 100_000
@@ -42,7 +42,7 @@ class Walk:
     def top(self, value: Any) -> dict[str, Any] | None:
         """Return the named values of what the caller gave, None where it has no names."""
         try:
-            found = kinds.named_on_top(value)
+            found = objects.named_on_top(value)
         except Exception as error:  # noqa: BLE001 - the caller's own mapping or attributes
             return {LEFT_OUT: self._marked(unread(error), (LEFT_OUT,))}
         if found is None:
@@ -64,12 +64,12 @@ class Walk:
             self._count(1)
             return value
         if isinstance(value, float):
-            self._count(sizes.FLOAT)
+            self._count(packed_size.FLOAT)
             return float(value)
         if isinstance(value, int):
             plain = int.__pos__(value)  # of a subclass, too, whatever its own methods say
             if _LEAST_INT <= plain < _PAST_INT:
-                self._count(sizes.of_int(plain))
+                self._count(packed_size.of_int(plain))
                 return plain
         if isinstance(value, str):
             return self._str(value, path)
@@ -77,15 +77,15 @@ class Walk:
 
     def _container(self, value: Any, path: Path) -> Any:
         """Return a dict or a list made plain; anything else as text."""
-        found = kinds.named(value)
-        items = kinds.listed(value) if found is None else None
+        found = objects.named(value)
+        items = objects.listed(value) if found is None else None
         if found is None and items is None:
             return self._marked(text_of(value), path)
         if len(path) >= MAX_DEPTH:  # str() of it could be without end
             return self._marked(f"<{type(value).__name__}, nested deeper than {MAX_DEPTH}>", path)
         return self._inside(value, found, path) if found else self._inside(value, items, path, is_list=True)
 
-    def _inside(self, value: Any, found: kinds.Named | None, path: Path, *, is_list: bool = False) -> Any:
+    def _inside(self, value: Any, found: objects.Named | None, path: Path, *, is_list: bool = False) -> Any:
         assert found is not None
         above = self._above.get(id(value))
         if above is not None:
@@ -98,8 +98,8 @@ class Walk:
             del self._above[id(value)]
             self._list_until = list_until
 
-    def _dict(self, value: Any, found: kinds.Named, path: Path) -> dict[str, Any]:
-        self._count(sizes.CONTAINER)
+    def _dict(self, value: Any, found: objects.Named, path: Path) -> dict[str, Any]:
+        self._count(packed_size.CONTAINER)
         made: dict[str, Any] = {}
         try:
             names = list(itertools.islice(found.names, max(0, self._until[0] - self._values) + 1))
@@ -112,7 +112,7 @@ class Walk:
             name = _name(key)
             if name in made:
                 name = _free(name, made)
-            self.bytes += sizes.of_text(name)
+            self.bytes += packed_size.of_text(name)
             until = self._until
             if place < len(names) - 1:
                 self._until = self._share()
@@ -120,11 +120,11 @@ class Walk:
             self._until = until
         return made
 
-    def _list(self, value: Any, found: kinds.Named, path: Path) -> list[Any]:
+    def _list(self, value: Any, found: objects.Named, path: Path) -> list[Any]:
         """Return a list made plain; what is inside the outermost one must fit one event together."""
         if self._list_until is None:
             self._list_until = self.bytes + MAX_LIST_BYTES
-        self._count(sizes.CONTAINER)
+        self._count(packed_size.CONTAINER)
         made: list[Any] = []
         for place in found.names:
             if self._is_full():
@@ -133,11 +133,11 @@ class Walk:
             made.append(self._read(found, value, place, path, place))
         return made
 
-    def _read(self, found: kinds.Named, container: Any, key: Any, path: Path, name: str | int) -> Any:
+    def _read(self, found: objects.Named, container: Any, key: Any, path: Path, name: str | int) -> Any:
         try:
             item = found.read(key)
         except Exception as error:  # noqa: BLE001 - any property or resolver of the caller's
-            return self._marked(kinds.as_written(container, key) or unread(error), (*path, str(name)))
+            return self._marked(objects.as_written(container, key) or unread(error), (*path, str(name)))
         kind = type(item)
         if kind is int or kind is float or kind is str:  # nearly all are; the rest says the same of them
             size = _usual_size(item, kind)
@@ -150,7 +150,7 @@ class Walk:
     def _rest(self, container: Any, kept: int, path: Path) -> str:
         """Return the mark for the items that are left out."""
         self.left_out = True
-        size = kinds.size(container)
+        size = objects.size(container)
         return self._marked(f"{'' if size is None else f'{size - kept:,} '}more left out", path)
 
     def _str(self, value: str, path: Path) -> str:
@@ -158,13 +158,13 @@ class Walk:
         kept = cut(text, self._text_room())
         if kept != text:  # too long, or lone surrogates, as in undecodable file names
             return self._marked(kept, path)
-        self._count(sizes.of_text(kept))
+        self._count(packed_size.of_text(kept))
         return kept
 
     def _marked(self, text: str, path: Path) -> str:
         kept = cut(text, self._text_room())
         self.as_text.append(".".join(path))
-        self._count(sizes.of_text(kept) + sizes.of_text(self.as_text[-1]))
+        self._count(packed_size.of_text(kept) + packed_size.of_text(self.as_text[-1]))
         return kept
 
     def _count(self, size: int) -> None:
@@ -190,9 +190,9 @@ class Walk:
 def _usual_size(item: Any, kind: type) -> int:
     """Return how many bytes an item takes that needs no change; 0 where it may need one."""
     if kind is float:
-        return sizes.FLOAT
+        return packed_size.FLOAT
     if kind is int:
-        return sizes.of_int(item) if _LEAST_INT <= item < _PAST_INT else 0
+        return packed_size.of_int(item) if _LEAST_INT <= item < _PAST_INT else 0
     return len(item) + 2 if len(item) < _SHORT and item.isascii() else 0
 
 

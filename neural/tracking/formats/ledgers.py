@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neural.tracking.core.files import json_checksum, matching
 from neural.tracking.errors import FormatError
-from neural.tracking.files import json_checksum, matching
-from neural.tracking.reader import eventlines
+from neural.tracking.formats import event_lines
 
 FORMAT = 1
 NAME = re.compile(r"ledger-([0-9a-f]{8})\.json")
@@ -60,7 +60,7 @@ class Ledger:
 
     def ended_lines(self, sessions: Iterable[str]) -> list[bytes]:
         """Return the lines of these sessions for ``ended-<c>.jsonl``."""
-        return [eventlines.encode({"session": s, **vars(self.sessions[s])}) for s in sessions]
+        return [event_lines.encode({"session": s, **vars(self.sessions[s])}) for s in sessions]
 
     def encode(self) -> bytes:
         """Return the file's content."""
@@ -159,8 +159,8 @@ def _read_ended(path: Path, size: int, only: str | None) -> dict[str, SessionEnt
     if only is not None:  # to find one among many thousands, most need no look
         data = b"".join(line for line in data.splitlines(keepends=True) if only.encode() in line)
     found: dict[str, SessionEntry] = {}
-    for line in eventlines.scan(data):
-        if isinstance(line, eventlines.BadLine):
+    for line in event_lines.scan(data):
+        if isinstance(line, event_lines.BadLine):
             raise FormatError(f"{path.name}: bytes {line.start} to {line.end} are no valid line")
         session = line.data.pop("session")
         found[session] = SessionEntry(**line.data)

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neural.tracking import ownership
+from neural.tracking.core import ownership
+from neural.tracking.core.address import check_address, check_listen
 from neural.tracking.errors import ConfigError, did_you_mean
-from neural.tracking.remote.address import check_address, check_listen
 
 MODES = ("online", "offline", "disabled")
 SECTIONS = ("agent", "collector", "sinks")  # of config.toml

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.files import read_json
-from neural.tracking.state import State
+from neural.tracking.core.files import read_json
+from neural.tracking.state.paths import State
 
 WHY_FILE = "why.json"
 

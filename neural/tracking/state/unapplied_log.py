@@ -5,10 +5,10 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from neural.tracking import segment
-from neural.tracking.files import read_json
-from neural.tracking.segment import Record
-from neural.tracking.state import State
+from neural.tracking.core.files import read_json
+from neural.tracking.formats import segment
+from neural.tracking.formats.segment import Record
+from neural.tracking.state.paths import State
 
 STORE_CURSOR = "store.json"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.files import read_json, write_json
+from neural.tracking.core.files import read_json, write_json
 
 OUTCOME_SUFFIX = ".outcome"
 ADDRESS_NAME = "collector.json"

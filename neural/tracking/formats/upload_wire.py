@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from neural.tracking import wire
-from neural.tracking.wire import Message
+from neural.tracking.formats import wire
+from neural.tracking.formats.wire import Message
 
 CHUNK_BYTES = 1 << 20
 
@@ -118,5 +118,5 @@ def crc(data: bytes) -> int:
 
 
 def decode(parts: Sequence[bytes]) -> Message:
-    """Return the message; raises ProtocolError as :func:`neural.tracking.wire.decode`."""
+    """Return the message; raises ProtocolError as :func:`neural.tracking.formats.wire.decode`."""
     return wire.decode(parts, _TYPES)

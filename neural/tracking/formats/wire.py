@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import msgpack
 
 from neural.tracking.errors import FormatError, ProtocolError
-from neural.tracking.events import unpack_map
+from neural.tracking.formats.events import unpack_map
 
 PROTOCOL = 1
 VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone

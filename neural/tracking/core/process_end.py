@@ -9,7 +9,7 @@ import signal
 import struct
 from typing import Any, NamedTuple
 
-from neural.tracking import system
+from neural.tracking.core import os_support
 
 # From linux/pidfd.h (Linux >= 6.15): struct pidfd_info, first published size, and its ioctl.
 _INFO = struct.Struct("<QQ11Ii")
@@ -34,9 +34,9 @@ OUTBOX_GONE = Death("died, and its outbox is gone", open_gap="outbox_gone")
 def same_process(info: dict[str, Any]) -> bool:
     """Return whether the very process a session of this host tells of still runs."""
     pid, started = info.get("pid"), info.get("start_time")
-    if not isinstance(pid, int) or info.get("boot_id") != system.boot_id():
+    if not isinstance(pid, int) or info.get("boot_id") != os_support.boot_id():
         return False
-    ticks = system.process_start_ticks(pid)
+    ticks = os_support.process_start_ticks(pid)
     return ticks is not None and (not isinstance(started, int) or started == ticks)
 
 

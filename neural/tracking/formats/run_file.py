@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from neural.tracking.core.files import json_checksum, read_regular, write_json
 from neural.tracking.errors import ConfigError, FormatError
-from neural.tracking.files import json_checksum, read_regular, write_json
 
 RUN_FILE = "run.json"
 

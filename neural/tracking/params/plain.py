@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from neural.tracking.parameters.parts import part_events
-from neural.tracking.parameters.walk import Walk
+from neural.tracking.params.event_parts import part_events
+from neural.tracking.params.traversal import Walk
 
 
 class ParamEvents(NamedTuple):

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.artifacts import spool
-from neural.tracking.artifacts.copying import told_identity
+from neural.tracking.core.copying import told_identity
+from neural.tracking.core.files import fsync_dir, fsync_upwards, json_checksum, read_json, write_json
+from neural.tracking.core.names import check_artifact_name
 from neural.tracking.errors import FormatError, InvalidNameError
-from neural.tracking.files import fsync_dir, fsync_upwards, json_checksum, read_json, write_json
-from neural.tracking.names import check_artifact_name
-from neural.tracking.state import State
+from neural.tracking.state import spool
+from neural.tracking.state.paths import State
 
 KIND = "artifact"  # of the event, and of the note that says what became of it
 PRUNED = "artifact_pruned"  # of the note that says that a version was removed on purpose

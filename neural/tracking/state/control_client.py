@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from neural.tracking.errors import CollectorUnreachableError, FormatError
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 DEFAULT_TIMEOUT_S = 3.0
 
@@ -27,7 +27,7 @@ def request(state: State, cmd: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **f
     import msgpack
     import zmq
 
-    from neural.tracking.events import unpack_map
+    from neural.tracking.formats.events import unpack_map
 
     # A context of its own: the caller may be a forked child of a process that uses the shared one.
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:

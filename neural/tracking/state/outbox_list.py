@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neural.tracking import system
+from neural.tracking.core import os_support
 from neural.tracking.errors import FormatError
-from neural.tracking.outboxes.files import (
+from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
     CONTROL_NAME,
     LET_GO_AT,
@@ -24,7 +24,7 @@ from neural.tracking.outboxes.files import (
     read_info,
     read_number,
 )
-from neural.tracking.state import State
+from neural.tracking.state.paths import State
 
 STARTS_WITHIN_S = 20.0
 
@@ -81,7 +81,7 @@ def has_orphans(state: State) -> bool:
 
 def collector_holds(state: State) -> bool:
     """Return whether a collector, answering or suspended, owns this state folder; leaves nothing behind."""
-    return system.is_locked(state.lock)
+    return os_support.is_locked(state.lock)
 
 
 def collector_starts(state: State) -> bool:
@@ -142,9 +142,9 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox |
 
 def _runs(info: Mapping[str, Any]) -> bool:
     pid, started = info.get("pid"), info.get("start_time")
-    if not isinstance(pid, int) or not isinstance(started, int) or info.get("boot_id") != system.boot_id():
+    if not isinstance(pid, int) or not isinstance(started, int) or info.get("boot_id") != os_support.boot_id():
         return False
-    return system.process_lives(pid, started)
+    return os_support.process_lives(pid, started)
 
 
 def _is_live(folder: Path, pid: int | None) -> bool:

@@ -1,0 +1,1 @@
+"""The formats on disk and on the wire, one file each; ``docs/`` describes them."""

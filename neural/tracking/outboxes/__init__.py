@@ -1,1 +1,0 @@
-"""Outboxes on disk, as whoever comes after their processes finds them."""

@@ -1,0 +1,1 @@
+"""Turns whatever users pass as hyperparameters into plain values and into events."""
