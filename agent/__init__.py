@@ -4,8 +4,8 @@ The low-level door, for code that emits events without a tracker: :func:`choose_
 :func:`open_session`.
 """
 
-from neural.tracking.agent.identity import RunIdentity, choose_run
-from neural.tracking.agent.launch import launch_collector
+from neural.tracking.agent.run_identity import RunIdentity, choose_run
+from neural.tracking.agent.send.launcher import launch_collector
 from neural.tracking.agent.session import Session, open_session
 
 __all__ = ["RunIdentity", "Session", "choose_run", "launch_collector", "open_session"]

@@ -21,13 +21,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking.agent import describe, ending, hooks, ways
-from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.identity import RunIdentity
-from neural.tracking.agent.outbox import Outbox
-from neural.tracking.agent.sender import Sender
-from neural.tracking.agent.stream import Stream
-from neural.tracking.agent.wishes import Wishes
+from neural.tracking.agent import collector_target, process_hooks, session_info, shutdown
+from neural.tracking.agent.emit.emitter import Emitter
+from neural.tracking.agent.emit.outbox import Outbox
+from neural.tracking.agent.run_identity import RunIdentity
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.outbox_reader import Stream
+from neural.tracking.agent.send.sender import Sender
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
@@ -36,7 +36,7 @@ from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import RUN_DELETED, Tombstones
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.conversation import Conversation
+    from neural.tracking.agent.send.protocol import Conversation
     from neural.tracking.formats import wire
 
 LET_GO_SHARE = 0.02  # of a close's time, kept for stopping the sender
@@ -97,7 +97,7 @@ class Session:
         self.emit_metrics = self._emitter.emit_metrics
         self._be_new(first_step)
         if lazily:
-            hooks.remember(self)  # it may be opened by one thread while another forks
+            process_hooks.remember(self)  # it may be opened by one thread while another forks
         else:
             self._open(may_raise=True)
 
@@ -130,12 +130,12 @@ class Session:
     @property
     def outboxes(self) -> Path:
         """The folder this session's outbox is in."""
-        return ways.outboxes(self.config, self.state_folder)
+        return collector_target.outboxes(self.config, self.state_folder)
 
     @property
     def spool(self) -> Path:
         """The folder its snapshots of artifacts wait in."""
-        return ways.spool(self.config, self.state_folder)
+        return collector_target.spool(self.config, self.state_folder)
 
     @property
     def rank(self) -> int:
@@ -221,7 +221,7 @@ class Session:
         self._sender.wake.set()
         try:
             left = max(0.0, deadline - time.monotonic())
-            return ending.await_visible(request, self._sender, left) and not self._wishes.deleted
+            return shutdown.await_visible(request, self._sender, left) and not self._wishes.deleted
         finally:
             self._wishes.forget(request)
 
@@ -239,7 +239,7 @@ class Session:
 
         Blocks: at most ``timeout_s``, and some milliseconds to stop the sender.
         """
-        timeout_s = hooks.default_timeout_s() if timeout_s is None else timeout_s
+        timeout_s = process_hooks.default_timeout_s() if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
         with self._opening:
             if self._closed or self._sender is None or self._pid != os.getpid():
@@ -252,15 +252,17 @@ class Session:
         self._emitter.on_homeless = self._warn_closed
         emitted = self.emitted
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
-        comes = self.config.mode == "online" or ways.is_open(self.config, self.state_folder, self._wishes)
+        comes = self.config.mode == "online" or collector_target.is_open(
+            self.config, self.state_folder, self._wishes
+        )
         told = deadline - LET_GO_SHARE * timeout_s
         stored = (
             comes
             and self._sender.runs
-            and ending.deliver(self._wishes, self._sender, self.run.name, emitted, told)
+            and shutdown.deliver(self._wishes, self._sender, self.run.name, emitted, told)
         )
         self._let_go(self._sender, deadline)
-        ending.summarise(self.run.name, emitted, self.gaps)
+        shutdown.summarise(self.run.name, emitted, self.gaps)
         return stored
 
     def _let_go(self, sender: Sender, deadline: float) -> None:
@@ -268,16 +270,18 @@ class Session:
 
         Also where the run was removed: whoever takes it over writes down what it held.
         """
-        hooks.forget(self)
-        self._emitter.on_roll = hooks.nothing
+        process_hooks.forget(self)
+        self._emitter.on_roll = process_hooks.nothing
         ended = sender.stop(max(1.0, deadline - time.monotonic()))
         delivered = self._wishes.closed.is_set()
         stream = self._wishes.stream
         if ended and self._outbox is not None and stream is not None:
             self._emitter.detach()
             self._outbox.close(stream.segments, delete=delivered)
-        if self.config.mode == "online" and not (delivered and ways.is_spool_empty(self.config, self.spool)):
-            ending.see_that_someone_delivers(self.config, self.state_folder)
+        if self.config.mode == "online" and not (
+            delivered and collector_target.is_spool_empty(self.config, self.spool)
+        ):
+            shutdown.see_that_someone_delivers(self.config, self.state_folder)
 
     # Opening, here and in other processes.
 
@@ -286,14 +290,14 @@ class Session:
             self._opened = self._emitter.closed = True
             return
         self._opened = True
-        hooks.remember(self)
+        process_hooks.remember(self)
         try:
             self.state_folder.make()
             self._make_outbox()
         except (OSError, ConfigError) as error:
             if may_raise and getattr(error, "errno", None) not in NO_ROOM:
                 self._closed = True
-                hooks.forget(self)
+                process_hooks.forget(self)
                 raise
             warn(
                 "no outbox for run %s, what it emits is counted as a gap until there is one: %s",
@@ -302,7 +306,7 @@ class Session:
             )
         else:
             self._emit_open()
-        route = ways.route(self.config, self.state_folder, self._wishes)
+        route = collector_target.route(self.config, self.state_folder, self._wishes)
         self._sender = Sender(self._emitter, self._wishes, self._talk, self._make_late, route)
         self._emitter.on_roll = self._sender.wake.set
         try:
@@ -340,19 +344,19 @@ class Session:
             self._emit_open()
 
     def _emit_open(self) -> None:
-        described = describe.open_event(self.run, self._opened_ns)
+        described = session_info.open_event(self.run, self._opened_ns)
         self._emitter.emit("open", {**self._open_event, **described})
 
     def _info(self) -> dict[str, Any]:
         settings = self._open_event.get("settings") or {}
-        return describe.info(self.run, self.base_dir, self.config, self._opened_ns, settings)
+        return session_info.info(self.run, self.base_dir, self.config, self._opened_ns, settings)
 
     def _hello(self) -> wire.Hello:
-        return describe.hello(self.run, self.id, self._info())
+        return session_info.hello(self.run, self.id, self._info())
 
     def _talk(self) -> Conversation:
         hello, records = self._hello, self._emitter.schemas.records
-        return ways.talk(self.config, self._wishes, self.id, hello, records)
+        return collector_target.talk(self.config, self._wishes, self.id, hello, records)
 
     def _warn_closed(self) -> None:
         if not self._warned_closed:
@@ -365,7 +369,7 @@ class Session:
         self.run = self.run._replace(role="child")
         self._be_new(0)
         if outbox is not None:
-            hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
+            process_hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
         self._closed = self._emitter.closed = closed
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 from _measure import Row, percentile, report
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.agent import choose_run, launch_collector, open_session
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.reader.run_list import find_run
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 
 VALUES = {"loss": 0.25, "accuracy": 0.5, "learning_rate": 0.001}
 MIB = 1 << 20

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from neural.tracking.collector.sessions import Session
 from neural.tracking.collector.workers import WorkerSpec, builtin_specs
 from neural.tracking.errors import TrackingError
-from neural.tracking.fanout import guests
-from neural.tracking.fanout.delivered import SinkFolder, sink_folders
-from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink, sink_configs
+from neural.tracking.sink_state import guests
+from neural.tracking.sink_state.config import SinkConfig, default_sink, sink_configs
+from neural.tracking.sink_state.progress import SinkFolder, sink_folders
 from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from neural.tracking.fanout.sinkconfig import sink_named
+from neural.tracking.sink_state.config import sink_named
 from neural.tracking.sinks.base import Applier
 from neural.tracking.state.paths import State
 

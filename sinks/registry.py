@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from neural.tracking.errors import ConfigError, did_you_mean
-from neural.tracking.fanout.sinkconfig import COMMON_KEYS, SinkConfig
+from neural.tracking.sink_state.config import COMMON_KEYS, SinkConfig
 from neural.tracking.sinks.sink import Option, Sink, SinkPlace
 
 GROUP = "neural_tracking.sinks"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking.errors import HoldRun, RetryLater, WriteAgain
-from neural.tracking.fanout.sinkconfig import without_credentials
+from neural.tracking.sink_state.config import without_credentials
 from neural.tracking.sinks import own_credentials
 from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_errors import DENIED_AFTER_S, is_answer, is_gone, trouble

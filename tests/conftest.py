@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-from neural.tracking.agent import hooks
-from neural.tracking.face import view
+from neural.tracking.agent import process_hooks
+from neural.tracking.api import run_view
 from tests.patience import PATIENCE_S
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
@@ -16,8 +16,8 @@ settings.load_profile("patient")
 def patience():
     """Have trackers wait for what they did not see stored yet, however long it takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hooks, "TIMEOUT_S", PATIENCE_S)
-        patch.setattr(hooks, "LAST_TIMEOUT_S", PATIENCE_S)
-        patch.setattr(view, "BARRIER_S", PATIENCE_S)
+        patch.setattr(process_hooks, "TIMEOUT_S", PATIENCE_S)
+        patch.setattr(process_hooks, "LAST_TIMEOUT_S", PATIENCE_S)
+        patch.setattr(run_view, "BARRIER_S", PATIENCE_S)
         patch.setenv("KUBERNETES_SERVICE_HOST", "none")  # in a container scripts wait longer at their end
         yield

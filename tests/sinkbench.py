@@ -13,7 +13,7 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.errors import CollectorUnreachableError
-from neural.tracking.fanout.sinkstatus import sink_statuses
+from neural.tracking.sink_state.status import sink_statuses
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.collector.artifacts import pruning, tidying
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
@@ -30,7 +30,7 @@ from neural.tracking.collector.sessions import VIA, Position, Sessions
 from neural.tracking.core.copying import Stopped
 from neural.tracking.core.files import inside, is_there
 from neural.tracking.errors import FormatError, TrackingError
-from neural.tracking.reader.outcomes import OutcomeWatch
+from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
 from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.artifact_jobs import Job

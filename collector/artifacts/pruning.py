@@ -14,7 +14,7 @@ from neural.tracking.collector.sessions import Position
 from neural.tracking.core.files import atomic_write, fsync_dir, inside
 from neural.tracking.core.names import check_artifact_name
 from neural.tracking.formats import event_lines, manifest
-from neural.tracking.reader import views
+from neural.tracking.reader import json_views
 from neural.tracking.reader.artifacts import Entry
 from neural.tracking.reader.facts import read_facts
 from neural.tracking.reader.run import Run
@@ -103,7 +103,7 @@ def note_in_copy(folder: Path, entries: Sequence[Entry]) -> None:
     ]
     if noted:
         atomic_write(folder / f"events-pruned-{os.urandom(4).hex()}.jsonl", b"".join(noted))
-        views.write_views(folder, ("artifacts", "metadata", "summary"))
+        json_views.write_views(folder, ("artifacts", "metadata", "summary"))
 
 
 def remove(folder: Path, entries: Sequence[Entry]) -> int:

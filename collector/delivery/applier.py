@@ -22,11 +22,11 @@ from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Trying
 from neural.tracking.core.files import read_json, write_json
 from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
-from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.fanout.sinkconfig import SinkConfig
-from neural.tracking.reader.emitted import Emitted, emitted, vouched
+from neural.tracking.reader.event_replay import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs, without_copies
+from neural.tracking.sink_state.config import SinkConfig
+from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.sinks.sink import RunEvent, SinkPlace
 from neural.tracking.state.artifact_jobs import KIND as ARTIFACT

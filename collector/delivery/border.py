@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from neural.tracking.collector.delivery.trying import Trying
 from neural.tracking.errors import ConfigError, HoldRun, RefusedForGood, RetryLater
-from neural.tracking.fanout.sinkconfig import SinkConfig
+from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sinks.registry import make_sink
 from neural.tracking.sinks.sink import RunEvent, Sink, SinkPlace
 

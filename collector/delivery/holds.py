@@ -6,7 +6,7 @@ import time
 
 from neural.tracking.collector.delivery.runs import OpenRun
 from neural.tracking.errors import HoldRun, RetryLater
-from neural.tracking.fanout.delivered import SinkFolder
+from neural.tracking.sink_state.progress import SinkFolder
 
 
 class Holds:

@@ -14,7 +14,7 @@ from neural.tracking.collector.delivery.holds import Holds
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
 from neural.tracking.collector.delivery.trying import Suspect, Trying
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
-from neural.tracking.fanout.delivered import SinkFolder
+from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sinks.sink import RunEvent
 
 logger = logging.getLogger(__name__)

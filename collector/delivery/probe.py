@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import ConfigError, RefusedForGood, RetryLater
-from neural.tracking.fanout.sinkconfig import SinkConfig, sink_named
+from neural.tracking.sink_state.config import SinkConfig, sink_named
 from neural.tracking.sinks.registry import make_sink
 from neural.tracking.sinks.sink import Readable, RunEvent, RunInfo, SinkPlace
 

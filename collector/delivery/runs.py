@@ -10,17 +10,17 @@ from typing import Any
 
 from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError, RetryLater
-from neural.tracking.fanout import guests
-from neural.tracking.fanout.delivered import Share, SinkFolder
-from neural.tracking.fanout.guests import Said
-from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.formats.run_file import folder_name
 from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.artifacts import Entry, call_of
-from neural.tracking.reader.emitted import Emitted
+from neural.tracking.reader.event_replay import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
+from neural.tracking.sink_state import guests
+from neural.tracking.sink_state.config import SinkConfig
+from neural.tracking.sink_state.guests import Said
+from neural.tracking.sink_state.progress import Share, SinkFolder
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunEvent, RunInfo
 from neural.tracking.state.paths import State

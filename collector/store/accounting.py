@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store.appendfile import open_events
 from neural.tracking.core.files import is_there
 from neural.tracking.formats import event_lines, ledgers, segment
 from neural.tracking.formats.event_lines import Line
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.tails import Tail
-from neural.tracking.reader import listing
-from neural.tracking.reader.vouched import owners
+from neural.tracking.reader import part_list
+from neural.tracking.reader.ledger_check import owners
 from neural.tracking.sinks.base import EventBatch
 from neural.tracking.state.outbox_files import last_number
+from neural.tracking.verify.verify import verify_run
 
 
 def others(folder: Path, collector: str) -> dict[str, int]:
@@ -57,7 +57,7 @@ def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
     """Return a ledger made from what the files hold, in place of one that cannot be read."""
     ledger = Ledger(uid=uid.hex())
     metrics = folder / "metrics"
-    for part in listing.list_parts(metrics, []):
+    for part in part_list.list_parts(metrics, []):
         for session, (_, last) in part.sessions.items() if part.collector == collector else ():
             entry = ledger.sessions.setdefault(session.hex(), SessionEntry(rank=part.ranks.get(session, 0)))
             entry.last = max(entry.last, last)

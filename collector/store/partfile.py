@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from neural.tracking.formats import parts
 from neural.tracking.formats.events import NO_STEP
+from neural.tracking.reader.metric_stats import Stats, metric_stats
 from neural.tracking.reader.rows import Rows
-from neural.tracking.reader.summary import Stats, metric_stats
 
 OWN_GROUP_ROWS = 64 << 10  # from here on a metric shares its row groups with no other
 MAX_GROUP_ROWS = 512 << 10

@@ -23,7 +23,7 @@ from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.formats import parts
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Tail
-from neural.tracking.reader import listing
+from neural.tracking.reader import part_list
 from neural.tracking.reader.rows import Gathering, Rows, concatenated, group_rows, sort
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class PartSet:
         self._collector = collector
         self._removals: list[tuple[float, Path]] = []
         damages: list[str] = []
-        found = listing.look(folder, damages)
+        found = part_list.look(folder, damages)
         for text in damages:
             logger.error("part could not be read: %s", text)
         self.parts = [self._in_place(part) for part in found.live if part.collector == collector]
@@ -59,7 +59,7 @@ class PartSet:
 
     def highest(self) -> dict[bytes, int]:
         """Return the highest number of each session that a part accounts for."""
-        return listing.highest(self.parts)
+        return part_list.highest(self.parts)
 
     def add(self, tail: Tail, ranks: Mapping[str, int]) -> int:
         """Make a part of what the tail holds beyond the parts; return how many points that was.
@@ -130,7 +130,7 @@ class PartSet:
             logger.error("%s was replaced and is still there: %s", path, error)
             return
         if all(aside != known for _, known in self._removals):
-            self._removals.append((time.monotonic() + listing.KEEP_REPLACED_S, aside))
+            self._removals.append((time.monotonic() + part_list.KEEP_REPLACED_S, aside))
 
     def _in_place(self, part: Part) -> Part:
         """Return a part that counts under its own name; its replacement may never have become durable."""

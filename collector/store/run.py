@@ -30,7 +30,7 @@ from neural.tracking.formats.events import Gap
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.run_file import RUN_FILE
 from neural.tracking.formats.tails import Tail
-from neural.tracking.reader.vouched import owners
+from neural.tracking.reader.ledger_check import owners
 from neural.tracking.sinks.base import EventBatch, SessionInfo, SessionMark, SessionNote
 from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
 from neural.tracking.state.artifact_jobs import PRUNED as ARTIFACT_PRUNED

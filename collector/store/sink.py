@@ -21,7 +21,7 @@ from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.collector.store.underway import NOTHING, StoreDied, Underway
 from neural.tracking.core.files import inside
 from neural.tracking.errors import DataDamagedError, InvalidNameError, RetryLater, TrackingError
-from neural.tracking.reader import views
+from neural.tracking.reader import json_views
 from neural.tracking.sinks.base import Item, SessionInfo, SessionNote
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import AFTER, Tombstone, Tombstones
@@ -329,7 +329,7 @@ class StoreSink:
         # The one that costs most can wait while others still log: not each rank's end is to wait for it.
         later = {"metrics"} if run.writer.open_sessions else set()
         try:
-            views.write_views(run.writer.folder, set(views.NAMES) - later)
+            json_views.write_views(run.writer.folder, set(json_views.NAMES) - later)
         except (OSError, TrackingError) as error:
             logger.error("views of %s were not written: %s", run.writer.folder.name, error)
             return
@@ -347,7 +347,7 @@ class StoreSink:
             writer.changed.add("summary")
         if writer.changed and now > run.views_after_s:
             names = writer.changed | ({"metadata", "summary"} if "end" in writer.changed else set())
-            views.write_views(writer.folder, names & set(views.NAMES))
+            json_views.write_views(writer.folder, names & set(json_views.NAMES))
             writer.changed.clear()
             run.summary_stale = run.summary_stale and "summary" not in names
             spent = time.monotonic() - now

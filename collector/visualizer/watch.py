@@ -18,11 +18,11 @@ from neural.tracking.collector.visualizer.child import RendererProcess, renderer
 from neural.tracking.collector.visualizer.plan import MOST_WAITS, Plan
 from neural.tracking.core.files import atomic_write, inside, read_json
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
-from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.fanout.sinkstatus import known_sinks
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.run_file import RunFile
+from neural.tracking.sink_state.progress import SinkFolder
+from neural.tracking.sink_state.status import known_sinks
 from neural.tracking.sinks.base import EventBatch, Item, SessionInfo, SessionMark
 from neural.tracking.state.paths import State
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from neural.tracking.agent.values import check_step, flatten
+from neural.tracking.agent.emit.metric_values import check_step, flatten
 from neural.tracking.core.names import check_artifact_name, check_run_name
 from neural.tracking.errors import ConfigError, RetryLater, TrackingError, WriteAgain, did_you_mean
-from neural.tracking.fanout.sinkconfig import SinkConfig, backend_environment
 from neural.tracking.formats.run_file import resolve_base_dir
 from neural.tracking.params.plain import param_events
+from neural.tracking.sink_state.config import SinkConfig, backend_environment
 from neural.tracking.sinks.registry import make_sink, types
 from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
 
@@ -118,7 +118,7 @@ class BaseIntegration:
 
     def log_figure(self, figure: Any, name: str) -> None:
         """Log a figure: matplotlib's, or plotly's."""
-        from neural.tracking.face.rendering import figure_files
+        from neural.tracking.api.figure_files import figure_files
 
         with tempfile.TemporaryDirectory(prefix="ntrack-") as folder:
             for file_name, write in figure_files(figure, check_artifact_name(name)):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from neural.tracking.face.comparing import ComparesRuns
+from neural.tracking.api.comparing import ComparesRuns
 from neural.tracking.formats.run_file import resolve_base_dir
 from neural.tracking.tracker import ExperimentTracker
 
@@ -24,7 +24,7 @@ class ExperimentManager(ComparesRuns):
         Where a process died and left events behind that no collector has, one is started.
         """
         self._base_dir = resolve_base_dir(base_dir)
-        from neural.tracking.face.catalogue import rescue_orphans
+        from neural.tracking.api.run_list import rescue_orphans
 
         rescue_orphans(self._base_dir)
 
@@ -65,7 +65,7 @@ class ExperimentManager(ComparesRuns):
         Raises:
             AmbiguousRunError: several folders bear this id: a run and its copy.
         """
-        from neural.tracking.face.catalogue import opening_of_existing
+        from neural.tracking.api.run_list import opening_of_existing
         from neural.tracking.reader.run import check_damaged
 
         check_damaged(damaged)
@@ -81,7 +81,7 @@ class ExperimentManager(ComparesRuns):
         ``summary``, ``experiment_dir``, ``tags``, ``notes``, ``group``, ``hyperparameters`` and
         ``damaged``: None, or what is wrong with a run whose values cannot be told.
         """
-        from neural.tracking.face.catalogue import list_entries
+        from neural.tracking.api.run_list import list_entries
 
         return list_entries(self._base_dir)
 
@@ -95,7 +95,7 @@ class ExperimentManager(ComparesRuns):
                 takes the path of the one that is meant.
             CollectorUnreachableError: a collector holds the folder but does not answer.
         """
-        from neural.tracking.face.catalogue import delete_run
+        from neural.tracking.api.run_list import delete_run
         from neural.tracking.reader.run_list import find_run
 
         if not _ID.fullmatch(str(experiment_id).lower()):

@@ -8,18 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from neural.tracking.api.artifacts import KeepsArtifacts
+from neural.tracking.api.options import check_group, check_notes, check_tags, run_settings
+from neural.tracking.api.plots import DrawsPictures
+from neural.tracking.api.reading import ReadsBack
+from neural.tracking.api.recorder import NoRecorder, Opening, Recorder, traceback_text
+from neural.tracking.api.run_folder import open_run_folder
+from neural.tracking.api.run_view import RunView
 from neural.tracking.core import exit_code
 from neural.tracking.core.config import agent_config
 from neural.tracking.core.names import check_metric_name, check_run_name, one_or_many
-from neural.tracking.face.joining import open_run_folder
-from neural.tracking.face.keeping import KeepsArtifacts
-from neural.tracking.face.picturing import DrawsPictures
-from neural.tracking.face.readback import ReadsBack
-from neural.tracking.face.recording import NoRecorder, Opening, Recorder, traceback_text
-from neural.tracking.face.view import RunView
 from neural.tracking.formats.run_file import folder_name, resolve_base_dir
 from neural.tracking.params.plain import param_events
-from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from neural.tracking.fanout.sinkstatus import links
 from neural.tracking.reader.run_list import find_run
+from neural.tracking.sink_state.status import links
 from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 

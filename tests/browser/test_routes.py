@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from neural.tracking import ExperimentManager
-from neural.tracking.fanout.delivered import Share, SinkFolder
+from neural.tracking.sink_state.progress import Share, SinkFolder
 from neural.tracking.state.paths import State
 from tests.browser.conftest import ids
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.reader.run import Run
+from neural.tracking.verify.verify import verify_run
 from tests.faults.outcome import points
 from tests.faults.training import truth
 

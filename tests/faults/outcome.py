@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from neural.tracking.accounting.verify import SessionReport, verify_base
 from neural.tracking.cli import main as ntrack
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.outbox_files import TEMPORARY_PREFIX
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import SessionReport, verify_base
 from tests.faults.disks import Disk
 from tests.faults.harness import wait_until
 from tests.patience import PATIENCE_S

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
-from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.paths import State
 from neural.tracking.state.spool import size_bytes
+from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import LONG, rounds, wait_until
 from tests.faults.injection import Faults, fail_at, kill_at

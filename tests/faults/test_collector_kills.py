@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.face.catalogue import rescue_orphans
+from neural.tracking.api.run_list import rescue_orphans
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds, wait_until

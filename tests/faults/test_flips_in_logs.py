@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.formats import segment
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.faults.flips import EMITTED, check_run, leaving
 from tests.faults.harness import flip_bit, rounds, wait_until
 from tests.faults.injection import Faults, fail_at

@@ -2,10 +2,10 @@
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base, verify_run
 from neural.tracking.formats import segment
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.outbox_files import GAP_AT, NUMBER
+from neural.tracking.verify.verify import verify_base, verify_run
 from tests.faults.flips import STEPS, check_run, leaving
 from tests.faults.harness import flip_bit, rounds, wait_until
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
-from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.fanout.sinkstatus import links
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
+from neural.tracking.sink_state.progress import SinkFolder
+from neural.tracking.sink_state.status import links
 from tests.faults.harness import Collector, wait_until
 from tests.faults.outcome import only_run, verify
 from tests.faults.remote import Remote

@@ -28,7 +28,7 @@ asyncio.run(main())
 TRAINING = """
 import sys, time, zmq
 from neural.tracking.formats import wire
-from neural.tracking.agent.link import Link
+from neural.tracking.agent.send.dealer import Link
 
 theirs = zmq.Context()
 router = theirs.socket(zmq.ROUTER)

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector.artifacts.keeper import TIDY_EVERY_S
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.faults.harness import wait_until
 from tests.faults.outcome import only_run, verify, wait_settled
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
-from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.faults.harness import LONG, clean_environment, wait_until
 from tests.faults.injection import Faults, kill_at
 from tests.faults.keeper import Keeper

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
+from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import wait_until
 from tests.faults.outcome import verify, wait_settled

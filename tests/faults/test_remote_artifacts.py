@@ -81,7 +81,7 @@ def assert_whole(remote, sources, *names):
 def courier(own_dir):
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "neural.tracking.agent.courier" in words and str(own_dir) in words:
+        if "neural.tracking.agent.courier.courier" in words and str(own_dir) in words:
             return process
     return None
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from neural.tracking.doctor import NOTE, OK, PROBLEM
+from neural.tracking.doctor.checks import NOTE, OK, PROBLEM
+from neural.tracking.doctor.remote import examine
 from neural.tracking.remote import keys
-from neural.tracking.remote.findings import examine
 from neural.tracking.state.paths import State
 from tests.faults.harness import Clock
 

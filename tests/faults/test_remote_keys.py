@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from neural.tracking.agent import choose_run
-from neural.tracking.agent.describe import hello, info
+from neural.tracking.agent.session_info import hello, info
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.formats import wire
 from neural.tracking.remote import keys

@@ -7,10 +7,10 @@ import psutil
 import pytest
 
 from neural.tracking import ExperimentManager
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.outbox_list import list_remote_outboxes
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.faults.harness import Collector, wait_until
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.proxy import ByteProxy
@@ -28,7 +28,7 @@ def courier(own_dir):
     state = State.for_base_dir(own_dir)
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "neural.tracking.agent.courier" in words and str(state.root) in words:
+        if "neural.tracking.agent.courier.courier" in words and str(state.root) in words:
             return process
     return None
 
@@ -184,8 +184,8 @@ def test_contact_lost_before_and_found_after_a_new_collector_is_noted(keeper, qu
 def test_quiet_training_that_logs_nothing_for_long_is_not_lost(keeper, remote, own_dir, monkeypatch):
     quiet = """
 from neural.tracking import ExperimentTracker
-from neural.tracking.agent import conversation
-conversation.ALIVE_S = 0.5
+from neural.tracking.agent.send import protocol
+protocol.ALIVE_S = 0.5
 tracker = ExperimentTracker("training", base_dir)
 tracker.log_metrics({"half": 0.0}, step=0)
 ready()

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run import Run
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import Disk
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.trainer import Trainer

@@ -18,7 +18,7 @@ FACE = {
     "experiment_tracker",
     "tracker",
     "manager",
-    "face",
+    "api",
     "comparison_ui",
     "ui",
     "integrations",
@@ -29,7 +29,7 @@ FACE_MAY_ALSO = {
     "__init__": {"agent"},
     "tracker": {"agent"},
     "manager": {"agent"},
-    "face": {"agent"},  # it also starts a collector for an outbox that nobody empties
+    "api": {"agent"},  # it also starts a collector for an outbox that nobody empties
     "integrations": {"agent", "sinks"},
     "cli": {"agent", "collector", "sinks"},
 }

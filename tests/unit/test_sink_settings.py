@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from neural.tracking import ConfigError
-from neural.tracking.fanout.sinkconfig import SinkConfig
+from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sinks.registry import make_sink
 from neural.tracking.sinks.sink import SinkPlace
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from neural.tracking.errors import TrackingError
 
 if TYPE_CHECKING:
+    from neural.tracking.reader.artifact_outcomes import Outcome
     from neural.tracking.reader.artifacts import Entry
-    from neural.tracking.reader.outcomes import Outcome
 
 FIRST_LOOK_S, LAST_LOOK_S = 0.01, 0.2
 
@@ -161,7 +161,7 @@ class ArtifactVersion:
         """Return all of it as ``artifacts.json`` has it; ``version`` is None where it is not stored."""
         entry = self._settled()
         if entry is not None:
-            from neural.tracking.reader.artifactview import told
+            from neural.tracking.reader.artifact_views import told
 
             return told(entry, {entry.version or 0: self._aliases})
         about = {"artifact_name": self.artifact_name, "version": None, "path": None, "checksum": None}

@@ -33,7 +33,7 @@ def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: b
     RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
     without it, the newest run.
     """
-    from neural.tracking.reader.artifactview import artifacts_view
+    from neural.tracking.reader.artifact_views import artifacts_view
 
     found = one_run(base_dir, run)
     artifacts = found.facts.artifacts
@@ -58,7 +58,7 @@ def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: b
 
 
 def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
-    from neural.tracking.reader.artifactview import names_of_versions
+    from neural.tracking.reader.artifact_views import names_of_versions
 
     heads = ["name", "version", "size", "logged", "aliases", "taken", "sha-256"]
     if output.is_narrow(console):
@@ -151,7 +151,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
     """
     from neural.tracking.artifacts.check import Checker
     from neural.tracking.artifacts.report import check_artifacts, to_check
-    from neural.tracking.artifacts.sweeping import sweep
+    from neural.tracking.artifacts.sweep import sweep
     from neural.tracking.state.paths import State
 
     runs = some_runs(base_dir, run, "skip")  # damaged lines are told beside what is whole

@@ -53,7 +53,7 @@ def ship(base_dir: Path, timeout: float) -> None:
 
     Exit code 3: something is left after the timeout; it stays where it is.
     """
-    from neural.tracking.agent.courier import Courier, claim_courier
+    from neural.tracking.agent.courier.courier import Courier, claim_courier
 
     state = State.for_base_dir(base_dir)
     console = output.stdout()

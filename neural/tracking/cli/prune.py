@@ -129,7 +129,7 @@ def _print_doomed(console: Console, doomed: Sequence[tuple[Run, list[Entry]]]) -
 def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int]:
     """Return how many blobs, and bytes, are nobody's once these versions are gone, or are so already."""
     from neural.tracking.artifacts.check import links
-    from neural.tracking.artifacts.sweeping import sweep
+    from neural.tracking.artifacts.sweep import sweep
     from neural.tracking.state.paths import State
 
     going = Counter(link for run, entries in doomed for entry in entries for link in links(run.folder, entry))

@@ -24,7 +24,7 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
     finds that something is gone, the old views may tell of it: they stay, unless forced.
     """
     from neural.tracking.errors import FormatError
-    from neural.tracking.rebuild import rebuild_run
+    from neural.tracking.verify.rebuild import rebuild_run
 
     runs = some_runs(base_dir, run)
     if not runs:

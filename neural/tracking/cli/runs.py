@@ -16,8 +16,8 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run
 
 if TYPE_CHECKING:
+    from neural.tracking.reader.metric_stats import Stats
     from neural.tracking.reader.run import Run
-    from neural.tracking.reader.summary import Stats
 
 MAX_SHOWN = 40
 MAX_NAMED = 8
@@ -36,7 +36,7 @@ SPARK_POINTS = 200_000
 @output.base_dir_option
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
     """List the runs, newest first."""
-    from neural.tracking.face.catalogue import rescue_orphans, run_entry
+    from neural.tracking.api.run_list import rescue_orphans, run_entry
     from neural.tracking.reader.run_list import list_runs as runs_of
 
     rescue_orphans(base_dir)
@@ -119,7 +119,7 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     without it, the newest run.
     """
     found = one_run(base_dir, run)
-    from neural.tracking.fanout.sinkstatus import links, unheeded
+    from neural.tracking.sink_state.status import links, unheeded
     from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
@@ -304,8 +304,8 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     Asks first. A name several runs share means only the newest of them. Of a run and its copy only the
     folder goes that is named by its path. What a process still logs to a removed run becomes a gap.
     """
+    from neural.tracking.api.run_list import delete_run
     from neural.tracking.errors import CollectorUnreachableError, TrackingError
-    from neural.tracking.face.catalogue import delete_run
 
     chosen = {found.folder.resolve(): found for found in (one_run(base_dir, name, "skip") for name in run)}
     console = output.stdout()

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from neural.tracking.api.run_list import rescue_orphans
 from neural.tracking.cli.output import Failure, ago
-from neural.tracking.face.catalogue import rescue_orphans
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import is_run_folder, list_runs, without_copies
 

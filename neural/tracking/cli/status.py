@@ -12,7 +12,7 @@ from rich.table import Table
 
 from neural.tracking.cli import output
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.fanout.sinkstatus import SinkStatus, sink_statuses
+from neural.tracking.sink_state.status import SinkStatus, sink_statuses
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import (
     Outbox,

@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from neural.tracking.api.run_list import rescue_orphans
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
-from neural.tracking.face.catalogue import rescue_orphans
 
 if TYPE_CHECKING:
-    from neural.tracking.accounting.counting import Spans
-    from neural.tracking.accounting.verify import Report, RunReport, SessionReport
+    from neural.tracking.verify.counts import Spans
+    from neural.tracking.verify.verify import Report, RunReport, SessionReport
 
 _VERDICTS = {
     0: "[green]✓ all is there[/]",
@@ -54,7 +54,7 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
 
 
 def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
-    from neural.tracking.accounting.verify import verify_base
+    from neural.tracking.verify.verify import verify_base
 
     runs = some_runs(base_dir, wanted)
     columns = (

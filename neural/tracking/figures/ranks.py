@@ -8,7 +8,7 @@ import numpy as np
 
 from neural.tracking.figures.reduce import Array, FloatArray
 from neural.tracking.reader.columns import Columns
-from neural.tracking.reader.revisits import last_at_each
+from neural.tracking.reader.last_values import last_at_each
 
 LATE_S = 0.1  # a straggler is later than this
 STANDS_OUT = 2.0  # and this many times as late as the others typically are, or as far off as any

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.reader.sift import spread
+from neural.tracking.reader.downsample import spread
 
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]

@@ -14,7 +14,7 @@ from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns
-from neural.tracking.reader.sift import Sifted
+from neural.tracking.reader.downsample import Sifted
 
 LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it
 SPIKE = 100.0  # of the 95th percentile: such a value alone makes a linear axis hide the others

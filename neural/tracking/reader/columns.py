@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.reader.rank_union import United
 from neural.tracking.reader.rows import steady
-from neural.tracking.reader.united import United
 
 Array = npt.NDArray[Any]
 

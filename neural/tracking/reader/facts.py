@@ -19,7 +19,7 @@ from neural.tracking.formats.event_lines import BadLine
 from neural.tracking.formats.wire import VIA
 from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
-from neural.tracking.reader.vouched import shortened_lines
+from neural.tracking.reader.ledger_check import shortened_lines
 from neural.tracking.state.artifact_jobs import KIND, PRUNED
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"

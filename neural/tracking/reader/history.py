@@ -13,9 +13,9 @@ from neural.tracking.errors import FormatError
 from neural.tracking.formats import parts
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.reader import rows as rows_module
+from neural.tracking.reader.metric_stats import Stats, metric_stats, step_or_none
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rows import Rows
-from neural.tracking.reader.summary import Stats, metric_stats, step_or_none
 
 MAX_STATS = 10_000
 NAMES_AT_ONCE = 50_000

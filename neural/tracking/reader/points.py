@@ -20,10 +20,10 @@ from neural.tracking.formats import ledgers, parts, segment
 from neural.tracking.formats.events import NO_STEP, MetricBlock
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Stretch, Tail, collector_of
-from neural.tracking.reader import listing
+from neural.tracking.reader import part_list
 from neural.tracking.reader.columns import Columns, Join, Piece
-from neural.tracking.reader.revisits import Points, Revisits
-from neural.tracking.reader.united import United, Uniting
+from neural.tracking.reader.last_values import Points, Revisits
+from neural.tracking.reader.rank_union import United, Uniting
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class PointFiles:
         self._tail_data: list[tuple[Path, bytes]] = []
         for path in sorted(folder.glob("tail-*.seg")):
             self._tail_data.append((path, path.read_bytes()))
-        self.parts = listing.list_parts(folder, self.damages)
-        self.stored = listing.highest(self.parts)
+        self.parts = part_list.list_parts(folder, self.damages)
+        self.stored = part_list.highest(self.parts)
         self.ranks: dict[bytes, int] = {}
         for part in self.parts:
             self.ranks |= part.ranks
@@ -62,7 +62,7 @@ class PointFiles:
             self._tails_read = []
             for path, data in self._tail_data:
                 tail = Tail(data)
-                self._tails_read += tail.stretches(listing.highest(self.parts, collector_of(path.name)))
+                self._tails_read += tail.stretches(part_list.highest(self.parts, collector_of(path.name)))
                 for session, (_, info) in tail.infos.items():
                     rank = info.get("rank")
                     self.ranks.setdefault(session, rank if isinstance(rank, int) else 0)

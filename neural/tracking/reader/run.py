@@ -22,10 +22,10 @@ from neural.tracking.formats import ledgers
 from neural.tracking.formats.run_file import RunFile, home_names
 from neural.tracking.reader import facts, history
 from neural.tracking.reader.columns import Columns, one_a_step
+from neural.tracking.reader.downsample import Sifted, sifted
 from neural.tracking.reader.facts import RunFacts
+from neural.tracking.reader.metric_stats import Stats, step_or_none
 from neural.tracking.reader.points import PointFiles, started_over
-from neural.tracking.reader.sift import Sifted, sifted
-from neural.tracking.reader.summary import Stats, step_or_none
 
 T = TypeVar("T")
 Damaged = Literal["raise", "skip"]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.agent.launch import collector_runs
+from neural.tracking.agent.send.launcher import collector_runs
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 from tests.faults.harness import Collector

@@ -16,7 +16,7 @@ def end_of(base_dir):
 
 def impatient(script):
     """Exit hooks wait for a collector that offline mode never starts: not in these tests."""
-    return f"from neural.tracking.agent import hooks\nhooks.default_timeout_s = lambda: 0.1\n{script}"
+    return f"from neural.tracking.agent import process_hooks\nprocess_hooks.default_timeout_s = lambda: 0.1\n{script}"
 
 
 def test_script_that_just_ends_is_completed(tmp_path):

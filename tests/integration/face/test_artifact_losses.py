@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from neural.tracking import ArtifactDamagedError, ExperimentManager, ExperimentTracker
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.hostile_names import HOSTILE_NAMES
 from tests.integration.face.conftest import STORED_S, settled, wait_until
 from tests.patience import PATIENCE_S

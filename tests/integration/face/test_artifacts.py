@@ -10,10 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from neural.tracking import ExperimentManager, ExperimentTracker, TrackingError
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
-from neural.tracking.rebuild import rebuild_run
+from neural.tracking.verify.rebuild import rebuild_run
+from neural.tracking.verify.verify import verify_run
 from tests.integration.face.conftest import STORED_S, wait_until
 
 

@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from neural.tracking import AmbiguousRunError, ExperimentManager, ExperimentTracker
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.reader.run import Run
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_run
 from tests.integration.face.conftest import STORED_S
 from tests.patience import PATIENCE_S
 

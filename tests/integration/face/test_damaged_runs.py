@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from neural.tracking import DataDamagedError, ExperimentManager
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.cli import main
 from neural.tracking.collector.artifacts import pruning
 from neural.tracking.formats.parts import COLUMNS
-from neural.tracking.reader import views
+from neural.tracking.reader import json_views
 from neural.tracking.reader.run import Run
-from neural.tracking.rebuild import rebuild_run
+from neural.tracking.verify.rebuild import rebuild_run
+from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 POINTS = 20
@@ -227,16 +227,16 @@ def test_damaged_run_can_be_removed(base):
 
 @pytest.mark.parametrize("what", ["part", "tail", "lines"])
 def test_views_stay_as_they_were_until_they_are_forced(base, what):
-    views.write_views(base.folder)
-    before = {name: (base.folder / f"{name}.json").read_bytes() for name in views.NAMES}
+    json_views.write_views(base.folder)
+    before = {name: (base.folder / f"{name}.json").read_bytes() for name in json_views.NAMES}
     base.damage(what)
 
     with pytest.raises(DataDamagedError):
-        views.write_views(base.folder)
-    assert {name: (base.folder / f"{name}.json").read_bytes() for name in views.NAMES} == before
+        json_views.write_views(base.folder)
+    assert {name: (base.folder / f"{name}.json").read_bytes() for name in json_views.NAMES} == before
 
     rebuild_run(base.folder, force=True)
-    assert {name: (base.folder / f"{name}.json").read_bytes() for name in views.NAMES} != before
+    assert {name: (base.folder / f"{name}.json").read_bytes() for name in json_views.NAMES} != before
 
 
 def test_writer_of_a_damaged_run_goes_on_storing_and_so_do_the_others(base):

@@ -178,7 +178,7 @@ def test_run_that_is_deleted_while_it_logs_does_not_disturb_the_training(base):
 
 
 def test_nothing_is_deleted_past_a_suspended_collector(base, monkeypatch):
-    monkeypatch.setattr("neural.tracking.face.catalogue.DELETE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("neural.tracking.api.run_list.DELETE_TIMEOUT_S", 0.3)
     manager = ExperimentManager(base)
     run = manager.create_experiment("one")
     run.finish(timeout=120)

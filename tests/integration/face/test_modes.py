@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
+from neural.tracking.api import run_view
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
-from neural.tracking.face import view
 from neural.tracking.state.paths import State
 from tests.integration.face.conftest import wait_until
 from tests.patience import PATIENCE_S
@@ -112,7 +112,7 @@ def test_without_either_runs_go_below_the_current_folder(tmp_path, monkeypatch):
 
 
 def test_read_beside_a_suspended_collector_is_quick_and_sees_everything(base, monkeypatch):
-    monkeypatch.setattr(view, "BARRIER_S", 1.0)  # as it is for users
+    monkeypatch.setattr(run_view, "BARRIER_S", 1.0)  # as it is for users
     tracker = ExperimentTracker("probe", base)
     tracker.log_metrics({"loss": 1.0}, step=0)
     assert tracker.flush(120)

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from neural.tracking import ExperimentManager, ExperimentTracker
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.paths import State
+from neural.tracking.verify.verify import verify_base
 from tests.integration.face.conftest import STORED_S, wait_until
 from tests.patience import PATIENCE_S
 

@@ -3,11 +3,11 @@
 import os
 import platform
 
-from neural.tracking.agent.conversation import Conversation
-from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.outbox import Outbox
-from neural.tracking.agent.stream import Stream
-from neural.tracking.agent.wishes import Wishes
+from neural.tracking.agent.emit.emitter import Emitter
+from neural.tracking.agent.emit.outbox import Outbox
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.outbox_reader import Stream
+from neural.tracking.agent.send.protocol import Conversation
 from neural.tracking.core import os_support
 from neural.tracking.formats import wire
 

@@ -18,8 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from neural.tracking.accounting.verify import verify_run
-from neural.tracking.agent import outbox as outbox_module
+from neural.tracking.agent.emit import outbox as outbox_module
 from neural.tracking.collector.adopt import Adopter
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.follower import Follower, Position, read_cursor
@@ -35,6 +34,7 @@ from neural.tracking.reader.run import Run
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, LOCK_NAME
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
+from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import rounds
 from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
 from tests.patience import PATIENCE_S

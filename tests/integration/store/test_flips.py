@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.errors import DataDamagedError
 from neural.tracking.reader.run import Run
+from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import rounds
 from tests.made_runs import Emitter, applied, folder_of, values
 

@@ -8,13 +8,13 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.follower import Follower, Position, read_cursor
 from neural.tracking.collector.store import StoreSink, run
 from neural.tracking.core.files import write_json
 from neural.tracking.formats import segment
-from neural.tracking.reader import views
+from neural.tracking.reader import json_views
 from neural.tracking.reader.run import Run
+from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import rounds
 from tests.faults.injection import attach_strace, needs_strace
 from tests.made_runs import Emitter, applied, folder_of, values
@@ -112,8 +112,8 @@ def check(log, emitter):
     assert values(stored.metric("loss")) == [float(i) for i in range(BATCHES)]
     assert values(stored.metric("acc")) == [-float(i) for i in range(BATCHES)]
     assert [text["text"] for text in stored.texts()] == [str(i) for i in range(0, BATCHES, 5)]
-    for name in views.NAMES:
-        assert (stored.folder / f"{name}.json").read_bytes() == views.view_text(stored, name)
+    for name in json_views.NAMES:
+        assert (stored.folder / f"{name}.json").read_bytes() == json_views.view_text(stored, name)
     parquet = [pq.read_table(path) for path in stored.folder.glob("metrics/*.parquet")]
     assert sum(map(len, parquet)) == 2 * BATCHES  # also for who knows nothing of merged parts
     left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name]

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector import worker as module
 from neural.tracking.collector.follower import read_cursor
 from neural.tracking.reader.run import Run
 from neural.tracking.state.tombstones import Tombstones
+from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import wait_until
 from tests.made_runs import Emitter, applied, folder_of, values
 

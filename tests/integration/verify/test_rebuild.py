@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from neural.tracking.formats.run_file import RunFile
-from neural.tracking.reader.views import NAMES
+from neural.tracking.reader.json_views import NAMES
 from tests.integration.verify.conftest import ntrack, only, run_folder, verify
 
 RUNS = ("whole", "other", "dead", "live")

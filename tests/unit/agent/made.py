@@ -4,8 +4,8 @@ import os
 
 import zmq
 
-from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.emit.emitter import Emitter
+from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.formats import events, wire
 from neural.tracking.state.outbox_files import Orphan, Piece
 

@@ -3,8 +3,8 @@
 import itertools
 import os
 
-from neural.tracking.agent.emitter import Emitter
-from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.emit.emitter import Emitter
+from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.formats import events, segment
 from neural.tracking.state import outbox_files as outbox_files
 from tests.unit.agent.made import INFO, UID, account, fill, make_emitter, recover

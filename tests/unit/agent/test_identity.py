@@ -2,17 +2,17 @@
 
 import pytest
 
-from neural.tracking.agent import choose_run, identity
+from neural.tracking.agent import choose_run, run_identity
 
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch):
     """Each test counts its trackers from none, as a process does."""
-    monkeypatch.setattr(identity, "_ordinals", identity.Counter())
+    monkeypatch.setattr(run_identity, "_ordinals", run_identity.Counter())
 
 
 def chosen_in_another_process(environ, name="net"):
-    identity._ordinals.clear()
+    run_identity._ordinals.clear()
     return choose_run(name, environ)
 
 
@@ -38,7 +38,7 @@ def test_second_tracker_of_a_name_joins_the_second_run_of_the_other_ranks():
     job = {"NTRACK_RUN_ID": "job-7"}
     first, second = choose_run("net", job), choose_run("net", job)
 
-    identity._ordinals.clear()
+    run_identity._ordinals.clear()
     assert (choose_run("net", job).uid, choose_run("net", job).uid) == (first.uid, second.uid)
     assert first.uid != second.uid
 

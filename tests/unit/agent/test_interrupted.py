@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from neural.tracking.agent import emitter as emitter_module
-from neural.tracking.agent import writer
+from neural.tracking.agent.emit import emitter as emitter_module
+from neural.tracking.agent.emit import stream_writer
 from tests.unit.agent.made import account, fill, make_emitter, recover
 
 
@@ -87,7 +87,7 @@ def interrupt_nth_call(monkeypatch, emitter, at):
 
     for name in ("_secure", "_open", "_install", "_store", "_put_metrics"):
         monkeypatch.setattr(emitter, name, tripwire(getattr(emitter, name)))
-    monkeypatch.setattr(writer, "Packer", tripwire(writer.Packer))
+    monkeypatch.setattr(stream_writer, "Packer", tripwire(stream_writer.Packer))
     return raised
 
 

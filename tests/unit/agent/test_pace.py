@@ -1,6 +1,6 @@
 """How much may be under way to another host: widened by quick answers, narrowed by slow ones and silence."""
 
-from neural.tracking.agent.pace import FIRST_BYTES, LEAST_BYTES, MOST_BYTES, Pace
+from neural.tracking.agent.send.congestion import FIRST_BYTES, LEAST_BYTES, MOST_BYTES, Pace
 
 
 def answer(pace, took_s, *, in_flight_bytes=None, number=[0]):  # noqa: B006 - counts over all calls

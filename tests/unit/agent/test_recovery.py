@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking.agent.outbox import Outbox
+from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.core import os_support
 from neural.tracking.errors import FormatError
 from neural.tracking.state import outbox_files as outbox_files
@@ -204,9 +204,9 @@ def test_own_outbox_is_never_claimed_since_that_would_drop_its_lock(tmp_path):
 OWNER = """
 import os, sys
 from pathlib import Path
-from neural.tracking.core import os_support
-from neural.tracking.agent.outbox import Outbox
-info = {"pid": os.getpid(), "start_time": os_support.process_start_ticks(os.getpid()), "boot_id": os_support.boot_id()}
+from neural.tracking.core.os_support import boot_id, process_start_ticks
+from neural.tracking.agent.emit.outbox import Outbox
+info = {"pid": os.getpid(), "start_time": process_start_ticks(os.getpid()), "boot_id": boot_id()}
 outbox = Outbox.create(Path(sys.argv[1]), os.urandom(16), os.urandom(16), info, None)
 (outbox.folder / "owner.lock").read_bytes()  # drops the lock: what copying the folder comes to
 print(outbox.folder, flush=True)

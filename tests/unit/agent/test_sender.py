@@ -11,11 +11,11 @@ from collections import deque
 
 import pytest
 
-from neural.tracking.agent import conversation as conversation_module
-from neural.tracking.agent.conversation import Conversation
-from neural.tracking.agent.link import Link
-from neural.tracking.agent.stream import KEEP_MAPPED, Stream
-from neural.tracking.agent.wishes import Wishes
+from neural.tracking.agent.send import protocol as conversation_module
+from neural.tracking.agent.send.dealer import Link
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.outbox_reader import KEEP_MAPPED, Stream
+from neural.tracking.agent.send.protocol import Conversation
 from neural.tracking.formats import wire
 from tests.patience import PATIENCE_S
 from tests.unit.agent.made import UID, FakeCollector, fill, make_emitter
@@ -378,7 +378,7 @@ def test_signal_handler_may_read_what_its_thread_is_reading(tmp_path):
 def test_without_descriptors_for_zeromq_there_is_no_link_and_no_abort(tmp_path):
     source = """
 import os, resource, sys
-from neural.tracking.agent.link import Link
+from neural.tracking.agent.send.dealer import Link
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 4, hard))
 try:

@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from neural.tracking.agent import choose_run, ending, open_session, upkeep
-from neural.tracking.agent.conversation import Conversation
-from neural.tracking.agent.outbox import Outbox
-from neural.tracking.agent.wishes import Wishes
+from neural.tracking.agent import choose_run, open_session, shutdown
+from neural.tracking.agent.emit.outbox import Outbox
+from neural.tracking.agent.send import upkeep
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.protocol import Conversation
 from neural.tracking.core import fork_lock
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError
@@ -84,7 +85,7 @@ def test_sender_that_fails_warns_once_and_goes_on(tmp_path, monkeypatch, caplog)
         failures.append(now)
         raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr("neural.tracking.agent.sender.FAILED_S", 0.02)
+    monkeypatch.setattr("neural.tracking.agent.send.sender.FAILED_S", 0.02)
     with caplog.at_level(logging.WARNING):
         session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
         # Of this sender alone: one that another test has not quite ended would warn, too.
@@ -189,7 +190,7 @@ def test_log_handler_that_raises_stops_neither_sender_nor_close(tmp_path, monkey
             raise RuntimeError("not foreseen")
 
     monkeypatch.setattr(upkeep.Upkeep, "look", fail_once)
-    monkeypatch.setattr("neural.tracking.agent.sender.FAILED_S", 0.02)
+    monkeypatch.setattr("neural.tracking.agent.send.sender.FAILED_S", 0.02)
     session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
     session.emit_metrics({"m": 1.0})
 
@@ -264,10 +265,10 @@ class Waker:
 
 @pytest.mark.parametrize(("wait_s", "told"), [(5.0, True), (0.2, False)])
 def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplog):
-    monkeypatch.setattr(ending, "SILENT_S", 0.1)
-    monkeypatch.setattr(ending, "SHORT_S", 0.2)
+    monkeypatch.setattr(shutdown, "SILENT_S", 0.1)
+    monkeypatch.setattr(shutdown, "SHORT_S", 0.2)
 
-    assert not ending.deliver(Wishes(), Waker(), "probe", 1, time.monotonic() + wait_s)
+    assert not shutdown.deliver(Wishes(), Waker(), "probe", 1, time.monotonic() + wait_s)
 
     assert ("run probe: storing its last events" in caplog.text) == told
 
@@ -277,7 +278,7 @@ def test_end_that_is_stored_soon_says_nothing(caplog):
     wishes.closed.set()
     threading.Timer(0.1, lambda: wishes.requests[1].done.set()).start()
 
-    assert ending.deliver(wishes, waker, "probe", 1, time.monotonic() + 60)
+    assert shutdown.deliver(wishes, waker, "probe", 1, time.monotonic() + 60)
 
     assert "storing its last events" not in caplog.text
 

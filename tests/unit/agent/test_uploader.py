@@ -6,8 +6,8 @@ from collections import Counter, deque
 
 import pytest
 
-from neural.tracking.agent.upload import AGAIN_S
-from neural.tracking.agent.uploader import AT_ONCE, SMALL_BYTES, Uploader
+from neural.tracking.agent.courier.upload import AGAIN_S
+from neural.tracking.agent.courier.uploader import AT_ONCE, SMALL_BYTES, Uploader
 from neural.tracking.formats.upload_wire import At, Check, Chunk, Offer, Place, Placed, Whole
 from neural.tracking.state import spool
 

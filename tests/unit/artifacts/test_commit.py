@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from neural.tracking.artifacts.sweeping import sweep
+from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.collector.artifacts.commit import Commit, Lost
 from neural.tracking.collector.artifacts.numbers import Numbers
 from neural.tracking.core.copying import Stopped

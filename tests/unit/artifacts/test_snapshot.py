@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking.agent import snapshot
+from neural.tracking.agent import artifact_snapshot
 from neural.tracking.core import os_support
 from neural.tracking.errors import SourceChangedError
 from neural.tracking.state.paths import State
@@ -48,7 +48,7 @@ def source(tmp_path):
 def test_snapshot_holds_the_bytes_of_the_call(session, source):
     before = source.read_bytes()
 
-    taken = snapshot.take(session, str(source), move=False)
+    taken = artifact_snapshot.take(session, str(source), move=False)
     source.write_bytes(b"the next checkpoint")
 
     assert [path.read_bytes() for path in session.spooled] == [before]
@@ -58,7 +58,7 @@ def test_snapshot_holds_the_bytes_of_the_call(session, source):
 def test_moved_file_is_there_until_it_is_given_away(session, source):
     before = source.read_bytes()
 
-    taken = snapshot.take(session, str(source), move=True)
+    taken = artifact_snapshot.take(session, str(source), move=True)
     there = source.exists()
     taken.give_away()
 
@@ -67,7 +67,7 @@ def test_moved_file_is_there_until_it_is_given_away(session, source):
 
 
 def test_discarded_snapshot_leaves_nothing_and_the_source(session, source):
-    snapshot.take(session, str(source), move=True).discard()
+    artifact_snapshot.take(session, str(source), move=True).discard()
 
     assert session.spooled == []
     assert source.exists()
@@ -80,14 +80,14 @@ def test_folder_is_taken_with_all_its_files(session, tmp_path):
     (folder / "deep" / "er" / "b").write_bytes(b"bb")
     (folder / "link").symlink_to(folder / "a")
 
-    taken = snapshot.take(session, str(folder), move=False)
+    taken = artifact_snapshot.take(session, str(folder), move=False)
 
     assert (taken.files, taken.size) == (3, 4)
     assert sorted(path.read_bytes() for path in session.spooled) == [b"a", b"a", b"bb"]
 
 
 def test_file_that_says_it_is_empty_is_read_to_its_end(session):
-    taken = snapshot.take(session, "/proc/self/status", move=False)
+    taken = artifact_snapshot.take(session, "/proc/self/status", move=False)
 
     assert taken.size > 100
     assert session.spooled[0].stat().st_size == taken.size
@@ -107,7 +107,7 @@ def test_source_that_changes_while_it_is_read_is_refused(session, source, monkey
     monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError, match=r"model\.pt changed while it was read"):
-        snapshot.take(session, str(source), move=False)
+        artifact_snapshot.take(session, str(source), move=False)
     assert session.spooled == []
 
 
@@ -139,7 +139,7 @@ def test_file_that_never_ends_is_refused_in_good_time(session, source, monkeypat
     monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError):
-        snapshot.take(session, str(source), move=False)
+        artifact_snapshot.take(session, str(source), move=False)
 
 
 def test_folder_that_changes_while_it_is_read_is_refused(session, tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_folder_that_changes_while_it_is_read_is_refused(session, tmp_path, monk
     monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
     with pytest.raises(SourceChangedError):
-        snapshot.take(session, str(folder), move=False)
+        artifact_snapshot.take(session, str(folder), move=False)
     assert session.spooled == []
 
 
@@ -191,7 +191,7 @@ def test_what_is_no_file_is_the_matching_error(session, tmp_path, monkeypatch, m
     make(Path("odd"))
 
     with pytest.raises(kind) as raised:
-        snapshot.take(session, "odd", move=False)
+        artifact_snapshot.take(session, "odd", move=False)
     assert raised.value.errno == number
     assert session.spooled == []
 
@@ -224,7 +224,7 @@ def test_folder_with_what_cannot_be_kept_is_refused(session, tmp_path, inside):
         (folder / "up").symlink_to(tmp_path)
 
     with pytest.raises((OSError, ValueError)):
-        snapshot.take(session, str(folder), move=False)
+        artifact_snapshot.take(session, str(folder), move=False)
     assert session.spooled == []
 
 
@@ -232,16 +232,16 @@ def test_link_is_not_moved(session, source, tmp_path):
     (tmp_path / "link").symlink_to(source)
 
     with pytest.raises(ValueError, match="symbolic link"):
-        snapshot.take(session, str(tmp_path / "link"), move=True)
+        artifact_snapshot.take(session, str(tmp_path / "link"), move=True)
 
 
 def test_over_the_spool_s_limit_nothing_is_taken_and_nothing_raised(session, source, caplog):
     session.config.spool_limit_bytes = 500_000
 
-    lost = [snapshot.take(session, str(source), move=False).lost for _ in range(3)]
+    lost = [artifact_snapshot.take(session, str(source), move=False).lost for _ in range(3)]
     for path in session.spooled:
         path.unlink()  # the collector did its work
-    later = snapshot.take(session, str(source), move=False)
+    later = artifact_snapshot.take(session, str(source), move=False)
 
     assert lost == [None, "spool_full", "spool_full"]
     assert later.lost is None
@@ -255,7 +255,7 @@ def test_full_disk_is_no_error_and_leaves_nothing(session, source, monkeypatch):
     monkeypatch.setattr(os_support, "copy_piece", full)
     monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
-    taken = snapshot.take(session, str(source), move=False)
+    taken = artifact_snapshot.take(session, str(source), move=False)
 
     assert taken.lost == "disk_full"
     assert session.spooled == []

@@ -66,16 +66,21 @@ class CollectorMachine(RuleBasedStateMachine):
             assert opened.durable <= self.taken[session], "knows what was never sent"
             assert opened.received >= self.told[session], "forgot what it had told"
             self.taken[session] = opened.received
+        # A thread that still wrote when the model "kills" the log would go on after it; a real kill ends it.
+        self.wait_until_idle()
 
     def fail(self, error):
         raise AssertionError(error)
 
-    def settle(self):
-        async def settled():
+    def wait_until_idle(self):
+        async def idle():
             while self.log.held_bytes:
                 await asyncio.sleep(0)
 
-        self.loop.run_until_complete(settled())
+        self.loop.run_until_complete(idle())
+
+    def settle(self):
+        self.wait_until_idle()
         for session in SESSIONS:
             self.told[session] = self.sessions.get(session).durable
             assert self.told[session] == self.taken[session]

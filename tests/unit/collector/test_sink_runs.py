@@ -1,9 +1,9 @@
 """What a sink's worker knows of a run, from the log and from the run's folder."""
 
 from neural.tracking.collector.delivery.runs import OpenRun, Runs
-from neural.tracking.fanout.delivered import Share, SinkFolder
-from neural.tracking.fanout.sinkconfig import SinkConfig
 from neural.tracking.reader.facts import SessionFacts
+from neural.tracking.sink_state.config import SinkConfig
+from neural.tracking.sink_state.progress import Share, SinkFolder
 from neural.tracking.sinks.base import SessionInfo
 from neural.tracking.sinks.sink import RunInfo
 from neural.tracking.state.paths import State
@@ -51,6 +51,6 @@ def _session(session, **more):
 
 
 def _opened():
-    from neural.tracking.reader.emitted import Emitted
+    from neural.tracking.reader.event_replay import Emitted
 
     return Emitted("s", 1, 1, None, "open", {"rank": 0, "attempt": 1, "role": "opener", "started_ns": 1})

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking import doctor
-from neural.tracking.doctor import NOTE, OK, PROBLEM, examine, worst
+from neural.tracking.doctor import checks
+from neural.tracking.doctor.checks import NOTE, OK, PROBLEM, examine, worst
 from neural.tracking.state.paths import State
 
 
@@ -40,14 +40,14 @@ def test_looking_makes_no_file(tmp_path):
 def test_base_dir_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
 
-    assert doctor._folder(tmp_path / "file").level == PROBLEM
+    assert checks._folder(tmp_path / "file").level == PROBLEM
 
 
 def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
     monkeypatch.chdir(base.parent)
 
-    assert doctor._folder(Path(base.name)).seen == "runs is writable"
-    assert "will be made" in doctor._folder(Path("nowhere")).seen
+    assert checks._folder(Path(base.name)).seen == "runs is writable"
+    assert "will be made" in checks._folder(Path("nowhere")).seen
 
 
 def test_base_dir_that_is_a_device_is_one_trouble_and_no_errno():
@@ -155,7 +155,7 @@ def test_long_path_puts_sockets_elsewhere(tmp_path):
 
 
 def test_another_version_of_the_collector():
-    found = doctor._version({"version": "9.9.9"})
+    found = checks._version({"version": "9.9.9"})
 
     assert found.level == PROBLEM
     assert "ntrack collector stop" in found.advice
@@ -167,7 +167,7 @@ def test_disk_that_refuses_and_worker_that_restarts():
         "workers": [{"name": "store", "restarts": 3, "last_error": "killed"}],
     }
 
-    seen = [found.seen for found in doctor._collector_troubles(answer)]
+    seen = [found.seen for found in checks._collector_troubles(answer)]
 
     assert "ENOSPC" in seen[0]
     assert "store restarted 3 times: killed" in seen[1]

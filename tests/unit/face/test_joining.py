@@ -7,9 +7,9 @@ import time
 import pytest
 
 from neural.tracking.agent import RunIdentity
+from neural.tracking.api import run_folder
+from neural.tracking.api.run_folder import open_run_folder
 from neural.tracking.errors import ConfigError, RunConflictError
-from neural.tracking.face import joining
-from neural.tracking.face.joining import open_run_folder
 from neural.tracking.formats.run_file import RunFile, resolve_base_dir
 
 
@@ -94,7 +94,7 @@ def test_siblings_step_on_to_the_same_next_run_once_one_has_ended(tmp_path):
 def test_siblings_that_started_long_after_do_not_join(tmp_path, monkeypatch):
     early, _ = open_run_folder(tmp_path, identity("parent"))
     now = time.time_ns()
-    monkeypatch.setattr(joining.time, "time_ns", lambda: now + 61 * 10**9)
+    monkeypatch.setattr(run_folder.time, "time_ns", lambda: now + 61 * 10**9)
 
     late, _ = open_run_folder(tmp_path, identity("parent"))
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from neural.tracking.face.metadata import gather_metadata
+from neural.tracking.api.environment import gather_metadata
 
 
 @pytest.mark.parametrize(

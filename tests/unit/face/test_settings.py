@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from neural.tracking.api.options import check_group, check_notes, check_tags, run_settings
 from neural.tracking.core.config import agent_config
 from neural.tracking.errors import ConfigError, InvalidNameError
-from neural.tracking.settings import check_group, check_notes, check_tags, run_settings
 
 HERE = Path("no such folder")
 

@@ -8,7 +8,7 @@ import pytest
 
 from neural.tracking.figures.run import read_series
 from neural.tracking.figures.series import series_of
-from neural.tracking.reader import sift
+from neural.tracking.reader import downsample
 from neural.tracking.reader.run import Run
 from tests.made_runs import Emitter, Log, applied, folder_of
 
@@ -18,8 +18,8 @@ POINTS = 6000
 @pytest.fixture
 def small(monkeypatch):
     """Sift what is short, so that the tests are."""
-    monkeypatch.setattr(sift, "SIFTED_ABOVE", 4000)
-    monkeypatch.setattr(sift, "KEPT_POINTS", 2000)
+    monkeypatch.setattr(downsample, "SIFTED_ABOVE", 4000)
+    monkeypatch.setattr(downsample, "KEPT_POINTS", 2000)
 
 
 def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: place):
@@ -147,9 +147,9 @@ def test_short_metric_is_read_whole(tmp_path):
 
 
 def test_memory_is_a_share_of_what_all_points_would_take(tmp_path, monkeypatch):
-    monkeypatch.setattr(sift, "SIFTED_ABOVE", 4000)
-    monkeypatch.setattr(sift, "KEPT_POINTS", 2000)
-    monkeypatch.setattr(sift, "MEAN_STEPS", 1024)
+    monkeypatch.setattr(downsample, "SIFTED_ABOVE", 4000)
+    monkeypatch.setattr(downsample, "KEPT_POINTS", 2000)
+    monkeypatch.setattr(downsample, "MEAN_STEPS", 1024)
     run = stored(tmp_path, noisy, ranks=2, points=20_000)
     run.metric("loss", ranks="all")  # what the files hold beside points is kept from now on
 

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from neural.tracking import ExperimentTracker
-from neural.tracking.agent import routes
+from neural.tracking.agent.send import local_route
 from neural.tracking.collector.roster import Roster
 from neural.tracking.core import os_support, ownership
 from neural.tracking.core.config import agent_config, collector_config
 from neural.tracking.core.files import write_json
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
-from neural.tracking.fanout.configfile import set_sink
-from neural.tracking.fanout.sinkconfig import sink_configs
+from neural.tracking.sink_state.config import sink_configs
+from neural.tracking.sink_state.config_file import set_sink
 from neural.tracking.state import paths as states
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
@@ -115,7 +115,7 @@ def test_nobody_is_connected_to_whose_state_folder_became_somebody_elses(network
     write_json(state.endpoint_file, {"data": "tcp://127.0.0.1:9"})
     with state.lock.open("w") as lock:
         assert os_support.lock_exclusively(lock.fileno())
-        route = routes.LocalRoute(state, launches=True)
+        route = local_route.LocalRoute(state, launches=True)
         good = route.connect(0.0, data_waits=True)
         assert good is not None
         good.close()

@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 
-from neural.tracking.accounting.verify import verify_run
-from neural.tracking.reader import views
+from neural.tracking.reader import json_views
 from neural.tracking.reader.run import Run
-from neural.tracking.rebuild import rebuild_run
+from neural.tracking.verify.rebuild import rebuild_run
+from neural.tracking.verify.verify import verify_run
 from tests.golden.make_run import FOLDER
 
 
@@ -67,13 +67,13 @@ def test_it_verifies_wherever_it_lies(tmp_path):
 def test_rebuilt_views_equal_those_written_live(tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(FOLDER, moved)
-    for name in views.NAMES:
+    for name in json_views.NAMES:
         (moved / f"{name}.json").unlink()
 
     rebuilt = rebuild_run(moved)
 
-    assert {path.name for path in rebuilt} == {f"{name}.json" for name in views.NAMES}
-    for name in views.NAMES:
+    assert {path.name for path in rebuilt} == {f"{name}.json" for name in json_views.NAMES}
+    for name in json_views.NAMES:
         assert (moved / f"{name}.json").read_bytes() == (FOLDER / f"{name}.json").read_bytes(), name
 
 
@@ -81,7 +81,7 @@ def test_views_are_json_in_the_strict_sense():
     def refuse(text):
         raise ValueError(text)
 
-    for name in views.NAMES:
+    for name in json_views.NAMES:
         text = (FOLDER / f"{name}.json").read_text()
         json.loads(text, parse_constant=refuse)
     assert json.loads((FOLDER / "hyperparameters.json").read_text())["limit"] == "Infinity"

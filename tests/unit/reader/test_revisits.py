@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from neural.tracking.figures.ranks import band_of
 from neural.tracking.reader.columns import Piece, one_a_step
 from neural.tracking.reader.points import PointFiles
+from neural.tracking.reader.rank_union import United
 from neural.tracking.reader.rows import steady
 from neural.tracking.reader.run import Run
-from neural.tracking.reader.united import United
 from tests.made_runs import START_NS, Emitter, applied, folder_of, values
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural.tracking.formats.events import NO_STEP
-from neural.tracking.reader import united as uniting_module
+from neural.tracking.reader import rank_union as uniting_module
+from neural.tracking.reader.rank_union import Uniting
 from neural.tracking.reader.run import Run
-from neural.tracking.reader.united import Uniting
 from tests.made_runs import Emitter, applied, folder_of, values
 
 # Whole numbers: their sums are exact in any order, so that what comes out can be compared as it is.

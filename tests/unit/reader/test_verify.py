@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 
-from neural.tracking.accounting.verify import Numbers, merged_gaps, verify_base, verify_run
 from neural.tracking.collector.store.partfile import PartWriter
 from neural.tracking.formats import ledgers
 from neural.tracking.reader.rows import Gathering
 from neural.tracking.reader.run import Run
 from neural.tracking.state.tombstones import Late, Tombstones
+from neural.tracking.verify.verify import Numbers, merged_gaps, verify_base, verify_run
 from tests.made_runs import Emitter, applied, folder_of
 
 

@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.follower import LEAST_CHUNK_BYTES, Follower
 from neural.tracking.collector.store import partset, run
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
 from neural.tracking.sinks import SessionInfo, SessionMark
 from neural.tracking.state.tombstones import Tombstones
+from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, Log, applied, folder_of, values
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.collector.store import sink as sink_module
 from neural.tracking.errors import RetryLater
 from neural.tracking.formats import ledgers
 from neural.tracking.reader.run import Run
+from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, applied, folder_of, values
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.collector.ledger import Known, known
 from neural.tracking.collector.store import run
 from neural.tracking.formats import ledgers
+from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, applied, folder_of
 
 

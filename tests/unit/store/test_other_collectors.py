@@ -1,7 +1,7 @@
 """A run folder that a second collector writes to, because the first one's state folder was lost."""
 
-from neural.tracking.accounting.verify import verify_run
 from neural.tracking.reader.run import Run
+from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, applied, folder_of, values
 
 

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector.barriers import Barriers
 from neural.tracking.collector.sessions import START, Session
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.core.files import write_json
 from neural.tracking.reader.run import Run
 from neural.tracking.state.quarantine import list_quarantined
+from neural.tracking.verify.verify import verify_base
 from tests.made_runs import Emitter, applied, folder_of, values
 
 

@@ -6,14 +6,14 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.accounting.verify import verify_base
 from neural.tracking.collector.store import run as run_module
 from neural.tracking.collector.store.run import RunWriter
 from neural.tracking.formats.parts import aside
-from neural.tracking.reader.emitted import emitted
-from neural.tracking.reader.listing import look
+from neural.tracking.reader.event_replay import emitted
+from neural.tracking.reader.part_list import look
 from neural.tracking.reader.run import Run
-from neural.tracking.rebuild import rebuild_run
+from neural.tracking.verify.rebuild import rebuild_run
+from neural.tracking.verify.verify import verify_base
 from tests.made_runs import Emitter, applied, folder_of, values
 
 BATCHES = 8

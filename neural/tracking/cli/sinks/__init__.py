@@ -12,14 +12,14 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
+from neural.tracking.cli.sinks.dead_letters import dead_letters
 from neural.tracking.cli.sinks.edit import add, disable, enable, remove
-from neural.tracking.cli.sinks.letters import dead_letters
 from neural.tracking.cli.sinks.replay import replay
 from neural.tracking.cli.sinks.select import one_sink
 from neural.tracking.core import interpreter
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, TrackingError
-from neural.tracking.fanout.sinkconfig import SinkConfig
-from neural.tracking.fanout.sinkstatus import SinkStatus, known_sinks, sink_statuses
+from neural.tracking.sink_state.config import SinkConfig
+from neural.tracking.sink_state.status import SinkStatus, known_sinks, sink_statuses
 from neural.tracking.sinks.registry import check_options, sink_class
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State

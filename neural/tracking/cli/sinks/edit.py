@@ -12,9 +12,9 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
 from neural.tracking.errors import ConfigError, TrackingError
-from neural.tracking.fanout.configfile import remove_sink, set_sink
-from neural.tracking.fanout.delivered import SinkFolder
-from neural.tracking.fanout.sinkconfig import COMMON_KEYS, SinkConfig, sink_config, sink_configs
+from neural.tracking.sink_state.config import COMMON_KEYS, SinkConfig, sink_config, sink_configs
+from neural.tracking.sink_state.config_file import remove_sink, set_sink
+from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.state.paths import State
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

@@ -13,8 +13,8 @@ from neural.tracking.cli.select import one_run
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
 from neural.tracking.core.files import read_json
 from neural.tracking.errors import TrackingError
-from neural.tracking.fanout.delivered import SinkFolder
 from neural.tracking.reader.run import Run
+from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.state.paths import State
 
 

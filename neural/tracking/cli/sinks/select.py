@@ -8,8 +8,8 @@ from typing import Any
 
 from neural.tracking.cli import output
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
-from neural.tracking.fanout.sinkconfig import SinkConfig, default_sink
-from neural.tracking.fanout.sinkstatus import known_sinks
+from neural.tracking.sink_state.config import SinkConfig, default_sink
+from neural.tracking.sink_state.status import known_sinks
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 

@@ -13,8 +13,8 @@ from neural.tracking.artifacts.check import Checker, label, listed, place
 from neural.tracking.core import copying
 from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError
-from neural.tracking.fanout.delivered import sink_folders
 from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.sink_state.progress import sink_folders
 from neural.tracking.state.paths import State
 
 UNVERSIONED = 0  # stands for the number of what was logged without a version

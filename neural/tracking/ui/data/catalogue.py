@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.face.catalogue import DAMAGED, run_entry
+from neural.tracking.api.run_list import DAMAGED, run_entry
 from neural.tracking.params.plain import flat_params
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import HIDDEN

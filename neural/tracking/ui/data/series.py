@@ -19,7 +19,7 @@ from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import Columns, Piece
 from neural.tracking.reader.points import PointFiles, part_pieces, started_over
-from neural.tracking.reader.united import United
+from neural.tracking.reader.rank_union import United
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 

@@ -1,0 +1,134 @@
+"""Ships one outbox whose owner is gone to the collector on another host that it was meant for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from neural.tracking import __version__
+from neural.tracking.agent.courier.orphan_outbox import OrphanStream
+from neural.tracking.agent.send.congestion import Pace
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.local_route import RECONNECT_S, jittered
+from neural.tracking.agent.send.protocol import Conversation
+from neural.tracking.agent.send.remote_route import RemoteRoute
+from neural.tracking.core import os_support
+from neural.tracking.core.address import check_address
+from neural.tracking.core.process_end import Death
+from neural.tracking.errors import ConfigError, FormatError
+from neural.tracking.formats import wire
+from neural.tracking.state.outbox_end import ends
+from neural.tracking.state.outbox_files import Orphan
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.send.dealer import Link
+    from neural.tracking.agent.send.outbox_reader import Stream
+
+TURN_S = 0.2
+
+
+def ship(
+    orphan: Orphan, death: Callable[[], Death], stop: threading.Event, tell: Callable[[str], None]
+) -> bool:
+    """Ship all of an outbox and the session's end; return whether it may be removed.
+
+    Args:
+        orphan: the caller holds its lock.
+        death: tells how its process ended; asked unless the session has an end of its own.
+        stop: set to have it return soon, with False.
+        tell: called with what hinders it, whenever that changes; empty for nothing.
+
+    Raises:
+        FormatError: the outbox does not say where it is to go.
+        OSError: it cannot be read.
+
+    Blocks: until all is delivered, its run turns out to be deleted, or ``stop`` is set.
+    """
+    return _Shipment(orphan, death, tell).run(stop)
+
+
+class _Shipment:
+    def __init__(self, orphan: Orphan, death: Callable[[], Death], tell: Callable[[str], None]) -> None:
+        try:
+            address = check_address("collector", orphan.info.get("collector"))
+        except ConfigError as error:
+            raise FormatError(f"{orphan.folder}: {error}") from error
+        if address is None:
+            raise FormatError(f"{orphan.folder} does not say to which collector it goes")
+        self._orphan, self._death, self._tell = orphan, death, tell
+        self._stream = OrphanStream(orphan)
+        self._wishes = Wishes()
+        self._wishes.stream = cast("Stream", self._stream)  # all that a conversation uses of one
+        self._talk = Conversation(self._wishes, orphan.session, self._hello, [orphan.schemas()], Pace())
+        self._route = RemoteRoute(address, self._wishes, orphan.folder, None)
+        self._link: Link | None = None
+        self._connect_at = 0.0
+        self._told = ""
+        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+
+    def run(self, stop: threading.Event) -> bool:
+        try:
+            while not stop.is_set():
+                self._turn(time.monotonic())
+                if self._wishes.closed.is_set() or self._wishes.deleted:
+                    return True
+            return False
+        finally:
+            if self._link is not None:
+                self._link.close()
+            self._wake.close()
+
+    def _turn(self, now: float) -> None:
+        trouble = self._wishes.trouble or ("" if self._talk.welcomed else self._wishes.status)
+        if trouble != self._told and not trouble.startswith("connect"):
+            self._told = trouble
+            self._tell(trouble)
+        if self._link is None:
+            self._connect(now)
+            return
+        self._link.wait(self._wake.fd, TURN_S, for_room=self._talk.wants_room(now))
+        for message in self._link.receive():
+            self._talk.hear(message, now)
+        if self._route.watch(self._link, now):
+            self._talk.reconnected(now)
+        if self._talk.welcomed and self._stream.is_empty:
+            self._say_the_end()
+        self._talk.say(now)
+        if self._talk.is_useless(now) or self._route.is_gone():
+            self._disconnect()
+
+    def _connect(self, now: float) -> None:
+        if now >= max(self._connect_at, self._talk.quiet_until):
+            self._link = self._route.connect(now, data_waits=True)
+            self._connect_at = self._route.next_try
+        if self._link is None:
+            time.sleep(TURN_S)
+        else:
+            self._talk.start(self._link, now)
+
+    def _disconnect(self) -> None:
+        assert self._link is not None
+        self._talk.stop()
+        self._link.close()
+        self._link = None
+        self._connect_at = time.monotonic() + jittered(RECONNECT_S)
+
+    def _say_the_end(self) -> None:
+        """Nothing follows: ask to have the session closed, as one that ended or one that died."""
+        if self._wishes.bye is None:
+            emitted = self._orphan.emitted
+            self._wishes.bye = max(emitted, self._stream.acknowledged)
+            if not ends(self._orphan, emitted, self._stream.newest):
+                self._wishes.death = self._death()
+
+    def _hello(self) -> wire.Hello:
+        orphan = self._orphan
+        return wire.Hello(
+            protocol=wire.PROTOCOL,
+            version=__version__,
+            session=orphan.session,
+            uid=orphan.uid,
+            info={**orphan.info, wire.EMITTED: orphan.emitted},
+        )

@@ -1,0 +1,225 @@
+"""Sends the artifacts of one spool to one collector on another host, several at once, fair to each other.
+
+A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection, a
+chunk of each in turn, and what is under way at once is what the network bears. Small ones have places of
+their own, so that none waits for large ones, however many of these there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neural.tracking.agent.courier.upload import Upload
+from neural.tracking.agent.send.congestion import Pace
+from neural.tracking.agent.send.dealer import UP, Link
+from neural.tracking.core import os_support
+from neural.tracking.core.address import with_port
+from neural.tracking.core.files import is_there, read_json
+from neural.tracking.errors import ConfigError
+from neural.tracking.formats import upload_wire
+from neural.tracking.remote import keys
+from neural.tracking.remote.probe import reach
+from neural.tracking.state import spool
+
+AT_ONCE = 8  # of the small ones, and of the large ones
+SMALL_BYTES = 4 << 20
+MOST_IN_FLIGHT_BYTES = 8 << 20
+LOOK_EVERY_S = 0.5
+RETRY_S = 2.0
+DOWN_S = 10.0  # without a connection: ask anew where the collector is
+BAD_RETRY_S = 30.0
+MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then it is another's turn
+
+
+def waiting(root: Path) -> dict[str, list[Path]]:
+    """Return the whole entries of a spool by the address they go to, the oldest first."""
+    found: dict[str, list[Path]] = {}
+    for folder, entries in spool.waiting(root).items():
+        try:
+            told = read_json(folder / spool.ADDRESS_NAME)
+        except (OSError, ValueError):
+            told = None
+        address = told.get("collector") if isinstance(told, dict) else None
+        if isinstance(address, str):
+            found.setdefault(address, []).extend(entries)
+    return found
+
+
+def remove_done(root: Path, outboxes: Path) -> None:
+    """Remove the folders of sessions that ended and have nothing in the spool any more."""
+    for folder in list(root.iterdir()) if root.is_dir() else ():
+        if spool.is_session(folder.name):
+            with contextlib.suppress(OSError):
+                if is_there(outboxes / folder.name):
+                    continue
+                rest = list(folder.iterdir())
+                if all(path.name == spool.ADDRESS_NAME or path.suffix == spool.OUTCOME_SUFFIX for path in rest):
+                    for path in rest:
+                        path.unlink()
+                    folder.rmdir()
+
+
+class Uploader:
+    """Call :meth:`run` in a thread of its own; it returns when nothing waits for this collector.
+
+    Args:
+        root: the spool.
+        outboxes: where the sessions' outboxes are; one that is gone was delivered to its end.
+        tell: called with what hinders it.
+    """
+
+    def __init__(self, address: str, root: Path, outboxes: Path, tell: Callable[[str], None]) -> None:
+        self._address, self._root, self._outboxes, self._tell = address, root, outboxes, tell
+        self._link: Link | None = None
+        self._uploads: dict[bytes, Upload] = {}
+        self._pace = Pace()
+        self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
+        self._has_places = False  # since it was last looked what can be begun
+        self._sent_total = 0
+        self._look_at = self._up_at = 0.0
+        self._bad: dict[Path, float] = {}
+        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until nothing is left, or ``stop`` is set."""
+        try:
+            while not stop.is_set() and self._look(time.monotonic()):
+                if self._link is None and not self._connect():
+                    stop.wait(RETRY_S)
+                elif self._link is not None:
+                    self._turn(self._link, time.monotonic())
+        finally:
+            self._disconnect()
+            for upload in self._uploads.values():
+                upload.close()
+            self._wake.close()
+
+    def _look(self, now: float) -> bool:
+        """Begin what can be begun; return whether there is anything."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            found = waiting(self._root).get(self._address, [])
+            found.sort(key=lambda entry: self._bad.get(entry, 0.0))
+            self._entries = {entry: self._entries.get(entry) or spool.size_bytes(entry) for entry in found}
+            self._has_places = True
+        if self._has_places:
+            self._has_places = False
+            self._begin(now)
+        return bool(self._uploads or self._entries)
+
+    def _begin(self, now: float) -> None:
+        """Begin what there are places for."""
+        begun = [self._is_small(upload.entry) for upload in self._uploads.values() if not upload.is_sent]
+        free = {small: AT_ONCE - begun.count(small) for small in (True, False)}
+        for entry in self._entries:
+            if not any(free.values()):
+                break
+            token, small = bytes.fromhex(entry.name), self._is_small(entry)
+            waits = token not in self._uploads and now >= self._bad.get(entry, 0.0)
+            if waits and free[small] and entry.exists():
+                outbox = self._outboxes / entry.parent.name
+                self._uploads[token] = Upload(entry, functools.partial(_is_gone, outbox))
+                free[small] -= 1
+
+    def _is_small(self, entry: Path) -> bool:
+        return self._entries.get(entry, 0) <= SMALL_BYTES
+
+    def _connect(self) -> bool:
+        try:
+            security = keys.client_security(self._address)
+        except (ConfigError, OSError) as error:
+            self._tell(str(error))
+            return False
+        found = reach(self._address, security)
+        if found.how != "answers" or not found.uploads:
+            why = "takes no artifacts" if found.how == "answers" else f"cannot be reached: {found.how}"
+            self._tell(f"the collector at {self._address} {why}")
+            return False
+        self._tell("")
+        self._link = Link(with_port(self._address, found.uploads), security, upload_wire.decode)
+        self._up_at = time.monotonic()
+        self._begin_again()
+        return True
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _begin_again(self) -> None:
+        self._pace.broken()
+        self._bad.clear()
+        for upload in self._uploads.values():
+            upload.again()
+
+    def _turn(self, link: Link, now: float) -> None:
+        busy = self._send(link, now)
+        link.wait(self._wake.fd, 0.0 if busy else 0.1, for_room=False)
+        now = time.monotonic()
+        for message in link.receive():
+            upload = self._uploads.get(getattr(message, "token", b""))
+            if upload is not None:
+                was_sent = upload.is_sent
+                upload.hear(message, now)
+                self._has_places = self._has_places or upload.is_sent != was_sent
+                self._pace.acknowledged(self._sent_total - self._in_flight(), now)
+                if upload.done:
+                    del self._uploads[upload.token]
+        for event in link.news():
+            if event == UP:
+                self._begin_again()
+        if link.is_up:
+            self._up_at = now
+        elif now - self._up_at > DOWN_S:
+            self._disconnect()
+
+    def _in_flight(self) -> int:
+        return sum(upload.in_flight_bytes for upload in self._uploads.values())
+
+    def _send(self, link: Link, now: float) -> bool:
+        """Say one thing of each upload; return whether there may be more to say at once."""
+        more = False
+        for token, upload in list(self._uploads.items()):
+            if upload.done:  # it was asked for long enough
+                del self._uploads[token]
+                continue
+            if upload.unanswered >= MOST_UNANSWERED and len(self._entries) > len(self._uploads):
+                self._put_off(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
+                continue
+            room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
+            most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
+            try:
+                message = upload.next(now, most)
+            except OSError as error:
+                self._tell(f"{upload.entry}: {error}")
+                self._put_off(upload, now + BAD_RETRY_S)
+                continue
+            if message is None:
+                continue
+            if not link.send(message):
+                upload.again()
+                continue
+            if isinstance(message, upload_wire.Chunk):
+                more = True
+                self._uploads[token] = self._uploads.pop(token)  # the next chunk is another's
+                self._sent_total += len(message.data)
+                self._pace.sent(self._sent_total, self._in_flight(), now)
+        return more
+
+    def _put_off(self, upload: Upload, until: float) -> None:
+        self._bad[upload.entry] = until
+        self._has_places = True
+        upload.close()
+        del self._uploads[upload.token]
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not is_there(path)
+    except OSError:  # not now: whatever that is, it may be there again
+        return False

@@ -1,0 +1,1 @@
+"""The hot path: from a log call to a record in the outbox."""

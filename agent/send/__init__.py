@@ -1,0 +1,1 @@
+"""The sender thread: from the outbox to the collector."""

@@ -1,0 +1,130 @@
+"""The ZeroMQ socket of one sender; imported and used by the sender's thread only.
+
+To another host it is encrypted, each end proves its key (CURVE), and what becomes of the connection can
+be heard: with a wrong key ZeroMQ stays silent otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+
+import zmq
+
+from neural.tracking.core import os_support
+from neural.tracking.core.address import is_ipv6
+from neural.tracking.errors import ProtocolError
+from neural.tracking.formats import wire
+from neural.tracking.remote.keys import Security
+from neural.tracking.remote.tcp_keepalive import notice_dead_peers
+
+DESCRIPTORS = 24  # context, its threads, socket, connection, monitor; with room for others meanwhile
+HIGH_WATER_MARK = 64
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
+CONNECT_TIMEOUT_MS = 5000
+UP, DOWN = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+
+
+def _poller() -> zmq.Poller:
+    """Return what waits: where gevent has made all threads one, ZeroMQ's own would hold up the program."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return zmq.Poller()
+    from zmq.green.poll import _Poller
+
+    return _Poller()
+
+
+class Link:
+    """A DEALER connected to one endpoint, with a context of its own; secured where that is another host's."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        security: Security | None = None,
+        decode: Callable[[list[bytes]], wire.Message] = wire.decode,
+    ) -> None:
+        self.endpoint = endpoint
+        self._decode = decode
+        self.invalid_total = 0
+        self.is_up = False  # known of a secured link only, as of the last news
+        os_support.check_descriptors(DESCRIPTORS)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),  # nothing is queued for a peer that is not there
+            (zmq.SNDHWM, HIGH_WATER_MARK),
+            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.MAXMSGSIZE, wire.MAX_PART_BYTES),
+            (zmq.RECONNECT_IVL, RECONNECT_MS),
+            (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
+        ):
+            self._socket.setsockopt(option, value)
+        notice_dead_peers(self._socket)
+        self._monitor = None if security is None else self._secure(security)
+        self._socket.connect(endpoint)
+        self._poller = _poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._polled = (-1, False)
+
+    def _secure(self, security: Security) -> zmq.Socket[bytes]:
+        """Set the keys; return what tells of the connection."""
+        for option, value in (
+            (zmq.CURVE_SERVERKEY, security.collector),
+            (zmq.CURVE_PUBLICKEY, security.pair.public),
+            (zmq.CURVE_SECRETKEY, security.pair.secret),
+            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+            (zmq.IPV6, int(is_ipv6(self.endpoint))),
+        ):
+            self._socket.setsockopt(option, value)
+        return self._socket.get_monitor_socket(UP | DOWN | REFUSED | BROKEN)
+
+    def news(self) -> Iterator[int]:
+        """Yield what became of the connection since the last call: UP, DOWN, REFUSED or BROKEN."""
+        while self._monitor is not None and self._monitor.poll(0):
+            from zmq.utils.monitor import recv_monitor_message  # brings asyncio with it
+
+            event = int(recv_monitor_message(self._monitor)["event"])
+            self.is_up = event == UP
+            yield BROKEN if event & BROKEN else event
+
+    def wait(self, fd: int, timeout_s: float, *, for_room: bool) -> bool:
+        """Wait for a message, for ``fd``, or for room to send; return whether ``fd`` was readable."""
+        wanted = (fd, for_room)
+        if wanted != self._polled:
+            self._poller.register(fd, zmq.POLLIN)
+            self._poller.modify(self._socket, zmq.POLLIN | (zmq.POLLOUT if for_room else 0))
+            self._polled = wanted
+        return any(which == fd for which, _ in self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
+
+    def send(self, message: wire.Message) -> bool:
+        """Hand a message to ZeroMQ, copied; return False where it takes none now."""
+        try:
+            self._socket.send_multipart(message.encode(), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> Iterator[wire.Message]:
+        """Yield the messages that are there; what is not valid is counted and passed over."""
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                yield self._decode(parts)
+            except ProtocolError:
+                self.invalid_total += 1
+
+    def close(self) -> None:
+        """Close socket and context; what ZeroMQ still holds is dropped, the outbox has it."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+        self._socket.close(0)
+        self._context.term()

@@ -1,0 +1,202 @@
+"""Starting a helper that outlives this process: detached, and one for many ranks that find none.
+
+The helper is a collector; where that is on another host, a courier, which ships what processes that are
+gone leave here. Whoever starts one holds its launch lock until the new one holds its own lock. Looking
+whether one runs takes its lock shared, for microseconds; one that starts tries for longer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from neural import tracking
+from neural.tracking.core import interpreter, os_support
+from neural.tracking.core.config import collector_config
+from neural.tracking.core.warn import warn
+from neural.tracking.errors import ConfigError
+from neural.tracking.state.paths import State
+
+STARTS_WITHIN_S = 10.0
+_told: set[str] = set()  # once a process, not by each of its sessions
+
+
+class Helper(NamedTuple):
+    """What can be started: module and arguments, the lock it holds, the one for starting it, where it logs.
+
+    ``check`` raises ConfigError where it would not come up. ``otherwise`` says what is so where none can
+    be started here, and how its work is done then.
+    """
+
+    name: str
+    otherwise: str
+    arguments: tuple[str, ...]
+    lock: Path
+    launch_lock: Path
+    log: Path
+    check: Callable[[], object]
+
+
+def collector_of(state: State) -> Helper:
+    """Return the collector of a state folder."""
+
+    def check() -> None:
+        listen = collector_config(state.base_dir).listen
+        if listen is None:
+            return
+        from neural.tracking.remote.keys import COLLECTOR_SECRET
+
+        if not (state.keys / COLLECTOR_SECRET).exists():
+            raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
+
+    arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")
+    otherwise = (
+        f"what is logged waits in its outbox; `ntrack collector start --base-dir {state.base_dir}` delivers it"
+    )
+    return Helper("collector", otherwise, arguments, state.lock, state.launch_lock, state.daemon_log, check)
+
+
+def courier_of(state: State) -> Helper:
+    """Return the courier of a state folder."""
+    arguments = ("neural.tracking.agent.courier.courier", str(state.base_dir), str(state.root))
+    launch_lock = state.courier_lock.with_suffix(".launch")
+    otherwise = f"what this process leaves unsent waits; `ntrack status --base-dir {state.base_dir}` sends it"
+    return Helper(
+        "courier", otherwise, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
+    )
+
+
+def collector_runs(state: State) -> bool:
+    """Return whether some process holds the collector's lock, also a suspended one."""
+    return runs(collector_of(state))
+
+
+def runs(helper: Helper) -> bool:
+    """Return whether some process holds the helper's lock."""
+    return os_support.is_locked(helper.lock)
+
+
+class Launcher:
+    """Starts a helper when none runs and nobody else is starting one."""
+
+    def __init__(self, helper: Helper) -> None:
+        self.launched = 0  # how often this one did
+        self.hopeless = False  # the settings do not let one start
+        self._helper = helper
+        self._fd = -1
+        self._until = 0.0
+
+    @property
+    def starting(self) -> bool:
+        """Whether the one started here is not up yet, as far as :meth:`settle` knows."""
+        return self._fd >= 0
+
+    def launch(self) -> bool:
+        """Start it; return whether one runs or is being started, by whomever.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        if self.starting or runs(self._helper):
+            return True
+        try:
+            python = interpreter.to_start()
+            self._helper.check()
+        except (ConfigError, OSError) as error:  # else only its own log would tell
+            self.hopeless = True
+            text = f"no {self._helper.name} can be started: {error}; {self._helper.otherwise}"
+            if text not in _told:
+                _told.add(text)
+                warn("%s", text)
+            return False
+        self.hopeless = False  # whoever mended the settings is followed at once
+        fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not os_support.lock_exclusively(fd):
+            os.close(fd)
+            return True
+        try:
+            _spawn(self._helper, python)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.launched += 1
+        self._fd, self._until = fd, time.monotonic() + STARTS_WITHIN_S
+        return True
+
+    def settle(self) -> None:
+        """Let others try once it runs, or did not come up in time."""
+        if self._fd >= 0 and (time.monotonic() > self._until or runs(self._helper)):
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the launch lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def launch_collector(state: State, base_dir: Path | None = None) -> bool:
+    """Start a collector unless one runs; return at once whether one runs or is being started.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    assert base_dir is None or Path(os.path.abspath(base_dir)) == state.base_dir
+    return launch(collector_of(state))
+
+
+def launch(helper: Helper) -> bool:
+    """Start a helper unless one runs; return at once whether one runs or is being started; raises as above."""
+    launcher = Launcher(helper)
+    try:
+        return launcher.launch()
+    finally:
+        launcher.close()
+
+
+def _spawn(helper: Helper, python: str) -> None:
+    """Start it through a shell that is gone at once, so that it is nobody's child here."""
+    import subprocess  # not on the trainer's thread: see the import budget
+
+    command = [python, "-P", "-m", *helper.arguments]
+    with helper.log.open("ab") as log:
+        done = subprocess.run(
+            ["/bin/sh", "-c", '"$@" & ', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=helper.log.parent,
+            env=_environment() if interpreter.is_own(python) else _environment_of_another(),
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode:  # it could not fork: too many processes
+        raise OSError(f"no process could be started, see {helper.log}")
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment in which the helper finds this package, wherever it was imported from."""
+    environ = dict(os.environ)
+    root = Path(tracking.__file__).parents[2]
+    entries = [os.path.abspath(entry) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if root.name not in ("site-packages", "dist-packages"):
+        entries.append(str(root))
+    if entries:
+        environ["PYTHONPATH"] = os.pathsep.join(entries)
+    return environ
+
+
+def _environment_of_another() -> dict[str, str]:
+    """Return the environment for an interpreter with packages of its own: without what an application
+    that unpacks itself (PyInstaller) put there for its own libraries."""
+    environ = dict(os.environ)
+    if getattr(sys, "frozen", False):
+        for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
+            environ.pop(name, None)
+            if f"{name}_ORIG" in environ:
+                environ[name] = environ.pop(f"{name}_ORIG")
+    return environ

@@ -1,0 +1,300 @@
+"""What a sender says to the collector and does at its answers: ``docs/wire-protocol.md``, as code.
+
+Only the sender's thread runs this, except where a method says otherwise. It holds no socket: whoever
+connects hands in a link to talk over, and takes it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from neural.tracking.agent.send.congestion import Pace
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.outbox_reader import Shipment
+from neural.tracking.core.warn import warn
+from neural.tracking.formats import wire
+from neural.tracking.state.tombstones import RUN_DELETED
+
+LATE_S = 0.3
+SILENCE_S = 2.0  # without an answer that is due: say HELLO again
+GIVE_UP_S = 10.0  # then the link is of no use
+REFUSED_S, NOT_ALLOWED_S = 60.0, 5.0
+REPEATED_WELCOME_S = 1.0
+ALIVE_S = 15.0  # without a word to another host: say that we are there
+
+
+class Talks(Protocol):
+    """Something to send over; False means not now."""
+
+    def send(self, message: wire.Message) -> bool: ...
+
+
+class Conversation:
+    """The state of one session's talk with whichever collector is there.
+
+    Args:
+        wishes: what callers ask for, and where they read how it stands.
+        session: 16 bytes.
+        hello: makes the HELLO of this session.
+        records: the session's SCHEMA records so far; only grows.
+        pace: of a talk with another host.
+    """
+
+    def __init__(
+        self,
+        wishes: Wishes,
+        session: bytes,
+        hello: Callable[[], wire.Hello],
+        records: list[bytes],
+        pace: Pace | None = None,
+    ) -> None:
+        self.welcomed = False
+        self.quiet_until = 0.0  # refused: no use to say HELLO before
+        self._blocked = False  # the link took nothing at the last try
+        self._wishes = wishes
+        self._session, self._hello, self._records = session, hello, records
+        self._pace = pace
+        self._link: Talks | None = None
+        self._spoke_at = 0.0
+        self._log_id = b""
+        self._window = 0
+        self._schemas_sent = 0
+        self._gap: Shipment | None = None
+        self._held_up = False  # the window had no room for the last batch
+        self._bye_sent = self._hello_sent = False
+        self._rewound_to, self._rewound_at = -1, 0.0
+        self._due_since: float | None = None  # an answer is due since then
+        self._silent_since = 0.0
+        self._said: set[str] = set()
+
+    def start(self, link: Talks, now: float) -> None:
+        """Begin over a fresh link."""
+        self._link = link
+        self._blocked = False
+        self._silent_since = now
+        self._again()
+
+    def reconnected(self, now: float) -> None:
+        """The link was cut and has come back by itself: what was on it may be lost."""
+        self._silent_since = now
+        self._broken()
+        self._again()
+
+    def stop(self) -> None:
+        """The link is gone, and with it what the collector at its other end refused."""
+        self._link = None
+        self.welcomed = False
+        self.quiet_until = 0.0
+        self._wishes.status = "connecting"
+
+    def wants_room(self, now: float) -> bool:
+        """Return whether a HELLO waits for the link to take it."""
+        return not self._hello_sent and now >= self.quiet_until
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the window stopped the last batch and half of it is free again.
+
+        Only then do answers set off batches: else each would send off the few events since the last.
+        """
+        stream = self._wishes.stream
+        return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window_now
+
+    @property
+    def needs_no_answer(self) -> bool:
+        """Whether nobody waits for what the collector says next: then it may be heard a little later."""
+        wishes = self._wishes
+        calm = self.welcomed and not self._held_up and self._pace is None
+        return calm and not wishes.requests and wishes.bye is None
+
+    def say(self, now: float) -> None:
+        """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
+        if self._link is None or self._wishes.stream is None or self._wishes.deleted:
+            return
+        if self.wants_room(now):
+            self._hello_sent = self._send(self._hello(), now)
+        if not self.welcomed or not self._tell_gap(now):
+            return
+        self._ship(now)
+        for request in list(self._wishes.requests.values()):
+            if not request.sent and request.seq <= self._wishes.stream.sent:
+                barrier = wire.Barrier(session=self._session, seq=request.seq, token=request.token)
+                request.sent = self._send(barrier, now)
+        if (
+            self._wishes.bye is not None
+            and not self._bye_sent
+            and self._wishes.stream.acknowledged >= self._wishes.bye
+            and self._tell_death(now)
+        ):
+            self._bye_sent = self._send(wire.Bye(session=self._session, n=self._wishes.bye), now)
+        if self._pace is not None and now - self._spoke_at > ALIVE_S:
+            self._send(wire.Alive(session=self._session), now)
+
+    def hear(self, message: wire.Message, now: float) -> None:
+        """Take one message of the collector; one that is for another session is ignored."""
+        if getattr(message, "session", None) != self._session or self._wishes.stream is None:
+            return
+        self._silent_since = now
+        if isinstance(message, wire.Ack):
+            if message.log_id == self._log_id and self.welcomed:
+                self._window = message.window
+                self._wishes.stream.acknowledge(message.last)
+                if self._pace is not None:
+                    self._pace.acknowledged(message.last, now)
+        elif isinstance(message, wire.Welcome):
+            self._on_welcome(message, now)
+        elif isinstance(message, wire.Visible):
+            request = self._wishes.requests.pop(message.token, None)
+            if request is not None:
+                request.done.set()
+        elif isinstance(message, wire.ByeAck):
+            self._wishes.closed.set()
+        elif isinstance(message, wire.Refuse):
+            self._on_refuse(message, now)
+        due = self._wishes.stream.in_flight or (self._bye_sent and not self._wishes.closed.is_set())
+        self._due_since = now if due or (self._hello_sent and not self.welcomed) else None
+
+    def is_stalled(self, now: float) -> bool:
+        """Return whether there may be nobody at the other end: no answer, or the link takes nothing."""
+        late = self._due_since is not None and now - self._due_since > LATE_S
+        return late or self._blocked or not self.welcomed
+
+    def is_useless(self, now: float) -> bool:
+        """Say HELLO again after silence; return True once the link is better given up."""
+        due = self._due_since
+        waiting = any(request.sent for request in self._wishes.requests.values())
+        if due is None and waiting and now - self._silent_since > 2 * SILENCE_S:
+            due = self._silent_since
+        if due is not None and now - due > SILENCE_S:
+            self._due_since = now
+            self._broken()
+            self._again()
+        if not self.welcomed and now >= self.quiet_until:
+            return now - self._silent_since > GIVE_UP_S
+        return False
+
+    @property
+    def _window_now(self) -> int:
+        """How many bytes may be unacknowledged: what the collector grants, and the network bears."""
+        return self._window if self._pace is None else min(self._window, self._pace.window_bytes)
+
+    def _broken(self) -> None:
+        if self._pace is not None:
+            self._pace.broken()
+
+    def _again(self) -> None:
+        """Have HELLO said at the next chance."""
+        self.welcomed = self._hello_sent = False
+
+    def _send(self, message: wire.Message, now: float) -> bool:
+        sent = self._link is not None and self._link.send(message)
+        self._blocked = not sent
+        if sent:
+            self._spoke_at = now
+        if sent and self._due_since is None and not isinstance(message, wire.Barrier | wire.Alive):
+            self._due_since = now
+        return sent
+
+    def _tell_death(self, now: float) -> bool:
+        """Tell how the process ended, where it is gone; return whether that is told."""
+        death = self._wishes.death
+        if death is None:
+            return True
+        told = wire.Died(
+            session=self._session,
+            reason=death.reason,
+            signal=death.signal or 0,
+            open_gap=death.open_gap or "",
+        )
+        return self._send(told, now)
+
+    def _on_welcome(self, message: wire.Welcome, now: float) -> None:
+        assert self._wishes.stream is not None
+        asked = not self.welcomed
+        if not asked:
+            if message.log_id != self._log_id or message.last > self._wishes.stream.sent:
+                return
+            # Each batch that came too early is answered by a WELCOME: going back once is enough.
+            if message.last == self._rewound_to and now - self._rewound_at < REPEATED_WELCOME_S:
+                return
+        self.welcomed, self._wishes.status = True, "connected"
+        self._log_id, self._window = message.log_id, message.window
+        self._rewound_to, self._rewound_at = message.last, now
+        self._schemas_sent = 0
+        self._bye_sent = False
+        for request in self._wishes.requests.values():
+            request.sent = False
+        self._gap = self._wishes.stream.rewind(message.last)
+        if message.notice and message.notice not in self._said:
+            self._said.add(message.notice)
+            warn("the collector took this session, but: %s", message.notice)
+
+    def _on_refuse(self, message: wire.Refuse, now: float) -> None:
+        self._again()
+        if message.code == "unknown_session":
+            return
+        if message.code == RUN_DELETED:
+            self._wishes.give_up()
+        self._wishes.status = f"refused: {message.reason}"
+        self.quiet_until = now + (NOT_ALLOWED_S if message.code == "not_allowed" else REFUSED_S)
+        if message.code not in self._said:
+            self._said.add(message.code)
+            stays = message.code != RUN_DELETED
+            rest = "the data stays in its outbox" if stays else "nothing that this process logs to it is kept"
+            warn("the collector refused this session: %s; %s", message.reason, rest)
+
+    def _tell_gap(self, now: float) -> bool:
+        """Tell of what the outbox no longer has; return whether all such is told."""
+        gap = self._gap
+        if gap is None:
+            return True
+        if not self._ship_gap(gap, "log_lost", now):
+            return False
+        self._gap = None
+        return True
+
+    def _ship_gap(self, gap: Shipment, reason: str, now: float) -> bool:
+        told = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
+        if not self._send(told, now):
+            return False
+        assert self._wishes.stream is not None
+        self._wishes.stream.shipped(gap)
+        if (lost := (gap.first, gap.last, reason)) not in self._wishes.lost:
+            self._wishes.lost.append(lost)
+        return True
+
+    def _ship(self, now: float) -> None:
+        stream = self._wishes.stream
+        assert stream is not None
+        self._held_up = False
+        while True:
+            room = max(self._window_now - stream.in_flight_bytes, 0)
+            found = stream.cut(room if self._pace is None else min(room, self._pace.batch_bytes))
+            if found is None:
+                return
+            shipment, payload = found
+            if not payload:
+                if not self._ship_gap(shipment, shipment.reason, now):
+                    return
+                continue
+            if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window_now:
+                self._held_up = True
+                return
+            known = len(self._records)
+            schemas = b"".join(self._records[self._schemas_sent : known])
+            data = wire.Data(
+                session=self._session,
+                first=shipment.first,
+                last=shipment.last,
+                base=shipment.start,
+                crc=wire.data_crc(schemas, payload),
+                schemas=schemas,
+                payload=payload,
+            )
+            if not self._send(data, now):
+                return
+            self._schemas_sent = known
+            stream.shipped(shipment)
+            if self._pace is not None:
+                self._pace.sent(shipment.last, stream.in_flight_bytes, now)

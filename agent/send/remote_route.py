@@ -1,0 +1,111 @@
+"""The way to a collector on another host: connects with the user's keys, and says once what hinders it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural.tracking.agent.send.local_route import Watchful
+from neural.tracking.core.warn import warn
+from neural.tracking.errors import ConfigError
+from neural.tracking.remote import keys
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.send.dealer import Link
+    from neural.tracking.agent.send.delivery_state import Wishes
+
+KEYLESS_S = 5.0  # keys may still come
+UNREACHABLE_S = 5.0
+REFUSED_S = 2.0  # ZeroMQ does not try again by itself
+_said: set[tuple[str, str]] = set()  # of addresses and kinds of trouble: not by each of many sessions
+BROKEN_TIMES = 3  # a cut in the middle of one handshake looks like a wrong key
+
+
+class RemoteRoute:
+    """To the collector at one address.
+
+    Args:
+        address: checked, ``tcp://host:port``.
+        waits_in: where what is logged waits meanwhile; told with every trouble.
+        watchful: looks after the courier of this host; None for whoever needs none.
+    """
+
+    def __init__(self, address: str, wishes: Wishes, waits_in: Path, watchful: Watchful | None) -> None:
+        self.next_try = 0.0
+        self.hopeless = False
+        self._address, self._wishes, self._waits_in, self._watchful = address, wishes, waits_in, watchful
+        self._connections = 0  # of the link in use
+        self._broken = 0
+        self._refused_at = 0.0  # when the link in use was, 0 if it was not
+        self._down_since = time.monotonic()
+
+    def connect(self, now: float, *, data_waits: bool) -> Link | None:
+        """Return a fresh link; None without keys."""
+        from neural.tracking.agent.send.dealer import Link
+
+        self._look_after_courier(now)
+        try:
+            security = keys.client_security(self._address)
+        except (ConfigError, OSError) as error:
+            self.next_try = now + KEYLESS_S
+            self._trouble("no key", str(error))
+            return None
+        self._connections = self._broken = 0
+        self._refused_at = 0.0
+        return Link(self._address, security)
+
+    def watch(self, link: Link, now: float) -> bool:
+        """Hear what became of the connection; return whether it is a new one."""
+        from neural.tracking.agent.send.dealer import BROKEN, REFUSED, UP
+
+        anew = False
+        for event in link.news():
+            if event == UP:
+                self._connections += 1
+                self._broken = 0
+                self._wishes.trouble = ""
+                anew = self._connections > 1
+            elif event == REFUSED:
+                self._refused_at = now
+                public = keys.public_text(keys.client_security(self._address).pair.public)
+                refused = f"does not allow this key; on its host: `ntrack keys allow NAME {public}`"
+                self._trouble("refused", f"the collector at {self._address} {refused}")
+            elif event == BROKEN:
+                self._broken += 1
+        if self._broken >= BROKEN_TIMES:
+            self._trouble("wrong key", self._wrong_key())
+        self._look_whether_reachable(link, now)
+        self._look_after_courier(now)
+        return anew
+
+    def is_gone(self) -> bool:
+        """Return whether the link is of no use any more; but for a refusal it connects again by itself."""
+        return 0.0 < self._refused_at < time.monotonic() - REFUSED_S
+
+    def close(self) -> None:
+        if self._watchful is not None:
+            self._watchful.close()
+
+    def _look_whether_reachable(self, link: Link, now: float) -> None:
+        if link.is_up:
+            self._down_since = now
+        elif now - self._down_since > UNREACHABLE_S and not self._wishes.trouble:
+            self._trouble("unreachable", f"no collector can be reached at {self._address}")
+
+    def _wrong_key(self) -> str:
+        return (
+            f"whoever answers at {self._address} does not have the key that is noted for it here; if the "
+            f"collector has a new one: `ntrack keys trust {self._address} <its key>`"
+        )
+
+    def _trouble(self, kind: str, text: str) -> None:
+        """Note what hinders delivery, and say it the first time in this process."""
+        self._wishes.trouble = text
+        if (self._address, kind) not in _said:
+            _said.add((self._address, kind))
+            warn("%s; until then what is logged waits in %s", text, self._waits_in)
+
+    def _look_after_courier(self, now: float) -> None:
+        if self._watchful is not None:
+            self._watchful.look(now)

@@ -1,0 +1,185 @@
+"""The sender: one thread a session that ships the outbox to the collector and frees what is on disk.
+
+It looks on a tick, since waking it from a log call would cost that call 10 µs and more: every 50 ms
+under load, 100 ms below 1,000 events a second, 200 ms below 200; at once when a segment is full or
+somebody flushes. What it must never do is die or disturb: whatever goes wrong is one warning and
+another try, and the data waits in the outbox meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from neural.tracking.agent.emit.emitter import Emitter
+from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.local_route import RECONNECT_S, Route, jittered
+from neural.tracking.agent.send.upkeep import Upkeep
+from neural.tracking.core import fork_lock, os_support
+from neural.tracking.core.warn import warn
+
+if TYPE_CHECKING:
+    from neural.tracking.agent.send.dealer import Link
+    from neural.tracking.agent.send.protocol import Conversation
+
+BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
+CALM_EVENTS_PER_S, IDLE_EVENTS_PER_S = 1000, 200
+FAILED_S = 1.0
+BEGIN_S = 0.03
+
+
+class Sender:
+    """Ships one session, in a thread of its own; to be woken through ``wake``.
+
+    Args:
+        wishes: what callers ask for.
+        talk: makes the conversation, in the thread, which imports what it takes.
+        make_outbox: tries again to make the outbox for which there was no room.
+        route: the way to the collector.
+    """
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        wishes: Wishes,
+        talk: Callable[[], Conversation],
+        make_outbox: Callable[[], None],
+        route: Route,
+    ) -> None:
+        self.wake = os_support.Wake()
+        self._emitter, self._wishes = emitter, wishes
+        self._make_talk = talk
+        self._talk: Conversation | None = None
+        self._upkeep = Upkeep(emitter, make_outbox)
+        self._route = route
+        self._link: Link | None = None
+        self._stopping = False
+        self._warned = False
+        self._next_look = self._connect_at = 0.0
+        self._seen, self._seen_at = 0, time.monotonic()
+        self._is_idle = False
+        self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no collector can come before a person has mended something."""
+        return self._route.hopeless
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: no thread can be had: the interpreter is shutting down or an isolated part of
+                another, or the system has no more of them.
+        """
+        self._thread.start()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a thread that ships; see :meth:`start` for where there is none."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread; return whether it ended in time. What was not shipped stays in the outbox."""
+        self._stopping = True
+        self.wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        ended = not self._thread.is_alive()
+        if ended:
+            self.wake.close()
+        return ended
+
+    def _run(self) -> None:
+        with fork_lock.held_off:
+            import select  # noqa: F401 - what waiting needs, not to be imported while another thread forks
+
+        # What follows imports for some 30 ms; whoever made this session is to come to its end first.
+        self.wake.wait(BEGIN_S)
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - a border: the training must not suffer for it
+                if not self._warned:
+                    warn("sender failed and goes on every second: %r", error, with_traceback=True)
+                    self._warned = True
+                self._disconnect(FAILED_S)
+                self._next_look = time.monotonic() + FAILED_S
+        self._disconnect(0.0)
+        self._route.close()
+
+    def _turn(self) -> None:
+        """Wait for news, for a wish or for the next look, and deal with it."""
+        if self._talk is None:
+            with fork_lock.held_off:
+                self._talk = self._make_talk()
+        woken = self._wait(self._talk, max(0.0, self._next_look - time.monotonic()))
+        with fork_lock.held_off:
+            self._work(self._talk, woken, time.monotonic())
+
+    def _work(self, talk: Conversation, woken: bool, now: float) -> None:
+        if self._link is not None:
+            for message in self._link.receive():
+                talk.hear(message, now)
+            if self._route.watch(self._link, now):
+                talk.reconnected(now)
+        look = woken or now >= self._next_look
+        if look:
+            self._upkeep.look(self._wishes.stream, now)
+            self._next_look = now + self._tick(now)
+        if self._link is None and now >= max(self._connect_at, talk.quiet_until):
+            self._connect(talk, now)
+        if self._link is not None:
+            if look or not talk.welcomed or talk.may_go_on:
+                talk.say(now)
+            if look and talk.is_stalled(now) and self._route.is_gone():
+                self._disconnect(0.0)
+            elif talk.is_useless(now):
+                self._disconnect(RECONNECT_S)
+
+    def _wait(self, talk: Conversation, timeout_s: float) -> bool:
+        if self._link is not None and not (self._is_idle and talk.needs_no_answer):
+            for_room = talk.wants_room(time.monotonic())
+            woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
+        elif self._link is not None:
+            # Half as many wake-ups: an acknowledgement is heard at the next look.
+            woken = self.wake.wait(timeout_s)
+        else:
+            until = max(0.0, self._connect_at - time.monotonic())
+            woken = self.wake.wait(min(timeout_s, until) or timeout_s)
+        if woken:
+            self.wake.clear()
+        return woken
+
+    def _tick(self, now: float) -> float:
+        """Return how long to wait for the next look, by how much came since the last."""
+        emitted = self._emitter.head[1]
+        fresh, passed = emitted - self._seen, now - self._seen_at
+        self._seen, self._seen_at = emitted, now
+        self._is_idle = fresh < IDLE_EVENTS_PER_S * passed or fresh == 0
+        if self._is_idle:
+            return IDLE_S
+        return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
+
+    def _connect(self, talk: Conversation, now: float) -> None:
+        """Connect to the collector there is, if any can be had now."""
+        data_waits = self._data_waits() and not self._wishes.deleted
+        self._link = self._route.connect(now, data_waits=data_waits)
+        if self._link is None:
+            self._connect_at = self._route.next_try
+        else:
+            talk.start(self._link, now)
+
+    def _data_waits(self) -> bool:
+        stream = self._wishes.stream
+        return self._emitter.emitted > (stream.acknowledged if stream is not None else 0)
+
+    def _disconnect(self, wait_s: float) -> None:
+        self._connect_at = time.monotonic() + jittered(wait_s)
+        if self._talk is not None:
+            self._talk.stop()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()

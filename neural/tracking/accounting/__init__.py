@@ -1,1 +1,0 @@
-"""What was emitted against what is stored: every number of every session, wherever it is."""

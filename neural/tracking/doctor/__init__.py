@@ -1,0 +1,1 @@
+"""Looks for problems of this machine and folder, and says what to do about each."""

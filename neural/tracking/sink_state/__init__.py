@@ -1,0 +1,1 @@
+"""The configuration, progress and status of sinks, as every other part sees them."""
