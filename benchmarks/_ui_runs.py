@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural.tracking.collector.store import StoreSink
+from neural.tracking.collector.log.items import EventBatch, SessionInfo
+from neural.tracking.collector.store.applier import StoreSink
 from neural.tracking.formats import events, segment
-from neural.tracking.sinks import EventBatch, SessionInfo
 from neural.tracking.state.paths import State
 
 STARTED_NS = 1_750_000_000_000_000_000

@@ -72,8 +72,8 @@ def processes(state: State) -> dict[str, psutil.Process]:
         found = {"collector": collector}
         for child in collector.children():
             words = child.cmdline()
-            if "neural.tracking.collector.worker" in words:
-                found[words[words.index("neural.tracking.collector.worker") + 1]] = child
+            if "neural.tracking.collector.workers.worker" in words:
+                found[words[words.index("neural.tracking.collector.workers.worker") + 1]] = child
         return found
     except (OSError, ValueError, KeyError, psutil.Error):
         return {}

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from _measure import Row, percentile, report
 
-from neural.tracking.collector.store import StoreSink
+from neural.tracking.collector.log.items import EventBatch, SessionInfo
+from neural.tracking.collector.store.applier import StoreSink
 from neural.tracking.formats import events, segment
 from neural.tracking.reader.run import Run
-from neural.tracking.sinks import EventBatch, SessionInfo
 from neural.tracking.state.paths import State
 
 STARTED_NS = 1_700_000_000_000_000_000

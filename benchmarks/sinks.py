@@ -30,9 +30,9 @@ from read import batches, noise
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
-from neural.tracking.collector.delivery import SinkApplier
+from neural.tracking.collector.delivery.applier import SinkApplier
+from neural.tracking.collector.log.items import SessionInfo
 from neural.tracking.sink_state.config import SinkConfig
-from neural.tracking.sinks import SessionInfo
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 

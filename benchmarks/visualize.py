@@ -21,7 +21,7 @@ from _measure import Row, percentile, report
 from read import losses, store
 
 from neural.tracking.collector.commands import stop
-from neural.tracking.collector.visualizer.child import renderer_command
+from neural.tracking.collector.visualizer.renderer_process import renderer_command
 
 CALL_P50_LIMIT, CALL_P99_LIMIT = 1.10, 1.25
 SET_LIMIT_S, GROWTH_LIMIT = 2.0, 1.5

@@ -64,9 +64,9 @@ def run(
     idle_exit_s = idle_exit_s or _idle_from_environment()
     config = collector_config(state.base_dir, idle_exit_s=idle_exit_s, listen=listen)
 
-    from neural.tracking.collector import daemon, daemonlog
+    from neural.tracking.collector import daemon, daemon_log
 
-    with daemonlog.to_file(state.daemon_log, also_stderr=verbose):
+    with daemon_log.to_file(state.daemon_log, also_stderr=verbose):
         return daemon.run(state.base_dir, lock, state, config, auto=auto, pair=pair)
 
 

@@ -114,7 +114,7 @@ def run(
 async def _main(
     base_dir: Path, lock: Lock, state: State, config: CollectorConfig, auto: bool, pair: Pair | None
 ) -> int:
-    from neural.tracking.collector.assembly import Collector
+    from neural.tracking.collector.collector import Collector
 
     collector = Collector(base_dir, lock, state, config, auto=auto, pair=pair)
     loop = asyncio.get_running_loop()

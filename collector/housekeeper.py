@@ -9,14 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 from neural.tracking import __version__
-from neural.tracking.collector.log import LogFailed
-from neural.tracking.collector.sessions import START
+from neural.tracking.collector.log.sessions import START
+from neural.tracking.collector.log.writer import LogFailed
 from neural.tracking.core import files
 from neural.tracking.formats import wire
 from neural.tracking.state.quarantine import any_quarantined
 
 if TYPE_CHECKING:
-    from neural.tracking.collector.assembly import Collector
+    from neural.tracking.collector.collector import Collector
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """Where workers deliver to: the contract every sink keeps, the sinks themselves, and their registry."""
 
-from neural.tracking.sinks.base import Applier, EventBatch, Item, SessionInfo, SessionMark, SessionNote
-from neural.tracking.sinks.sink import (
+from neural.tracking.sinks.base import (
     HoldRun,
     Option,
     RefusedForGood,
@@ -14,18 +13,12 @@ from neural.tracking.sinks.sink import (
 )
 
 __all__ = [
-    "Applier",
-    "EventBatch",
     "HoldRun",
-    "Item",
     "Option",
     "RefusedForGood",
     "RetryLater",
     "RunEvent",
     "RunInfo",
-    "SessionInfo",
-    "SessionMark",
-    "SessionNote",
     "Sink",
     "SinkPlace",
     "WriteAgain",

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.sinks.base import Readable, RunEvent, RunInfo, Sink, SinkPlace
 from neural.tracking.sinks.mapping import rank_prefix
-from neural.tracking.sinks.sink import Readable, RunEvent, RunInfo, Sink, SinkPlace
 
 START_NS = 1_700_000_000_000_000_000
 HOSTILE_NAMES = (

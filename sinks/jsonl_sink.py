@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from neural.tracking.formats.event_lines import json_value
-from neural.tracking.sinks import counted
+from neural.tracking.sinks import truncating_file
+from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import rank_prefix
-from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 
 class JsonlSink:
@@ -36,7 +36,7 @@ class JsonlSink:
         self._dirty: dict[str, RunInfo] = {}
 
     def open(self) -> None:
-        counted.make_folder(self._folder)
+        truncating_file.make_folder(self._folder)
 
     def write(self, events: Sequence[RunEvent]) -> None:
         by_run: dict[RunInfo, list[RunEvent]] = defaultdict(list)
@@ -49,7 +49,7 @@ class JsonlSink:
 
     def flush(self) -> None:
         for uid, run in self._dirty.items():
-            counted.sync(self._path(run))
+            truncating_file.sync(self._path(run))
             run.memory["bytes"] = self._sizes[uid]
             run.link = str(self._path(run))
         self._dirty.clear()
@@ -73,7 +73,7 @@ class JsonlSink:
     def _append(self, run: RunInfo, events: Sequence[RunEvent]) -> int:
         data = "".join(json.dumps(_line(event), ensure_ascii=False) + "\n" for event in events)
         start = self._sizes.get(run.uid, int(run.memory.get("bytes", 0)))
-        return counted.append_at(self._path(run), start, data.encode("utf-8", "backslashreplace"))
+        return truncating_file.append_at(self._path(run), start, data.encode("utf-8", "backslashreplace"))
 
 
 def _line(event: RunEvent) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
+from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
 from neural.tracking.sinks.mlflow_address import Address, address_of, without_user
-from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -10,12 +10,12 @@ from typing import Any
 
 from neural.tracking.errors import ConfigError, did_you_mean
 from neural.tracking.sink_state.config import COMMON_KEYS, SinkConfig
-from neural.tracking.sinks.sink import Option, Sink, SinkPlace
+from neural.tracking.sinks.base import Option, Sink, SinkPlace
 
 GROUP = "neural_tracking.sinks"
 BUILT_IN = {
     "mlflow": "mlflow_sink:MlflowSink",
-    "wandb": "wandb_sink:WandbSink",
+    "wandb": "wandb_sink.sink:WandbSink",
     "tensorboard": "tensorboard_sink:TensorBoardSink",
     "jsonl": "jsonl_sink:JsonlSink",
 }

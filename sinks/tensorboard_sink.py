@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from neural.tracking.sinks import counted
+from neural.tracking.sinks import truncating_file
+from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import flat_params, png_size
-from neural.tracking.sinks.sink import Option, RunEvent, RunInfo, SinkPlace
 
 _STATUS = {"completed": "STATUS_SUCCESS", "failed": "STATUS_FAILURE"}
 
@@ -41,7 +41,7 @@ class TensorBoardSink:
 
     def open(self) -> None:
         self._translate = _Translator()
-        counted.make_folder(self._folder)
+        truncating_file.make_folder(self._folder)
 
     def write(self, events: Sequence[RunEvent]) -> None:
         assert self._translate is not None
@@ -56,16 +56,16 @@ class TensorBoardSink:
             start = self._sizes.get((run.uid, rank), int(run.memory.get("bytes", {}).get(str(rank), 0)))
             path = self._path(run, rank)
             if not start:
-                counted.make_folder(path.parent)
+                truncating_file.make_folder(path.parent)
                 records = [self._translate.head(run), *records]
             data = self._translate.framed(records)
-            sizes[run.uid, rank] = counted.append_at(path, start, data)
+            sizes[run.uid, rank] = truncating_file.append_at(path, start, data)
         self._sizes.update(sizes)
         self._dirty.update(((run.uid, rank), run) for run, rank in by_file)
 
     def flush(self) -> None:
         for (uid, rank), run in self._dirty.items():
-            counted.sync(self._path(run, rank))
+            truncating_file.sync(self._path(run, rank))
             run.memory.setdefault("bytes", {})[str(rank)] = self._sizes[uid, rank]
             run.link = str(self._folder / run.label)
         self._dirty.clear()

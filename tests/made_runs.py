@@ -6,8 +6,8 @@ import secrets
 import struct
 from pathlib import Path
 
-from neural.tracking.collector.follower import Follower, Position
-from neural.tracking.collector.store import StoreSink
+from neural.tracking.collector.log.reader import Follower, Position
+from neural.tracking.collector.store.applier import StoreSink
 from neural.tracking.formats import events, segment
 from neural.tracking.state.paths import State
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.sinks.base import Option
 from neural.tracking.sinks.jsonl_sink import JsonlSink
-from neural.tracking.sinks.sink import Option
 
 POISON = "poison"
 DELETED = "deleted"  # the name of a run that was, in the backend

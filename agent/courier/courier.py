@@ -1,4 +1,4 @@
-"""``python -m neural.tracking.agent.courier.courier BASE_DIR STATE``: artifacts, and outboxes of ended processes.
+"""``python -m neural.tracking.agent.courier.courier BASE_DIR STATE``: ships artifacts and abandoned outboxes.
 
 Where the collector is on another host nobody there sees a training die. The first session of a host
 starts a courier beside it: one a state folder, under a lock. It takes over each outbox whose owner is

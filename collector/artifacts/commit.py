@@ -14,7 +14,7 @@ from typing import Any
 
 from neural.tracking.collector.artifacts import blobs
 from neural.tracking.collector.artifacts.blobs import Staged
-from neural.tracking.collector.artifacts.numbers import Numbers, made_inside, version_name
+from neural.tracking.collector.artifacts.version_numbers import Numbers, made_inside, version_name
 from neural.tracking.core import copying, os_support
 from neural.tracking.core.copying import identity, open_regular
 from neural.tracking.core.files import fsync_dir, fsync_upwards, inside, is_there

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from neural.tracking.collector.artifacts.numbers import version_name
-from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.sessions import Position
+from neural.tracking.collector.artifacts.version_numbers import version_name
+from neural.tracking.collector.ingest.sequencer import Intake
+from neural.tracking.collector.log.sessions import Position
 from neural.tracking.core.files import atomic_write, fsync_dir, inside
 from neural.tracking.core.names import check_artifact_name
 from neural.tracking.formats import event_lines, manifest

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.collector.delivery import letters
-from neural.tracking.collector.delivery.border import Border, NotInstalled
-from neural.tracking.collector.delivery.holds import Holds
-from neural.tracking.collector.delivery.outgoing import Outgoing
-from neural.tracking.collector.delivery.runs import OpenRun, Runs
-from neural.tracking.collector.delivery.trying import Trying
+from neural.tracking.collector.delivery import dead_letters
+from neural.tracking.collector.delivery.attempts import Trying
+from neural.tracking.collector.delivery.delivery_queue import Outgoing
+from neural.tracking.collector.delivery.held_runs import Holds
+from neural.tracking.collector.delivery.run_progress import OpenRun, Runs
+from neural.tracking.collector.delivery.sink_guard import Border, NotInstalled
+from neural.tracking.collector.log.items import EventBatch, Item, SessionNote
 from neural.tracking.core.files import read_json, write_json
 from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
 from neural.tracking.reader.event_replay import Emitted, emitted, vouched
@@ -27,8 +28,7 @@ from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs, without_copies
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import SinkFolder
-from neural.tracking.sinks.base import EventBatch, Item, SessionNote
-from neural.tracking.sinks.sink import RunEvent, SinkPlace
+from neural.tracking.sinks.base import RunEvent, SinkPlace
 from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
 from neural.tracking.state.paths import State
 
@@ -231,7 +231,7 @@ class SinkApplier:
             if not self._holds.reason(uid):
                 file.unlink(missing_ok=True)
         for path in sorted(self._folder.root.glob("retry-*.jsonl")):
-            for letter in letters.read(path):
+            for letter in dead_letters.read(path):
                 run = self._runs.of_letter(letter)
                 self._outgoing.append_alone(run, _letter_event(run, letter))
             self._outgoing.drain()

@@ -15,8 +15,8 @@ from typing import Any
 
 from neural.tracking.errors import ConfigError, RefusedForGood, RetryLater
 from neural.tracking.sink_state.config import SinkConfig, sink_named
+from neural.tracking.sinks.base import Readable, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.registry import make_sink
-from neural.tracking.sinks.sink import Readable, RunEvent, RunInfo, SinkPlace
 
 POINTS = {("ntrack/test", step, step / 4) for step in range(3)}
 

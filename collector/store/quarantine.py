@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.collector import logfile
-from neural.tracking.collector.follower import Follower, Position
-from neural.tracking.collector.store.appendfile import TailFile
+from neural.tracking.collector.log import segment_files
+from neural.tracking.collector.log.items import EventBatch, Item, SessionNote
+from neural.tracking.collector.log.reader import Follower, Position
+from neural.tracking.collector.store.append_file import TailFile
 from neural.tracking.core.files import fsync_dir, matching, read_json, write_json
 from neural.tracking.errors import RetryLater
 from neural.tracking.formats import events, segment
-from neural.tracking.sinks.base import EventBatch, Item, SessionNote
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import WHY_FILE
 
@@ -40,7 +40,7 @@ class Quarantine:
         self.place = place
         self._why = why
         self._file: TailFile | None = None
-        listed = logfile.list_segments(place)
+        listed = segment_files.list_segments(place)
         if listed:
             self._file = TailFile(listed[0].path, listed[0].uuid, _valid_end(listed[0]))
 
@@ -174,7 +174,7 @@ def _packed(item: Item) -> tuple[int, list[Any]]:
 
 
 def _create(place: Path) -> TailFile:
-    named = logfile.SegmentFile.named(place, 1, secrets.token_bytes(16))
+    named = segment_files.SegmentFile.named(place, 1, secrets.token_bytes(16))
     try:
         # In one go, so that no start ever finds a file that does not say what it is.
         temporary = named.path.with_suffix(".tmp")
@@ -188,10 +188,10 @@ def _create(place: Path) -> TailFile:
     return file
 
 
-def _valid_end(file: logfile.SegmentFile) -> int:
+def _valid_end(file: segment_files.SegmentFile) -> int:
     """Return where its valid records end: beyond is what a killed worker had not written in full."""
     end = segment.HEADER_BYTES
-    with logfile.opened(file.path) as view:
+    with segment_files.opened(file.path) as view:
         for item in segment.scan(view, file.uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
             end = item.end if isinstance(item, segment.Record) else end
     return end

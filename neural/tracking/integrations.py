@@ -27,8 +27,8 @@ from neural.tracking.errors import ConfigError, RetryLater, TrackingError, Write
 from neural.tracking.formats.run_file import resolve_base_dir
 from neural.tracking.params.plain import param_events
 from neural.tracking.sink_state.config import SinkConfig, backend_environment
+from neural.tracking.sinks.base import RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.registry import make_sink, types
-from neural.tracking.sinks.sink import RunEvent, RunInfo, SinkPlace
 
 T = TypeVar("T")
 

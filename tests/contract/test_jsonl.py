@@ -2,9 +2,9 @@
 
 import json
 
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import SinkContract, every_kind, metrics
 from neural.tracking.sinks.jsonl_sink import JsonlSink
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
 
 
 class TestJsonl(SinkContract):

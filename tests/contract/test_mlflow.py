@@ -14,9 +14,9 @@ import urllib.request
 import pytest
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
 from neural.tracking.sinks.mlflow_sink import MlflowSink
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]  # on a busy machine a start takes minutes

@@ -8,9 +8,9 @@ import pytest
 
 from neural.tracking.errors import HoldRun, RefusedForGood
 from neural.tracking.sinks import own_credentials
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import event, metrics
 from neural.tracking.sinks.mlflow_address import address_of
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from tests.recorder import Recorder
 
 pytestmark = [
@@ -143,7 +143,7 @@ class TestWandb:
         pytest.importorskip("wandb")
 
     def opened(self, folder, **options):
-        from neural.tracking.sinks.wandb_sink import WandbSink
+        from neural.tracking.sinks.wandb_sink.sink import WandbSink
 
         sink = WandbSink(SinkPlace("wandb", folder, "0123abcd", 60.0), folder=str(folder), **options)
         sink.open()

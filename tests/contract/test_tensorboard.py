@@ -11,8 +11,8 @@ import urllib.request
 import numpy as np
 import pytest
 
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
 from neural.tracking.sinks.tensorboard_sink import TensorBoardSink
 from tests.ports import free_port
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from neural.tracking.errors import RetryLater
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import SinkContract, event, every_kind, metrics, status
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_sink import WandbSink
+from neural.tracking.sinks.wandb_sink.sink import WandbSink
 from tests.contract.wandb_files import is_number, records, rows, run_files
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]
@@ -111,8 +111,8 @@ WRITER = """
 import json, sys
 from pathlib import Path
 from neural.tracking.sinks.contract import metrics
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_sink import WandbSink
+from neural.tracking.sinks.base import RunInfo, SinkPlace
+from neural.tracking.sinks.wandb_sink.sink import WandbSink
 folder = Path(sys.argv[1])
 run = RunInfo("ab" * 16, "shown", folder / "x", 10**18)
 sink = WandbSink(SinkPlace("wandb", folder, "0123abcd"), mode="offline", folder=str(folder))

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.sinks.base import RunInfo, SinkPlace
 from neural.tracking.sinks.contract import SinkContract, event, metrics, status
-from neural.tracking.sinks.sink import RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_sink import WandbSink
+from neural.tracking.sinks.wandb_sink.sink import WandbSink
 from tests.contract.wandb_files import is_number
 from tests.wandb_server import FAILING, OK, WandbServer
 

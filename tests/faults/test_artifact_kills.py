@@ -21,7 +21,7 @@ from tests.faults.keeper import Keeper
 from tests.faults.outcome import verify
 from tests.faults.training import delivered
 
-COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.worker store"
+COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.workers.worker store"
 STORING = ("fdatasync", "fsync", "rename", "unlink", "link")
 TAKING = ("open", "link", "rename", "unlink")
 SAMPLE, AT_ONCE = 5, 4

@@ -14,7 +14,7 @@ from tests.faults.harness import LONG, wait_until
 from tests.faults.injection import Faults, fail_at
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
 
-WORKER = "neural.tracking.collector.worker store"
+WORKER = "neural.tracking.collector.workers.worker store"
 
 
 def store_told(base_dir):

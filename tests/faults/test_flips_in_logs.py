@@ -18,7 +18,7 @@ from tests.faults.keeper import Keeper
 
 SESSIONS = 4
 AT_ONCE = 4
-WORKER = "neural.tracking.collector.worker store"
+WORKER = "neural.tracking.collector.workers.worker store"
 
 
 @pytest.fixture(scope="module")

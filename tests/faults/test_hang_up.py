@@ -8,7 +8,7 @@ import pytest
 # A heartbeat's timer would run every 2 s, and one that runs on such a connection ends the process.
 COLLECTOR = """
 import asyncio, sys, time, zmq
-from neural.tracking.collector.sockets import Router
+from neural.tracking.collector.ingest.router import Router
 
 async def main():
     router = Router(zmq.Context(), max_part_bytes=1 << 20)

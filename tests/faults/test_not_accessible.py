@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from neural.tracking.collector.artifacts.keeper import TIDY_EVERY_S
+from neural.tracking.collector.artifacts.artifact_store import TIDY_EVERY_S
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request

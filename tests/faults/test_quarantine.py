@@ -54,8 +54,8 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
 # Imported by Python itself where its folder is on PYTHONPATH: the store's process dies of one event.
 DEADLY = """
 import os, signal, sys
-if "neural.tracking.collector.worker" in sys.orig_argv and "store" in sys.orig_argv:
-    from neural.tracking.collector.store.run import RunWriter
+if "neural.tracking.collector.workers.worker" in sys.orig_argv and "store" in sys.orig_argv:
+    from neural.tracking.collector.store.run_writer import RunWriter
     apply = RunWriter.apply
     def die(self, item):
         if b"deadly" in bytes(getattr(item, "payload", b"")):

@@ -12,7 +12,7 @@ from zmq.utils import z85
 
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
-from neural.tracking.collector.uploads import Uploads
+from neural.tracking.collector.artifacts.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
 from neural.tracking.formats import upload_wire
 from neural.tracking.reader.run_list import list_runs

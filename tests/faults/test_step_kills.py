@@ -16,7 +16,7 @@ from tests.faults.injection import Faults, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.training import BURST, assert_stored, delivered
 
-COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.worker store"
+COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.workers.worker store"
 DURABLE = ("fdatasync", "fsync", "rename", "unlink")
 STEPS = 2000
 SAMPLE = 6

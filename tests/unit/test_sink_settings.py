@@ -6,8 +6,8 @@ import pytest
 
 from neural.tracking import ConfigError
 from neural.tracking.sink_state.config import SinkConfig
+from neural.tracking.sinks.base import SinkPlace
 from neural.tracking.sinks.registry import make_sink
-from neural.tracking.sinks.sink import SinkPlace
 
 
 def made(kind, **options):

@@ -16,7 +16,8 @@ def end_of(base_dir):
 
 def impatient(script):
     """Exit hooks wait for a collector that offline mode never starts: not in these tests."""
-    return f"from neural.tracking.agent import process_hooks\nprocess_hooks.default_timeout_s = lambda: 0.1\n{script}"
+    hooks = "from neural.tracking.agent import process_hooks as hooks; hooks.default_timeout_s = lambda: 0.1"
+    return f"{hooks}\n{script}"
 
 
 def test_script_that_just_ends_is_completed(tmp_path):

@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import zmq
 
-from neural.tracking.collector import logfile
+from neural.tracking.collector.log import segment_files
 from neural.tracking.core import os_support
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.formats import events, segment, wire
@@ -187,7 +187,7 @@ class LogContent:
         self.schemas = defaultdict(set)
         self.marks = defaultdict(list)
         self.damages = []
-        for file in logfile.list_segments(folder):
+        for file in segment_files.list_segments(folder):
             data = memoryview(file.path.read_bytes())
             for item in segment.scan(data, file.uuid, base=-64, start=64):
                 self._take(item)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
-from neural.tracking.collector.follower import Follower
-from neural.tracking.collector.visualizer import Visualizer, renderer
-from neural.tracking.collector.visualizer.child import renderer_command
+from neural.tracking.collector.log.reader import Follower
+from neural.tracking.collector.visualizer import renderer
+from neural.tracking.collector.visualizer.applier import Visualizer
+from neural.tracking.collector.visualizer.renderer_process import renderer_command
 from neural.tracking.figures import run as figures_run
 from neural.tracking.figures.visualizer import Picture
 from neural.tracking.state.control_client import request

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from neural.tracking import ConfigError, ExperimentManager, ExperimentTracker
-from neural.tracking.collector.workers import VISUALIZER, make_applier
+from neural.tracking.collector.workers.specs import VISUALIZER, make_applier
 from neural.tracking.state.paths import State
 
 NTRACK = (sys.executable, "-m", "neural.tracking.cli")

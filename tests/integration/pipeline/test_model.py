@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from neural.tracking.agent.emit import outbox as outbox_module
-from neural.tracking.collector.adopt import Adopter
-from neural.tracking.collector.barriers import Barriers
-from neural.tracking.collector.follower import Follower, Position, read_cursor
-from neural.tracking.collector.inbox import Inbox
-from neural.tracking.collector.intake import Intake
-from neural.tracking.collector.log import Log
-from neural.tracking.collector.removals import Removals
-from neural.tracking.collector.sessions import Sessions
-from neural.tracking.collector.store import StoreSink
+from neural.tracking.collector.ingest.adopter import Adopter
+from neural.tracking.collector.ingest.barriers import Barriers
+from neural.tracking.collector.ingest.inbox import Inbox
+from neural.tracking.collector.ingest.removals import Removals
+from neural.tracking.collector.ingest.sequencer import Intake
+from neural.tracking.collector.log.reader import Follower, Position, read_cursor
+from neural.tracking.collector.log.sessions import Sessions
+from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.store.applier import StoreSink
 from neural.tracking.core.files import write_json
 from neural.tracking.formats import wire
 from neural.tracking.reader.run import Run

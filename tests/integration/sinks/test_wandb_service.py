@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from neural.tracking import ExperimentTracker
-from neural.tracking.collector.leftovers import MARK
+from neural.tracking.collector.workers.leftovers import MARK
 from tests.contract.wandb_files import is_number, rows
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]

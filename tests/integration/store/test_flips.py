@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from neural.tracking.collector.store import run as run_module
+from neural.tracking.collector.store import run_writer as run_module
 from neural.tracking.errors import DataDamagedError
 from neural.tracking.reader.run import Run
 from neural.tracking.verify.verify import verify_run

@@ -8,8 +8,9 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.collector.follower import Follower, Position, read_cursor
-from neural.tracking.collector.store import StoreSink, run
+from neural.tracking.collector.log.reader import Follower, Position, read_cursor
+from neural.tracking.collector.store import run_writer
+from neural.tracking.collector.store.applier import StoreSink
 from neural.tracking.core.files import write_json
 from neural.tracking.formats import segment
 from neural.tracking.reader import json_views
@@ -53,7 +54,7 @@ def prepared(log):
 
 def work(log, go):
     """Apply the log as a worker does, batch by batch, with a durable cursor after each flush."""
-    run.TAIL_BYTES = 600
+    run_writer.TAIL_BYTES = 600
     go.recv()
     cursor = log.state.cursors / "store.json"
     cursor.parent.mkdir(exist_ok=True)

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from neural.tracking.collector import worker as module
-from neural.tracking.collector.follower import read_cursor
+from neural.tracking.collector.log.reader import read_cursor
+from neural.tracking.collector.workers import worker as module
 from neural.tracking.reader.run import Run
 from neural.tracking.state.tombstones import Tombstones
 from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import wait_until
 from tests.made_runs import Emitter, applied, folder_of, values
 
-COMMAND = [sys.executable, "-P", "-m", "neural.tracking.collector.worker", "store"]
+COMMAND = [sys.executable, "-P", "-m", "neural.tracking.collector.workers.worker", "store"]
 
 
 class Worker:

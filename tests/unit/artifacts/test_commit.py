@@ -9,7 +9,7 @@ import pytest
 
 from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.collector.artifacts.commit import Commit, Lost
-from neural.tracking.collector.artifacts.numbers import Numbers
+from neural.tracking.collector.artifacts.version_numbers import Numbers
 from neural.tracking.core.copying import Stopped
 from neural.tracking.formats import manifest
 from neural.tracking.state import artifact_jobs

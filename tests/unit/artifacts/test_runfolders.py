@@ -7,7 +7,7 @@ import time
 import pytest
 
 from neural.tracking.collector.artifacts.commit import Lost
-from neural.tracking.collector.artifacts.runfolders import RunFolders, Unusable
+from neural.tracking.collector.artifacts.run_folders import RunFolders, Unusable
 from neural.tracking.errors import RetryLater
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
 from neural.tracking.state import artifact_jobs

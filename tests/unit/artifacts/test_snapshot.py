@@ -199,11 +199,11 @@ def test_what_is_no_file_is_the_matching_error(session, tmp_path, monkeypatch, m
 def test_folder_without_permission_is_a_permission_error():
     program = (
         "import os, sys, pathlib; sys.path[:0] = [sys.argv[2]]\n"
-        "from tests.unit.artifacts.test_snapshot import Session, snapshot\n"
+        "from tests.unit.artifacts.test_snapshot import Session, artifact_snapshot\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "os.chdir(sys.argv[1]); os.mkdir('shut'); open('shut/a', 'w').close(); os.chmod('shut', 0)\n"
         "os.mkdir('runs'); session = Session(pathlib.Path('runs').absolute())\n"
-        "try: snapshot.take(session, 'shut', move=False)\n"
+        "try: artifact_snapshot.take(session, 'shut', move=False)\n"
         "except PermissionError: print('refused', session.spooled)\n"
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from neural.tracking.collector.artifacts import tidying
-from neural.tracking.collector.sessions import Position, Session, Sessions
+from neural.tracking.collector.artifacts import spool_cleanup
+from neural.tracking.collector.log.sessions import Position, Session, Sessions
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
 from neural.tracking.state.spool import new_token
@@ -30,7 +30,7 @@ class Spool:
 
     def tidy(self, applied=END, tokens=()):
         """Do as the keeper does; return what is left."""
-        tidying.tidy(tidying.over(self.state, self.sessions, applied), tokens)
+        spool_cleanup.tidy(spool_cleanup.over(self.state, self.sessions, applied), tokens)
         return sorted(path.name for path in self.folder.rglob("*"))
 
 
@@ -101,11 +101,11 @@ def test_bytes_of_a_run_in_quarantine_are_wanted_until_it_left(spool, forgotten)
     if forgotten:
         spool.sessions.forget_passed(END)
 
-    wanted = not tidying.is_settled(spool.state, spool.sessions, SESSION, END)
+    wanted = not spool_cleanup.is_settled(spool.state, spool.sessions, SESSION, END)
     (spool.state.quarantine / spool.session.uid.hex()).rmdir()
 
     assert wanted
-    assert tidying.is_settled(spool.state, spool.sessions, SESSION, END)
+    assert spool_cleanup.is_settled(spool.state, spool.sessions, SESSION, END)
 
 
 def test_other_runs_in_quarantine_keep_nothing_of_one_that_is_known(spool):
@@ -139,6 +139,6 @@ def test_copies_beside_the_blobs_go_with_the_life_that_made_them_and_no_other_s(
     for name in (mine, others, "ab/blob"):
         (blobs / name).write_bytes(b"x")
 
-    tidying.remove_temporaries(spool.state)
+    spool_cleanup.remove_temporaries(spool.state)
 
     assert sorted(path.name for path in blobs.rglob("*") if path.is_file()) == [others, "blob"]

@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-from neural.tracking.collector import logfile
-from neural.tracking.collector.log import Log
-from neural.tracking.collector.sessions import Session, Sessions
+from neural.tracking.collector.log import segment_files
+from neural.tracking.collector.log.sessions import Session, Sessions
+from neural.tracking.collector.log.writer import Log
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Record
 from tests.patience import PATIENCE_S
@@ -61,7 +61,7 @@ class Bench:
 
 def records(folder, kind=segment.BATCH):
     found = []
-    for file in logfile.list_segments(folder):
+    for file in segment_files.list_segments(folder):
         data = memoryview(file.path.read_bytes())
         items = segment.scan(data, file.uuid, base=-64, start=64)
         found += [item for item in items if isinstance(item, Record) and item.kind == kind]

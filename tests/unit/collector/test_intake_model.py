@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from neural.tracking.collector import logfile
-from neural.tracking.collector.intake import Intake, Verdict
-from neural.tracking.collector.log import Log
-from neural.tracking.collector.removals import Removals
-from neural.tracking.collector.sessions import Sessions
+from neural.tracking.collector.ingest.removals import Removals
+from neural.tracking.collector.ingest.sequencer import Intake, Verdict
+from neural.tracking.collector.log import segment_files
+from neural.tracking.collector.log.sessions import Sessions
+from neural.tracking.collector.log.writer import Log
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.segment import Record
@@ -161,7 +161,7 @@ class CollectorMachine(RuleBasedStateMachine):
     def check_log(self):
         """The log holds every number told exactly once, in order."""
         stored = {session: [] for session in SESSIONS}
-        for file in logfile.list_segments(self.folder / "log"):
+        for file in segment_files.list_segments(self.folder / "log"):
             data = memoryview(file.path.read_bytes())
             for item in segment.scan(data, file.uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
                 if isinstance(item, Record) and item.kind == segment.BATCH:

@@ -1,6 +1,6 @@
 """What run folders tell the collector."""
 
-from neural.tracking.collector.ledger import Known, known
+from neural.tracking.collector.ingest.stored_runs import Known, known
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 
 SESSION, UID = b"s" * 16, bytes.fromhex("0badcafe" + "00" * 12)

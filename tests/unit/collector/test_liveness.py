@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from neural.tracking.collector.liveness import UNKNOWN_DEATH, Death, Watch, is_alive
-from neural.tracking.collector.sessions import Session
+from neural.tracking.collector.ingest.process_watch import UNKNOWN_DEATH, Death, Watch, is_alive
+from neural.tracking.collector.log.sessions import Session
 from neural.tracking.core import os_support
 from tests.patience import PATIENCE_S
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from neural.tracking.collector import logfile
-from neural.tracking.collector.sessions import Position
+from neural.tracking.collector.log import segment_files
+from neural.tracking.collector.log.sessions import Position
 from neural.tracking.core import os_support
 from neural.tracking.formats import events, segment
 from tests.unit.collector.logbench import SESSION, Bench, numbers, records, write
@@ -33,7 +33,7 @@ def test_new_segment_repeats_the_schemas_of_open_sessions(tmp_path):
 
     asyncio.run(scenario())
     bodies = [record.body for record in records(tmp_path / "log", segment.SCHEMAS)]
-    assert len(bodies) == len(logfile.list_segments(tmp_path / "log")) - 1
+    assert len(bodies) == len(segment_files.list_segments(tmp_path / "log")) - 1
     assert all(events.unpack_schemas(SESSION, body[16:]) == {1: ("loss",)} for body in bodies)
 
 
@@ -67,7 +67,7 @@ def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatc
     assert bench.done == [1, 2]
     assert bench.log.trouble is None
     assert numbers(folder)[-2:] == [1, 2]
-    first = logfile.list_segments(folder)[0]
+    first = segment_files.list_segments(folder)[0]
     assert all(  # it was cut at its durable offset
         record.kind != segment.BATCH
         for record in segment.scan(memoryview(first.path.read_bytes()), first.uuid, base=-64, start=64)
@@ -136,9 +136,9 @@ def test_passed_segments_are_deleted_but_never_the_newest(tmp_path):
                 await bench.settled()
             third = bench.log.segments[2]
             bench.log.delete_passed(Position(third.ordinal, 0, third.uuid))
-            left = logfile.list_segments(folder)
+            left = segment_files.list_segments(folder)
             bench.log.delete_passed(Position(10**6, 0, bytes(16)))
-            return third, left, logfile.list_segments(folder)
+            return third, left, segment_files.list_segments(folder)
 
     third, left, last = asyncio.run(scenario())
     assert left[0] == third
@@ -154,7 +154,7 @@ def test_log_without_session_is_a_header(tmp_path):
 
 
 def test_log_id_stays_with_the_folder(tmp_path):
-    first = logfile.log_id(tmp_path / "log")
+    first = segment_files.log_id(tmp_path / "log")
 
-    assert logfile.log_id(tmp_path / "log") == first
-    assert logfile.log_id(tmp_path / "other") != first
+    assert segment_files.log_id(tmp_path / "log") == first
+    assert segment_files.log_id(tmp_path / "other") != first

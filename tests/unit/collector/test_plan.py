@@ -1,6 +1,6 @@
 """When pictures are due: told of events and times, no process and no clock."""
 
-from neural.tracking.collector.visualizer.plan import MOST_TRIES, PAUSE_S, Plan
+from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Plan
 
 RUN, OTHER = b"r" * 16, b"o" * 16
 SESSION, SECOND = b"1" * 16, b"2" * 16

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from neural.tracking.collector import logfile
-from neural.tracking.collector.recovery import recover
-from neural.tracking.collector.sessions import Sessions
+from neural.tracking.collector.log import segment_files
+from neural.tracking.collector.log.recovery import recover
+from neural.tracking.collector.log.sessions import Sessions
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Damage
 from tests.unit.collector.logbench import INFO, SESSION, numbers, records, write
@@ -25,20 +25,20 @@ def test_what_was_written_is_there_after_a_start(tmp_path):
 def test_new_segment_repeats_open_sessions_at_its_head(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], [2], [3], segment_bytes=300))
-    for file in logfile.list_segments(folder)[:-1]:
+    for file in segment_files.list_segments(folder)[:-1]:
         file.path.unlink()
     sessions = Sessions()
 
     recover(folder, sessions)
 
-    assert len(logfile.list_segments(folder)) == 1
+    assert len(segment_files.list_segments(folder)) == 1
     assert sessions.get(SESSION).durable == 3
 
 
 def test_torn_end_is_cut_and_writing_goes_on(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1, 2], [3], seal=False))
-    (file,) = logfile.list_segments(folder)
+    (file,) = segment_files.list_segments(folder)
     file.path.write_bytes(file.path.read_bytes()[:-10])
 
     asyncio.run(write(folder, [3, 4]))
@@ -50,7 +50,7 @@ def test_torn_end_is_cut_and_writing_goes_on(tmp_path):
 def test_any_torn_end_leaves_a_prefix(tmp_path, cut):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], [2], [3], seal=False))
-    (file,) = logfile.list_segments(folder)
+    (file,) = segment_files.list_segments(folder)
     file.path.write_bytes(file.path.read_bytes()[:-cut])
     sessions = Sessions()
 
@@ -63,7 +63,7 @@ def test_any_torn_end_leaves_a_prefix(tmp_path, cut):
 
 
 def spoil(folder, number):
-    (file,) = logfile.list_segments(folder)
+    (file,) = segment_files.list_segments(folder)
     record = next(r for r in records(folder) if events.unpack_batch(r.body).first == number)
     data = bytearray(file.path.read_bytes())
     data[record.pos + segment.FRAME_BYTES + 45] ^= 4
@@ -127,7 +127,7 @@ def test_sealed_segment_is_left_as_it_is(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1, 2, 3]))
     spoil(folder, 2)
-    (file,) = logfile.list_segments(folder)
+    (file,) = segment_files.list_segments(folder)
     before = file.path.read_bytes()
     sessions = Sessions()
 
@@ -141,7 +141,7 @@ def test_sealed_segment_is_left_as_it_is(tmp_path):
 def test_damaged_head_is_made_up_for_by_older_segments(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], [2], [3], segment_bytes=300))
-    newest = logfile.list_segments(folder)[-1]
+    newest = segment_files.list_segments(folder)[-1]
     data = bytearray(newest.path.read_bytes())
     data[70:140] = bytes(70)
     newest.path.write_bytes(data)
@@ -155,7 +155,7 @@ def test_damaged_head_is_made_up_for_by_older_segments(tmp_path):
 def test_unreadable_header_is_no_reason_to_stop(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], [2], [3], segment_bytes=300))
-    newest = logfile.list_segments(folder)[-1]
+    newest = segment_files.list_segments(folder)[-1]
     newest.path.write_bytes(b"")
 
     bench = asyncio.run(write(folder, [3, 4]))
@@ -166,7 +166,7 @@ def test_unreadable_header_is_no_reason_to_stop(tmp_path):
 def test_random_bytes_as_a_segment_are_only_damage(tmp_path):
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], seal=False))
-    (file,) = logfile.list_segments(folder)
+    (file,) = segment_files.list_segments(folder)
     with file.path.open("ab") as out:
         out.write(bytes(range(256)) * 100)
     sessions = Sessions()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from neural.tracking.collector.removals import Removals, admitted
-from neural.tracking.collector.sessions import VIA, Session
+from neural.tracking.collector.ingest.removals import Removals, admitted
+from neural.tracking.collector.log.sessions import VIA, Session
 from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
 UID, SESSION = b"u" * 16, b"s" * 16

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from neural.tracking.collector import room
+from neural.tracking.collector.log import disk_reserve
 from neural.tracking.core import os_support
 from tests.unit.collector.logbench import Bench, numbers
 
@@ -21,33 +21,33 @@ def disk(monkeypatch, *, free, total):
 def test_a_little_room_is_enough_while_the_store_keeps_up(tmp_path, monkeypatch):
     disk(monkeypatch, free=2 * MIB, total=1000 * MIB)
 
-    room.leave_some(tmp_path, tmp_path, 100_000)
+    disk_reserve.leave_some(tmp_path, tmp_path, 100_000)
 
 
 def test_the_store_gets_the_last_room_once_it_is_behind(tmp_path, monkeypatch):
     disk(monkeypatch, free=40 * MIB, total=1000 * MIB)
 
     with pytest.raises(OSError, match="left to the run folders"):
-        room.leave_some(tmp_path, tmp_path, 40 * MIB)
+        disk_reserve.leave_some(tmp_path, tmp_path, 40 * MIB)
 
 
 def test_five_percent_are_enough_however_far_it_is_behind(tmp_path, monkeypatch):
     disk(monkeypatch, free=51 * MIB, total=1000 * MIB)
 
-    room.leave_some(tmp_path, tmp_path, 40_000 * MIB)
+    disk_reserve.leave_some(tmp_path, tmp_path, 40_000 * MIB)
 
 
 def test_a_file_system_that_does_not_tell_its_size_is_used_all_the_same(tmp_path, monkeypatch):
     disk(monkeypatch, free=0, total=0)
 
-    room.leave_some(tmp_path, tmp_path, MIB)
-    assert room.segment_bytes(tmp_path, 64 * MIB) == 64 * MIB
+    disk_reserve.leave_some(tmp_path, tmp_path, MIB)
+    assert disk_reserve.segment_bytes(tmp_path, 64 * MIB) == 64 * MIB
 
 
 def test_segments_are_small_on_a_small_disk(tmp_path, monkeypatch):
     disk(monkeypatch, free=100 * MIB, total=400 * MIB)
 
-    assert room.segment_bytes(tmp_path, 64 * MIB) == 5 * MIB
+    assert disk_reserve.segment_bytes(tmp_path, 64 * MIB) == 5 * MIB
     assert os_support.free_and_reserve(tmp_path) == (100 * MIB, 20 * MIB)
 
 

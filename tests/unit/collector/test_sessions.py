@@ -1,8 +1,8 @@
 """Marks, windows and barriers."""
 
-from neural.tracking.collector.barriers import MAX_WAITING, Barriers
-from neural.tracking.collector.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
-from neural.tracking.collector.sockets import Peer
+from neural.tracking.collector.ingest.barriers import MAX_WAITING, Barriers
+from neural.tracking.collector.ingest.router import Peer
+from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
 
 SEGMENT = b"l" * 16
 

@@ -1,11 +1,11 @@
 """What a sink's worker knows of a run, from the log and from the run's folder."""
 
-from neural.tracking.collector.delivery.runs import OpenRun, Runs
+from neural.tracking.collector.delivery.run_progress import OpenRun, Runs
+from neural.tracking.collector.log.items import SessionInfo
 from neural.tracking.reader.facts import SessionFacts
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import Share, SinkFolder
-from neural.tracking.sinks.base import SessionInfo
-from neural.tracking.sinks.sink import RunInfo
+from neural.tracking.sinks.base import RunInfo
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 

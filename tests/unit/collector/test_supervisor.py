@@ -6,10 +6,10 @@ import time
 
 import psutil
 
-from neural.tracking.collector.sessions import START, Position, Sessions
-from neural.tracking.collector.supervisor import Supervisor
-from neural.tracking.collector.workerproc import MAX_UNREAD_BYTES
-from neural.tracking.collector.workers import WorkerSpec
+from neural.tracking.collector.log.sessions import START, Position, Sessions
+from neural.tracking.collector.workers.specs import WorkerSpec
+from neural.tracking.collector.workers.supervisor import Supervisor
+from neural.tracking.collector.workers.worker_process import MAX_UNREAD_BYTES
 from neural.tracking.core import files
 from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S

@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 
-from neural.tracking.collector import uploads as module
-from neural.tracking.collector.uploads import Uploads
+from neural.tracking.collector.artifacts import uploads as module
+from neural.tracking.collector.artifacts.uploads import Uploads
 from neural.tracking.core import os_support
 from neural.tracking.formats import upload_wire
 from neural.tracking.state import artifact_jobs

@@ -2,8 +2,8 @@
 
 import logging
 
-from neural.tracking.collector.follower import Follower, Position
-from neural.tracking.collector.visualizer.watch import Visualizer
+from neural.tracking.collector.log.reader import Follower, Position
+from neural.tracking.collector.visualizer.applier import Visualizer
 from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log
 

@@ -8,7 +8,7 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.agent.send import local_route
-from neural.tracking.collector.roster import Roster
+from neural.tracking.collector.workers.sink_roster import Roster
 from neural.tracking.core import os_support, ownership
 from neural.tracking.core.config import agent_config, collector_config
 from neural.tracking.core.files import write_json

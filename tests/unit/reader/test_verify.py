@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from neural.tracking.collector.store.partfile import PartWriter
+from neural.tracking.collector.store.part_writer import PartWriter
 from neural.tracking.formats import ledgers
 from neural.tracking.reader.rows import Gathering
 from neural.tracking.reader.run import Run

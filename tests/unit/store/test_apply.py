@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from neural.tracking.collector.follower import LEAST_CHUNK_BYTES, Follower
-from neural.tracking.collector.store import partset, run
+from neural.tracking.collector.log.items import SessionInfo, SessionMark
+from neural.tracking.collector.log.reader import LEAST_CHUNK_BYTES, Follower
+from neural.tracking.collector.store import part_set, run_writer
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
-from neural.tracking.sinks import SessionInfo, SessionMark
 from neural.tracking.state.tombstones import Tombstones
 from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, Log, applied, folder_of, values
@@ -282,7 +282,7 @@ def test_folder_of_another_run_is_left_alone(log):
 
 
 def test_full_tail_becomes_a_part_and_parts_are_merged(log, monkeypatch):
-    monkeypatch.setattr(run, "TAIL_BYTES", 1000)
+    monkeypatch.setattr(run_writer, "TAIL_BYTES", 1000)
     emitter = Emitter().open()
     sink = applied(log.add(emitter))
     for i in range(600):
@@ -300,7 +300,7 @@ def test_full_tail_becomes_a_part_and_parts_are_merged(log, monkeypatch):
 
 
 def test_merging_sorts_many_metrics_and_sessions(log, monkeypatch):
-    monkeypatch.setattr(partset, "WINDOW_ROWS", 7)
+    monkeypatch.setattr(part_set, "WINDOW_ROWS", 7)
     emitters = [Emitter(rank=0)]
     emitters += [Emitter(emitters[0].uid, rank=rank, role="rank") for rank in (1, 2)]
     sink = None

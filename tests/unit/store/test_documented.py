@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neural.tracking.collector.store import partfile, partset
+from neural.tracking.collector.store import part_set, part_writer
 from neural.tracking.formats import ledgers, parts
 
 TEXT = (Path(__file__).parents[3] / "docs" / "run-folder.md").read_text()
@@ -15,10 +15,10 @@ def test_document_names_the_format_of_parts_and_ledgers():
 
 def test_document_names_the_limits():
     for limit in (
-        partfile.OWN_GROUP_ROWS,
-        partfile.MAX_GROUP_ROWS,
-        partset.MAX_MERGED_ROWS,
-        partfile.MAX_STATS,
+        part_writer.OWN_GROUP_ROWS,
+        part_writer.MAX_GROUP_ROWS,
+        part_set.MAX_MERGED_ROWS,
+        part_writer.MAX_STATS,
     ):
         assert f"{limit:,}" in TEXT
 

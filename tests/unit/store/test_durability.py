@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from neural.tracking.collector.store import run as run_module
-from neural.tracking.collector.store import sink as sink_module
+from neural.tracking.collector.store import applier as sink_module
+from neural.tracking.collector.store import run_writer as run_module
 from neural.tracking.errors import RetryLater
 from neural.tracking.formats import ledgers
 from neural.tracking.reader.run import Run
@@ -96,7 +96,7 @@ def test_failed_sync_ends_the_worker_instead_of_vouching(log, monkeypatch):
     def fails(fd):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("neural.tracking.collector.store.appendfile.sync_data", fails)
+    monkeypatch.setattr("neural.tracking.collector.store.append_file.sync_data", fails)
 
     with pytest.raises(OSError, match="Input/output"):
         sink.flush()
@@ -108,9 +108,9 @@ def test_full_disk_is_tried_again_and_nothing_is_doubled(log, monkeypatch):
     emitter = Emitter().open()
     sink = applied(log.add(emitter))
     log.add(emitter.metrics({"a": 1.0}).event("text", name="n", text="t"))
-    from neural.tracking.collector.store import appendfile
+    from neural.tracking.collector.store import append_file
 
-    real, calls = appendfile.os.pwritev, []
+    real, calls = append_file.os.pwritev, []
 
     def full(fd, pieces, offset):
         calls.append(offset)
@@ -118,7 +118,7 @@ def test_full_disk_is_tried_again_and_nothing_is_doubled(log, monkeypatch):
             raise OSError(28, "No space left on device")
         return real(fd, pieces, offset)
 
-    monkeypatch.setattr(appendfile.os, "pwritev", full)
+    monkeypatch.setattr(append_file.os, "pwritev", full)
     for _ in range(2):
         with pytest.raises(RetryLater, match="No space"):
             applied(log, sink, sink.position)

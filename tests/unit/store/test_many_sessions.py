@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from neural.tracking.collector.ledger import Known, known
-from neural.tracking.collector.store import run
+from neural.tracking.collector.ingest.stored_runs import Known, known
+from neural.tracking.collector.store import run_writer
 from neural.tracking.formats import ledgers
 from neural.tracking.verify.verify import verify_run
 from tests.made_runs import Emitter, applied, folder_of
@@ -13,7 +13,7 @@ from tests.made_runs import Emitter, applied, folder_of
 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch):
-    monkeypatch.setattr(run, "SETTLE_COUNT", 3)
+    monkeypatch.setattr(run_writer, "SETTLE_COUNT", 3)
 
 
 def emitters(log, count):

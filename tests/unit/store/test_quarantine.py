@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from neural.tracking.collector.barriers import Barriers
-from neural.tracking.collector.sessions import START, Session
-from neural.tracking.collector.store.run import RunWriter
+from neural.tracking.collector.ingest.barriers import Barriers
+from neural.tracking.collector.log.sessions import START, Session
+from neural.tracking.collector.store.run_writer import RunWriter
 from neural.tracking.core.files import write_json
 from neural.tracking.reader.run import Run
 from neural.tracking.state.quarantine import list_quarantined
@@ -200,7 +200,7 @@ def test_a_deleted_run_leaves_quarantine_with_nothing(log):
 
 
 def test_a_full_disk_is_no_folders_fault(log):
-    from neural.tracking.collector.store.sink import StoreSink
+    from neural.tracking.collector.store.applier import StoreSink
 
     sink = StoreSink(log.state)
 

@@ -6,8 +6,8 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.collector.store import run as run_module
-from neural.tracking.collector.store.run import RunWriter
+from neural.tracking.collector.store import run_writer as run_module
+from neural.tracking.collector.store.run_writer import RunWriter
 from neural.tracking.formats.parts import aside
 from neural.tracking.reader.event_replay import emitted
 from neural.tracking.reader.part_list import look

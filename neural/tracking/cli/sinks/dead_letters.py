@@ -21,7 +21,7 @@ def dead_letters() -> None:
 
 
 def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
-    from neural.tracking.collector.delivery.letters import read
+    from neural.tracking.collector.delivery.dead_letters import read
 
     one_sink(base_dir, name)
     folder = SinkFolder(State.for_base_dir(base_dir), name)
@@ -34,7 +34,7 @@ def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
 @output.base_dir_option
 def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
     """List the events that were set aside, with the error of each."""
-    from neural.tracking.collector.delivery.letters import shown
+    from neural.tracking.collector.delivery.dead_letters import shown
 
     _, found = _read(base_dir, name)
     if as_json:

@@ -1,0 +1,49 @@
+"""Runs a backend does not take as things are: each waits, and is delivered from its folder in a while."""
+
+from __future__ import annotations
+
+import time
+
+from neural.tracking.collector.delivery.run_progress import OpenRun
+from neural.tracking.errors import HoldRun, RetryLater
+from neural.tracking.sink_state.progress import SinkFolder
+
+
+class Holds:
+    """Which runs are held back, until when, and why. An errand left behind outlives the process."""
+
+    def __init__(self, folder: SinkFolder) -> None:
+        self._folder = folder
+        self._held: dict[str, tuple[OpenRun, float, str]] = {}
+
+    def hold(self, run: OpenRun, error: HoldRun) -> None:
+        """Hold a run back from now on; raises RetryLater."""
+        try:
+            self._folder.ask(run.info.uid, run.info.folder)
+        except OSError as problem:
+            raise RetryLater(f"cannot write to {self._folder.errands}: {problem}") from problem
+        run.hold_back()
+        until_s = time.monotonic() + (error.after_s or 0.0)
+        self._held[run.info.uid] = (run, until_s, f"run {run.info.label} waits: {error}")
+
+    def reason(self, uid: str) -> str | None:
+        """Return why the run is held back; None where it is not."""
+        return self._held[uid][2] if uid in self._held else None
+
+    def is_due(self, uid: str | None = None) -> bool:
+        """Return whether the run, or any, has waited long enough to be tried again."""
+        now = time.monotonic()
+        return any(until <= now for name, (_, until, _) in self._held.items() if uid in (None, name))
+
+    def release(self, uid: str) -> None:
+        """Hold the run back no more: all that was not delivered of it is taken anew."""
+        if uid in self._held:
+            self._held.pop(uid)[0].start_over()
+
+    def told(self) -> str | None:
+        """Return for people which runs are held back, and why; None where none is."""
+        if not self._held:
+            return None
+        latest, others = next(reversed(self._held.values()))[2], len(self._held) - 1
+        also = {0: "", 1: "; so does 1 more run"}.get(others, f"; so do {others} more runs")
+        return latest + also

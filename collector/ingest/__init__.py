@@ -1,0 +1,1 @@
+"""From the network and from abandoned outboxes to the log."""

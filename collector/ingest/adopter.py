@@ -1,0 +1,296 @@
+"""Takes over the outboxes of processes that are gone, and tells how their sessions ended.
+
+An orphan is an outbox whose owner's lock is free. It is claimed, renamed, shipped under its own
+session id through the same rules as everything else, closed, and deleted once all of it is on disk.
+A crash in between is harmless: the renamed folder is found again, and what the log has counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from neural.tracking.collector.ingest.process_watch import Watch, is_alive, is_local
+from neural.tracking.collector.ingest.sequencer import Intake, Refused, Verdict
+from neural.tracking.collector.log.sessions import Session, Sessions
+from neural.tracking.collector.log.writer import Log
+from neural.tracking.core import os_support
+from neural.tracking.core.process_end import OUTBOX_GONE, POWER_LOSS
+from neural.tracking.errors import FormatError
+from neural.tracking.state import outbox_files as outbox_files
+from neural.tracking.state.outbox_end import ends
+from neural.tracking.state.outbox_files import (
+    ADOPTED_SUFFIX,
+    REMOVED_PREFIX,
+    TEMPORARY_PREFIX,
+    Lost,
+    Orphan,
+    Piece,
+    SessionInfo,
+)
+from neural.tracking.state.paths import State
+from neural.tracking.state.tombstones import RUN_DELETED, Late
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+LIVE_LOOK_EVERY_S = 4.0  # at an outbox whose process is seen to live: finish() may have left it
+TEMPORARY_MAX_AGE_S = 600.0
+GRACE_S = 5.0  # before a session without process and outbox is given up
+RETRY_S = 30.0  # before an orphan that could not be taken is tried again
+
+
+class Adopter:
+    """A part of the daemon: looks for orphans every second and at every death it is told of."""
+
+    name = "adopter"
+
+    def __init__(
+        self,
+        state: State,
+        intake: Intake,
+        log: Log,
+        sessions: Sessions,
+        claim: Callable[[Path], int | None] = outbox_files.claim,
+    ) -> None:
+        self.adopted_total = 0
+        self._claim = claim
+        self._state = state
+        self._intake = intake
+        self._log = log
+        self._sessions = sessions
+        self._watch = Watch(self._on_exit)
+        self._wake = asyncio.Event()
+        self._adopting: dict[str, asyncio.Task[None]] = {}
+        self._not_before_s: dict[str, float] = {}
+        self._look_again_s: dict[str, float] = {}
+        self._missing_since_s: dict[bytes, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._look_forever(), name="adopter")
+
+    async def drain(self, deadline: float) -> int:
+        """Take no more orphans; those in hand stay on disk for the next collector."""
+        tasks = [task for task in (self._task, *self._adopting.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None
+        self._watch.close()
+        return 0
+
+    def watch(self, session: Session) -> None:
+        """Watch the process of a session that said HELLO."""
+        self._watch.add(session)
+
+    def look_now(self) -> None:
+        """Look for orphans without waiting for the next second."""
+        self._wake.set()
+
+    def anything_there(self) -> bool:
+        """Return whether some outbox is live or waits for adoption. Blocks briefly."""
+        return bool(self._adopting) or any(folder.name not in self._not_before_s for folder in self._outboxes())
+
+    def _on_exit(self, session: bytes) -> None:
+        self._wake.set()
+
+    async def _look_forever(self) -> None:
+        while True:
+            try:
+                self._look()
+            except OSError as error:
+                logger.warning("outboxes could not be looked at: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        self._watch.prune(self._sessions)
+        present: set[str] = set()
+        for folder in self._outboxes():
+            key = folder.name.removesuffix(ADOPTED_SUFFIX)
+            present.add(key)
+            if key in self._adopting or now_s < self._not_before_s.get(folder.name, 0.0):
+                continue  # claiming one's own again would drop its lock
+            if now_s < self._look_again_s.get(key, 0.0) and self._sees_alive(key):
+                continue
+            self._look_again_s[key] = now_s + LIVE_LOOK_EVERY_S
+            fd = self._claim(folder)
+            if fd is not None:
+                self._adopting[key] = asyncio.create_task(self._adopt(folder, key, fd), name=f"adopt {key}")
+        self._look_again_s = {key: at for key, at in self._look_again_s.items() if key in present}
+        self._give_up_missing(present, now_s)
+
+    def _sees_alive(self, key: str) -> bool:
+        """Return whether the process is known to live; it may still have let go of its outbox."""
+        return _is_session(key) and self._watch.sees_alive(bytes.fromhex(key))
+
+    def _outboxes(self) -> Iterator[Path]:
+        try:
+            entries = list(os.scandir(self._state.outbox))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.name.startswith(TEMPORARY_PREFIX):
+                self._remove_stale(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+    def _remove_stale(self, folder: Path) -> None:
+        """Remove what a process left that died while making its outbox, or while removing it."""
+        if folder.name.startswith(REMOVED_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        try:
+            if time.time() - folder.stat().st_mtime < TEMPORARY_MAX_AGE_S:
+                return
+            fd = self._claim(folder)
+            if fd is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(fd)
+        except OSError:
+            return  # it was renamed into place, or is gone
+
+    async def _adopt(self, folder: Path, key: str, fd: int) -> None:
+        try:
+            whose = await self._whose(folder, key)
+            if whose is None:
+                return
+            info = whose.info
+            # Containers have names of their own, yet under one kernel the lock that was taken counts.
+            if info.get("host") != platform.node() and info.get("boot_id") != os_support.boot_id():
+                raise FormatError(f"it is another host's: {info.get('host')}")
+            adopted = folder.with_name(key + ADOPTED_SUFFIX)
+            if folder != adopted:
+                await asyncio.to_thread(folder.rename, adopted)
+                folder = adopted
+            orphan = await asyncio.to_thread(Orphan, folder, whose)
+            await self._deliver(orphan)
+            await asyncio.to_thread(outbox_files.remove, folder)
+            self._watch.forget(orphan.session)
+            self.adopted_total += 1
+        except Refused as refused:
+            self._postpone(folder, refused)
+        except (OSError, FormatError) as error:
+            self._postpone(folder, error)
+        finally:
+            os.close(fd)
+            del self._adopting[key]
+
+    async def _deliver(self, orphan: Orphan) -> None:
+        """Bring all of an outbox into the log; or, where its run was removed, write down what it held.
+
+        Raises:
+            Refused: it cannot be taken now.
+            OSError: it cannot be read, or that not be written.
+        """
+        try:
+            session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
+            await self._ship(orphan, session)
+        except Refused as refused:
+            if refused.code != RUN_DELETED:
+                raise
+            await asyncio.to_thread(self._account, orphan)
+
+    def _account(self, orphan: Orphan) -> None:
+        known = self._sessions.get(orphan.session)
+        if known is not None and known.ended is not None and not orphan.emitted > known.ended:
+            return  # all of it was here before the run was removed
+        late = Late.of(orphan.info, orphan.emitted, exact=True)
+        self._intake.removals.account(orphan.session, orphan.uid, late)
+
+    async def _whose(self, folder: Path, key: str) -> SessionInfo | None:
+        """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
+
+        Returns:
+            None if nobody can tell and it held nothing: it is removed then.
+
+        Raises:
+            FormatError, OSError: nobody can tell.
+        """
+        try:
+            return await asyncio.to_thread(outbox_files.read_info, folder)
+        except (FormatError, FileNotFoundError):
+            session = self._sessions.get(bytes.fromhex(key)) if _is_session(key) else None
+            if session is not None:
+                return SessionInfo(session.id, session.uid, session.info)
+            if _is_session(key) and await asyncio.to_thread(outbox_files.is_blank, folder, bytes.fromhex(key)):
+                logger.warning("outbox %s held nothing and was removed", folder)
+                await asyncio.to_thread(outbox_files.remove, folder)
+                return None
+            raise
+
+    def _postpone(self, folder: Path, error: Exception) -> None:
+        if folder.name not in self._not_before_s:
+            logger.error("outbox %s could not be adopted and stays: %s", folder, error)
+        self._not_before_s[folder.name] = time.monotonic() + RETRY_S
+
+    async def _ship(self, orphan: Orphan, session: Session) -> None:
+        """Bring the rest of the session into the log, close it there, and wait until that is on disk."""
+        schemas = await asyncio.to_thread(orphan.schemas)
+        newest: Piece | Lost | None = None
+        again = True
+        while again:
+            again = False
+            pieces = orphan.pieces(session.received)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                await self._log.room()
+                if self._take(session, piece, schemas) is Verdict.OUT_OF_ORDER:
+                    again = True  # something of it still came by the socket: cut anew
+                    break
+                newest = piece
+        emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
+        if session.ended is None and not await asyncio.to_thread(ends, orphan, emitted, newest):
+            death = POWER_LOSS if orphan.host_went_down else await self._watch.death(session.id)
+            self._intake.note_death(session, *death)
+        await self._close(session, emitted)
+
+    def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
+        if session.deleted:
+            raise Refused(RUN_DELETED, "its run was removed meanwhile")
+        if isinstance(piece, Lost):
+            return self._intake.gap(session, piece.first, piece.last, piece.reason)
+        verdict = self._intake.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
+        if verdict is Verdict.UNFIT and session.ended is None:
+            return self._intake.gap(session, piece.first, piece.last, "damage")
+        return verdict
+
+    async def _close(self, session: Session, n: int) -> None:
+        closed = asyncio.Event()
+        if self._intake.bye(session, n, closed.set) is Verdict.OUT_OF_ORDER:
+            self._intake.gap(session, session.received + 1, n, "damage")
+            self._intake.bye(session, n, closed.set)
+        await closed.wait()
+
+    def _give_up_missing(self, present: set[str], now_s: float) -> None:
+        """Close sessions whose process is gone and whose outbox is not there: nobody will bring more."""
+        for session in self._sessions.open():
+            if session.id.hex() in present or session.deleted or not is_local(session.info):
+                self._missing_since_s.pop(session.id, None)
+                continue
+            if self._watch.sees_alive(session.id) or is_alive(session.info):
+                continue
+            if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
+                del self._missing_since_s[session.id]
+                went_down = outbox_files.host_went_down(session.info)
+                self._intake.note_death(session, *(POWER_LOSS if went_down else OUTBOX_GONE))
+                if session.claimed > session.received:
+                    self._intake.gap(session, session.received + 1, session.claimed, "damage")
+                self._intake.bye(session, session.received, lambda: None)
+
+
+def _is_session(name: str) -> bool:
+    return len(name) == 32 and all(digit in "0123456789abcdef" for digit in name)

@@ -1,0 +1,90 @@
+"""Watches the processes behind sessions: told at once when one ends, with its signal where the kernel tells.
+
+Only a hint: that an owner is gone is decided by its lock, which also works where process ids mean
+something else (containers) or cannot be watched (macOS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+from neural.tracking.collector.log.sessions import VIA, Session, Sessions
+from neural.tracking.core.process_end import UNKNOWN_DEATH, Death, ask_kernel, open_pidfd, same_process
+
+REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
+
+
+class Watch:
+    """The processes of the sessions that said HELLO from this host."""
+
+    def __init__(self, on_exit: Callable[[bytes], None]) -> None:
+        self._on_exit = on_exit
+        self._fds: dict[bytes, int] = {}
+        self._gone: set[bytes] = set()
+
+    def add(self, session: Session) -> None:
+        """Watch the session's process, if it is one of this host that can be watched."""
+        if session.id in self._fds or not is_local(session.info):
+            return
+        fd = open_pidfd(session.info)
+        if fd is not None:
+            self._fds[session.id] = fd
+            asyncio.get_running_loop().add_reader(fd, self._exited, session.id)
+
+    def sees_alive(self, session: bytes) -> bool:
+        """Return whether the process is watched and has not ended."""
+        return session in self._fds and session not in self._gone
+
+    async def death(self, session: bytes) -> Death:
+        """Return how the session's process ended; waits a little for its parent to take note of it."""
+        patient_until = time.monotonic() + REAPED_WITHIN_S
+        while session in self._fds:
+            death = ask_kernel(self._fds[session])
+            if death is not None:
+                return death
+            if session not in self._gone or time.monotonic() > patient_until:
+                break
+            await asyncio.sleep(0.05)
+        return UNKNOWN_DEATH
+
+    def forget(self, session: bytes) -> None:
+        """Stop watching; safe to call for what is not watched."""
+        fd = self._fds.pop(session, None)
+        self._gone.discard(session)
+        if fd is not None:
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+
+    def prune(self, sessions: Sessions) -> None:
+        """Stop watching for sessions that have ended."""
+        for watched in list(self._fds):
+            session = sessions.get(watched)
+            if session is None or session.ended is not None:
+                self.forget(watched)
+
+    def close(self) -> None:
+        """Stop watching all."""
+        for session in list(self._fds):
+            self.forget(session)
+
+    def _exited(self, session: bytes) -> None:
+        asyncio.get_running_loop().remove_reader(self._fds[session])  # it stays readable for ever
+        self._gone.add(session)
+        self._on_exit(session)
+
+
+def is_local(info: dict[str, Any]) -> bool:
+    """Return whether the session's process runs, or ran, on this host."""
+    return VIA not in info and info.get("host") == platform.node()  # hosts may share a name
+
+
+def is_alive(info: dict[str, Any]) -> bool:
+    """Return whether the session's very process still runs here; True where that cannot be told."""
+    if not isinstance(info.get("pid"), int) or not is_local(info):
+        return True
+    return same_process(info)

@@ -1,0 +1,1 @@
+"""The write-ahead log: appended and synced by the collector, read by the workers."""

@@ -1,0 +1,86 @@
+"""What the log holds, as its readers get it: batches of events, notes, and marks of what is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from neural.tracking.formats import events, segment
+from neural.tracking.formats.events import Decoded
+
+
+@dataclass(eq=False)
+class SessionInfo:
+    """A session as the log describes it; ``schemas`` grows as the log brings more.
+
+    ``info`` is what the session's HELLO said: name, dir, rank, world_size, attempt, role and more.
+    """
+
+    session: bytes
+    uid: bytes
+    info: Mapping[str, Any]
+    schemas: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    schema_records: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """The session's rank, 0 where it did not say."""
+        rank = self.info.get("rank")
+        return rank if isinstance(rank, int) else 0
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """Consecutive events ``first..last`` of one session; ``payload`` is valid during ``write`` only."""
+
+    session: SessionInfo
+    first: int
+    last: int
+    base: int
+    payload: memoryview
+
+    def decode(self) -> Decoded:
+        """Return the events and gaps in the batch.
+
+        Raises:
+            FormatError: a schema it uses was lost to damage in the log.
+        """
+        return events.decode(self.payload, self.session.schemas)
+
+    def singly(self) -> Iterator[EventBatch]:
+        """Yield the batch record by record, so that of one that does not decode only that is lost which must.
+
+        The session learns the schemas among the records.
+        """
+        for record in segment.scan(self.payload, self.session.session, base=self.base):
+            if not isinstance(record, segment.Record):
+                continue
+            whole = self.payload[record.pos : record.end]
+            if record.kind == segment.SCHEMA:
+                self.session.schemas.setdefault(record.id, events.unpack_names(record.body))
+                self.session.schema_records.setdefault(record.id, bytes(whole))
+                continue
+            first, last = events.numbers(record)
+            if first is not None and last is not None:
+                yield EventBatch(self.session, first, last, self.base + record.pos, whole)
+
+
+@dataclass(frozen=True)
+class SessionNote:
+    """What no session emitted: a gap, the orderly end, a death; kept once per (session, kind, key)."""
+
+    session: SessionInfo
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SessionMark:
+    """The log has seen everything of the session up to ``last``; ``ended`` is its total once known."""
+
+    session: SessionInfo
+    last: int
+    ended: int | None
+
+
+Item = EventBatch | SessionNote | SessionMark

@@ -1,0 +1,32 @@
+"""Hands artifact events over to the keeper: a durable job each, before a ledger vouches for the event."""
+
+from __future__ import annotations
+
+import logging
+
+from neural.tracking.collector.store.run_writer import RunWriter
+from neural.tracking.errors import FormatError, RetryLater
+from neural.tracking.state import artifact_jobs
+from neural.tracking.state.paths import State
+
+logger = logging.getLogger(__name__)
+
+
+def make_jobs(state: State, writer: RunWriter) -> None:
+    """Make a job of each artifact event that was applied since the last call.
+
+    Raises:
+        RetryLater: not of all; call again, or apply the same events anew.
+    """
+    while writer.artifacts:
+        session, event = writer.artifacts[0]
+        whose = (session.uid, writer.folder.name, session.session.hex())
+        try:
+            artifact_jobs.write(
+                state, artifact_jobs.make(*whose, event.seq, event.time_ns, session.info, event.data)
+            )
+        except FormatError as error:
+            logger.error("%s: %s", writer.folder.name, error)
+        except OSError as error:
+            raise RetryLater(f"cannot note what is to be done for an artifact: {error}") from error
+        del writer.artifacts[0]

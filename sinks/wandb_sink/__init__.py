@@ -1,0 +1,1 @@
+"""Delivers to Weights & Biases."""

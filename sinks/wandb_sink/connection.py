@@ -1,0 +1,204 @@
+"""How the W&B sink comes to a run: with which key, at which server, in which folder."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural.tracking.errors import HoldRun, RetryLater, WriteAgain
+from neural.tracking.sink_state.config import without_credentials
+from neural.tracking.sinks import own_credentials
+from neural.tracking.sinks.base import RunInfo, SinkPlace
+from neural.tracking.sinks.wandb_sink.errors import DENIED_AFTER_S, is_answer, is_gone, trouble
+
+if TYPE_CHECKING:
+    import wandb
+
+LONGEST_OPEN_S = 30.0
+MAX_NAME = 128  # of a project and of a run
+FOR_EVER = 1_000_000  # tries: an outage ends when it ends
+# Credentials that W&B's package sends to any address, beside the key; a key given to it does not replace them.
+_ALWAYS_SENT = ("WANDB_IDENTITY_TOKEN_FILE", "WANDB_X_EXTRA_HTTP_HEADERS", "WANDB__EXTRA_HTTP_HEADERS")
+_OFFLINE = ("offline", "dryrun", "disabled")
+
+
+class Access:
+    """Opens runs, and asks the server for them, as the options and the training's environment say."""
+
+    def __init__(self, place: SinkPlace, options: Mapping[str, str], patience_s: float) -> None:
+        self._place = place
+        self._options = options
+        self._patience_s = patience_s
+        self._own_url = options.get("base_url") or ""  # else as W&B's own settings say, once it is imported
+
+    def open(self, info: RunInfo) -> wandb.Run:
+        """Return the run, new or resumed.
+
+        Raises:
+            HoldRun: the server does not take this one, or it is one that gets no key of ours.
+        """
+        import wandb
+
+        options, folder = self._options, self.folder(info)
+        mode: Any = (
+            options.get("mode") or info.env.get("WANDB_MODE") or os.environ.get("WANDB_MODE") or "online"
+        )
+        if mode not in _OFFLINE:
+            self._check_key(info)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(**self._settings(info))
+        try:
+            return wandb.init(
+                project=_project(options.get("project") or info.env.get("WANDB_PROJECT") or info.name),
+                entity=options.get("entity") or info.env.get("WANDB_ENTITY") or None,
+                id=info.uid,
+                name=info.label[:MAX_NAME],
+                resume="allow",
+                mode=mode,
+                dir=folder,
+                reinit="create_new",
+                settings=settings,
+            )
+        except wandb.errors.CommError as error:
+            if is_answer(str(error)):
+                raise HoldRun(info.uid, f"W&B does not take it: {error}") from error
+            raise
+
+    def api(self, info: RunInfo) -> wandb.Api:
+        """Return W&B's interface for reading, at the server the run is on."""
+        import wandb
+
+        self._check_key(info)
+        given = {"base_url": self._base_url(info)}
+        return wandb.Api(given, timeout=max(1, int(self._patience_s)), api_key=self._key(info))
+
+    def shown(self, path: str, info: RunInfo) -> Any:
+        """Return the run as the server shows it, ``path`` is its entity, project and id.
+
+        Raises:
+            WriteAgain: it is not there any more, or the key is denied.
+            RetryLater: the server does not answer.
+        """
+        import wandb
+        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+        try:
+            return self.api(info).run(path)
+        except (wandb.errors.CommError, WandbApiFailedError) as error:
+            if is_gone(error):
+                raise WriteAgain(f"W&B has no run {info.label} any more") from error
+            told = trouble(error, f" to be asked what it has of run {info.label}")
+            if told.after_s:  # parameters and all else that is no row may have been rejected as well
+                raise WriteAgain(str(told)) from error
+            raise told from error
+
+    def _settings(self, info: RunInfo) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "console": "off",
+            "silent": True,
+            "disable_git": True,
+            "disable_job_creation": True,
+            "save_code": False,
+            "x_disable_stats": True,
+            "x_disable_meta": True,  # of the worker's machine and command: they are not the training's
+            "x_disable_machine_info": True,
+            "x_save_requirements": False,
+            # Two openings within a second would otherwise share a folder, and with it a file.
+            "x_sync_dir_suffix": f"{info.memory.get('rows', 0)}-{os.getpid()}",
+            "x_start_time": info.opened_ns / 1e9,
+            "init_timeout": min(LONGEST_OPEN_S, self._patience_s),
+            "stop_fn": _stay,
+            "x_file_stream_retry_max": FOR_EVER,
+            "x_file_transfer_retry_max": FOR_EVER,
+            "x_graphql_retry_max": FOR_EVER,
+        }
+        # Always given: W&B's package keeps for its process what another run's was.
+        settings["base_url"] = self._base_url(info)
+        if key := self._key(info):
+            settings["api_key"] = key
+        return settings
+
+    def _key(self, info: RunInfo) -> str | None:
+        """Return the key for the run's server, None for what W&B's package finds by itself.
+
+        What the file with the key holds now: it may have been mended.
+        """
+        if not self._is_own(info):
+            url = self._base_url(info)
+            known = own_credentials.netrc_of(url) or own_credentials.netrc_of(_normal(url))
+            return known[1] if known else None
+        file = self._options.get("api_key_file")
+        return _secret(Path(file).expanduser()) if file else None
+
+    def _check_key(self, info: RunInfo) -> None:
+        """Raise HoldRun where the collector's key would go to a server that the run alone names."""
+        if self._is_own(info):
+            return
+        always = [name for name in _ALWAYS_SENT if os.environ.get(name)]
+        if always or self._key(info) is None:
+            url = without_credentials(self._base_url(info))
+            raise HoldRun(
+                info.uid,
+                f"{url} is named by the run alone, so the collector's key is not sent there: name it in the "
+                f"sink's base_url, or in WANDB_BASE_URL where the collector is started, or "
+                f"`wandb login --host {url}`",
+                after_s=DENIED_AFTER_S,
+            )
+
+    def _is_own(self, info: RunInfo) -> bool:
+        """Return whether the run's server is that of the collector's own settings and environment."""
+        return own_credentials.same_address(_normal(self._base_url(info)), _normal(self._own()))
+
+    def _base_url(self, info: RunInfo) -> str:
+        return self._options.get("base_url") or info.env.get("WANDB_BASE_URL") or self._own()
+
+    def _own(self) -> str:
+        """Return the server of the configuration, the environment, or W&B's own settings."""
+        if not self._own_url:
+            self._own_url = _own_url()
+        return self._own_url
+
+    def folder(self, info: RunInfo) -> str:
+        """Return where wandb keeps the run's files."""
+        return self._options.get("folder") or info.env.get("WANDB_DIR") or str(self._place.base_dir)
+
+
+def _own_url() -> str:
+    from wandb.sdk import wandb_setup
+
+    return os.environ.get("WANDB_BASE_URL") or str(wandb_setup.singleton().settings.base_url)
+
+
+@functools.cache
+def _normal(url: str) -> str:
+    """Return the address under the name W&B's package gives it: its cloud has several."""
+    import wandb
+
+    try:
+        return str(wandb.Settings(base_url=url).base_url)
+    except (ValueError, wandb.errors.Error):  # no address; opening the run says so
+        return url
+
+
+def _stay() -> None:
+    """Do nothing when the run is stopped on W&B's page: this is not the training, and would be interrupted."""
+
+
+def _project(name: str) -> str:
+    """Return a project's name without what W&B forbids in one."""
+    return "".join("-" if char in "/\\#?%:\r\n" else char for char in name)[:MAX_NAME]
+
+
+def _secret(path: Path) -> str:
+    """Return what a file of mode 0600 holds; raises RetryLater where others may read it too."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            raise RetryLater(f"{path} may be read by others: chmod 600 it", after_s=DENIED_AFTER_S)
+        return path.read_text().strip()
+    except OSError as error:
+        raise RetryLater(f"cannot read {path}: {error}", after_s=DENIED_AFTER_S) from error
