@@ -32,7 +32,12 @@ def test_read_only_from_the_start_is_an_error_before_the_training(keeper, base_d
 
 
 def test_read_only_while_it_runs_drops_exactly_what_it_says(keeper, base_dir):
-    base_dir.mkdir()
+    (base_dir / ".ntrack").mkdir(parents=True, mode=0o700)
+    # Small enough that both files are full soon: a file that is open stays writable, and nothing is dropped
+    # as long as the collector frees what the training fills.
+    (base_dir / ".ntrack" / "config.toml").write_text(
+        f"[agent]\noutbox_limit_bytes = {4 << 20}\n[collector]\nsegment_bytes = {2 << 20}\n"
+    )
     disk = keeper.bound_disk(base_dir, read_only=False)
     trainer = keeper.trainer(base_dir, DROPPING, disk=disk, environment={"BURST": "60"})
     trainer.wait_returned(1000, CALLS)
