@@ -60,7 +60,7 @@ class Sender:
         self._next_look = self._connect_at = 0.0
         self._seen, self._seen_at = 0, time.monotonic()
         self._is_idle = False
-        self._thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)
+        self._thread: threading.Thread | None = None
 
     @property
     def hopeless(self) -> bool:
@@ -74,20 +74,24 @@ class Sender:
             RuntimeError: no thread can be had: the interpreter is shutting down or an isolated part of
                 another, or the system has no more of them.
         """
-        self._thread.start()
+        thread = threading.Thread(
+            target=self._run, name="ntrack-sender", daemon=True
+        )  # this may raise, too
+        thread.start()
+        self._thread = thread
 
     @property
     def runs(self) -> bool:
         """Whether there is a thread that ships; see :meth:`start` for where there is none."""
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread; return whether it ended in time. What was not shipped stays in the outbox."""
         self._stopping = True
         self.wake.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(timeout_s)
-        ended = not self._thread.is_alive()
+        ended = not self.runs
         if ended:
             self.wake.close()
         return ended

@@ -185,14 +185,14 @@ class Recorder:
     def _gather_metadata(self, session: Session) -> None:
         if self.opening.identity.role == "child":
             return  # its parent told all of it
-        self._metadata = threading.Thread(
-            target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
-        )
         try:
-            self._metadata.start()
+            thread = threading.Thread(
+                target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
+            )
+            thread.start()
         except RuntimeError:  # no thread can be had: the run goes without
-            self._metadata = None
             return
+        self._metadata = thread
         # Runs before the session's own exit hook, which was registered first and emits the end.
         atexit.register(self._await_metadata, METADATA_WAIT_S)
 

@@ -121,6 +121,7 @@ def test_steps_that_take_long_become_short_and_short_ones_longer(log, monkeypatc
         for _ in range(1000):
             emitter.metrics({"a": 1.0})
         log.add(emitter)
+    log.state.cursors.mkdir()
     worker = module.Worker(applied(log), log.state, module.Commands(-1, lambda uid: None, lambda line: None))
     worker._commands.durable = log.durable
 
