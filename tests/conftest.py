@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, settings
 
 from neural.tracking.agent import process_hooks
 from neural.tracking.api import run_view
+from tests.made_runs import Log
 from tests.patience import PATIENCE_S
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
@@ -21,3 +22,9 @@ def patience():
         patch.setattr(run_view, "BARRIER_S", PATIENCE_S)
         patch.setenv("KUBERNETES_SERVICE_HOST", "none")  # in a container scripts wait longer at their end
         yield
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A log made by hand in an empty base_dir."""
+    return Log(tmp_path)

@@ -74,9 +74,7 @@ class Sender:
             RuntimeError: no thread can be had: the interpreter is shutting down or an isolated part of
                 another, or the system has no more of them.
         """
-        thread = threading.Thread(
-            target=self._run, name="ntrack-sender", daemon=True
-        )  # this may raise, too
+        thread = threading.Thread(target=self._run, name="ntrack-sender", daemon=True)  # this may raise, too
         thread.start()
         self._thread = thread
 

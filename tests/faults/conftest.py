@@ -5,9 +5,9 @@ import random
 import pytest
 
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import LONG
 from tests.faults.injection import needs_strace
 from tests.faults.keeper import Keeper
+from tests.patience import LONG
 
 # Their asserts are to tell what they compared, as those of tests do.
 pytest.register_assert_rewrite(

@@ -7,40 +7,18 @@ Nothing here kills by name: only what a test started, or what holds the lock of 
 import contextlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
 from neural.tracking.state.paths import State
-from tests.patience import PATIENCE_S
-
-LONG = os.environ.get("FAULTS") == "long"
-
-T = TypeVar("T")
+from tests.patience import LONG, wait_until
 
 
 def rounds(short: int, long: int) -> int:
     """Return how often to do it: ``short`` in ``make test``, ``long`` in ``make faults``."""
     return long if LONG else short
-
-
-def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
-    """Return the first true value of ``condition``.
-
-    Raises:
-        AssertionError: it stayed false for ``timeout_s``.
-    """
-    # The long form runs for hours beside other things: a deadline only ends what hangs.
-    deadline = time.monotonic() + timeout_s * (5 if LONG else 1)
-    pause_s = 0.002
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what or condition}"
-        time.sleep(pause_s)
-        pause_s = min(0.05, pause_s * 1.5)
-    return value
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

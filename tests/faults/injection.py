@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import wait_until
+from tests.patience import wait_until
 
 HOOK = Path(__file__).parent / "hook"
 SYNCS = ("fdatasync", "fsync")

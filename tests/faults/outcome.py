@@ -19,8 +19,7 @@ from neural.tracking.state.outbox_files import TEMPORARY_PREFIX
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import SessionReport, verify_base
 from tests.faults.disks import Disk
-from tests.faults.harness import wait_until
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 _ONE_RUNNER = threading.Lock()  # it takes the process's standard output
 OUTBOX_FULL, LOG_LOST = "outbox_full", "log_lost"

@@ -14,8 +14,8 @@ from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.remote import keys
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
-from tests.faults.harness import wait_until
 from tests.faults.training import STORED, assert_never_held_up
+from tests.patience import wait_until
 from tests.ports import free_port
 
 NET = "10.93.7"

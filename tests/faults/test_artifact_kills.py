@@ -15,11 +15,12 @@ from neural.tracking.state.paths import State
 from neural.tracking.state.spool import size_bytes
 from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.injection import Faults, fail_at, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.outcome import verify
 from tests.faults.training import delivered
+from tests.patience import LONG, wait_until
 
 COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.workers.worker store"
 STORING = ("fdatasync", "fsync", "rename", "unlink", "link")

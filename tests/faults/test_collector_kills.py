@@ -5,9 +5,10 @@ import pytest
 from neural.tracking.api.run_list import rescue_orphans
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import list_outboxes
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.training import TRAINING, assert_stored, end_unhurt
+from tests.patience import wait_until
 
 RESTING = """
 from neural.tracking import ExperimentTracker

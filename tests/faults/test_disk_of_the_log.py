@@ -6,10 +6,11 @@ from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.injection import Faults, fail_at
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
 from tests.integration.collector.peer import LogContent
+from tests.patience import LONG, wait_until
 
 COLLECTOR = "neural.tracking.collector run"
 

@@ -10,9 +10,9 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.dropping import DROPPING, end_exactly, limit_outbox, wait_dropping, wait_keeping
-from tests.faults.harness import LONG, wait_until
 from tests.faults.injection import Faults, fail_at
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.patience import LONG, wait_until
 
 WORKER = "neural.tracking.collector.workers.worker store"
 

@@ -12,9 +12,10 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import verify_base
 from tests.faults.flips import EMITTED, check_run, leaving
-from tests.faults.harness import flip_bit, rounds, wait_until
+from tests.faults.harness import flip_bit, rounds
 from tests.faults.injection import Faults, fail_at
 from tests.faults.keeper import Keeper
+from tests.patience import wait_until
 
 SESSIONS = 4
 AT_ONCE = 4

@@ -7,7 +7,8 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.outbox_files import GAP_AT, NUMBER
 from neural.tracking.verify.verify import verify_base, verify_run
 from tests.faults.flips import STEPS, check_run, leaving
-from tests.faults.harness import flip_bit, rounds, wait_until
+from tests.faults.harness import flip_bit, rounds
+from tests.patience import wait_until
 
 SESSIONS = 60
 CONTROL_BYTES_USED = GAP_AT + NUMBER.size

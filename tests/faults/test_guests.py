@@ -15,9 +15,10 @@ from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sink_state.status import links
-from tests.faults.harness import Collector, wait_until
+from tests.faults.harness import Collector
 from tests.faults.outcome import only_run, verify
 from tests.faults.remote import Remote
+from tests.patience import wait_until
 from tests.recorder import Recorder
 from tests.sinkbench import rough_plugins
 from tests.wandb_server import WandbServer

@@ -6,10 +6,11 @@ import time
 import numpy as np
 import psutil
 
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.injection import Faults
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.training import BURST, TRAINING, assert_stored, end_unhurt, truth
+from tests.patience import wait_until
 
 COLLECTORS, RANKS = 20, 8
 

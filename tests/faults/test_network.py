@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from tests.faults.harness import flipped, rounds, wait_until
+from tests.faults.harness import flipped, rounds
 from tests.faults.proxy import MessageProxy, in_front_of
 from tests.faults.training import TRAINING, assert_stored, end_unhurt
+from tests.patience import wait_until
 
 
 def collector_ready(keeper, base_dir):

@@ -15,8 +15,8 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import verify_base
-from tests.faults.harness import wait_until
 from tests.faults.outcome import only_run, verify, wait_settled
+from tests.patience import wait_until
 
 # Root may look everywhere, unless it is taken from it.
 NO_MORE_THAN_OTHERS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tests.faults.harness import wait_until
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.patience import wait_until
 
 
 def run_other(keeper, base_dir, protocol):

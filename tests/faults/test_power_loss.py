@@ -7,10 +7,11 @@ import psutil
 import pytest
 
 from neural.tracking.reader.run_list import list_runs
-from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import points, verify, wait_settled
 from tests.faults.power_cut import Power
 from tests.faults.training import ACKNOWLEDGED, TRAINING, truth
+from tests.patience import LONG, wait_until
 
 MOMENTS = ["while it trains", "around its end", "after the store worker died"]
 ENDING = TRAINING.replace("tracker.finish(timeout=120)", "tracker.finish(timeout=120); time.sleep(60)")

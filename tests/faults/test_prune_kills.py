@@ -13,10 +13,11 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import verify_base
-from tests.faults.harness import LONG, clean_environment, wait_until
+from tests.faults.harness import clean_environment
 from tests.faults.injection import Faults, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.test_artifact_kills import COLLECTOR, KEEPING, kept
+from tests.patience import LONG, wait_until
 
 STEPS = ("fdatasync", "fsync", "rename", "unlink", "rmdir")
 AT_ONCE, SAMPLE, ANSWER_S = 3, 2, 20.0

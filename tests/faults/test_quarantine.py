@@ -13,9 +13,9 @@ from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import wait_until
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_whole, end_unhurt
+from tests.patience import wait_until
 
 SOMEBODY = 23_456  # inside the namespace, where root is only this user, nobody
 

@@ -19,10 +19,11 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import Collector, rounds, wait_until
+from tests.faults.harness import Collector, rounds
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.remote import NET, PORT, Hosts, Remote, needs_hosts
 from tests.faults.training import SLOWEST_NS
+from tests.patience import wait_until
 
 MIB = 1 << 20
 

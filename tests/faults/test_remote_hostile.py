@@ -11,9 +11,9 @@ from zmq.utils import z85
 from neural.tracking.cli import main
 from neural.tracking.formats import upload_wire, wire
 from neural.tracking.reader.run_list import list_runs
-from tests.faults.harness import wait_until
 from tests.faults.outcome import verify
 from tests.hostile_names import HOSTILE_NAMES
+from tests.patience import wait_until
 
 ASKS = """
 from neural.tracking.agent import choose_run, open_session

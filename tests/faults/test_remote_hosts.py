@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import only_run, verify, wait_settled
 from tests.faults.remote import NET, PORT, Hosts, Remote, end_whole, needs_hosts, needs_netem
 from tests.faults.training import TRAINING, truth
+from tests.patience import wait_until
 
 RANKS = 3
 

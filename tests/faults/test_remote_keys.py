@@ -14,10 +14,11 @@ from neural.tracking.agent.session_info import hello, info
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.formats import wire
 from neural.tracking.remote import keys
-from tests.faults.harness import clean_environment, wait_until
+from tests.faults.harness import clean_environment
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.remote import end_whole, files_with
 from tests.faults.training import TRAINING, assert_stored
+from tests.patience import wait_until
 
 LOUD = f"import logging; logging.basicConfig()\n{TRAINING}"
 

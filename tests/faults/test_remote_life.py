@@ -11,11 +11,12 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.outbox_list import list_remote_outboxes
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import verify_base
-from tests.faults.harness import Collector, wait_until
+from tests.faults.harness import Collector
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.proxy import ByteProxy
 from tests.faults.remote import end_whole
 from tests.faults.training import BURST, TRAINING, assert_stored, assert_whole
+from tests.patience import wait_until
 
 WAITING = "import logging; logging.basicConfig()\n" + BURST
 

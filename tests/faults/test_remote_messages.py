@@ -10,11 +10,12 @@ from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.formats import wire
 from neural.tracking.reader.run_list import list_runs
-from tests.faults.harness import LONG, rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import verify
 from tests.faults.proxy import MessageProxy
 from tests.faults.test_network import Bad
 from tests.faults.training import STORED, TRAINING, assert_stored
+from tests.patience import LONG, wait_until
 
 LOGS = """
 sources = sorted((base_dir.parent / "sources").iterdir())

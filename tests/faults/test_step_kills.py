@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.harness import LONG, wait_until
 from tests.faults.injection import Faults, kill_at
 from tests.faults.keeper import Keeper
 from tests.faults.training import BURST, assert_stored, delivered
+from tests.patience import LONG, wait_until
 
 COLLECTOR, WORKER = "neural.tracking.collector run", "neural.tracking.collector.workers.worker store"
 DURABLE = ("fdatasync", "fsync", "rename", "unlink")

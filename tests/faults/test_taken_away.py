@@ -8,9 +8,10 @@ from neural.tracking import ExperimentManager
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.verify.verify import verify_base, verify_run
-from tests.faults.harness import Clock, rounds, wait_until
+from tests.faults.harness import Clock, rounds
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_never_held_up, assert_stored, end_unhurt, truth
+from tests.patience import wait_until
 
 HOUR = 3600.0
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.faults.disks import needs_namespaces
-from tests.faults.harness import Collector, flip_bit, suspended, wait_until
+from tests.faults.harness import Collector, flip_bit, suspended
 from tests.faults.injection import (
     DURABLE_STEPS,
     SYNCS,
@@ -21,6 +21,7 @@ from tests.faults.injection import (
     needs_strace,
     under_strace,
 )
+from tests.patience import wait_until
 
 # Five times: sync, rename, unlink; in two threads by turns. Notes what it did, and errors.
 STEPS = """

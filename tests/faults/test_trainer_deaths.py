@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.faults.harness import wait_until
 from tests.faults.outcome import only_run, verify, wait_settled
+from tests.patience import wait_until
 
 # 5 s where the machine has time for it; nobody would tell at all, or only after a minute of silence.
 TOLD_WITHIN_S = 30.0

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from neural.tracking.reader.run_list import list_runs
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
+from tests.patience import wait_until
 
 VALUES = {
     "nan": math.nan,

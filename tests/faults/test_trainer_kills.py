@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from neural.tracking.reader.run_list import list_runs
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import Points, points, verify, wait_settled
+from tests.patience import wait_until
 
 AT_ONCE = 3
 

@@ -7,8 +7,9 @@ import pytest
 
 from neural.tracking.formats import ledgers
 from neural.tracking.state.control_client import request
-from tests.faults.harness import rounds, wait_until
+from tests.faults.harness import rounds
 from tests.faults.outcome import LOG_LOST, only_run, points_of, verify, wait_settled
+from tests.patience import wait_until
 
 TWO_SEGMENTS = 160_000  # events, where the outbox is limited as below
 

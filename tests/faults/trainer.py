@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.faults.harness import clean_environment, wait_until
-from tests.patience import PATIENCE_S
+from tests.faults.harness import clean_environment
+from tests.patience import PATIENCE_S, wait_until
 
 SLOTS = 64
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from neural.tracking.core.config import AgentConfig
@@ -51,12 +50,3 @@ def outboxes(base_dir):
 def values(events, name):
     """Return the values of one metric in the order of their numbers."""
     return [content[name] for _, _, content in events if name in content]
-
-
-def wait_until(condition, timeout_s=PATIENCE_S):
-    """Return the first true value of ``condition``."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.02)
-    return value

@@ -13,8 +13,9 @@ from neural.tracking.agent.send.launcher import collector_runs
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 from tests.faults.harness import Collector
-from tests.integration.agent.runs import ROOT, run_script, wait_until
+from tests.integration.agent.runs import ROOT, run_script
 from tests.integration.collector.peer import LogContent
+from tests.patience import wait_until
 
 ONLINE = """
 import os, sys, time

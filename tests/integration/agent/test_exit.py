@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 
-from tests.integration.agent.runs import PROLOGUE, ROOT, outboxes, run_script, wait_until
+from tests.integration.agent.runs import PROLOGUE, ROOT, outboxes, run_script
+from tests.patience import wait_until
 from tests.unit.agent.made import account
 
 

@@ -18,7 +18,7 @@ from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.formats import events, segment, wire
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 NAMES = ("loss", "accuracy")
 
@@ -165,16 +165,6 @@ class CollectorProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
-
-
-def wait_until(condition, timeout_s=PATIENCE_S):
-    """Wait for the condition and return what it gave."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"condition did not hold within {timeout_s} s")
 
 
 class LogContent:

@@ -11,8 +11,8 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import has_orphans
 from neural.tracking.state.tombstones import Late, Tombstones
 from tests.integration.collector.orphans import damage, leave_outbox
-from tests.integration.collector.peer import LogContent, wait_until
-from tests.patience import PATIENCE_S
+from tests.integration.collector.peer import LogContent
+from tests.patience import PATIENCE_S, wait_until
 
 
 def adopted(peer):

@@ -16,8 +16,8 @@ from neural.tracking.collector.lock import acquire, holder
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
-from tests.integration.collector.peer import CollectorProcess, LogContent, wait_until
-from tests.patience import PATIENCE_S
+from tests.integration.collector.peer import CollectorProcess, LogContent
+from tests.patience import PATIENCE_S, wait_until
 
 WATCHED_S = 3.0
 

@@ -19,9 +19,8 @@ from neural.tracking.figures import run as figures_run
 from neural.tracking.figures.visualizer import Picture
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
-from tests.integration.face.conftest import wait_until
 from tests.made_runs import Emitter, Log, applied, folder_of
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 PICTURES = {
     "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",

@@ -9,7 +9,8 @@ import pytest
 
 from neural.tracking.formats import events, wire
 from neural.tracking.state.tombstones import Late, Tombstones
-from tests.integration.collector.peer import LogContent, wait_until
+from tests.integration.collector.peer import LogContent
+from tests.patience import wait_until
 
 
 @pytest.fixture

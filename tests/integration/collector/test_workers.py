@@ -7,8 +7,8 @@ import psutil
 from neural.tracking.formats import wire
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import collector_holds
-from tests.integration.collector.peer import LogContent, wait_until
-from tests.patience import PATIENCE_S
+from tests.integration.collector.peer import LogContent
+from tests.patience import PATIENCE_S, wait_until
 
 
 def visible(peer, token, timeout_s=PATIENCE_S):

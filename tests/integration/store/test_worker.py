@@ -11,8 +11,8 @@ from neural.tracking.collector.workers import worker as module
 from neural.tracking.reader.run import Run
 from neural.tracking.state.tombstones import Tombstones
 from neural.tracking.verify.verify import verify_run
-from tests.faults.harness import wait_until
 from tests.made_runs import Emitter, applied, folder_of, values
+from tests.patience import wait_until
 
 COMMAND = [sys.executable, "-P", "-m", "neural.tracking.collector.workers.worker", "store"]
 

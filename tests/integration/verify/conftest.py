@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from neural.tracking.cli import main
 from neural.tracking.collector import commands
-from tests.faults.harness import clean_environment, wait_until
+from tests.faults.harness import clean_environment
+from tests.patience import wait_until
 
 # Two attempts make two parts; the first has row groups of its own for each metric.
 WHOLE = """

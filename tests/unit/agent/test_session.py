@@ -18,7 +18,7 @@ from neural.tracking.agent.send.protocol import Conversation
 from neural.tracking.core import fork_lock
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 from tests.unit.agent.made import account, flat, recover
 
 OFFLINE = AgentConfig(mode="offline")
@@ -39,13 +39,6 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(Outbox, "create", classmethod(create))
     monkeypatch.setattr(upkeep, "RETRY_OUTBOX_S", 0.1)
     return full
-
-
-def wait_until(condition, timeout_s=PATIENCE_S):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_no_space_at_start_warns_once_counts_and_recovers(tmp_path, full_disk, caplog):
