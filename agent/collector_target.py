@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.launcher import Helper, collector_of, collector_runs, courier_of
 from neural.tracking.agent.send.local_route import LocalRoute, Route, Watchful
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.protocol import Conversation
+    from neural.tracking.agent.send.protocol import SenderProtocol
     from neural.tracking.formats import wire
 
 
@@ -41,7 +41,7 @@ def helper(config: AgentConfig, state: State) -> Helper:
     return collector_of(state) if config.collector is None else courier_of(state)
 
 
-def route(config: AgentConfig, state: State, wishes: Wishes) -> Route:
+def route(config: AgentConfig, state: State, wishes: DeliveryState) -> Route:
     """Return the way to the collector."""
     launches = config.mode == "online"
     if config.collector is None:
@@ -51,7 +51,7 @@ def route(config: AgentConfig, state: State, wishes: Wishes) -> Route:
     return RemoteRoute(config.collector, wishes, state.remote_outbox, Watchful(state) if launches else None)
 
 
-def is_open(config: AgentConfig, state: State, wishes: Wishes) -> bool:
+def is_open(config: AgentConfig, state: State, wishes: DeliveryState) -> bool:
     """Return whether a collector is there without anybody having started it."""
     if config.collector is None:
         return collector_runs(state)
@@ -60,14 +60,14 @@ def is_open(config: AgentConfig, state: State, wishes: Wishes) -> bool:
 
 def talk(
     config: AgentConfig,
-    wishes: Wishes,
+    wishes: DeliveryState,
     session: bytes,
     hello: Callable[[], wire.Hello],
     records: list[bytes],
-) -> Conversation:
+) -> SenderProtocol:
     """Return a talk with the collector; for the sender's thread, which imports what it takes."""
-    from neural.tracking.agent.send.congestion import Pace
-    from neural.tracking.agent.send.protocol import Conversation
+    from neural.tracking.agent.send.congestion import CongestionWindow
+    from neural.tracking.agent.send.protocol import SenderProtocol
 
-    pace = None if config.collector is None else Pace()
-    return Conversation(wishes, session, hello, records, pace)
+    pace = None if config.collector is None else CongestionWindow()
+    return SenderProtocol(wishes, session, hello, records, pace)

@@ -50,7 +50,7 @@ class RunIdentity(NamedTuple):
         return self.key != "random"
 
 
-class _Job(NamedTuple):
+class _LauncherJob(NamedTuple):
     key: str
     value: str
     ranks: tuple[str, ...] = ()  # variables that hold the rank, the first that is set counts
@@ -112,28 +112,28 @@ def _renew_lock() -> None:
     _ordinals_lock = threading.Lock()
 
 
-def _find_job(environ: Mapping[str, str]) -> _Job:
+def _find_job(environ: Mapping[str, str]) -> _LauncherJob:
     """Return what names the job, by the first rule that applies."""
     if value := environ.get("NTRACK_RUN_ID"):
-        return _Job("NTRACK_RUN_ID", value, _ALL_RANKS, _ALL_SIZES, _RESTARTS)
+        return _LauncherJob("NTRACK_RUN_ID", value, _ALL_RANKS, _ALL_SIZES, _RESTARTS)
     value = environ.get("TORCHELASTIC_RUN_ID", "")
     if value and value != "none":  # torchrun's default for every job on earth
-        return _Job("TORCHELASTIC_RUN_ID", value, ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
+        return _LauncherJob("TORCHELASTIC_RUN_ID", value, ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
     if (step := environ.get("SLURM_STEP_ID")) and _number(environ, _ALL_SIZES[1:3], default=1) > 1:
         value = f"{environ.get('SLURM_JOB_ID', '')}.{step}"
-        return _Job("SLURM", value, ("SLURM_PROCID",), _ALL_SIZES[1:3], _RESTARTS[1:])
+        return _LauncherJob("SLURM", value, ("SLURM_PROCID",), _ALL_SIZES[1:3], _RESTARTS[1:])
     if value := environ.get("PMIX_NAMESPACE"):
-        return _Job("PMIX", value, _ALL_RANKS[2:], _ALL_SIZES[3:])
+        return _LauncherJob("PMIX", value, _ALL_RANKS[2:], _ALL_SIZES[3:])
     world_size = _number(environ, ("WORLD_SIZE",), default=1)
     if world_size > 1 and _on_one_node(environ, world_size):
-        return _Job("parent", _parent(), ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
+        return _LauncherJob("parent", _parent(), ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
     if world_size > 1:
         warn(
             "WORLD_SIZE is %d but nothing names the job on all nodes; every process opens a run of its own: "
             "set NTRACK_RUN_ID to the same value everywhere",
             world_size,
         )
-    return _Job("random", "")
+    return _LauncherJob("random", "")
 
 
 def _on_one_node(environ: Mapping[str, str], world_size: int) -> bool:

@@ -25,8 +25,8 @@ from neural.tracking.agent import collector_target, process_hooks, session_info,
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.agent.run_identity import RunIdentity
-from neural.tracking.agent.send.delivery_state import Wishes
-from neural.tracking.agent.send.outbox_reader import Stream
+from neural.tracking.agent.send.delivery_state import DeliveryState
+from neural.tracking.agent.send.outbox_reader import OutboxReader
 from neural.tracking.agent.send.sender import Sender
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.core.warn import warn
@@ -36,7 +36,7 @@ from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import RUN_DELETED, Tombstones
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.protocol import Conversation
+    from neural.tracking.agent.send.protocol import SenderProtocol
     from neural.tracking.formats import wire
 
 LET_GO_SHARE = 0.02  # of a close's time, kept for stopping the sender
@@ -111,7 +111,7 @@ class Session:
         self._asked_end: tuple[str, str | None] | None = None  # the first counts, also for the exit hook
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
-        self._wishes = Wishes()
+        self._wishes = DeliveryState()
         self._emitter.__init__(  # type: ignore[misc]  # in place: callers hold its bound method
             self.id,
             first_step,
@@ -326,7 +326,7 @@ class Session:
         self._outbox = Outbox.create(self.outboxes, self.id, self.uid, self._info(), limit)
         self._emitter.attach(self._outbox)
         if removed is None or stream is None:
-            self._wishes.stream = Stream(self._emitter, self._outbox)
+            self._wishes.stream = OutboxReader(self._emitter, self._outbox)
             return
         warn("the outbox of run %s was removed, the run goes on in a new one", self.run.name)
         stream.move(self._outbox)
@@ -354,7 +354,7 @@ class Session:
     def _hello(self) -> wire.Hello:
         return session_info.hello(self.run, self.id, self._info())
 
-    def _talk(self) -> Conversation:
+    def _talk(self) -> SenderProtocol:
         hello, records = self._hello, self._emitter.schemas.records
         return collector_target.talk(self.config, self._wishes, self.id, hello, records)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from neural.tracking.agent import collector_target
-from neural.tracking.agent.send.delivery_state import Request, Wishes
+from neural.tracking.agent.send.delivery_state import DeliveryState, Request
 from neural.tracking.agent.send.launcher import launch
 from neural.tracking.agent.send.sender import Sender
 from neural.tracking.core.config import AgentConfig
@@ -17,7 +17,7 @@ BYE_S = 0.5  # of a close's time, kept for telling the collector
 SILENT_S, SHORT_S = 4.0, 3.0  # nobody is told of a wait before it took so long, or where so little is left
 
 
-def deliver(wishes: Wishes, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
+def deliver(wishes: DeliveryState, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
     """Wait until everything is visible, tell the collector that it is all; return whether both happened."""
     request = wishes.ask(emitted)
     sender.wake.set()

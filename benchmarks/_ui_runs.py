@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neural.tracking.collector.log.items import EventBatch, SessionInfo
-from neural.tracking.collector.store.applier import StoreSink
+from neural.tracking.collector.log.items import EventBatch, LoggedSession
+from neural.tracking.collector.store.applier import StoreApplier
 from neural.tracking.formats import events, segment
 from neural.tracking.state.paths import State
 
@@ -72,12 +72,12 @@ def long(base_dir: Path, count: int, points: int) -> None:
     sink.close()
 
 
-def _opened(base_dir: Path) -> StoreSink:
+def _opened(base_dir: Path) -> StoreApplier:
     # What is measured later is reading; syncing five thousand runs would take minutes.
     os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
-    sink = StoreSink(state)
+    sink = StoreApplier(state)
     sink.open()
     return sink
 
@@ -88,7 +88,7 @@ class _Stream:
     def __init__(self, name: str, names: tuple[str, ...], started_ns: int) -> None:
         session, uid = secrets.token_bytes(16), secrets.token_bytes(16)
         told = {"name": name, "dir": f"{name}_{uid.hex()[:8]}", "rank": 0, "opened_ns": started_ns}
-        self.info = SessionInfo(session, uid, told, {1: names})
+        self.info = LoggedSession(session, uid, told, {1: names})
         self.info.schema_records[1] = events.pack_schema(session, 1, names)
         self._seq = 0
         self._time_ns = started_ns
@@ -115,7 +115,7 @@ class _Stream:
         self._payload += segment.frame(kind, body, record_seed=seed, record_id=record_id)
 
 
-def _noise(info: SessionInfo, points: int, number: int) -> Iterator[EventBatch]:
+def _noise(info: LoggedSession, points: int, number: int) -> Iterator[EventBatch]:
     chance = np.random.default_rng(number)
     head = [("crc", "<u4"), ("length", "<u4"), ("kind", "<u2"), ("flags", "<u2"), ("id", "<u4")]
     record = np.dtype([*head, ("seq", "<u8"), ("time", "<i8"), ("step", "<i8"), ("value", "<f8")])

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from _measure import Row, percentile, report
 
-from neural.tracking.collector.log.items import EventBatch, SessionInfo
-from neural.tracking.collector.store.applier import StoreSink
+from neural.tracking.collector.log.items import EventBatch, LoggedSession
+from neural.tracking.collector.store.applier import StoreApplier
 from neural.tracking.formats import events, segment
 from neural.tracking.reader.run import Run
 from neural.tracking.state.paths import State
@@ -40,7 +40,7 @@ def losses(random: np.random.Generator, first: int, shape: tuple[int, int]) -> n
     return (falling + 0.01 * random.standard_normal(shape)).astype("f4").astype("f8")
 
 
-def batches(info: SessionInfo, names: tuple[str, ...], calls: int, make: object) -> Iterator[EventBatch]:
+def batches(info: LoggedSession, names: tuple[str, ...], calls: int, make: object) -> Iterator[EventBatch]:
     """Yield the calls of one session in batches of about a megabyte, as the log would."""
     random = np.random.default_rng(7)
     head = [("crc", "<u4"), ("length", "<u4"), ("kind", "<u2"), ("flags", "<u2"), ("id", "<u4")]
@@ -67,11 +67,11 @@ def store(base_dir: Path, name: str, metrics: int, calls: int, make: object, *, 
     for rank in range(ranks):
         session = secrets.token_bytes(16)
         told = {"name": name, "dir": folder, "rank": rank, "role": "rank" if rank else "opener"}
-        infos.append(SessionInfo(session, uid, told, {1: names}))
+        infos.append(LoggedSession(session, uid, told, {1: names}))
         infos[-1].schema_records[1] = events.pack_schema(session, 1, names)
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
-    sink = StoreSink(state)
+    sink = StoreApplier(state)
     sink.open()
     for count, together in enumerate(zip(*(batches(info, names, calls, make) for info in infos), strict=True)):
         sink.write(list(together))

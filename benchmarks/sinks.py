@@ -31,7 +31,7 @@ from read import batches, noise
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
 from neural.tracking.collector.delivery.applier import SinkApplier
-from neural.tracking.collector.log.items import SessionInfo
+from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
@@ -49,8 +49,8 @@ def deliver(folder: Path, kind: str, calls: int, **options: Any) -> float:
     applier = SinkApplier(SinkConfig(kind, kind, options=options), state)
     applier.open()
     info = {"name": "bench", "dir": "bench_0", "rank": 0, "attempt": 1, "opened_ns": STARTED_NS}
-    session = SessionInfo(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
-    warm = SessionInfo(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
+    session = LoggedSession(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
+    warm = LoggedSession(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
     for batch in batches(warm, NAMES, 10, noise):  # imports, connections, the tables of a database
         applier.write([batch])
     applier.flush()

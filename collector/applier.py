@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from neural.tracking.collector.log.items import Item
+from neural.tracking.collector.log.items import LogItem
 
 
 class Applier(Protocol):
@@ -23,7 +23,7 @@ class Applier(Protocol):
     def open(self) -> None:
         """Connect. May block. Must be safe to call again after a failed call."""
 
-    def write(self, batch: Sequence[Item]) -> None:
+    def write(self, batch: Sequence[LogItem]) -> None:
         """Apply the whole batch or raise.
 
         After a crash the same items come again, with the same ``(session, seq)``, so applying them

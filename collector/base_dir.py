@@ -20,7 +20,7 @@ from neural.tracking.state.paths import State
 RECORD_FILE = "base-dir"
 
 
-class Home:
+class BaseDir:
     """One process's view of a ``base_dir``; asks the disk each time. Blocks."""
 
     def __init__(self, state: State) -> None:

@@ -12,24 +12,24 @@ from typing import Any
 import zmq
 
 from neural.tracking import __version__
-from neural.tracking.collector.artifacts.artifact_store import Keeper
+from neural.tracking.collector.artifacts.artifact_store import ArtifactStore
 from neural.tracking.collector.artifacts.uploads import Uploads
-from neural.tracking.collector.control_server import Control
-from neural.tracking.collector.daemon import Daemon, Part
+from neural.tracking.collector.control_server import ControlServer
+from neural.tracking.collector.daemon import Daemon, DaemonPart
 from neural.tracking.collector.housekeeper import Housekeeper
 from neural.tracking.collector.ingest.adopter import Adopter
-from neural.tracking.collector.ingest.authenticator import Gate
+from neural.tracking.collector.ingest.authenticator import Authenticator
 from neural.tracking.collector.ingest.barriers import Barriers
 from neural.tracking.collector.ingest.inbox import Inbox
-from neural.tracking.collector.ingest.listeners import Doors
-from neural.tracking.collector.ingest.lost_contact import Contacts
+from neural.tracking.collector.ingest.listeners import Listeners
+from neural.tracking.collector.ingest.lost_contact import LostContacts
 from neural.tracking.collector.ingest.removals import Removals
-from neural.tracking.collector.ingest.sequencer import Intake
+from neural.tracking.collector.ingest.sequencer import Sequencer
 from neural.tracking.collector.lock import Lock
 from neural.tracking.collector.log import disk_reserve
-from neural.tracking.collector.log.sessions import VIA, Position, Session, Sessions
-from neural.tracking.collector.log.writer import Log, LogFailed
-from neural.tracking.collector.workers.sink_roster import Roster
+from neural.tracking.collector.log.sessions import VIA, Position, Sessions, SessionState
+from neural.tracking.collector.log.writer import LogFailed, LogWriter
+from neural.tracking.collector.workers.sink_roster import SinkRoster
 from neural.tracking.collector.workers.specs import STORE
 from neural.tracking.collector.workers.supervisor import Supervisor
 from neural.tracking.core.address import next_port
@@ -67,7 +67,7 @@ class Collector:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.sessions = Sessions()
         self.barriers = Barriers(lambda uid: is_quarantined(state, uid))
-        self.log = Log(
+        self.log = LogWriter(
             state.log,
             self.sessions,
             segment_bytes=config.segment_bytes,
@@ -78,8 +78,8 @@ class Collector:
             leave_room=self._leave_room,
         )
         self.removals = Removals(Tombstones(state.tombstones), state.collector_id)
-        self.intake = Intake(base_dir, self.log, self.sessions, self.removals)
-        self.roster = Roster(state)
+        self.intake = Sequencer(base_dir, self.log, self.sessions, self.removals)
+        self.roster = SinkRoster(state)
         self.supervisor = Supervisor(
             state,
             self.sessions,
@@ -87,16 +87,16 @@ class Collector:
             locate=self.log.ordinal_of,
             on_applied=self._on_applied,
         )
-        self.artifacts = Keeper(state, self.intake, self.sessions, lambda: self.barriers.applied)
+        self.artifacts = ArtifactStore(state, self.intake, self.sessions, lambda: self.barriers.applied)
         self.adopter = Adopter(state, self.intake, self.log, self.sessions)
         self.pair = pair
-        self.gate = Gate(self.context, state.keys)
+        self.gate = Authenticator(self.context, state.keys)
         self.uploads: Uploads | None = None
         if pair is not None and config.listen is not None:
             address = next_port(config.listen)
             self.uploads = Uploads(self.context, state, self.gate, self.artifacts, pair, address)
-        self.doors = Doors(self.context, state, self.gate, config.listen, pair, self._upload_port)
-        self.contacts = Contacts(self.sessions, self.intake, config.lost_contact_s)
+        self.doors = Listeners(self.context, state, self.gate, config.listen, pair, self._upload_port)
+        self.contacts = LostContacts(self.sessions, self.intake, config.lost_contact_s)
         self.inbox = Inbox(
             self.doors,
             self.intake,
@@ -108,7 +108,7 @@ class Collector:
             unheeded=self.roster.unheeded,
         )
         self.intake.on_durable = self.inbox.on_durable
-        self.control = Control(
+        self.control = ControlServer(
             self.context,
             state,
             {
@@ -268,7 +268,7 @@ class Collector:
             "artifacts": self.artifacts.status(),
         }
 
-    def _remote_parts(self) -> list[Part]:
+    def _remote_parts(self) -> list[DaemonPart]:
         return [] if self.uploads is None else [self.uploads, self.gate]
 
     def _remote(self) -> dict[str, Any] | None:
@@ -280,7 +280,7 @@ class Collector:
         return {"address": self.doors.remote_address, "key": public, "uploads": uploads, **self.gate.status()}
 
 
-def _told(session: Session) -> dict[str, Any]:
+def _told(session: SessionState) -> dict[str, Any]:
     ended = "ended" if session.ended is not None else None
     return {
         "session": session.id.hex(),

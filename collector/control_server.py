@@ -19,7 +19,7 @@ from neural.tracking.formats.events import unpack_map
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 
-__all__ = ["Control", "request"]
+__all__ = ["ControlServer", "request"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES = 1 << 20
 Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class Control:
+class ControlServer:
     """A part of the daemon: answers requests with the commands it was given."""
 
     name = "control"

@@ -26,7 +26,7 @@ EXIT_OK, EXIT_FAILED, EXIT_LEFT = 0, 1, 3
 FAILED_DRAIN_S = 2.0  # after a failure there is little worth waiting for, and a successor may be
 
 
-class Part(Protocol):
+class DaemonPart(Protocol):
     """Something the daemon starts and stops."""
 
     name: str
@@ -44,7 +44,7 @@ class Part(Protocol):
 class Daemon:
     """Starts the parts, waits to be asked to stop, drains them."""
 
-    def __init__(self, parts: Sequence[Part], *, drain_timeout_s: float) -> None:
+    def __init__(self, parts: Sequence[DaemonPart], *, drain_timeout_s: float) -> None:
         self.failure: BaseException | None = None
         self._parts = list(parts)
         self._drain_timeout_s = drain_timeout_s
@@ -52,7 +52,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Work until asked to stop; return 0, 1 after a failure, 3 if anything was left."""
-        started: list[Part] = []
+        started: list[DaemonPart] = []
         clean = True
         try:
             for part in reversed(self._parts):
@@ -78,7 +78,7 @@ class Daemon:
         self.failure = self.failure or error
         self._stop.set()
 
-    async def _drain(self, parts: Sequence[Part]) -> bool:
+    async def _drain(self, parts: Sequence[DaemonPart]) -> bool:
         patience_s = self._drain_timeout_s if self.failure is None else FAILED_DRAIN_S
         deadline = time.monotonic() + patience_s
         clean = True

@@ -61,7 +61,7 @@ class SinkContract:
     # The claims
 
     def test_points_come_back_as_they_were_logged(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         values = [0.5, -1e-30, 1e30, 3.0, math.nan, math.inf, -math.inf, 0.1]
 
         worker.deliver(*(metrics(i + 1, step=i, loss=v) for i, v in enumerate(values)))
@@ -69,7 +69,7 @@ class SinkContract:
         worker.holds([("loss", i, v) for i, v in enumerate(values)])
 
     def test_steps_may_repeat_and_go_back(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         steps = [5, 5, 2, 9, 0, 2**40]
 
         worker.deliver(*(metrics(i + 1, step=step, loss=i + 0.5) for i, step in enumerate(steps)))
@@ -77,7 +77,7 @@ class SinkContract:
         worker.holds([("loss", step, i + 0.5) for i, step in enumerate(steps)])
 
     def test_thousand_metrics_in_one_call(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         values = {f"layer_{i}/norm": float(i) for i in range(1000)}
 
         worker.deliver(event(1, "metrics", values, step=3))
@@ -85,7 +85,7 @@ class SinkContract:
         worker.holds([(name, 3, value) for name, value in values.items()])
 
     def test_every_name_arrives_and_none_meets_another(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
 
         worker.deliver(
             *(event(i + 1, "metrics", {n: i + 0.5}, step=i) for i, n in enumerate(self.hostile_names))
@@ -96,7 +96,7 @@ class SinkContract:
         assert len({name for name, _, _ in found}) == len(self.hostile_names)
 
     def test_events_of_every_kind_are_taken(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
 
         worker.deliver(*every_kind(), metrics(20, step=1, loss=0.5))
         worker.deliver(status("completed"))
@@ -104,7 +104,7 @@ class SinkContract:
         worker.holds([("loss", 1, 0.5)])
 
     def test_artifacts_and_figures_are_taken(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         (tmp_path / "v3_model.pt").write_bytes(b"weights")
         (tmp_path / "curve.png").write_bytes(_PNG)
         about = {
@@ -124,7 +124,7 @@ class SinkContract:
         worker.holds([("loss", 1, 0.5)])
 
     def test_ranks_with_the_same_numbers_are_all_kept(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
 
         worker.deliver(
             *(metrics(1, step=1, session=f"{rank:032x}", rank=rank, loss=rank + 0.5) for rank in range(3))
@@ -133,7 +133,7 @@ class SinkContract:
         worker.holds([(rank_prefix(rank) + "loss", 1, rank + 0.5) for rank in range(3)])
 
     def test_runs_do_not_mix(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         other = _run(tmp_path, "cd" * 16)
 
         worker.deliver(metrics(1, step=1, loss=0.5), metrics(1, step=1, loss=7.5)._replace(run=other))
@@ -142,7 +142,7 @@ class SinkContract:
         worker.holds([("loss", 1, 7.5)], other)
 
     def test_batch_that_comes_again_after_a_crash_counts_once(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         worker.deliver(metrics(1, step=1, loss=0.5))
         worker.write(metrics(2, step=2, loss=1.5), metrics(3, step=3, loss=2.5))  # and no flush
 
@@ -152,7 +152,7 @@ class SinkContract:
         worker.holds([("loss", n, n - 0.5) for n in (1, 2, 3, 4)])
 
     def test_batch_flushed_but_not_noted_before_a_crash_counts_once(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         worker.deliver(metrics(1, step=1, loss=0.5))
         worker.write(metrics(2, step=2, loss=1.5))
         worker.sink.flush()  # and the worker dies before it writes down what the sink remembers
@@ -163,7 +163,7 @@ class SinkContract:
         worker.holds([("loss", n, n - 0.5) for n in (1, 2, 3)])
 
     def test_everything_again_with_nothing_remembered_counts_once(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         worker.deliver(*(metrics(n, step=n, loss=n - 0.5) for n in (1, 2, 3)))
 
         worker.forget()
@@ -172,7 +172,7 @@ class SinkContract:
         worker.holds([("loss", n, n - 0.5) for n in (1, 2, 3)])
 
     def test_run_that_ended_may_go_on(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
         worker.deliver(metrics(1, step=1, loss=0.5), status("completed"))
         worker.restart()
 
@@ -183,7 +183,7 @@ class SinkContract:
 
     def test_opened_twice_and_closed_unopened_is_no_harm(self, tmp_path: Path) -> None:
         self.make_sink(_place(tmp_path)).close()
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
 
         worker.sink.open()
         worker.sink.flush()
@@ -192,7 +192,7 @@ class SinkContract:
         worker.holds([("loss", 1, 0.5)])
 
     def test_run_has_a_place_that_people_find(self, tmp_path: Path) -> None:
-        worker = _Worker(self, tmp_path)
+        worker = _ContractWorker(self, tmp_path)
 
         worker.deliver(metrics(1, step=1, loss=0.5))
 
@@ -256,7 +256,7 @@ def _place(folder: Path) -> SinkPlace:
 _NO_RUN = RunInfo("", "", Path())
 
 
-class _Worker:
+class _ContractWorker:
     """Calls the sink as a worker does, and remembers for it."""
 
     def __init__(self, contract: SinkContract, folder: Path) -> None:

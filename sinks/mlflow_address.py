@@ -21,7 +21,7 @@ _NAMED_AT_HOME = ("databricks", "databricks-uc", "uc")  # by the owner's ~/.data
 _SERVED = ("mlflow-artifacts", "http", "https")
 
 
-class Address(NamedTuple):
+class MlflowAddress(NamedTuple):
     """``is_own``: this process's credentials may go there."""
 
     uri: str
@@ -51,17 +51,17 @@ class Address(NamedTuple):
         raise RefusedForGood(f"it keeps files in {where}; {self.needs_naming}")
 
 
-def address_of(option: str, env: Mapping[str, str], base_dir: Path) -> Address:
+def address_of(option: str, env: Mapping[str, str], base_dir: Path) -> MlflowAddress:
     """Return where a run goes: as configured, as its training's environment says, as this one's does."""
     own, told = os.environ.get("MLFLOW_TRACKING_URI", ""), env.get("MLFLOW_TRACKING_URI", "")
     if option:
-        return Address(option, is_own=True)
+        return MlflowAddress(option, is_own=True)
     if told and not own_credentials.same_address(told, without_user(own)):
         scheme, colon, _ = told.partition(":")
         base = scheme.partition("+")[0]
-        return Address(told, is_own=not colon or base in _SERVERLESS or base in _NAMED_AT_HOME)
+        return MlflowAddress(told, is_own=not colon or base in _SERVERLESS or base in _NAMED_AT_HOME)
     # Told as this one, this one may have a password that the run's has lost.
-    return Address(own or f"sqlite:///{base_dir / 'mlflow.db'}", is_own=True)
+    return MlflowAddress(own or f"sqlite:///{base_dir / 'mlflow.db'}", is_own=True)
 
 
 def without_user(address: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
-from neural.tracking.sinks.mlflow_address import Address, address_of, without_user
+from neural.tracking.sinks.mlflow_address import MlflowAddress, address_of, without_user
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -60,11 +60,11 @@ class MlflowSink:
         self._tracking_uri = tracking_uri
         self._experiment = experiment
         self._request_timeout_s = request_timeout_s
-        self._addresses: dict[str, Address] = {}
+        self._addresses: dict[str, MlflowAddress] = {}
         self._clients: dict[str, MlflowClient] = {}
         self._runs: dict[str, str] = {}  # from our uid to MLflow's run id, once it is known to be there
 
-    def _address(self, run: RunInfo) -> Address:
+    def _address(self, run: RunInfo) -> MlflowAddress:
         # Asked inside of `credentials`, too, where this process's environment shows nothing of its own.
         if run.uid not in self._addresses:
             self._addresses[run.uid] = address_of(self._tracking_uri, run.env, self._place.base_dir)

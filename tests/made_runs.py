@@ -6,8 +6,8 @@ import secrets
 import struct
 from pathlib import Path
 
-from neural.tracking.collector.log.reader import Follower, Position
-from neural.tracking.collector.store.applier import StoreSink
+from neural.tracking.collector.log.reader import CursorPosition, LogReader
+from neural.tracking.collector.store.applier import StoreApplier
 from neural.tracking.formats import events, segment
 from neural.tracking.state.paths import State
 
@@ -141,15 +141,15 @@ class Log:
 
     @property
     def durable(self):
-        return Position(self.uuid.hex(), self.path.stat().st_size)
+        return CursorPosition(self.uuid.hex(), self.path.stat().st_size)
 
 
 def applied(log, sink=None, start=None, *, flush=True):
     """Apply the log from ``start`` on; return the sink, still open."""
     if sink is None:
-        sink = StoreSink(log.state)
+        sink = StoreApplier(log.state)
         sink.open()
-    follower = Follower(log.state.log, start)
+    follower = LogReader(log.state.log, start)
     while items := follower.read(log.durable):
         sink.write(items)
     sink.position = follower.position

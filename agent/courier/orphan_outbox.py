@@ -6,22 +6,22 @@ from collections import deque
 from collections.abc import Iterator
 
 from neural.tracking.agent.send.outbox_reader import Shipment
-from neural.tracking.state.outbox_files import Lost, Orphan, Piece
+from neural.tracking.state.outbox_files import LostNumbers, Orphan, OutboxPiece
 
 PIECE_BYTES = 64 << 10
 
 
-class OrphanStream:
+class OrphanOutbox:
     """Reads an orphan in order, from wherever the collector says."""
 
     def __init__(self, orphan: Orphan) -> None:
         self.sent = self.acknowledged = 0
         self.in_flight: deque[Shipment] = deque()
         self.in_flight_bytes = 0
-        self.newest: Piece | Lost | None = None
+        self.newest: OutboxPiece | LostNumbers | None = None
         self._orphan = orphan
-        self._pieces: Iterator[Piece | Lost] = iter(())
-        self._next: Piece | Lost | None = None
+        self._pieces: Iterator[OutboxPiece | LostNumbers] = iter(())
+        self._next: OutboxPiece | LostNumbers | None = None
 
     def rewind(self, last: int) -> None:
         """Stand behind number ``last``, which the collector has."""
@@ -37,7 +37,7 @@ class OrphanStream:
         piece = self._next
         if piece is None:
             return None
-        if isinstance(piece, Lost):
+        if isinstance(piece, LostNumbers):
             return Shipment(piece.first, piece.last, 0, 0, piece.reason), b""
         end = piece.base + len(piece.payload)
         return Shipment(piece.first, piece.last, piece.base, end), piece.payload

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from neural.tracking import __version__
-from neural.tracking.agent.courier.orphan_outbox import OrphanStream
-from neural.tracking.agent.send.congestion import Pace
-from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.courier.orphan_outbox import OrphanOutbox
+from neural.tracking.agent.send.congestion import CongestionWindow
+from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.local_route import RECONNECT_S, jittered
-from neural.tracking.agent.send.protocol import Conversation
+from neural.tracking.agent.send.protocol import SenderProtocol
 from neural.tracking.agent.send.remote_route import RemoteRoute
 from neural.tracking.core import os_support
 from neural.tracking.core.address import check_address
@@ -23,8 +23,8 @@ from neural.tracking.state.outbox_end import ends
 from neural.tracking.state.outbox_files import Orphan
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.dealer import Link
-    from neural.tracking.agent.send.outbox_reader import Stream
+    from neural.tracking.agent.send.dealer import Dealer
+    from neural.tracking.agent.send.outbox_reader import OutboxReader
 
 TURN_S = 0.2
 
@@ -46,10 +46,10 @@ def ship(
 
     Blocks: until all is delivered, its run turns out to be deleted, or ``stop`` is set.
     """
-    return _Shipment(orphan, death, tell).run(stop)
+    return _OrphanDelivery(orphan, death, tell).run(stop)
 
 
-class _Shipment:
+class _OrphanDelivery:
     def __init__(self, orphan: Orphan, death: Callable[[], Death], tell: Callable[[str], None]) -> None:
         try:
             address = check_address("collector", orphan.info.get("collector"))
@@ -58,12 +58,14 @@ class _Shipment:
         if address is None:
             raise FormatError(f"{orphan.folder} does not say to which collector it goes")
         self._orphan, self._death, self._tell = orphan, death, tell
-        self._stream = OrphanStream(orphan)
-        self._wishes = Wishes()
-        self._wishes.stream = cast("Stream", self._stream)  # all that a conversation uses of one
-        self._talk = Conversation(self._wishes, orphan.session, self._hello, [orphan.schemas()], Pace())
+        self._stream = OrphanOutbox(orphan)
+        self._wishes = DeliveryState()
+        self._wishes.stream = cast("OutboxReader", self._stream)  # all that a conversation uses of one
+        self._talk = SenderProtocol(
+            self._wishes, orphan.session, self._hello, [orphan.schemas()], CongestionWindow()
+        )
         self._route = RemoteRoute(address, self._wishes, orphan.folder, None)
-        self._link: Link | None = None
+        self._link: Dealer | None = None
         self._connect_at = 0.0
         self._told = ""
         self._wake = os_support.Wake()  # a link waits for one; nobody sets it

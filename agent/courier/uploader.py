@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neural.tracking.agent.courier.upload import Upload
-from neural.tracking.agent.send.congestion import Pace
-from neural.tracking.agent.send.dealer import UP, Link
+from neural.tracking.agent.send.congestion import CongestionWindow
+from neural.tracking.agent.send.dealer import UP, Dealer
 from neural.tracking.core import os_support
 from neural.tracking.core.address import with_port
 from neural.tracking.core.files import is_there, read_json
@@ -75,9 +75,9 @@ class Uploader:
 
     def __init__(self, address: str, root: Path, outboxes: Path, tell: Callable[[str], None]) -> None:
         self._address, self._root, self._outboxes, self._tell = address, root, outboxes, tell
-        self._link: Link | None = None
+        self._link: Dealer | None = None
         self._uploads: dict[bytes, Upload] = {}
-        self._pace = Pace()
+        self._pace = CongestionWindow()
         self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
         self._has_places = False  # since it was last looked what can be begun
         self._sent_total = 0
@@ -141,7 +141,7 @@ class Uploader:
             self._tell(f"the collector at {self._address} {why}")
             return False
         self._tell("")
-        self._link = Link(with_port(self._address, found.uploads), security, upload_wire.decode)
+        self._link = Dealer(with_port(self._address, found.uploads), security, upload_wire.decode)
         self._up_at = time.monotonic()
         self._begin_again()
         return True
@@ -157,7 +157,7 @@ class Uploader:
         for upload in self._uploads.values():
             upload.again()
 
-    def _turn(self, link: Link, now: float) -> None:
+    def _turn(self, link: Dealer, now: float) -> None:
         busy = self._send(link, now)
         link.wait(self._wake.fd, 0.0 if busy else 0.1, for_room=False)
         now = time.monotonic()
@@ -181,7 +181,7 @@ class Uploader:
     def _in_flight(self) -> int:
         return sum(upload.in_flight_bytes for upload in self._uploads.values())
 
-    def _send(self, link: Link, now: float) -> bool:
+    def _send(self, link: Dealer, now: float) -> bool:
         """Say one thing of each upload; return whether there may be more to say at once."""
         more = False
         for token, upload in list(self._uploads.items()):

@@ -24,7 +24,7 @@ from typing import Any
 
 from neural.tracking.agent.emit.metric_values import check_event, check_step, flatten, plain_sums
 from neural.tracking.agent.emit.outbox import Outbox
-from neural.tracking.agent.emit.stream_writer import CLOSED, LAST_BYTES, Item, StreamWriter
+from neural.tracking.agent.emit.stream_writer import CLOSED, LAST_BYTES, PendingEvent, StreamWriter
 from neural.tracking.formats import events
 
 BLOCK_POLL_S = 0.005
@@ -61,7 +61,7 @@ class Emitter(StreamWriter):
         self._waits_s = block_timeout_s if when_full == "block" else 0.0
         self._lock = threading.RLock()
         self._busy = False
-        self._deferred: deque[Item] = deque()
+        self._deferred: deque[PendingEvent] = deque()
         self._plain = plain_sums()
 
     def emit_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> bool:
@@ -127,7 +127,7 @@ class Emitter(StreamWriter):
             TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
         """
         number = None if step is None else check_step(step)
-        return self._submit(Item(_time_ns(), number, None, (), check_event(kind, data)))
+        return self._submit(PendingEvent(_time_ns(), number, None, (), check_event(kind, data)))
 
     def end(self, kind: str, data: Mapping[str, Any]) -> bool:
         """Emit the session's last event and close; events emitted later are refused.
@@ -136,7 +136,7 @@ class Emitter(StreamWriter):
             False, and nothing was done, when called inside another call (by a signal handler): that
             one must first come to its end.
         """
-        item = Item(_time_ns(), None, None, (), events.pack_event_data(kind, data))
+        item = PendingEvent(_time_ns(), None, None, (), events.pack_event_data(kind, data))
         self.settle()
         with self._lock:
             if self._busy:
@@ -212,9 +212,9 @@ class Emitter(StreamWriter):
         if not names:
             return True
         self._plain = plain_sums()
-        return self._submit(Item(_time_ns(), number, names, values, b""))
+        return self._submit(PendingEvent(_time_ns(), number, names, values, b""))
 
-    def _submit(self, item: Item) -> bool:
+    def _submit(self, item: PendingEvent) -> bool:
         if self._segment is None and self.on_homeless is not None:
             self.on_homeless()
         kept = self._try(item, may_drop=not self._waits_s)
@@ -228,7 +228,7 @@ class Emitter(StreamWriter):
             self.settle()
         return kept
 
-    def _try(self, item: Item, *, may_drop: bool) -> bool | None:
+    def _try(self, item: PendingEvent, *, may_drop: bool) -> bool | None:
         """Write the item, or put it aside inside another call; None: there is no room now."""
         with self._lock:
             if self._busy:

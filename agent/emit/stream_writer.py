@@ -40,7 +40,7 @@ _HEAD_BYTES = segment.FRAME_BYTES + 24
 _GAP_BYTES = 64  # a gap record with the reasons below
 
 
-class Item(NamedTuple):
+class PendingEvent(NamedTuple):
     """An event on the careful path: checked, but not numbered yet."""
 
     time_ns: int
@@ -106,7 +106,7 @@ class StreamWriter:
         gap = self._gap
         return [*found, gap] if gap and gap[0] not in self._written_gaps else found
 
-    def _write(self, item: Item, *, may_drop: bool = True, last: bool = False) -> bool | None:
+    def _write(self, item: PendingEvent, *, may_drop: bool = True, last: bool = False) -> bool | None:
         """Number the item and write it; return whether it was kept.
 
         Without room it is counted as dropped, or left alone (None) where it may not be dropped.
@@ -194,7 +194,7 @@ class StreamWriter:
         stop = current.end if self._next is not None else current.end - RESERVED_BYTES
         self._limit = min(stop, offset + MARK_EVERY_BYTES)
 
-    def _put_metrics(self, item: Item, schema_id: int, schema: bytes) -> bool:
+    def _put_metrics(self, item: PendingEvent, schema_id: int, schema: bytes) -> bool:
         assert item.names is not None
         packer = self._ready.get(item.names)
         if packer is None:
@@ -212,7 +212,7 @@ class StreamWriter:
         self._head = (offset + packer.size, number)
         return True
 
-    def _put_event(self, item: Item, data: bytes) -> bool:
+    def _put_event(self, item: PendingEvent, data: bytes) -> bool:
         offset, seq = self._head
         number, step, step_shift = seq + 1, item.step, self._step_shift
         if item.names is None:
@@ -243,7 +243,7 @@ class StreamWriter:
         self._head = head
         self._gap = None
 
-    def _drop(self, item: Item) -> bool:
+    def _drop(self, item: PendingEvent) -> bool:
         """Consume a number without keeping the event."""
         gap = self._gap
         first, last = (gap[0], gap[1] + 1) if gap else (self._head[1] + 1,) * 2

@@ -11,7 +11,7 @@ LEAST_BYTES, FIRST_BYTES, MOST_BYTES = 32 << 10, 256 << 10, 64 << 20
 QUICK_S, SLOW_S = 0.5, 2.0
 
 
-class Pace:
+class CongestionWindow:
     """Times one batch at a time, as TCP times its segments."""
 
     def __init__(self) -> None:

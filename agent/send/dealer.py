@@ -38,7 +38,7 @@ def _poller() -> zmq.Poller:
     return _Poller()
 
 
-class Link:
+class Dealer:
     """A DEALER connected to one endpoint, with a context of its own; secured where that is another host's."""
 
     def __init__(

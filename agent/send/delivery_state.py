@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.outbox_reader import Stream
+    from neural.tracking.agent.send.outbox_reader import OutboxReader
     from neural.tracking.core.process_end import Death
 
 
@@ -24,14 +24,14 @@ class Request:
         self.done = threading.Event()
 
 
-class Wishes:
+class DeliveryState:
     """Set by callers: ``requests``, ``bye``. Set by the sender: all else."""
 
     def __init__(self) -> None:
         self.requests: dict[int, Request] = {}
         self.bye: int | None = None  # the session's total, once nothing follows
         self.death: Death | None = None  # how the process ended whose session it was, told with the bye
-        self.stream: Stream | None = None  # once there is an outbox
+        self.stream: OutboxReader | None = None  # once there is an outbox
         self.status = "connecting"
         self.trouble = ""  # what keeps it from connecting, where that is known
         self.lost: list[tuple[int, int, str]] = []  # told to the collector as gaps

@@ -13,7 +13,7 @@ from neural.tracking.core.warn import warn
 from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.dealer import Link
+    from neural.tracking.agent.send.dealer import Dealer
 
 RECONNECT_S = 0.5
 STARTING_S = 0.05  # between looks for a collector that was just started
@@ -34,10 +34,10 @@ class Route(Protocol):
     @property
     def hopeless(self) -> bool: ...
 
-    def connect(self, now: float, *, data_waits: bool) -> Link | None:
+    def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
         """Return a fresh link, or None where there is nobody to talk to yet."""
 
-    def watch(self, link: Link, now: float) -> bool:
+    def watch(self, link: Dealer, now: float) -> bool:
         """Look after a link in use; return whether it was connected anew behind our back."""
 
     def is_gone(self) -> bool:
@@ -62,7 +62,7 @@ class LocalRoute:
     def hopeless(self) -> bool:
         return self._launcher is not None and self._launcher.hopeless and not collector_runs(self._state)
 
-    def connect(self, now: float, *, data_waits: bool) -> Link | None:
+    def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
         if self._launcher is not None:
             self._launcher.settle()
         if (reason := self._state.others()) is not None:
@@ -74,11 +74,11 @@ class LocalRoute:
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
         if isinstance(address, str) and collector_runs(self._state):
-            from neural.tracking.agent.send.dealer import Link
+            from neural.tracking.agent.send.dealer import Dealer
 
             self._endpoint = endpoint
             self._launch_wait_s = MIN_LAUNCH_S
-            return Link(address)
+            return Dealer(address)
         self.next_try = now + RECONNECT_S
         if self._launcher is not None and data_waits:
             if not self._launcher.starting and now >= self._launch_at:
@@ -89,7 +89,7 @@ class LocalRoute:
                 self.next_try = now + STARTING_S
         return None
 
-    def watch(self, link: Link, now: float) -> bool:
+    def watch(self, link: Dealer, now: float) -> bool:
         return False
 
     def is_gone(self) -> bool:

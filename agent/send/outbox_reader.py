@@ -2,7 +2,7 @@
 
 Used by the sender's thread. It follows the emitter without a lock: the emitter publishes its head and
 its segment by single assignments, and each segment leads back to the one before. Whoever wants to
-read the outbox from another thread does so through :meth:`Stream.copies`, under the lock that also
+read the outbox from another thread does so through :meth:`OutboxReader.copies`, under the lock that also
 guards the giving back of segments.
 """
 
@@ -38,7 +38,7 @@ class Shipment(NamedTuple):
         return self.end - self.start
 
 
-class Stream:
+class OutboxReader:
     """The stream of one session as its sender ships it."""
 
     def __init__(self, emitter: Emitter, outbox: Outbox) -> None:

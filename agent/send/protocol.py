@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from neural.tracking.agent.send.congestion import Pace
-from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.congestion import CongestionWindow
+from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.outbox_reader import Shipment
 from neural.tracking.core.warn import warn
 from neural.tracking.formats import wire
@@ -24,13 +24,13 @@ REPEATED_WELCOME_S = 1.0
 ALIVE_S = 15.0  # without a word to another host: say that we are there
 
 
-class Talks(Protocol):
+class Channel(Protocol):
     """Something to send over; False means not now."""
 
     def send(self, message: wire.Message) -> bool: ...
 
 
-class Conversation:
+class SenderProtocol:
     """The state of one session's talk with whichever collector is there.
 
     Args:
@@ -43,11 +43,11 @@ class Conversation:
 
     def __init__(
         self,
-        wishes: Wishes,
+        wishes: DeliveryState,
         session: bytes,
         hello: Callable[[], wire.Hello],
         records: list[bytes],
-        pace: Pace | None = None,
+        pace: CongestionWindow | None = None,
     ) -> None:
         self.welcomed = False
         self.quiet_until = 0.0  # refused: no use to say HELLO before
@@ -55,7 +55,7 @@ class Conversation:
         self._wishes = wishes
         self._session, self._hello, self._records = session, hello, records
         self._pace = pace
-        self._link: Talks | None = None
+        self._link: Channel | None = None
         self._spoke_at = 0.0
         self._log_id = b""
         self._window = 0
@@ -68,7 +68,7 @@ class Conversation:
         self._silent_since = 0.0
         self._said: set[str] = set()
 
-    def start(self, link: Talks, now: float) -> None:
+    def start(self, link: Channel, now: float) -> None:
         """Begin over a fresh link."""
         self._link = link
         self._blocked = False

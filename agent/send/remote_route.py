@@ -12,8 +12,8 @@ from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.dealer import Link
-    from neural.tracking.agent.send.delivery_state import Wishes
+    from neural.tracking.agent.send.dealer import Dealer
+    from neural.tracking.agent.send.delivery_state import DeliveryState
 
 KEYLESS_S = 5.0  # keys may still come
 UNREACHABLE_S = 5.0
@@ -31,7 +31,7 @@ class RemoteRoute:
         watchful: looks after the courier of this host; None for whoever needs none.
     """
 
-    def __init__(self, address: str, wishes: Wishes, waits_in: Path, watchful: Watchful | None) -> None:
+    def __init__(self, address: str, wishes: DeliveryState, waits_in: Path, watchful: Watchful | None) -> None:
         self.next_try = 0.0
         self.hopeless = False
         self._address, self._wishes, self._waits_in, self._watchful = address, wishes, waits_in, watchful
@@ -40,9 +40,9 @@ class RemoteRoute:
         self._refused_at = 0.0  # when the link in use was, 0 if it was not
         self._down_since = time.monotonic()
 
-    def connect(self, now: float, *, data_waits: bool) -> Link | None:
+    def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
         """Return a fresh link; None without keys."""
-        from neural.tracking.agent.send.dealer import Link
+        from neural.tracking.agent.send.dealer import Dealer
 
         self._look_after_courier(now)
         try:
@@ -53,9 +53,9 @@ class RemoteRoute:
             return None
         self._connections = self._broken = 0
         self._refused_at = 0.0
-        return Link(self._address, security)
+        return Dealer(self._address, security)
 
-    def watch(self, link: Link, now: float) -> bool:
+    def watch(self, link: Dealer, now: float) -> bool:
         """Hear what became of the connection; return whether it is a new one."""
         from neural.tracking.agent.send.dealer import BROKEN, REFUSED, UP
 
@@ -87,7 +87,7 @@ class RemoteRoute:
         if self._watchful is not None:
             self._watchful.close()
 
-    def _look_whether_reachable(self, link: Link, now: float) -> None:
+    def _look_whether_reachable(self, link: Dealer, now: float) -> None:
         if link.is_up:
             self._down_since = now
         elif now - self._down_since > UNREACHABLE_S and not self._wishes.trouble:

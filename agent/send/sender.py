@@ -14,15 +14,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neural.tracking.agent.emit.emitter import Emitter
-from neural.tracking.agent.send.delivery_state import Wishes
+from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.local_route import RECONNECT_S, Route, jittered
 from neural.tracking.agent.send.upkeep import Upkeep
 from neural.tracking.core import fork_lock, os_support
 from neural.tracking.core.warn import warn
 
 if TYPE_CHECKING:
-    from neural.tracking.agent.send.dealer import Link
-    from neural.tracking.agent.send.protocol import Conversation
+    from neural.tracking.agent.send.dealer import Dealer
+    from neural.tracking.agent.send.protocol import SenderProtocol
 
 BUSY_S, CALM_S, IDLE_S = 0.05, 0.1, 0.2
 CALM_EVENTS_PER_S, IDLE_EVENTS_PER_S = 1000, 200
@@ -43,18 +43,18 @@ class Sender:
     def __init__(
         self,
         emitter: Emitter,
-        wishes: Wishes,
-        talk: Callable[[], Conversation],
+        wishes: DeliveryState,
+        talk: Callable[[], SenderProtocol],
         make_outbox: Callable[[], None],
         route: Route,
     ) -> None:
         self.wake = os_support.Wake()
         self._emitter, self._wishes = emitter, wishes
         self._make_talk = talk
-        self._talk: Conversation | None = None
+        self._talk: SenderProtocol | None = None
         self._upkeep = Upkeep(emitter, make_outbox)
         self._route = route
-        self._link: Link | None = None
+        self._link: Dealer | None = None
         self._stopping = False
         self._warned = False
         self._next_look = self._connect_at = 0.0
@@ -121,7 +121,7 @@ class Sender:
         with fork_lock.held_off:
             self._work(self._talk, woken, time.monotonic())
 
-    def _work(self, talk: Conversation, woken: bool, now: float) -> None:
+    def _work(self, talk: SenderProtocol, woken: bool, now: float) -> None:
         if self._link is not None:
             for message in self._link.receive():
                 talk.hear(message, now)
@@ -141,7 +141,7 @@ class Sender:
             elif talk.is_useless(now):
                 self._disconnect(RECONNECT_S)
 
-    def _wait(self, talk: Conversation, timeout_s: float) -> bool:
+    def _wait(self, talk: SenderProtocol, timeout_s: float) -> bool:
         if self._link is not None and not (self._is_idle and talk.needs_no_answer):
             for_room = talk.wants_room(time.monotonic())
             woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
@@ -165,7 +165,7 @@ class Sender:
             return IDLE_S
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 
-    def _connect(self, talk: Conversation, now: float) -> None:
+    def _connect(self, talk: SenderProtocol, now: float) -> None:
         """Connect to the collector there is, if any can be had now."""
         data_waits = self._data_waits() and not self._wishes.deleted
         self._link = self._route.connect(now, data_waits=data_waits)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.agent.emit.page_touch import populate
-from neural.tracking.agent.send.outbox_reader import Stream
+from neural.tracking.agent.send.outbox_reader import OutboxReader
 from neural.tracking.formats import segment
 
 RETRY_OUTBOX_S = 5.0
@@ -30,7 +30,7 @@ class Upkeep:
         self._head = 0
         self._synced = False
 
-    def look(self, stream: Stream | None, now: float) -> None:
+    def look(self, stream: OutboxReader | None, now: float) -> None:
         """Do what is due."""
         self._emitter.settle()
         outbox = self._emitter.outbox

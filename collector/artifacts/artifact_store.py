@@ -17,10 +17,10 @@ from typing import Any
 
 from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.collector.artifacts import pruning, spool_cleanup
-from neural.tracking.collector.artifacts.commit import Commit, Lost
+from neural.tracking.collector.artifacts.commit import BytesLost, Commit
 from neural.tracking.collector.artifacts.run_folders import FIRST_RETRY_S, LONGEST_RETRY_S, RunFolders, Unusable
-from neural.tracking.collector.artifacts.version_numbers import Numbers
-from neural.tracking.collector.ingest.sequencer import Intake
+from neural.tracking.collector.artifacts.version_numbers import VersionNumbers
+from neural.tracking.collector.ingest.sequencer import Sequencer
 from neural.tracking.collector.log.sessions import VIA, Position, Sessions
 from neural.tracking.core.copying import Stopped
 from neural.tracking.core.files import inside, is_there
@@ -28,7 +28,7 @@ from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
 from neural.tracking.state import artifact_jobs, spool
-from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 
@@ -44,19 +44,19 @@ STOPPING_S = 2.0  # of a drain's time, kept for what a thread has in hand
 Key = tuple[str, int]  # session and number
 
 
-class Keeper:
+class ArtifactStore:
     """Keeps the artifacts; whoever brought bytes, or made a job, calls :meth:`wake`."""
 
     name = "artifacts"
 
     def __init__(
-        self, state: State, intake: Intake, sessions: Sessions, applied: Callable[[], Position]
+        self, state: State, intake: Sequencer, sessions: Sessions, applied: Callable[[], Position]
     ) -> None:
         self.stored_total = self.lost_total = 0
         self._folders = RunFolders(state)
         self._state, self._intake, self._sessions, self._applied = state, intake, sessions, applied
-        self._numbers = Numbers()
-        self._jobs: dict[Key, Job] = {}
+        self._numbers = VersionNumbers()
+        self._jobs: dict[Key, ArtifactJob] = {}
         self._bad: dict[Key, str] = {}  # jobs that could not be read, and why
         self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
         self._unchecked: set[Key] = set()  # a life before may have written their note already
@@ -101,7 +101,7 @@ class Keeper:
         """Look at once: there may be a new job, or the bytes of one have come."""
         self._wake.set()
 
-    def wants(self, session: str, token: str) -> Job | None:
+    def wants(self, session: str, token: str) -> ArtifactJob | None:
         """Return the job whose bytes have to come from another host under this token, None if there is none."""
         for job in self._jobs.values():
             if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
@@ -192,7 +192,7 @@ class Keeper:
     async def _learn(self) -> None:
         """Take in the jobs that are new, all at once: what is done meanwhile begins the next of those known."""
         found = await asyncio.to_thread(artifact_jobs.waiting, self._state)
-        new: dict[Key, Job] = {}
+        new: dict[Key, ArtifactJob] = {}
         for key in self._bad.keys() - set(found):
             del self._bad[key]
             self._retries.pop(key, None)
@@ -244,10 +244,10 @@ class Keeper:
                     self._order = None
             self._unchecked.discard(key)
 
-    def _was_noted(self, job: Job) -> bool:
+    def _was_noted(self, job: ArtifactJob) -> bool:
         try:
             return self._is_noted(self._folders.find(job), job)
-        except Lost:
+        except BytesLost:
             return False
 
     def _begin(self) -> None:
@@ -274,7 +274,7 @@ class Keeper:
             busy.add(job.key)
             self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
 
-    def _is_ready(self, job: Job, key: Key) -> bool:
+    def _is_ready(self, job: ArtifactJob, key: Key) -> bool:
         if self._folders.is_held(job.uid) or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
             return False
         if self._goal is None or self._applied() < self._goal:
@@ -287,7 +287,7 @@ class Keeper:
             self._put_off(key, f"{job.name} of {job.folder}: {error}")
             return False
 
-    async def _do(self, key: Key, job: Job) -> None:
+    async def _do(self, key: Key, job: ArtifactJob) -> None:
         """Bring one job to its end: bytes, note, and then the spool lets go."""
         try:
             told = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
@@ -320,7 +320,7 @@ class Keeper:
         if key not in self._bad:
             logger.error("artifact %s, tried again in %.0f s", why, pause_s)
 
-    def _store(self, key: Key, job: Job) -> dict[str, Any] | None:
+    def _store(self, key: Key, job: ArtifactJob) -> dict[str, Any] | None:
         """Return what the note says; None where the run was deleted, or the note is there already."""
         if self._folders.is_deleted(job):
             return None
@@ -341,7 +341,7 @@ class Keeper:
                 local=self._folders.is_local(job),
             )
             told |= commit.store()
-        except Lost as error:
+        except BytesLost as error:
             self._folders.home.check()  # else what is gone now may be there again once the disk is
             self.lost_total += 1
             logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
@@ -349,7 +349,7 @@ class Keeper:
         self.stored_total += 1
         return told
 
-    def _is_noted(self, run: Path, job: Job) -> bool:
+    def _is_noted(self, run: Path, job: ArtifactJob) -> bool:
         """Whether the run folder says already what became of it; reads only what is new there."""
         if run not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
             self._outcomes.clear()
@@ -359,7 +359,7 @@ class Keeper:
         if self._stop:
             raise Stopped
 
-    def _forget(self, job: Job, told: dict[str, Any] | None = None) -> None:
+    def _forget(self, job: ArtifactJob, told: dict[str, Any] | None = None) -> None:
         if told is not None and isinstance(told["version"], int):
             run = inside(self._state.base_dir, job.folder)
             self._numbers.take(run, job.name, told["version"])

@@ -14,18 +14,18 @@ from typing import Any
 
 from neural.tracking.collector.artifacts import blobs
 from neural.tracking.collector.artifacts.blobs import Staged
-from neural.tracking.collector.artifacts.version_numbers import Numbers, made_inside, version_name
+from neural.tracking.collector.artifacts.version_numbers import VersionNumbers, made_inside, version_name
 from neural.tracking.core import copying, os_support
 from neural.tracking.core.copying import identity, open_regular
 from neural.tracking.core.files import fsync_dir, fsync_upwards, inside, is_there
 from neural.tracking.formats import manifest
-from neural.tracking.formats.manifest import Item
+from neural.tracking.formats.manifest import ManifestEntry
 from neural.tracking.state import spool
-from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.paths import State
 
 
-class Lost(Exception):
+class BytesLost(Exception):
     """The bytes are gone or not those of the call, for good; the reason goes into the note."""
 
 
@@ -36,8 +36,8 @@ class Commit:
         self,
         state: State,
         run: Path,
-        job: Job,
-        numbers: Numbers,
+        job: ArtifactJob,
+        numbers: VersionNumbers,
         look: Callable[[int], None],
         *,
         again: bool,
@@ -64,7 +64,7 @@ class Commit:
         """
         job = self._job
         if job.lost is not None:
-            raise Lost(job.lost)
+            raise BytesLost(job.lost)
         if not self._state.blobs.is_dir():
             self._state.blobs.mkdir(parents=True, exist_ok=True)
             fsync_upwards(self._state.blobs.parent)
@@ -85,7 +85,7 @@ class Commit:
         fd = _open(path)
         try:
             if os.fstat(fd).st_size != job.size:
-                raise Lost(f"the snapshot has {os.fstat(fd).st_size} bytes, {job.size} were taken")
+                raise BytesLost(f"the snapshot has {os.fstat(fd).st_size} bytes, {job.size} were taken")
             return blobs.stage(fd, path, self._temporary, self._look)
         finally:
             os.close(fd)
@@ -104,7 +104,7 @@ class Commit:
             finally:
                 os.close(copy)
             if not before == identity(os.fstat(fd)) == self._job.stat:
-                raise Lost("the file was changed before the collector had read it")
+                raise BytesLost("the file was changed before the collector had read it")
         finally:
             os.close(fd)
         fd = _open(self._temporary)
@@ -166,7 +166,7 @@ class Commit:
     def _store_folder(self, source: Path) -> dict[str, Any]:
         job = self._job
         if not is_there(source) or source.is_symlink() or not source.is_dir():
-            raise Lost("the snapshot is gone")
+            raise BytesLost("the snapshot is gone")
         files: dict[str, Staged] = {}
         for path in sorted(_files(source)):
             fd = _open(path)
@@ -178,7 +178,7 @@ class Commit:
                 os.close(fd)
         total = sum(staged.size for staged in files.values())
         if (len(files), total) != (job.files, job.size):
-            raise Lost(
+            raise BytesLost(
                 f"the snapshot has {len(files)} files of {total} bytes, {job.files} of {job.size} were taken"
             )
         try:
@@ -246,7 +246,7 @@ class Commit:
         return {"version": None, "path": f"artifacts/{self._job.name}", "sha256": listing.sha256}
 
     def _manifest(self, files: dict[str, Staged]) -> Staged:
-        data = manifest.encode(Item(name, each.size, each.sha256) for name, each in files.items())
+        data = manifest.encode(ManifestEntry(name, each.size, each.sha256) for name, each in files.items())
         self._temporary.unlink(missing_ok=True)
         self._temporary.write_bytes(data)
         fd = _open(self._temporary)
@@ -292,8 +292,8 @@ def _open(path: Path) -> int:
     try:
         return open_regular(path, follow=False)
     except (FileNotFoundError, NotADirectoryError):
-        raise Lost("the snapshot is gone") from None
+        raise BytesLost("the snapshot is gone") from None
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ELOOP, errno.ENXIO):
-            raise Lost(f"the file cannot be read: {error.strerror}") from None
+            raise BytesLost(f"the file cannot be read: {error.strerror}") from None
         raise

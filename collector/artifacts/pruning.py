@@ -9,20 +9,20 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from neural.tracking.collector.artifacts.version_numbers import version_name
-from neural.tracking.collector.ingest.sequencer import Intake
+from neural.tracking.collector.ingest.sequencer import Sequencer
 from neural.tracking.collector.log.sessions import Position
 from neural.tracking.core.files import atomic_write, fsync_dir, inside
 from neural.tracking.core.names import check_artifact_name
 from neural.tracking.formats import event_lines, manifest
 from neural.tracking.reader import json_views
-from neural.tracking.reader.artifacts import Entry
+from neural.tracking.reader.artifacts import ArtifactCall
 from neural.tracking.reader.facts import read_facts
 from neural.tracking.reader.run import Run
 from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.tombstones import AFTER, Tombstones
 
 
-def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
+def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[ArtifactCall]:
     """Return the versions to remove, by session and number of their events.
 
     One that has its note already, because a kill came between note and removal, may be removed again.
@@ -48,10 +48,10 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[Entry]:
 
 
 async def note(
-    intake: Intake,
+    intake: Sequencer,
     tombstones: Tombstones,
     run: Run,
-    entries: Sequence[Entry],
+    entries: Sequence[ArtifactCall],
     applied: Callable[[], Position],
     timeout_s: float,
 ) -> None:
@@ -79,7 +79,7 @@ async def note(
         await asyncio.sleep(0.01)
 
 
-def note_in_copy(folder: Path, entries: Sequence[Entry]) -> None:
+def note_in_copy(folder: Path, entries: Sequence[ArtifactCall]) -> None:
     """Write the notes into a folder that no store writer writes to, and show them in its views.
 
     Into a file of their own: in a copy made with hard links, the others are the original's as well.
@@ -106,7 +106,7 @@ def note_in_copy(folder: Path, entries: Sequence[Entry]) -> None:
         json_views.write_views(folder, ("artifacts", "metadata", "summary"))
 
 
-def remove(folder: Path, entries: Sequence[Entry]) -> int:
+def remove(folder: Path, entries: Sequence[ArtifactCall]) -> int:
     """Remove the files of these versions; return of how many there were any."""
     removed = 0
     for entry in entries:

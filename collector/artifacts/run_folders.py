@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.collector.artifacts.commit import Lost
-from neural.tracking.collector.base_dir import Home
+from neural.tracking.collector.artifacts.commit import BytesLost
+from neural.tracking.collector.base_dir import BaseDir
 from neural.tracking.collector.log.sessions import VIA
 from neural.tracking.core import os_support
 from neural.tracking.core.files import inside
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
-from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 
@@ -47,11 +47,11 @@ class RunFolders:
     """The run folders of one collector's jobs, and which of them cannot be used just now."""
 
     def __init__(self, state: State) -> None:
-        self.home = Home(state)
+        self.home = BaseDir(state)
         self._state = state
         self._held: dict[bytes, _Held] = {}  # by the run's uid
 
-    def find(self, job: Job) -> Path:
+    def find(self, job: ArtifactJob) -> Path:
         """Return the folder of a job's run. Blocks.
 
         Raises:
@@ -62,7 +62,7 @@ class RunFolders:
             folder = inside(self._state.base_dir, job.folder)
             found = RunFile.load(folder)
             if found is None and self.home.lacks(job.folder):
-                raise Lost("the run folder was removed")
+                raise BytesLost("the run folder was removed")
         except FormatError as error:
             raise self.hold(job, FormatError(f"{error}; {_MEND.format(job.folder)}")) from error
         except (OSError, TrackingError) as error:
@@ -77,7 +77,7 @@ class RunFolders:
             logger.info("artifacts of %s go on: its folder can be used again", job.folder)
         return folder
 
-    def is_local(self, job: Job) -> bool:
+    def is_local(self, job: ArtifactJob) -> bool:
         """Whether the snapshot lies in this very spool, if anywhere: nobody will bring it."""
         if VIA in job.info:
             return False  # whatever it says of itself: no path that another host names is opened here
@@ -85,11 +85,11 @@ class RunFolders:
         here = host == platform.node() or bool(boot and boot == os_support.boot_id())
         return here and job.spool == str(self._state.spool)
 
-    def is_deleted(self, job: Job) -> bool:
+    def is_deleted(self, job: ArtifactJob) -> bool:
         """Return whether the run was deleted on purpose; raises OSError where nobody can tell. Blocks."""
         return Tombstones(self._state.tombstones).covers(job.uid, job.info)
 
-    def hold(self, job: Job, error: Exception) -> Unusable:
+    def hold(self, job: ArtifactJob, error: Exception) -> Unusable:
         """Let all jobs of the run wait, each time longer; return the error that says so."""
         before, text, now_s = self._held.get(job.uid), str(error), time.monotonic()
         if before is not None and now_s < before.again_s:
@@ -110,7 +110,7 @@ class RunFolders:
         held = self._held.get(uid)
         return held is not None and time.monotonic() < held.again_s
 
-    def forget_but(self, waiting: Iterable[Job]) -> None:
+    def forget_but(self, waiting: Iterable[ArtifactJob]) -> None:
         """Forget the trouble of runs that none of these jobs is of."""
         if self._held:
             for uid in self._held.keys() - {job.uid for job in waiting}:

@@ -17,8 +17,8 @@ from typing import Any
 
 import zmq
 
-from neural.tracking.collector.artifacts.artifact_store import Keeper
-from neural.tracking.collector.ingest.authenticator import ZAP_DOMAIN, Gate
+from neural.tracking.collector.artifacts.artifact_store import ArtifactStore
+from neural.tracking.collector.ingest.authenticator import ZAP_DOMAIN, Authenticator
 from neural.tracking.collector.ingest.router import Peer, Router
 from neural.tracking.core import copying, os_support
 from neural.tracking.core.files import fsync_dir
@@ -26,7 +26,7 @@ from neural.tracking.errors import ConfigError, InvalidNameError, ProtocolError
 from neural.tracking.formats import upload_wire, wire
 from neural.tracking.remote import keys
 from neural.tracking.state import spool
-from neural.tracking.state.artifact_jobs import Job
+from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.paths import State, private_folder
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class Uploads:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         state: State,
-        gate: Gate,
-        keeper: Keeper,
+        gate: Authenticator,
+        keeper: ArtifactStore,
         pair: keys.Pair,
         listen: str,
     ) -> None:
@@ -155,7 +155,7 @@ class Uploads:
             offset = await asyncio.to_thread(self._write, job, path, message)
         peer.send(upload_wire.At(**who, path=message.path, offset=offset).encode())
 
-    def _begin(self, job: Job, path: Path, size: int) -> int:
+    def _begin(self, job: ArtifactJob, path: Path, size: int) -> int:
         """Return how much of a file is there.
 
         Raises:
@@ -177,7 +177,7 @@ class Uploads:
         others = {path: size for path, (size, _) in self._promised.items() if path != growing}
         return sum(size - self._grown.get(path, [0, 0])[1] for path, size in others.items())
 
-    def _write(self, job: Job, path: Path, chunk: upload_wire.Chunk) -> int:
+    def _write(self, job: ArtifactJob, path: Path, chunk: upload_wire.Chunk) -> int:
         """Append a chunk that goes on where the file ends; return where it ends then."""
         size = _length(path)
         grown = self._grown_of(job)
@@ -198,7 +198,7 @@ class Uploads:
         finally:
             os.close(fd)
 
-    def _may_be(self, job: Job, path: Path) -> bool:
+    def _may_be(self, job: ArtifactJob, path: Path) -> bool:
         """Return whether a file is there, or may be made as one of those of its upload; its folder is made."""
         if _length(path) is None:
             if self._grown_of(job)[0] >= (job.files or 1):
@@ -207,13 +207,13 @@ class Uploads:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return True
 
-    def _make_empty(self, job: Job, path: Path) -> None:
+    def _make_empty(self, job: ArtifactJob, path: Path) -> None:
         """Make a file of no bytes, of which no chunk tells."""
         if _length(path) is None and self._may_be(job, path):
             path.touch(mode=0o600)
             self._grown_of(job)[0] += 1
 
-    def _grown_of(self, job: Job) -> list[int]:
+    def _grown_of(self, job: ArtifactJob) -> list[int]:
         """Return how many files and bytes of an upload there are; counted once, and after one began anew."""
         growing = self._growing(job)
         if growing not in self._grown:
@@ -221,7 +221,7 @@ class Uploads:
             self._grown[growing] = [len(files), sum(path.stat().st_size for path in files)]
         return self._grown[growing]
 
-    def _begin_check(self, peer: Peer, job: Job, path: Path, check: upload_wire.Check) -> None:
+    def _begin_check(self, peer: Peer, job: ArtifactJob, path: Path, check: upload_wire.Check) -> None:
         key = (check.session, check.token, check.path)
         self._asked_by[key] = peer  # who asks again may have another connection than the first time
         if key not in self._checks:  # else it is being read already, and answered then
@@ -246,7 +246,7 @@ class Uploads:
             there = _size_of(path, check.size, check.size)
             peer.send(upload_wire.At(session=session, token=token, path=name, offset=there).encode())
 
-    def _place(self, job: Job, files: int) -> bool:
+    def _place(self, job: ArtifactJob, files: int) -> bool:
         """Give an upload that is whole its final name; return whether it has it, durably."""
         growing = self._growing(job)
         if files != (job.files or 0) or growing.is_dir() != bool(files):
@@ -263,10 +263,10 @@ class Uploads:
         fsync_dir(growing.parent.parent)
         return True
 
-    def _growing(self, job: Job) -> Path:
+    def _growing(self, job: ArtifactJob) -> Path:
         return self._state.spool / job.session / f"{spool.TEMPORARY_PREFIX}{job.token}"
 
-    def _path(self, job: Job, relative: str) -> Path:
+    def _path(self, job: ArtifactJob, relative: str) -> Path:
         """Return where a file of an upload grows; raises InvalidNameError for what leads elsewhere."""
         growing = self._growing(job)
         if job.files is None:

@@ -15,7 +15,7 @@ from neural.tracking.reader.facts import read_facts
 _TAKEN = frozenset((errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR))
 
 
-class Numbers:
+class VersionNumbers:
     """The highest number of each name in each run, read once and kept."""
 
     def __init__(self) -> None:

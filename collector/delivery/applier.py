@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.collector.delivery import dead_letters
-from neural.tracking.collector.delivery.attempts import Trying
-from neural.tracking.collector.delivery.delivery_queue import Outgoing
-from neural.tracking.collector.delivery.held_runs import Holds
-from neural.tracking.collector.delivery.run_progress import OpenRun, Runs
-from neural.tracking.collector.delivery.sink_guard import Border, NotInstalled
-from neural.tracking.collector.log.items import EventBatch, Item, SessionNote
+from neural.tracking.collector.delivery.attempts import Attempts
+from neural.tracking.collector.delivery.delivery_queue import DeliveryQueue
+from neural.tracking.collector.delivery.held_runs import HeldRuns
+from neural.tracking.collector.delivery.run_progress import OpenRun, RunProgress
+from neural.tracking.collector.delivery.sink_guard import NotInstalled, SinkGuard
+from neural.tracking.collector.log.items import EventBatch, LogItem, SessionNote
 from neural.tracking.core.files import read_json, write_json
 from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
 from neural.tracking.reader.event_replay import Emitted, emitted, vouched
@@ -48,11 +48,11 @@ class SinkApplier:
         self._config = config
         self._state = state
         self._folder = SinkFolder(state, config.name)
-        self._trying = Trying(self._folder.trying)
-        self._runs = Runs(config, state, self._folder)
-        self._holds = Holds(self._folder)
-        self._border: Border | None = None
-        self._made: Outgoing | None = None
+        self._trying = Attempts(self._folder.trying)
+        self._runs = RunProgress(config, state, self._folder)
+        self._holds = HeldRuns(self._folder)
+        self._border: SinkGuard | None = None
+        self._made: DeliveryQueue | None = None
         self._errand = False
         self._sweep = False
         self._say: Say = lambda line: None
@@ -61,7 +61,7 @@ class SinkApplier:
         self._said_s = 0.0
 
     @property
-    def _outgoing(self) -> Outgoing:
+    def _outgoing(self) -> DeliveryQueue:
         assert self._made is not None, "open() comes first"
         return self._made
 
@@ -99,14 +99,14 @@ class SinkApplier:
             place = SinkPlace(self.name, self._state.base_dir, writer, self._config.call_timeout_s)
         except OSError as error:
             raise RetryLater(f"cannot use {self._folder.root}: {error}") from error
-        self._border = Border(self._config, place, self._trying)
-        self._made = Outgoing(self._border, self._trying, self._runs, self._holds, self._folder)
+        self._border = SinkGuard(self._config, place, self._trying)
+        self._made = DeliveryQueue(self._border, self._trying, self._runs, self._holds, self._folder)
         with contextlib.suppress(OSError, ValueError):
             self._inherits_trouble = (read_json(self._folder.about) or {}).get("state") == "retrying"
         self._sweep = self._runs.is_new() or (self._folder.root / "sweep").exists()
         self._errand = True
 
-    def write(self, batch: Sequence[Item]) -> None:
+    def write(self, batch: Sequence[LogItem]) -> None:
         """Take the items, deliver full batches; the rest waits for company until the flush."""
         with self._telling():
             for item in batch:
@@ -135,7 +135,7 @@ class SinkApplier:
 
     # Taking
 
-    def _take(self, item: Item) -> None:
+    def _take(self, item: LogItem) -> None:
         run = self._runs.of_session(item.session)
         if run is None:
             return
@@ -312,7 +312,7 @@ class SinkApplier:
             write_json(self._folder.about, told, durable=False, mode=0o600)
 
 
-def _pass_over(run: OpenRun, session: str, item: Item) -> None:
+def _pass_over(run: OpenRun, session: str, item: LogItem) -> None:
     """Leave an item of a run that is held back for its folder, but for what nobody reads there."""
     if isinstance(item, EventBatch):
         run.pass_over(session, item.last)

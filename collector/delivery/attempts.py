@@ -24,7 +24,7 @@ class Suspect(NamedTuple):
     seq: int
 
 
-class Trying:
+class Attempts:
     """Counts deaths over unflushed events; all writes are in place and never synced: only kills matter."""
 
     def __init__(self, path: Path) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from neural.tracking.collector.delivery import dead_letters
-from neural.tracking.collector.delivery.attempts import Suspect, Trying
-from neural.tracking.collector.delivery.held_runs import Holds
-from neural.tracking.collector.delivery.run_progress import OpenRun, Runs
-from neural.tracking.collector.delivery.sink_guard import Border
+from neural.tracking.collector.delivery.attempts import Attempts, Suspect
+from neural.tracking.collector.delivery.held_runs import HeldRuns
+from neural.tracking.collector.delivery.run_progress import OpenRun, RunProgress
+from neural.tracking.collector.delivery.sink_guard import SinkGuard
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sinks.base import RunEvent
@@ -28,10 +28,12 @@ class Upto(NamedTuple):
     last: int
 
 
-class Outgoing:
+class DeliveryQueue:
     """The queue between taking and the sink; what is delivered is gone from its front."""
 
-    def __init__(self, border: Border, trying: Trying, runs: Runs, holds: Holds, folder: SinkFolder) -> None:
+    def __init__(
+        self, border: SinkGuard, trying: Attempts, runs: RunProgress, holds: HeldRuns, folder: SinkFolder
+    ) -> None:
         self.delivered_total = 0
         self._border = border
         self._trying = trying

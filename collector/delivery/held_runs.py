@@ -9,7 +9,7 @@ from neural.tracking.errors import HoldRun, RetryLater
 from neural.tracking.sink_state.progress import SinkFolder
 
 
-class Holds:
+class HeldRuns:
     """Which runs are held back, until when, and why. An errand left behind outlives the process."""
 
     def __init__(self, folder: SinkFolder) -> None:

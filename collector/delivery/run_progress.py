@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.collector.log.items import SessionInfo
+from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError, RetryLater
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
 from neural.tracking.formats.run_file import folder_name
 from neural.tracking.formats.wire import VIA
-from neural.tracking.reader.artifacts import Entry, call_of
+from neural.tracking.reader.artifacts import ArtifactCall, call_of
 from neural.tracking.reader.event_replay import Emitted
 from neural.tracking.reader.facts import SessionFacts, fold_note
 from neural.tracking.reader.run import Run
@@ -152,7 +152,9 @@ class OpenRun:
             del self.share.artifacts[f"{session}:{seq}"]
             return None
         self._delivering[f"{session}:{seq}"] = outcome
-        entry = Entry(session, kept["seq"], kept["time_ns"], self.rank(session), call_of(kept["call"]), outcome)
+        entry = ArtifactCall(
+            session, kept["seq"], kept["time_ns"], self.rank(session), call_of(kept["call"]), outcome
+        )
         data = {
             "name": entry.name,
             "version": entry.version,
@@ -209,7 +211,7 @@ class OpenRun:
         return {"status": status, "error": error, "ended": ended, "ended_ns": ended_ns}
 
 
-class Runs:
+class RunProgress:
     """All runs of one sink that are open in its worker."""
 
     def __init__(self, config: SinkConfig, state: State, folder: SinkFolder) -> None:
@@ -219,7 +221,7 @@ class Runs:
         self._tombstones = Tombstones(state.tombstones)
         self._open: dict[str, OpenRun | None] = {}
 
-    def of_session(self, session: SessionInfo) -> OpenRun | None:
+    def of_session(self, session: LoggedSession) -> OpenRun | None:
         """Return the session's run, None where it is not this sink's."""
         uid = session.uid.hex()
         if uid not in self._open or (self._open[uid] is None and self._named(session)):
@@ -323,10 +325,10 @@ class Runs:
                 if run is not None and (run.dirty or run.share.artifacts or not run.share.ended)
             }
 
-    def _named(self, session: SessionInfo) -> bool:
+    def _named(self, session: LoggedSession) -> bool:
         return guests.is_named(self._config, session.info.get("sinks"), session.info.get(VIA))
 
-    def _opened(self, session: SessionInfo, stone: Tombstone | None) -> OpenRun | None:
+    def _opened(self, session: LoggedSession, stone: Tombstone | None) -> OpenRun | None:
         uid = session.uid.hex()
         via = session.info.get(VIA)
         if via is not None and not self._config.configured:

@@ -15,7 +15,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from neural.tracking.collector.delivery.attempts import Trying
+from neural.tracking.collector.delivery.attempts import Attempts
 from neural.tracking.errors import ConfigError, HoldRun, RefusedForGood, RetryLater
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sinks.base import RunEvent, Sink, SinkPlace
@@ -32,10 +32,10 @@ class NotInstalled(RetryLater):
     """The backend's package is missing; says which extra brings it."""
 
 
-class Border:
+class SinkGuard:
     """Holds the sink, opened at its first event: a backend nobody delivers to is never imported."""
 
-    def __init__(self, config: SinkConfig, place: SinkPlace, trying: Trying) -> None:
+    def __init__(self, config: SinkConfig, place: SinkPlace, trying: Attempts) -> None:
         self._config = config
         self._place = place
         self._trying = trying

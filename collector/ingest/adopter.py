@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural.tracking.collector.ingest.process_watch import Watch, is_alive, is_local
-from neural.tracking.collector.ingest.sequencer import Intake, Refused, Verdict
-from neural.tracking.collector.log.sessions import Session, Sessions
-from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.ingest.process_watch import ProcessWatch, is_alive, is_local
+from neural.tracking.collector.ingest.sequencer import Refused, Sequencer, Verdict
+from neural.tracking.collector.log.sessions import Sessions, SessionState
+from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.core import os_support
 from neural.tracking.core.process_end import OUTBOX_GONE, POWER_LOSS
 from neural.tracking.errors import FormatError
@@ -29,10 +29,10 @@ from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
     REMOVED_PREFIX,
     TEMPORARY_PREFIX,
-    Lost,
+    LostNumbers,
     Orphan,
-    Piece,
-    SessionInfo,
+    OutboxInfo,
+    OutboxPiece,
 )
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import RUN_DELETED, Late
@@ -54,8 +54,8 @@ class Adopter:
     def __init__(
         self,
         state: State,
-        intake: Intake,
-        log: Log,
+        intake: Sequencer,
+        log: LogWriter,
         sessions: Sessions,
         claim: Callable[[Path], int | None] = outbox_files.claim,
     ) -> None:
@@ -65,7 +65,7 @@ class Adopter:
         self._intake = intake
         self._log = log
         self._sessions = sessions
-        self._watch = Watch(self._on_exit)
+        self._watch = ProcessWatch(self._on_exit)
         self._wake = asyncio.Event()
         self._adopting: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
@@ -87,7 +87,7 @@ class Adopter:
         self._watch.close()
         return 0
 
-    def watch(self, session: Session) -> None:
+    def watch(self, session: SessionState) -> None:
         """Watch the process of a session that said HELLO."""
         self._watch.add(session)
 
@@ -212,7 +212,7 @@ class Adopter:
         late = Late.of(orphan.info, orphan.emitted, exact=True)
         self._intake.removals.account(orphan.session, orphan.uid, late)
 
-    async def _whose(self, folder: Path, key: str) -> SessionInfo | None:
+    async def _whose(self, folder: Path, key: str) -> OutboxInfo | None:
         """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
 
         Returns:
@@ -226,7 +226,7 @@ class Adopter:
         except (FormatError, FileNotFoundError):
             session = self._sessions.get(bytes.fromhex(key)) if _is_session(key) else None
             if session is not None:
-                return SessionInfo(session.id, session.uid, session.info)
+                return OutboxInfo(session.id, session.uid, session.info)
             if _is_session(key) and await asyncio.to_thread(outbox_files.is_blank, folder, bytes.fromhex(key)):
                 logger.warning("outbox %s held nothing and was removed", folder)
                 await asyncio.to_thread(outbox_files.remove, folder)
@@ -238,10 +238,10 @@ class Adopter:
             logger.error("outbox %s could not be adopted and stays: %s", folder, error)
         self._not_before_s[folder.name] = time.monotonic() + RETRY_S
 
-    async def _ship(self, orphan: Orphan, session: Session) -> None:
+    async def _ship(self, orphan: Orphan, session: SessionState) -> None:
         """Bring the rest of the session into the log, close it there, and wait until that is on disk."""
         schemas = await asyncio.to_thread(orphan.schemas)
-        newest: Piece | Lost | None = None
+        newest: OutboxPiece | LostNumbers | None = None
         again = True
         while again:
             again = False
@@ -258,17 +258,17 @@ class Adopter:
             self._intake.note_death(session, *death)
         await self._close(session, emitted)
 
-    def _take(self, session: Session, piece: Piece | Lost, schemas: bytes) -> Verdict:
+    def _take(self, session: SessionState, piece: OutboxPiece | LostNumbers, schemas: bytes) -> Verdict:
         if session.deleted:
             raise Refused(RUN_DELETED, "its run was removed meanwhile")
-        if isinstance(piece, Lost):
+        if isinstance(piece, LostNumbers):
             return self._intake.gap(session, piece.first, piece.last, piece.reason)
         verdict = self._intake.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
         if verdict is Verdict.UNFIT and session.ended is None:
             return self._intake.gap(session, piece.first, piece.last, "damage")
         return verdict
 
-    async def _close(self, session: Session, n: int) -> None:
+    async def _close(self, session: SessionState, n: int) -> None:
         closed = asyncio.Event()
         if self._intake.bye(session, n, closed.set) is Verdict.OUT_OF_ORDER:
             self._intake.gap(session, session.received + 1, n, "damage")

@@ -28,7 +28,7 @@ MAX_REFUSED = 16  # keys remembered for `ntrack keys ls`
 SAID_AGAIN_S = 600.0
 
 
-class Gate:
+class Authenticator:
     """A part of the daemon, there only where it listens to other hosts."""
 
     name = "gate"

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from neural.tracking import __version__
 from neural.tracking.collector.ingest import hello
 from neural.tracking.collector.ingest.barriers import Barriers
-from neural.tracking.collector.ingest.listeners import Doors
-from neural.tracking.collector.ingest.lost_contact import Contacts
+from neural.tracking.collector.ingest.listeners import Listeners
+from neural.tracking.collector.ingest.lost_contact import LostContacts
 from neural.tracking.collector.ingest.router import Peer, Router
-from neural.tracking.collector.ingest.sequencer import Intake, Refused, Verdict
-from neural.tracking.collector.log.sessions import VIA, Connection, Position, Session, Sessions
-from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.ingest.sequencer import Refused, Sequencer, Verdict
+from neural.tracking.collector.log.sessions import VIA, Connection, Position, Sessions, SessionState
+from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.errors import ProtocolError
 from neural.tracking.formats import wire
 from neural.tracking.state.tombstones import RUN_DELETED, Late
@@ -39,14 +39,14 @@ class Inbox:
 
     def __init__(
         self,
-        doors: Doors,
-        intake: Intake,
-        log: Log,
+        doors: Listeners,
+        intake: Sequencer,
+        log: LogWriter,
         sessions: Sessions,
         barriers: Barriers,
-        contacts: Contacts,
-        on_greeted: Callable[[Session], None],
-        unheeded: Callable[[Session], list[str]] = lambda session: [],
+        contacts: LostContacts,
+        on_greeted: Callable[[SessionState], None],
+        unheeded: Callable[[SessionState], list[str]] = lambda session: [],
     ) -> None:
         self.refused_total = 0
         self._doors = doors
@@ -57,7 +57,7 @@ class Inbox:
         self._contacts = contacts
         self._on_greeted = on_greeted
         self._unheeded = unheeded  # what the session asked for and does not get, for people
-        self._dirty: set[Session] = set()  # to be acknowledged after the group in hand
+        self._dirty: set[SessionState] = set()  # to be acknowledged after the group in hand
         self._greeting: dict[bytes, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._complained_s = -_COMPLAIN_S
@@ -91,7 +91,7 @@ class Inbox:
         """Close the sockets, after the last acknowledgement."""
         self._doors.close()
 
-    def on_durable(self, session: Session) -> None:
+    def on_durable(self, session: SessionState) -> None:
         """A session's durable mark moved: acknowledge with the group, look after its barriers."""
         self._dirty.add(session)
         self._barriers.on_durable(session)
@@ -156,7 +156,7 @@ class Inbox:
         else:
             self._complain(peer, parts, ProtocolError(f"{message.type} is for senders to hear"))
 
-    def _on_message(self, session: Session, message: wire.Message) -> None:
+    def _on_message(self, session: SessionState, message: wire.Message) -> None:
         if isinstance(message, wire.Data):
             self._on_data(session, message)
         elif isinstance(message, wire.GapNotice):
@@ -205,7 +205,7 @@ class Inbox:
         self._on_greeted(session)
         self._welcome(session)
 
-    async def _opened(self, said: wire.Hello, emitted: object) -> Session:
+    async def _opened(self, said: wire.Hello, emitted: object) -> SessionState:
         """Take a session in; of one whose run was removed, write down what it emitted before it may let go.
 
         Raises:
@@ -223,7 +223,7 @@ class Inbox:
                 await asyncio.to_thread(self._intake.removals.account, said.session, said.uid, late)
             raise
 
-    def _on_data(self, session: Session, data: wire.Data) -> None:
+    def _on_data(self, session: SessionState, data: wire.Data) -> None:
         if wire.data_crc(data.schemas, data.payload) != data.crc:
             logger.warning(
                 "batch %d-%d of session %s was damaged on its way", data.first, data.last, session.id.hex()
@@ -233,7 +233,7 @@ class Inbox:
         verdict = self._intake.data(session, data.first, data.last, data.base, data.schemas, data.payload)
         self._answer(session, verdict)
 
-    def _on_bye(self, session: Session, bye: wire.Bye) -> None:
+    def _on_bye(self, session: SessionState, bye: wire.Bye) -> None:
         peer = session.peer
 
         def ended() -> None:
@@ -245,7 +245,7 @@ class Inbox:
         if self._intake.bye(session, bye.n, ended) is Verdict.OUT_OF_ORDER:
             self._welcome(session)
 
-    def _answer(self, session: Session, verdict: Verdict) -> None:
+    def _answer(self, session: SessionState, verdict: Verdict) -> None:
         if verdict is Verdict.REPEATED:
             self._acknowledge(session)
         elif verdict is Verdict.OUT_OF_ORDER:
@@ -253,7 +253,7 @@ class Inbox:
         elif verdict is Verdict.UNFIT and session.peer is not None:
             self._refuse(session.peer, session.id, "bad_data", "the batch does not follow the protocol")
 
-    def _welcome(self, session: Session) -> None:
+    def _welcome(self, session: SessionState) -> None:
         """Tell the durable mark, after what is queued became durable, so that the sender cuts right."""
 
         def tell(_: Position) -> None:
@@ -271,7 +271,7 @@ class Inbox:
         else:
             self._log.after_sync(tell)
 
-    def _acknowledge(self, session: Session) -> None:
+    def _acknowledge(self, session: SessionState) -> None:
         ack = wire.Ack(
             session=session.id,
             log_id=self._log.log_id,
@@ -280,7 +280,7 @@ class Inbox:
         )
         self._send(session, ack)
 
-    def _send(self, session: Session, message: wire.Message) -> None:
+    def _send(self, session: SessionState, message: wire.Message) -> None:
         if session.peer is not None:
             session.peer.send(message.encode())
 
@@ -288,7 +288,7 @@ class Inbox:
         self.refused_total += 1
         peer.send(wire.Refuse(session=session, code=code, reason=reason).encode())
 
-    def _refuse_deleted(self, peer: Connection, session: Session) -> None:
+    def _refuse_deleted(self, peer: Connection, session: SessionState) -> None:
         self._refuse(peer, session.id, RUN_DELETED, f"run {session.info.get('dir', '?')} was removed")
 
     def _refuse_protocol(self, peer: Peer, session: bytes, spoken: object) -> None:

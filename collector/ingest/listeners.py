@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import zmq
 
-from neural.tracking.collector.ingest.authenticator import ZAP_DOMAIN, Gate
+from neural.tracking.collector.ingest.authenticator import ZAP_DOMAIN, Authenticator
 from neural.tracking.collector.ingest.router import Peer, Router
 from neural.tracking.errors import ConfigError
 from neural.tracking.formats import wire
@@ -21,7 +21,7 @@ from neural.tracking.state.paths import State
 logger = logging.getLogger(__name__)
 
 
-class Doors:
+class Listeners:
     """Opened and closed by the inbox.
 
     Args:
@@ -34,7 +34,7 @@ class Doors:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         state: State,
-        gate: Gate,
+        gate: Authenticator,
         listen: str | None,
         pair: keys.Pair | None,
         upload_port: Callable[[], int],

@@ -9,29 +9,29 @@ from __future__ import annotations
 import logging
 import time
 
-from neural.tracking.collector.ingest.sequencer import Intake
-from neural.tracking.collector.log.sessions import Session, Sessions
+from neural.tracking.collector.ingest.sequencer import Sequencer
+from neural.tracking.collector.log.sessions import Sessions, SessionState
 
 logger = logging.getLogger(__name__)
 
 LOST, BACK = "lost_contact", "contact"  # kinds of notes
 
 
-class Contacts:
+class LostContacts:
     """When each session of another host was heard last."""
 
-    def __init__(self, sessions: Sessions, intake: Intake, lost_after_s: float) -> None:
+    def __init__(self, sessions: Sessions, intake: Sequencer, lost_after_s: float) -> None:
         self._sessions = sessions
         self._intake = intake
         self._lost_after_s = lost_after_s
 
-    def heard(self, session: Session) -> None:
+    def heard(self, session: SessionState) -> None:
         """The session said something."""
         session.seen_s = time.monotonic()
         if session.silent:
             self._back(session)
 
-    def greeted(self, session: Session, *, known: bool) -> None:
+    def greeted(self, session: SessionState, *, known: bool) -> None:
         """The session said HELLO; one the log ``known`` from before may have been noted as silent there."""
         if session.is_remote and (session.silent or known) and session.ended is None:
             self._back(session)
@@ -52,9 +52,9 @@ class Contacts:
                     "session %s on %s is silent since %.0f s", session.id.hex(), where, now_s - session.seen_s
                 )
 
-    def _back(self, session: Session) -> None:
+    def _back(self, session: SessionState) -> None:
         session.silent = False
         self._note(session, BACK)
 
-    def _note(self, session: Session, kind: str) -> None:
+    def _note(self, session: SessionState, kind: str) -> None:
         self._intake.note(session, kind, str(time.time_ns()))  # of one kind and key the store keeps one

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from neural.tracking.collector.log.sessions import VIA, Session, Sessions
+from neural.tracking.collector.log.sessions import VIA, Sessions, SessionState
 from neural.tracking.core.process_end import UNKNOWN_DEATH, Death, ask_kernel, open_pidfd, same_process
 
 REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
 
 
-class Watch:
+class ProcessWatch:
     """The processes of the sessions that said HELLO from this host."""
 
     def __init__(self, on_exit: Callable[[bytes], None]) -> None:
@@ -27,7 +27,7 @@ class Watch:
         self._fds: dict[bytes, int] = {}
         self._gone: set[bytes] = set()
 
-    def add(self, session: Session) -> None:
+    def add(self, session: SessionState) -> None:
         """Watch the session's process, if it is one of this host that can be watched."""
         if session.id in self._fds or not is_local(session.info):
             return

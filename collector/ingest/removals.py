@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from neural.tracking.collector.log.sessions import VIA, Session
+from neural.tracking.collector.log.sessions import VIA, SessionState
 from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
 LOOK_S = 0.02  # between two looks whether a removal is over
@@ -66,7 +66,7 @@ class Removals:
 
 
 def admitted(
-    stone: Tombstone, session: bytes, info: dict[str, Any], known: Session | None
+    stone: Tombstone, session: bytes, info: dict[str, Any], known: SessionState | None
 ) -> dict[str, Any] | None:
     """Return the info under which a session of a removed run is let in; None where the removal covers it.
 

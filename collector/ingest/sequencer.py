@@ -1,7 +1,7 @@
 """Decides what of a session's stream is stored: the rules that make a repeated batch count once.
 
 The inbox brings what senders say, the adopter what it finds in orphaned outboxes; both go through
-here, so that both obey the same marks. Runs on the event loop; only :meth:`Intake.open` waits.
+here, so that both obey the same marks. Runs on the event loop; only :meth:`Sequencer.open` waits.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from neural.tracking.collector.ingest import stored_runs
 from neural.tracking.collector.ingest.removals import Removals, admitted
 from neural.tracking.collector.log.recovery import LostStretch, add_schema
 from neural.tracking.collector.log.segment_files import SESSION_COPIES
-from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
-from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Sessions, SessionState
+from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Buffer, Record
@@ -47,19 +47,19 @@ class Refused(Exception):
         super().__init__(reason)
 
 
-class Intake:
+class Sequencer:
     """Takes sessions and their streams into the log."""
 
-    def __init__(self, base_dir: Path, log: Log, sessions: Sessions, removals: Removals) -> None:
+    def __init__(self, base_dir: Path, log: LogWriter, sessions: Sessions, removals: Removals) -> None:
         self.events_total = 0
         self.repeated_total = 0
         self._base_dir = base_dir
         self._log = log
         self._sessions = sessions
         self.removals = removals
-        self.on_durable: Callable[[Session], None] = lambda session: None
+        self.on_durable: Callable[[SessionState], None] = lambda session: None
 
-    async def open(self, session_id: bytes, uid: bytes, info: dict[str, Any]) -> Session:
+    async def open(self, session_id: bytes, uid: bytes, info: dict[str, Any]) -> SessionState:
         """Return the session, known from now on; its marks are the most that log and run ledger know.
 
         Raises:
@@ -86,7 +86,7 @@ class Intake:
         if session is None:
             if len(self._sessions) >= MAX_OPEN_SESSIONS:
                 raise Refused("too_many_sessions", f"{MAX_OPEN_SESSIONS} sessions are open")
-            session = Session(session_id, uid, info)
+            session = SessionState(session_id, uid, info)
             self._sessions.add(session)
             for _ in range(SESSION_COPIES):
                 self._log.append(segment.SESSION, [events.pack_session(session_id, uid, info)])
@@ -96,7 +96,7 @@ class Intake:
         return session
 
     def data(
-        self, session: Session, first: int, last: int, base: int, schemas: bytes, payload: Buffer
+        self, session: SessionState, first: int, last: int, base: int, schemas: bytes, payload: Buffer
     ) -> Verdict:
         """Queue a batch whose checksum was verified, if it goes on where the session's mark is."""
         if session.deleted or not self._fits(first, last, base, payload):
@@ -120,7 +120,7 @@ class Intake:
         self.events_total += last - first + 1
         return Verdict.STORED
 
-    def gap(self, session: Session, first: int, last: int, reason: str, **more: Any) -> Verdict:
+    def gap(self, session: SessionState, first: int, last: int, reason: str, **more: Any) -> Verdict:
         """Record that numbers will not arrive, as far as they go on where the session's mark is."""
         if not 1 <= first <= last:
             return Verdict.UNFIT
@@ -136,7 +136,7 @@ class Intake:
         self._store(session, segment.NOTE, [note], last)
         return Verdict.STORED
 
-    def bye(self, session: Session, n: int, done: Callable[[], None]) -> Verdict:
+    def bye(self, session: SessionState, n: int, done: Callable[[], None]) -> Verdict:
         """Close a session of which all ``n`` numbers are here; ``done`` runs once that is on disk."""
         if session.ended is not None:
             self._log.after_sync(lambda _: done())
@@ -152,7 +152,7 @@ class Intake:
         self._log.append(segment.NOTE, [events.pack_note(session.id, "bye", "bye", time.time_ns(), n=n)], ended)
         return Verdict.STORED
 
-    def note(self, session: Session, kind: str, key: str, **data: Any) -> None:
+    def note(self, session: SessionState, kind: str, key: str, **data: Any) -> None:
         """Record what no session emits: how it died, that it is silent. Kept once per kind and key."""
         self._log.append(segment.NOTE, [events.pack_note(session.id, kind, key, time.time_ns(), **data)])
 
@@ -171,7 +171,7 @@ class Intake:
             )
             session = self._sessions.get(session_id)
         if session is None:  # introduced anew, as one that is over, or nobody could tell whose the note is
-            session = Session(session_id, uid, dict(info), received=known.last, durable=known.last)
+            session = SessionState(session_id, uid, dict(info), received=known.last, durable=known.last)
             session.ended = known.last if known.ended is None else known.ended
             self._sessions.add(session)
             for _ in range(SESSION_COPIES):
@@ -193,7 +193,7 @@ class Intake:
         """Up to where the log is on disk."""
         return self._log.durable
 
-    def note_death(self, session: Session, reason: str, signal: int | None, open_gap: str | None) -> None:
+    def note_death(self, session: SessionState, reason: str, signal: int | None, open_gap: str | None) -> None:
         """Record how a session's process ended that emitted no end."""
         more = {"signal": signal, "open_gap": open_gap}
         told = {key: value for key, value in more.items() if value is not None}
@@ -205,20 +205,20 @@ class Intake:
         for session, first, last in lost:
             self.note(session, "gap", f"{first}-{last}", first=first, last=last, reason="damage")
 
-    def forget_run(self, uid: bytes) -> list[Session]:
+    def forget_run(self, uid: bytes) -> list[SessionState]:
         """Take nothing more of a run that was just removed; return its sessions."""
         gone = [session for session in self._sessions if session.uid == uid]
         for session in gone:
             session.deleted = True
         return gone
 
-    def _skip_to(self, session: Session, last: int) -> None:
+    def _skip_to(self, session: SessionState, last: int) -> None:
         """Take over what the run's ledger knows beyond the log: stored, though this log never had it."""
         session.received = last
         mark = events.pack_mark(session.id, last, None)
         self._log.append(segment.MARK, [mark], lambda position: session.stored(last, position))
 
-    def _store(self, session: Session, kind: int, body: list[Buffer], last: int) -> None:
+    def _store(self, session: SessionState, kind: int, body: list[Buffer], last: int) -> None:
         session.received = last
         session.seen_s = time.monotonic()
 
@@ -234,7 +234,7 @@ class Intake:
             return False
         return base // segment.LAP_BYTES == (base + size - 1) // segment.LAP_BYTES
 
-    def _fresh_schemas(self, session: Session, schemas: bytes) -> list[bytes]:
+    def _fresh_schemas(self, session: SessionState, schemas: bytes) -> list[bytes]:
         """Return the SCHEMA records the log's current segment does not have yet."""
         found: list[tuple[int, bytes]] = []
         for item in segment.scan(schemas, session.id, base=0):

@@ -16,16 +16,16 @@ from neural.tracking.formats import ledgers
 logger = logging.getLogger(__name__)
 
 
-class Known(NamedTuple):
+class StoredSession(NamedTuple):
     """The highest number of a session that a run folder holds, and its total once ended."""
 
     last: int = 0
     ended: int | None = None
 
 
-def known(base_dir: Path, folder: str, session: bytes) -> Known:
+def known(base_dir: Path, folder: str, session: bytes) -> StoredSession:
     """Return what the ledgers in the run folder say of the session."""
-    best = Known()
+    best = StoredSession()
     if not folder or "/" in folder or folder in (".", ".."):
         return best
     damages: list[str] = []
@@ -38,5 +38,5 @@ def known(base_dir: Path, folder: str, session: bytes) -> Known:
     for item in found.values():
         entry = item.sessions.get(session.hex())
         if entry is not None and entry.last > best.last:
-            best = Known(entry.last, entry.ended)
+            best = StoredSession(entry.last, entry.ended)
     return best

@@ -11,7 +11,7 @@ from neural.tracking.formats.events import Decoded
 
 
 @dataclass(eq=False)
-class SessionInfo:
+class LoggedSession:
     """A session as the log describes it; ``schemas`` grows as the log brings more.
 
     ``info`` is what the session's HELLO said: name, dir, rank, world_size, attempt, role and more.
@@ -34,7 +34,7 @@ class SessionInfo:
 class EventBatch:
     """Consecutive events ``first..last`` of one session; ``payload`` is valid during ``write`` only."""
 
-    session: SessionInfo
+    session: LoggedSession
     first: int
     last: int
     base: int
@@ -70,7 +70,7 @@ class EventBatch:
 class SessionNote:
     """What no session emitted: a gap, the orderly end, a death; kept once per (session, kind, key)."""
 
-    session: SessionInfo
+    session: LoggedSession
     note: Mapping[str, Any]
 
 
@@ -78,9 +78,9 @@ class SessionNote:
 class SessionMark:
     """The log has seen everything of the session up to ``last``; ``ended`` is its total once known."""
 
-    session: SessionInfo
+    session: LoggedSession
     last: int
     ended: int | None
 
 
-Item = EventBatch | SessionNote | SessionMark
+LogItem = EventBatch | SessionNote | SessionMark

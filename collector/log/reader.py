@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.collector.log import segment_files
-from neural.tracking.collector.log.items import EventBatch, Item, SessionInfo, SessionMark, SessionNote
+from neural.tracking.collector.log.items import EventBatch, LoggedSession, LogItem, SessionMark, SessionNote
 from neural.tracking.collector.log.segment_files import SegmentFile
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
@@ -24,26 +24,26 @@ logger = logging.getLogger(__name__)
 FIRST_CHUNK_BYTES, LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 512 << 10, 128 << 10, 4 << 20
 
 
-class Position(NamedTuple):
+class CursorPosition(NamedTuple):
     """A place in the log as it travels: the segment's uuid in hex, an offset in its file."""
 
     uuid: str
     offset: int
 
 
-def parse_position(value: object) -> Position | None:
+def parse_position(value: object) -> CursorPosition | None:
     """Return the position in a decoded JSON value, None if it is none."""
     if isinstance(value, list | tuple) and len(value) == 2:
         uuid, offset = value
         if isinstance(uuid, str) and isinstance(offset, int) and offset >= 0:
-            return Position(uuid, offset)
+            return CursorPosition(uuid, offset)
     return None
 
 
-class Follower:
+class LogReader:
     """The reading end of the log. Not thread-safe; the items' payloads live until the next :meth:`read`."""
 
-    def __init__(self, folder: Path, start: Position | None, *, waited_for: bool = True) -> None:
+    def __init__(self, folder: Path, start: CursorPosition | None, *, waited_for: bool = True) -> None:
         """Read a log's ``folder`` from ``start``.
 
         Args:
@@ -58,7 +58,7 @@ class Follower:
         self._current: SegmentFile | None = None
         self._fd = -1
         self._offset = segment.HEADER_BYTES
-        self._sessions: dict[bytes, SessionInfo] = {}
+        self._sessions: dict[bytes, LoggedSession] = {}
         self._ended: set[bytes] = set()  # forgotten with the next segment, whose head leaves them out
         self.chunk_bytes = FIRST_CHUNK_BYTES  # about how much is read at once
         self.damaged_bytes = 0
@@ -66,13 +66,13 @@ class Follower:
         self.strays: dict[str, tuple[int, int]] = {}  # numbers of sessions whose description is damaged
 
     @property
-    def position(self) -> Position | None:
+    def position(self) -> CursorPosition | None:
         """Everything before it was handed out."""
         if self._current is None:
             return self._start
-        return Position(self._current.uuid.hex(), self._offset)
+        return CursorPosition(self._current.uuid.hex(), self._offset)
 
-    def read(self, durable: Position) -> list[Item]:
+    def read(self, durable: CursorPosition) -> list[LogItem]:
         """Return the next items before ``durable``, a few at a time; empty when there is nothing."""
         while True:
             limit = self._limit(durable)
@@ -91,7 +91,7 @@ class Follower:
             os.close(self._fd)
             self._fd = -1
 
-    def _limit(self, durable: Position) -> int | None:
+    def _limit(self, durable: CursorPosition) -> int | None:
         """Return up to where the current segment may be read; open one first if there is none."""
         if self._current is None and not self._begin(durable):
             return None
@@ -119,7 +119,7 @@ class Follower:
         self._sessions.clear()
         self._ended.clear()
 
-    def _begin(self, durable: Position) -> bool:
+    def _begin(self, durable: CursorPosition) -> bool:
         """Open the segment of the starting position, or the first one; return whether there is any."""
         listing = self._listing()
         ordinals = {item.uuid.hex(): item for item in listing}
@@ -174,7 +174,7 @@ class Follower:
             if self._offset == before:
                 self._offset = offset
 
-    def _read_chunk(self, limit: int) -> list[Item]:
+    def _read_chunk(self, limit: int) -> list[LogItem]:
         """Return what the next chunk of the current segment holds, and step over it."""
         stop, records, damages = self._scan(self.chunk_bytes, limit)
         if self._offset + stop < limit and damages and damages[-1].end == stop:
@@ -204,19 +204,19 @@ class Follower:
             records.append(found) if isinstance(found, Record) else damages.append(found)
         return len(view), records, damages
 
-    def _item(self, record: Record) -> list[Item]:
+    def _item(self, record: Record) -> list[LogItem]:
         try:
             return self._understood(record)
         except FormatError as error:
             logger.error("log record at %d was not understood: %s", record.pos, error)
             return []
 
-    def _understood(self, record: Record) -> list[Item]:
+    def _understood(self, record: Record) -> list[LogItem]:
         if record.kind == segment.SESSION:
             made, uid, info = events.unpack_session(record.body)
             known = self._sessions.get(made)
             if known is None:
-                self._sessions[made] = SessionInfo(made, uid, info)
+                self._sessions[made] = LoggedSession(made, uid, info)
             else:
                 known.info = info
             return []
@@ -254,7 +254,7 @@ class Follower:
             logger.error("events %d to %d belong to no session that is known", batch.first, batch.last)
 
 
-def read_cursor(path: Path) -> Position | None:
+def read_cursor(path: Path) -> CursorPosition | None:
     """Return the position in a cursor file, None where there is none that can be used."""
     try:
         return parse_position(json.loads(path.read_bytes())["position"])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from neural.tracking.collector.log import segment_files
 from neural.tracking.collector.log.segment_files import Found, SegmentFile
-from neural.tracking.collector.log.sessions import Position, Session, Sessions
+from neural.tracking.collector.log.sessions import Position, Sessions, SessionState
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Record
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class LostStretch(NamedTuple):
     """Numbers whose bytes in the log are damaged; their sender has let go of them."""
 
-    session: Session
+    session: SessionState
     first: int
     last: int
 
@@ -128,7 +128,7 @@ def _apply(record: Record, at: Position, sessions: Sessions, recovered: Recovere
     if record.kind == segment.SESSION:
         made, uid, info = events.unpack_session(record.body)
         if sessions.get(made) is None:
-            sessions.add(Session(made, uid, info))
+            sessions.add(SessionState(made, uid, info))
         return
     session = sessions.get(bytes(record.body[:16]))
     if session is None:
@@ -149,7 +149,7 @@ def _apply(record: Record, at: Position, sessions: Sessions, recovered: Recovere
         _apply_note(events.unpack_note(record.body)[1], session, at)
 
 
-def _apply_note(note: dict[str, object], session: Session, at: Position) -> None:
+def _apply_note(note: dict[str, object], session: SessionState, at: Position) -> None:
     kind, last, n = note["kind"], note.get("last"), note.get("n")
     if kind == "gap" and isinstance(last, int):
         session.stored(last, at)
@@ -158,7 +158,7 @@ def _apply_note(note: dict[str, object], session: Session, at: Position) -> None
         session.stored(session.durable, at)
 
 
-def add_schema(session: Session, schema_id: int, record: bytes) -> bool:
+def add_schema(session: SessionState, schema_id: int, record: bytes) -> bool:
     """Remember a schema for the heads of segments to come; return whether it was new."""
     if schema_id in session.schemas:
         return False

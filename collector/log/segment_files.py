@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.collector.log.sessions import Position, Session
+from neural.tracking.collector.log.sessions import Position, SessionState
 from neural.tracking.core import files
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
@@ -88,7 +88,7 @@ def framed(kind: int, body: Iterable[Buffer], uuid: bytes, offset: int, group: i
     return b"".join(frame_parts(kind, body, segment.seed(uuid, offset - segment.HEADER_BYTES), group))
 
 
-def head_bytes(uuid: bytes, sessions: Iterable[Session]) -> bytes:
+def head_bytes(uuid: bytes, sessions: Iterable[SessionState]) -> bytes:
     """Return the header and the snapshot of open sessions with which a segment begins."""
     head = bytearray(segment.Header(segment.ROLE_LOG, uuid, 0, time.time_ns()).pack())
     for session in sessions:

@@ -44,7 +44,7 @@ class Connection(Protocol):
 
 
 @dataclass(eq=False)
-class Session:
+class SessionState:
     """One process's writing to one run, as the log has it."""
 
     id: bytes
@@ -96,23 +96,23 @@ class Sessions:
     """All sessions the log still has to carry, by their id."""
 
     def __init__(self) -> None:
-        self._by_id: dict[bytes, Session] = {}
+        self._by_id: dict[bytes, SessionState] = {}
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[SessionState]:
         return iter(list(self._by_id.values()))
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def get(self, session: bytes) -> Session | None:
+    def get(self, session: bytes) -> SessionState | None:
         """Return the session, or None when neither the log nor a HELLO brought it."""
         return self._by_id.get(session)
 
-    def add(self, session: Session) -> None:
+    def add(self, session: SessionState) -> None:
         """Begin to carry a session."""
         self._by_id[session.id] = session
 
-    def open(self) -> list[Session]:
+    def open(self) -> list[SessionState]:
         """Return the sessions whose end is not known."""
         return [session for session in self._by_id.values() if session.ended is None]
 

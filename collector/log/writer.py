@@ -44,7 +44,7 @@ NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 Done = Callable[[Position], None]
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """A record to append, or with ``kind`` 0 only a wish to hear when all before it is durable."""
 
     kind: int
@@ -65,7 +65,7 @@ class _GaveUp(Exception):
     """Asked to leave while there was no room; the outboxes have what was not acknowledged."""
 
 
-class Log:
+class LogWriter:
     """A part of the daemon: the append-only segments and the queue in front of them."""
 
     name = "log"
@@ -98,7 +98,7 @@ class Log:
         self._retry_s = retry_s
         self._leave_room = leave_room
         self._host_went_down = host_went_down
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[LogEntry] = deque()
         self._arrived = asyncio.Event()
         self._try_now = asyncio.Event()
         self._idle = asyncio.Event()
@@ -148,7 +148,7 @@ class Log:
         left = self._pending
         if self._file is not None and not left:
             try:
-                await self._write_group([Entry(segment.NOTE, [segment_files.seal_body()])])
+                await self._write_group([LogEntry(segment.NOTE, [segment_files.seal_body()])])
             except (OSError, LogFailed) as error:
                 logger.error("log was not sealed: %s", error)
         await self._close()
@@ -156,7 +156,7 @@ class Log:
 
     def append(self, kind: int, body: Sequence[Buffer], done: Done | None = None) -> None:
         """Queue a record; ``done`` gets the position after it once it is on disk."""
-        entry = Entry(kind, body, done)
+        entry = LogEntry(kind, body, done)
         self._queue.append(entry)
         self.held_bytes += entry.size
         self._pending += 1
@@ -232,9 +232,9 @@ class Log:
         except LogFailed as error:
             self._on_failed(error)
 
-    def _take_group(self) -> list[Entry]:
+    def _take_group(self) -> list[LogEntry]:
         """Take what is there, up to a group's size: it never waits for company."""
-        group: list[Entry] = []
+        group: list[LogEntry] = []
         size = 0
         while self._queue and size < min(
             GROUP_BYTES, max(self._segment_bytes, disk_reserve.LEAST_SEGMENT_BYTES)
@@ -243,7 +243,7 @@ class Log:
             size += group[-1].size
         return group
 
-    async def _commit(self, group: list[Entry]) -> None:
+    async def _commit(self, group: list[LogEntry]) -> None:
         """Make the group durable, however long that takes, then say so."""
         while True:
             try:
@@ -263,7 +263,7 @@ class Log:
                 entry.done(end)
         self._on_committed(self.durable)
 
-    async def _write_group(self, group: list[Entry]) -> list[Position]:
+    async def _write_group(self, group: list[LogEntry]) -> list[Position]:
         """Append and sync; return the position after each entry.
 
         Raises:
@@ -290,7 +290,7 @@ class Log:
         self.durable = segment_files.position(self._current, self._offset)
         return ends
 
-    def _frame(self, group: list[Entry]) -> tuple[bytes, list[Position]]:
+    def _frame(self, group: list[LogEntry]) -> tuple[bytes, list[Position]]:
         assert self._current is not None
         pieces: list[Buffer] = []
         ends: list[Position] = []

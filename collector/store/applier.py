@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.collector.base_dir import Home
-from neural.tracking.collector.log.items import Item, SessionInfo, SessionNote
+from neural.tracking.collector.base_dir import BaseDir
+from neural.tracking.collector.log.items import LoggedSession, LogItem, SessionNote
 from neural.tracking.collector.store import quarantine
 from neural.tracking.collector.store.artifact_jobs import make_jobs
-from neural.tracking.collector.store.crash_marker import NOTHING, StoreDied, Underway
+from neural.tracking.collector.store.crash_marker import NOTHING, CrashMarker, StoreDied
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run_folder import folder_names, has_run_file, owner, write_run_file
 from neural.tracking.collector.store.run_writer import RunWriter
@@ -38,20 +38,20 @@ SUMMARY_EVERY_S = 10.0
 EVERYONES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
-class _Open:
+class _OpenWriter:
     """A run that is being written, and when its views may be made again."""
 
     def __init__(self, writer: RunWriter, stone: Tombstone | None) -> None:
         self.writer = writer
         self.stone = stone  # of a run that was removed before this one of the same uid
-        self.sessions: dict[bytes, SessionInfo] = {}
+        self.sessions: dict[bytes, LoggedSession] = {}
         self.views_after_s = 0.0
         self.summary_after_s = time.monotonic() + SUMMARY_EVERY_S
         self.written_s = time.monotonic()
         self.summary_stale = False
 
 
-class StoreSink:
+class StoreApplier:
     """Delivers to ``<base_dir>/<name>_<id>/``.
 
     A run whose folder cannot be used goes into quarantine and the others go on. Where that leaves
@@ -64,11 +64,11 @@ class StoreSink:
     def __init__(self, state: State) -> None:
         self._state = state
         self._collector = ""
-        self._runs: dict[bytes, _Open] = {}
+        self._runs: dict[bytes, _OpenWriter] = {}
         self._held: dict[bytes, Quarantine] = {}
         self._tombstones = Tombstones(state.tombstones)
-        self._underway = Underway(state.root / "store-underway")
-        self._home = Home(state)
+        self._underway = CrashMarker(state.root / "store-underway")
+        self._home = BaseDir(state)
 
     def open(self) -> None:
         """Learn this state folder's identity; run folders are opened as the log names them."""
@@ -84,16 +84,16 @@ class StoreSink:
         except OSError as error:
             raise RetryLater(f"cannot read {self._state.root}: {error}") from error
 
-    def write(self, batch: Sequence[Item]) -> None:
+    def write(self, batch: Sequence[LogItem]) -> None:
         """Apply every item to its run's folder; ends are shown in the views before this returns."""
         try:
             self._write(batch)
         finally:
             self._underway.at(NOTHING)
 
-    def _write(self, batch: Sequence[Item]) -> None:
+    def _write(self, batch: Sequence[LogItem]) -> None:
         looked: set[bytes] = set()
-        touched: dict[bytes, _Open] = {}
+        touched: dict[bytes, _OpenWriter] = {}
         for item in batch:
             uid = item.session.uid
             self._underway.at(uid)
@@ -173,7 +173,7 @@ class StoreSink:
         if last is not None:
             raise last
 
-    def _apply(self, item: Item) -> _Open | None:
+    def _apply(self, item: LogItem) -> _OpenWriter | None:
         """Apply one item to its run's folder; return the run, None if it was deleted."""
         # What was pruned from a folder that was put back is told by the prune, whatever its sessions are.
         told = item.note if isinstance(item, SessionNote) and AFTER in item.note else item.session.info
@@ -272,7 +272,7 @@ class StoreSink:
         if run is not None:
             run.writer.close()
 
-    def _run(self, session: SessionInfo, told: Mapping[str, Any]) -> _Open | None:
+    def _run(self, session: LoggedSession, told: Mapping[str, Any]) -> _OpenWriter | None:
         """Return the open run of a session, None if the run was deleted since what is ``told`` was begun."""
         run = self._runs.get(session.uid)
         stone = self._tombstones.of(session.uid) if run is None else run.stone
@@ -280,11 +280,11 @@ class StoreSink:
             return None
         if run is None:
             folder = self._folder(session)
-            run = _Open(RunWriter(folder, session.uid, self._collector), stone)
+            run = _OpenWriter(RunWriter(folder, session.uid, self._collector), stone)
             self._runs[session.uid] = run
         return run
 
-    def _folder(self, session: SessionInfo) -> Path:
+    def _folder(self, session: LoggedSession) -> Path:
         """Return the run's folder, made with its ``run.json`` if it is not there.
 
         Raises:
@@ -325,7 +325,7 @@ class StoreSink:
                 made.sessions[session.session] = session
                 made.writer.write_off(session, run.writer.last(session.session), "run_folder_removed")
 
-    def _show_end(self, run: _Open) -> None:
+    def _show_end(self, run: _OpenWriter) -> None:
         # The one that costs most can wait while others still log: not each rank's end is to wait for it.
         later = {"metrics"} if run.writer.open_sessions else set()
         try:
@@ -337,7 +337,7 @@ class StoreSink:
         run.writer.changed |= later
         run.summary_stale = False
 
-    def _keep_house(self, uid: bytes, run: _Open) -> None:
+    def _keep_house(self, uid: bytes, run: _OpenWriter) -> None:
         writer, now = run.writer, time.monotonic()
         if not writer.open_sessions:
             writer.compact()

@@ -23,7 +23,7 @@ class StoreDied(TrackingError):
     """Stands in for the exception that a crashed process could not raise."""
 
 
-class Underway:
+class CrashMarker:
     """One small file, written in place and never synced: only deaths of the process matter, not the host's.
 
     Where it cannot be written the store works without.

@@ -10,7 +10,7 @@ from neural.tracking.collector.log.items import EventBatch
 from neural.tracking.collector.store.append_file import open_events
 from neural.tracking.core.files import is_there
 from neural.tracking.formats import event_lines, ledgers, segment
-from neural.tracking.formats.event_lines import Line
+from neural.tracking.formats.event_lines import EventLine
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.tails import Tail
 from neural.tracking.reader import part_list
@@ -79,7 +79,7 @@ def _add_lines(ledger: Ledger, path: Path) -> None:
     if not is_there(path):
         return
     for line in event_lines.scan(path.read_bytes()):
-        if not isinstance(line, Line):
+        if not isinstance(line, EventLine):
             ledger.events_bytes = ledger.events_bytes if line.torn else line.end
             continue
         ledger.events_bytes = line.end

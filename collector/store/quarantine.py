@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.collector.log import segment_files
-from neural.tracking.collector.log.items import EventBatch, Item, SessionNote
-from neural.tracking.collector.log.reader import Follower, Position
+from neural.tracking.collector.log.items import EventBatch, LogItem, SessionNote
+from neural.tracking.collector.log.reader import CursorPosition, LogReader
 from neural.tracking.collector.store.append_file import TailFile
 from neural.tracking.core.files import fsync_dir, matching, read_json, write_json
 from neural.tracking.errors import RetryLater
@@ -75,7 +75,7 @@ class Quarantine:
         self._why |= {"error": str(error)[:1000], "tries": tries + 1, "retry_s": time.time() + pause_s}
         write_json(self.place / WHY_FILE, self._why, mode=0o600)
 
-    def keep(self, item: Item) -> None:
+    def keep(self, item: LogItem) -> None:
         """Append one item of the log.
 
         Raises:
@@ -102,13 +102,13 @@ class Quarantine:
         if self._file is not None:
             self._file.sync()
 
-    def items(self) -> Iterator[list[Item]]:
+    def items(self) -> Iterator[list[LogItem]]:
         """Yield what is kept, in order, some megabytes at a time; each list is valid until the next."""
         if self._file is None:
             return
-        follower = Follower(self.place, None)
+        follower = LogReader(self.place, None)
         try:
-            while items := follower.read(Position(self._file.uuid.hex(), self._file.size)):
+            while items := follower.read(CursorPosition(self._file.uuid.hex(), self._file.size)):
                 yield items
         finally:
             follower.close()
@@ -161,7 +161,7 @@ def discard(state: State, uid: bytes) -> None:
     shutil.rmtree(state.quarantine / uid.hex(), ignore_errors=True)
 
 
-def _packed(item: Item) -> tuple[int, list[Any]]:
+def _packed(item: LogItem) -> tuple[int, list[Any]]:
     session = item.session.session
     if isinstance(item, EventBatch):
         return segment.BATCH, [

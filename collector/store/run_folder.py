@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from neural.tracking.collector.log.items import SessionInfo
+from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, InvalidNameError
 from neural.tracking.formats import ledgers
 from neural.tracking.formats.run_file import RunFile, folder_name
 
 
-def folder_names(session: SessionInfo) -> list[str]:
+def folder_names(session: LoggedSession) -> list[str]:
     """Return the names the run's folder may have, the one its session asks for first."""
     told, name = session.info.get("dir"), session.info.get("name")
     names = [told] if isinstance(told, str) else []
@@ -48,7 +48,7 @@ def has_run_file(folder: Path) -> bool:
     return RunFile.read(folder) is not None
 
 
-def write_run_file(folder: Path, session: SessionInfo) -> None:
+def write_run_file(folder: Path, session: LoggedSession) -> None:
     """Write ``run.json`` as the session describes its run; durable when this returns. Raises OSError."""
     info = session.info
     opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()

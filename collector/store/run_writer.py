@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.collector.log.items import EventBatch, SessionInfo, SessionMark, SessionNote
+from neural.tracking.collector.log.items import EventBatch, LoggedSession, SessionMark, SessionNote
 from neural.tracking.collector.store.append_file import TailFile, create_tail, open_events, tail_identity
 from neural.tracking.collector.store.ledger_recovery import beyond, lost, others, recovered, settle
 from neural.tracking.collector.store.part_set import PartSet
@@ -62,7 +62,7 @@ class RunWriter:
         self._identity = _identity(folder)
         self.unsaved = False
         self.changed: set[str] = set()  # which views no longer show what is stored
-        self.artifacts: list[tuple[SessionInfo, events.Event]] = []  # logged, and no job made of it yet
+        self.artifacts: list[tuple[LoggedSession, events.Event]] = []  # logged, and no job made of it yet
         with contextlib.ExitStack() as opened:  # what cannot be opened is tried again, for days
             self._events = open_events(events_file, self._ledger.events_bytes)
             opened.callback(lambda: self._events.close())
@@ -107,7 +107,7 @@ class RunWriter:
             self._close_hole(item.session, entry, item.last)
             entry.ended = item.ended if item.ended is not None else entry.ended
 
-    def write_off(self, session: SessionInfo, last: int, reason: str) -> None:
+    def write_off(self, session: LoggedSession, last: int, reason: str) -> None:
         """Record that everything of the session up to ``last`` will not be found here."""
         entry = self._entry(session)
         if last > entry.last:
@@ -212,7 +212,7 @@ class RunWriter:
     def _ranks(self) -> dict[str, int]:
         return {session: entry.rank for session, entry in self._ledger.sessions.items()}
 
-    def _entry(self, session: SessionInfo) -> SessionEntry:
+    def _entry(self, session: LoggedSession) -> SessionEntry:
         """Return what is known of a session; introduce one that is new."""
         key = session.session.hex()
         self._ledger.settled.discard(key)  # it may change now, and then the ledger has it
@@ -225,14 +225,14 @@ class RunWriter:
             self.changed |= {"metadata"}
         return entry
 
-    def _close_hole(self, session: SessionInfo, entry: SessionEntry, upto: int) -> None:
+    def _close_hole(self, session: LoggedSession, entry: SessionEntry, upto: int) -> None:
         """Record numbers that should have come before this as a gap."""
         if upto > entry.last:
             reason = "run_folder_removed" if self.fresh and entry.last == 0 else "log_damaged"
             self._append_lines([self._gap(session, entry.last + 1, upto, reason)])
             entry.last = upto
 
-    def _gap(self, session: SessionInfo, first: int, last: int, reason: str) -> bytes:
+    def _gap(self, session: LoggedSession, first: int, last: int, reason: str) -> bytes:
         return event_lines.gap_line(session.session.hex(), Gap(first, last, time.time_ns(), reason))
 
     def _apply_batch(self, batch: EventBatch, entry: SessionEntry) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural.tracking.collector.log.items import EventBatch, Item, SessionInfo, SessionMark
+from neural.tracking.collector.log.items import EventBatch, LoggedSession, LogItem, SessionMark
 from neural.tracking.collector.visualizer.renderer_process import RendererProcess, renderer_command
-from neural.tracking.collector.visualizer.schedule import MOST_WAITS, Plan
+from neural.tracking.collector.visualizer.schedule import MOST_WAITS, Schedule
 from neural.tracking.core.files import atomic_write, inside, read_json
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
 from neural.tracking.figures.places import AUTOMATIC, FOLDER
@@ -37,7 +37,7 @@ MISSED_S = 86_400.0  # runs that ended longer ago are left alone where the log w
 RENDERER_STAYS_S = 60.0  # with nothing to draw: its imports cost more than a round
 
 
-class Visualizer:
+class VisualizerApplier:
     """The applier of the visualizer worker."""
 
     name = "visualizer"
@@ -54,7 +54,7 @@ class Visualizer:
         self._say: Callable[[dict[str, Any]], None] = lambda line: None
         self._renderer_command = command(niceness)
         self._deadline_s = deadline_s
-        self._plan = Plan()
+        self._plan = Schedule()
         self._unwanted: set[bytes] = set()
         self._renderer: RendererProcess | None = None
         self._drawn, self._drawn_s = state.base_dir, time.monotonic()  # which run's folder, and when
@@ -96,7 +96,7 @@ class Visualizer:
         except (OSError, ValueError) as error:
             logger.warning("what was due before was not understood: %s", error)
 
-    def write(self, batch: Sequence[Item]) -> None:
+    def write(self, batch: Sequence[LogItem]) -> None:
         """Count what came for each run that wants pictures; begin a round where one is due."""
         for item in batch:
             if isinstance(item, EventBatch):
@@ -124,7 +124,7 @@ class Visualizer:
         """Forget a run that was deleted."""
         self._plan.forget(bytes.fromhex(uid))
 
-    def _end(self, session: SessionInfo, over: bool) -> None:
+    def _end(self, session: LoggedSession, over: bool) -> None:
         if over:
             self._plan.ended(session.uid, session.session)
 
@@ -137,7 +137,7 @@ class Visualizer:
         if ended:
             self._plan.ended(uid, batch.session.session)
 
-    def _watch(self, session: SessionInfo) -> bool:
+    def _watch(self, session: LoggedSession) -> bool:
         """Watch a run that is seen for the first time; return whether it can be drawn and wants to be."""
         from neural.tracking.reader.run import Run
 
@@ -265,7 +265,7 @@ def _wants_last_round(run: Run) -> bool:
     return recent and drawn_s < changed_s and run.end_ns is not None and run.has_points
 
 
-def run_folder(base_dir: Path, session: SessionInfo) -> Path | None:
+def run_folder(base_dir: Path, session: LoggedSession) -> Path | None:
     """Return the folder that the store gave a session's run, None where it is not there."""
     for name in _folder_names(base_dir, session):
         try:
@@ -277,7 +277,7 @@ def run_folder(base_dir: Path, session: SessionInfo) -> Path | None:
     return None
 
 
-def _folder_names(base_dir: Path, session: SessionInfo) -> Iterator[str]:
+def _folder_names(base_dir: Path, session: LoggedSession) -> Iterator[str]:
     told = session.info.get("dir")
     if isinstance(told, str):
         yield told

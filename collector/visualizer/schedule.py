@@ -48,7 +48,7 @@ class Watched:
         return max(self.not_before_s, self.drawn_s + PAUSE_S, free_s)
 
 
-class Plan:
+class Schedule:
     """All runs that are drawn automatically. ``now_s`` is any clock that only goes forward."""
 
     def __init__(self) -> None:

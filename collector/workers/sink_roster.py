@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from neural.tracking.collector.log.sessions import Session
+from neural.tracking.collector.log.sessions import SessionState
 from neural.tracking.collector.workers.specs import WorkerSpec, builtin_specs
 from neural.tracking.errors import TrackingError
 from neural.tracking.sink_state import guests
@@ -20,7 +20,7 @@ from neural.tracking.state.paths import State
 logger = logging.getLogger(__name__)
 
 
-class Roster:
+class SinkRoster:
     """The sinks of one collector."""
 
     def __init__(self, state: State) -> None:
@@ -59,7 +59,7 @@ class Roster:
             return None
         return found.st_mtime_ns, found.st_size
 
-    def heard(self, sessions: Iterable[Session]) -> bool:
+    def heard(self, sessions: Iterable[SessionState]) -> bool:
         """Learn which sinks the sessions name; return whether there is a new one."""
         # One of another host starts nothing that its owner did not configure: it would have his credentials.
         names = {name for session in sessions if not session.is_remote for name in named_sinks(session)}
@@ -67,7 +67,7 @@ class Roster:
         self._named |= new
         return bool(new - set(self._configured))
 
-    def unheeded(self, session: Session) -> list[str]:
+    def unheeded(self, session: SessionState) -> list[str]:
         """Return what a session of another host says of sinks and does not get."""
         return guests.unheeded(session.info, self._configured, self._state.base_dir)
 
@@ -88,7 +88,7 @@ class Roster:
         ]
 
 
-def named_sinks(session: Session) -> list[str]:
+def named_sinks(session: SessionState) -> list[str]:
     """Return the sinks a session's run is for by name."""
     names = session.info.get("sinks")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []

@@ -51,13 +51,13 @@ class Builtin(NamedTuple):
 
 
 def _store(state: State) -> Applier:
-    from neural.tracking.collector.store.applier import StoreSink
+    from neural.tracking.collector.store.applier import StoreApplier
 
-    return StoreSink(state)
+    return StoreApplier(state)
 
 
 def _visualizer(state: State) -> Applier:
-    from neural.tracking.collector.visualizer.applier import Visualizer
+    from neural.tracking.collector.visualizer.applier import VisualizerApplier
     from neural.tracking.core.config import CollectorConfig, collector_config
     from neural.tracking.errors import ConfigError
 
@@ -65,7 +65,7 @@ def _visualizer(state: State) -> Applier:
         config = collector_config(state.base_dir)
     except ConfigError:  # edited since the collector started, which goes on, too; the doctor tells of it
         config = CollectorConfig()
-    return Visualizer(state, niceness=config.drawing_niceness)
+    return VisualizerApplier(state, niceness=config.drawing_niceness)
 
 
 BUILTIN: dict[str, Builtin] = {

@@ -18,7 +18,7 @@ from typing import Any
 from neural.tracking.collector.log.sessions import START, Position, Sessions
 from neural.tracking.collector.workers.sink_roster import named_sinks
 from neural.tracking.collector.workers.specs import STORE, VISUALIZER, WorkerSpec, builtin_specs
-from neural.tracking.collector.workers.worker_handle import Keeper
+from neural.tracking.collector.workers.worker_handle import WorkerHandle
 from neural.tracking.core import interpreter
 from neural.tracking.core.files import read_json
 from neural.tracking.formats import segment
@@ -61,8 +61,8 @@ class Supervisor:
         self._command = command
         self._idle_s = idle_s
         wanted = builtin_specs() if specs is None else specs
-        self._keepers = {spec.name: Keeper(spec, self) for spec in wanted}
-        self._tasks: dict[Keeper, asyncio.Task[None]] = {}
+        self._keepers = {spec.name: WorkerHandle(spec, self) for spec in wanted}
+        self._tasks: dict[WorkerHandle, asyncio.Task[None]] = {}
         self._named: set[str] = set()  # sinks that a session the log still carries is for by name
         self._started = self._leaving = False
 
@@ -93,12 +93,12 @@ class Supervisor:
             if known is not None:
                 known.spec = spec
                 continue
-            keeper = self._keepers[name] = Keeper(spec, self)
+            keeper = self._keepers[name] = WorkerHandle(spec, self)
             self._find_place(keeper)
             if self._started and not self._leaving:
                 self._keep(keeper)
 
-    def _keep(self, keeper: Keeper) -> None:
+    def _keep(self, keeper: WorkerHandle) -> None:
         task = asyncio.create_task(keeper.keep(), name=f"worker {keeper.name}")
         self._tasks[keeper] = task
         task.add_done_callback(lambda _: self._tasks.pop(keeper, None))
@@ -110,7 +110,7 @@ class Supervisor:
             self._find_place(keeper)
             self.moved(keeper)
 
-    def _find_place(self, keeper: Keeper) -> None:
+    def _find_place(self, keeper: WorkerHandle) -> None:
         cursor = self.read_cursor(keeper.name)
         if self.durable.ordinal == 1 and self.durable.offset == segment.HEADER_BYTES:
             cursor = self.durable  # a log in which nothing was ever written needs no reading
@@ -147,10 +147,10 @@ class Supervisor:
         waited_for = (k.synced for k in self._keepers.values() if self._holds(k))
         return min(waited_for, default=START)
 
-    def _holds(self, keeper: Keeper) -> bool:
+    def _holds(self, keeper: WorkerHandle) -> bool:
         return keeper.spec.holds_log and not keeper.detached and self._concerned(keeper)
 
-    def _concerned(self, keeper: Keeper) -> bool:
+    def _concerned(self, keeper: WorkerHandle) -> bool:
         """Return whether the log can hold anything for the worker."""
         if not keeper.spec.named_only:
             return True
@@ -226,7 +226,7 @@ class Supervisor:
         found = START if ordinal is None else Position(ordinal, offset, uuid)
         return found if found <= self.durable else START
 
-    def wanted(self, keeper: Keeper) -> bool:
+    def wanted(self, keeper: WorkerHandle) -> bool:
         """Return whether the worker should run now."""
         behind = keeper.synced < self.readable(keeper) and self._concerned(keeper)
         busy = behind or keeper.errand or keeper.owes or keeper.holds
@@ -236,7 +236,7 @@ class Supervisor:
             keeper.busy_s = time.monotonic()
         return time.monotonic() - keeper.busy_s < self._idle_s
 
-    def readable(self, keeper: Keeper) -> Position:
+    def readable(self, keeper: WorkerHandle) -> Position:
         """Return up to where the worker may read the log: what is durable, or what the store has applied."""
         store = self._keepers.get(STORE)
         return store.applied if keeper.spec.reads_folders and store is not None else self.durable
@@ -245,7 +245,7 @@ class Supervisor:
         """Return how to spawn the worker."""
         return self._command(spec, self._state)
 
-    def moved(self, keeper: Keeper) -> None:
+    def moved(self, keeper: WorkerHandle) -> None:
         """A worker told a new applied position."""
         if keeper.name == STORE:
             self._on_applied(keeper.applied)

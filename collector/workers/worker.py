@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from neural.tracking.collector.applier import Applier
-from neural.tracking.collector.log.items import Item
+from neural.tracking.collector.log.items import LogItem
 from neural.tracking.collector.log.reader import (
     LEAST_CHUNK_BYTES,
     MOST_CHUNK_BYTES,
-    Follower,
-    Position,
+    CursorPosition,
+    LogReader,
     parse_position,
     read_cursor,
 )
@@ -56,7 +56,7 @@ LONGEST_RETRY_S = 60.0
 LONGEST_STORE_RETRY_S = 5.0  # the disk has room again from one moment to the next, and trainers wait for it
 
 
-class Commands:
+class SupervisorCommands:
     """What the supervisor says, read without blocking for longer than asked."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Commands:
         self._run_gone = run_gone
         self._told = told
         self._pending = b""
-        self.durable: Position | None = None
+        self.durable: CursorPosition | None = None
         self.tokens: list[Any] = []
         self.ended = False
 
@@ -104,12 +104,12 @@ class Commands:
 class Worker:
     """Owns batching, retry and the cursor; the applier only translates."""
 
-    def __init__(self, applier: Applier, state: State, commands: Commands) -> None:
+    def __init__(self, applier: Applier, state: State, commands: SupervisorCommands) -> None:
         self._applier = applier
         self._commands = commands
         self._cursor_file = state.cursors / f"{applier.name}.json"
         self._strays_file = state.strays
-        self._follower = Follower(
+        self._follower = LogReader(
             state.log, read_cursor(self._cursor_file), waited_for=applier.name != VISUALIZER
         )
         self._synced = self._follower.position
@@ -183,7 +183,7 @@ class Worker:
                 self._commands.tokens = []
         return moved
 
-    def _deliver(self, items: list[Item], before: Position | None) -> None:
+    def _deliver(self, items: list[LogItem], before: CursorPosition | None) -> None:
         began = time.monotonic()
         try:
             self._applier.write(items)
@@ -200,7 +200,7 @@ class Worker:
         elif took_s < QUICK_S:
             self._follower.chunk_bytes = min(size * 2, MOST_CHUNK_BYTES)
 
-    def _save_place(self, position: Position | None) -> None:
+    def _save_place(self, position: CursorPosition | None) -> None:
         """Let the log go of what was delivered before: on a full disk that may be all the room there is."""
         try:
             self._applier.flush()
@@ -291,7 +291,7 @@ def say(line: dict[str, Any]) -> None:
         os.write(1, json.dumps(line).encode() + b"\n")
 
 
-def _write_cursor(path: Path, position: Position) -> None:
+def _write_cursor(path: Path, position: CursorPosition) -> None:
     try:
         write_json(path, {"position": list(position)}, mode=0o600)
     except OSError as error:
@@ -336,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = getattr(applier, "told", lambda line: None)
     if isinstance(applier, Talks):
         applier.connected(say)
-    commands = Commands(0, gone, told)
+    commands = SupervisorCommands(0, gone, told)
     try:
         worker = Worker(applier, state, commands)
         worker._insist(applier.open)

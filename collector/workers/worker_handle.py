@@ -31,10 +31,10 @@ class Master(Protocol):
     def state_root(self) -> Path:
         """Where the state folder is."""
 
-    def wanted(self, keeper: Keeper) -> bool:
+    def wanted(self, keeper: WorkerHandle) -> bool:
         """Return whether the worker should run now."""
 
-    def readable(self, keeper: Keeper) -> Position:
+    def readable(self, keeper: WorkerHandle) -> Position:
         """Return up to where the worker may read the log."""
 
     def command(self, spec: WorkerSpec) -> list[str]:
@@ -43,14 +43,14 @@ class Master(Protocol):
     def position(self, told: Any) -> Position:
         """Return the position a worker means."""
 
-    def moved(self, keeper: Keeper) -> None:
+    def moved(self, keeper: WorkerHandle) -> None:
         """Take note of a new applied position."""
 
     def errand(self, name: str) -> bool:
         """Tell a worker that it was asked for something beside the log."""
 
 
-class Keeper:
+class WorkerHandle:
     """Keeps one worker; made by the supervisor, which decides when the worker is wanted."""
 
     def __init__(self, spec: WorkerSpec, master: Master) -> None:

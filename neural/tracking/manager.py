@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from neural.tracking.api.comparing import ComparesRuns
+from neural.tracking.api.comparing import ComparisonMethods
 from neural.tracking.formats.run_file import resolve_base_dir
 from neural.tracking.tracker import ExperimentTracker
 
 _ID = re.compile(r"[0-9a-f]{8}")
 
 
-class ExperimentManager(ComparesRuns):
+class ExperimentManager(ComparisonMethods):
     """Reads and makes the runs below one folder; keeps nothing open."""
 
     def __init__(self, base_dir: str | os.PathLike[str] | None = None) -> None:

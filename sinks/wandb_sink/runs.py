@@ -34,7 +34,7 @@ STEP = "step"
 
 
 @dataclass(eq=False)
-class _Open:
+class _WandbRun:
     """A run W&B opened; ``ending`` is its finish, ``held`` how many rows the server had."""
 
     run: wandb.Run
@@ -48,7 +48,7 @@ class OpenRuns:
     """Opens runs by what their events say, and closes them for good."""
 
     def __init__(self, place: SinkPlace, options: Mapping[str, str]) -> None:
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _WandbRun] = {}
         self._ender = futures.ThreadPoolExecutor(1, "finish")  # one run after the other
         self._owing: dict[str, tuple[str, RunInfo]] = {}  # finished, not yet seen at the server: paths there
         self._owed: dict[str, list[Owed]] = {}
@@ -203,7 +203,7 @@ class OpenRuns:
                 self._turned_down.append((owed.event, f"W&B's server does not take it: {owed.what}"))
         self._owed[info.uid] = [owed for owed in lacking if not owed.sent_again]
 
-    def _check_there(self, known: _Open) -> None:
+    def _check_there(self, known: _WandbRun) -> None:
         """Raise WriteAgain where the server has no such run or denies the key: the service tries for ever."""
         if _is_online(known.info):
             try:
@@ -213,7 +213,7 @@ class OpenRuns:
             except RetryLater as error:
                 logger.debug("%s", error)  # the finish is waited for, and says so
 
-    def _got(self, info: RunInfo) -> _Open:
+    def _got(self, info: RunInfo) -> _WandbRun:
         known = self._open.get(info.uid)
         if known is not None and known.ending is None:
             return known
@@ -229,7 +229,7 @@ class OpenRuns:
         run.define_metric(STEP, hidden=True)
         run.define_metric("*", step_metric=STEP)
         info.link = run.url or f"{self.access.folder(info)}/wandb run {info.uid}; `wandb sync` sends it"
-        self._open[info.uid] = opened = _Open(run, info, held=run.starting_step)
+        self._open[info.uid] = opened = _WandbRun(run, info, held=run.starting_step)
         return opened
 
 

@@ -156,9 +156,9 @@ def test_flush_never_claims_what_a_dead_or_suspended_service_did_not_take(tmp_pa
 
 def test_service_killed_between_flushes_loses_nothing(tmp_path):
     contract = TestWandb()
-    from neural.tracking.sinks.contract import _Worker
+    from neural.tracking.sinks.contract import _ContractWorker
 
-    worker = _Worker(contract, tmp_path)
+    worker = _ContractWorker(contract, tmp_path)
     worker.deliver(*(metrics(n, step=n, loss=n - 0.5) for n in range(1, 101)))
 
     # The worker that died with its service is a process; here its successor begins with what was noted.

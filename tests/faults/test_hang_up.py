@@ -28,13 +28,13 @@ asyncio.run(main())
 TRAINING = """
 import sys, time, zmq
 from neural.tracking.formats import wire
-from neural.tracking.agent.send.dealer import Link
+from neural.tracking.agent.send.dealer import Dealer
 
 theirs = zmq.Context()
 router = theirs.socket(zmq.ROUTER)
 router.setsockopt(zmq.ROUTER_MANDATORY, 1)
 router.bind(sys.argv[1])
-link = Link(router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\\0").decode())
+link = Dealer(router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\\0").decode())
 while not link.send(wire.Alive(session=bytes(16))):
     time.sleep(0.01)
 fill(router, [router.recv_multipart()[0]])

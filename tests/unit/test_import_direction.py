@@ -79,7 +79,9 @@ def imported_parts(path):
         parts = name.split(".")
         if parts[:2] != ["neural", "tracking"]:
             continue
-        first = parts[2] if len(parts) > 2 else "__init__"
+        if len(parts) == 2:
+            continue  # where the package lies, which its parts ask when they start a process
+        first = parts[2]
         if first == "__version__":
             continue  # a constant of the package itself, there before anything is imported
         exists = (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file()

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from neural.tracking.api.recorder import Recorder
     from neural.tracking.api.run_view import RunView
     from neural.tracking.artifacts.version import ArtifactVersion
-    from neural.tracking.reader.artifacts import Artifacts, Entry
+    from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 
 PathLike = str | os.PathLike[str]
 
 
-class KeepsArtifacts:
+class ArtifactMethods:
     """The artifact half of :class:`~neural.tracking.tracker.ExperimentTracker`."""
 
     _recorder: Recorder
@@ -182,7 +182,7 @@ class KeepsArtifacts:
             followed.settle(followed.patience_s())
         return self._view.run().facts.artifacts
 
-    def _version(self, artifacts: Artifacts, entry: Entry) -> ArtifactVersion:
+    def _version(self, artifacts: Artifacts, entry: ArtifactCall) -> ArtifactVersion:
         from neural.tracking.artifacts.version import ArtifactVersion
         from neural.tracking.reader.artifact_views import names_of_versions
 

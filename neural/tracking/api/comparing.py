@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from neural.tracking.figures.several import Comparison
 
 
-class ComparesRuns:
+class ComparisonMethods:
     """The comparing half of :class:`~neural.tracking.manager.ExperimentManager`."""
 
     _base_dir: Path

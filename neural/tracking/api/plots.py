@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from neural.tracking.api.run_view import RunView
 
 
-class DrawsPictures:
+class PlotMethods:
     """The drawing half of :class:`~neural.tracking.tracker.ExperimentTracker`."""
 
     _view: RunView

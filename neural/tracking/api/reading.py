@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Ranks = Literal["mean", "all", "min", "max"] | int
 
 
-class ReadsBack:
+class ReadingMethods:
     """The reading half of :class:`~neural.tracking.tracker.ExperimentTracker`."""
 
     _recorder: Recorder

@@ -22,7 +22,7 @@ from neural.tracking.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from neural.tracking.agent import RunIdentity, Session
-    from neural.tracking.artifacts.pending import Followed
+    from neural.tracking.artifacts.pending import PendingArtifacts
     from neural.tracking.artifacts.version import ArtifactVersion
     from neural.tracking.reader.run import Damaged
 
@@ -56,7 +56,7 @@ class Recorder:
         self._metadata: threading.Thread | None = None
         self._hurry = threading.Event()
         self._opening = threading.RLock()
-        self.followed: Followed | None = None  # artifacts that the collector has still to store
+        self.followed: PendingArtifacts | None = None  # artifacts that the collector has still to store
         _recorders.add(self)
 
     def open(self) -> Session:
@@ -98,7 +98,7 @@ class Recorder:
 
     def follow(self, call: Mapping[str, Any]) -> ArtifactVersion:
         """Return the version that an artifact call is to become."""
-        from neural.tracking.artifacts.pending import Followed
+        from neural.tracking.artifacts.pending import PendingArtifacts
         from neural.tracking.artifacts.version import ArtifactVersion
 
         folder, offline = self.opening.folder, self.opening.config.mode != "online"
@@ -106,7 +106,7 @@ class Recorder:
             session = self.session
             far = session is not None and session.config.collector is not None
             leaves_from = session.spool / session.id.hex() if session is not None and far else None
-            self.followed = Followed(folder, self._state, offline=offline, leaves_from=leaves_from)
+            self.followed = PendingArtifacts(folder, self._state, offline=offline, leaves_from=leaves_from)
         version = ArtifactVersion(folder, call, time.time_ns(), aliases=call["aliases"], follow=self.followed)
         self.followed.add(version)
         return version

@@ -56,13 +56,13 @@ class RunView:
                 self._visible = (session.id, emitted)
                 return Run(folder, damaged)
             self._tell_apart()
-        from neural.tracking.reader.with_outbox import UnstoredRun, left_behind
+        from neural.tracking.reader.with_outbox import RunWithOutbox, left_behind
 
         if session.state == "closed":
             held = left_behind(session.outboxes, session.id)
         else:
             held = list(session.unacknowledged())
-        return UnstoredRun(folder, session.id, session.rank, held, damaged)
+        return RunWithOutbox(folder, session.id, session.rank, held, damaged)
 
     def _is_worth_a_wait(self, state: str) -> bool:
         """Whether a collector answers, or may be just about to: the first read comes while one starts."""

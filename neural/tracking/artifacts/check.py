@@ -12,8 +12,8 @@ from neural.tracking.core.copying import Progress, identity, nothing, open_regul
 from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
 from neural.tracking.formats import manifest
-from neural.tracking.formats.manifest import Item
-from neural.tracking.reader.artifacts import Entry
+from neural.tracking.formats.manifest import ManifestEntry
+from neural.tracking.reader.artifacts import ArtifactCall
 from neural.tracking.state import spool
 
 
@@ -24,7 +24,7 @@ class Checker:
         self._progress = progress
         self._known: dict[tuple[int, ...], str] = {}
 
-    def check(self, run: Path, entry: Entry) -> None:
+    def check(self, run: Path, entry: ArtifactCall) -> None:
         """Return if all of a stored artifact is as it was logged.
 
         Raises:
@@ -62,12 +62,12 @@ class Checker:
             os.close(fd)
 
 
-def label(entry: Entry) -> str:
+def label(entry: ArtifactCall) -> str:
     """Return how an artifact is named to people."""
     return f"{entry.name} v{entry.version}" if entry.version is not None else f"{entry.name} (unversioned)"
 
 
-def place(run: Path, entry: Entry) -> Path:
+def place(run: Path, entry: ArtifactCall) -> Path:
     """Return where an artifact lies in its run folder.
 
     Raises:
@@ -79,7 +79,7 @@ def place(run: Path, entry: Entry) -> Path:
         raise ArtifactDamagedError(label(entry), entry.checksum, "a link out of the run folder") from None
 
 
-def links(run: Path, entry: Entry) -> Iterator[tuple[int, int]]:
+def links(run: Path, entry: ArtifactCall) -> Iterator[tuple[int, int]]:
     """Yield device and number of every file that makes up a stored version, with its manifest."""
     path = place(run, entry)
     for file in (path, path.with_name(path.name + manifest.SUFFIX), *(path / name for name in _files(path))):
@@ -88,7 +88,7 @@ def links(run: Path, entry: Entry) -> Iterator[tuple[int, int]]:
             yield found.st_dev, found.st_ino
 
 
-def listed(run: Path, entry: Entry) -> list[Item]:
+def listed(run: Path, entry: ArtifactCall) -> list[ManifestEntry]:
     """Return what the manifest of a folder artifact lists.
 
     Raises:
@@ -114,7 +114,7 @@ def listed(run: Path, entry: Entry) -> list[Item]:
         os.close(fd)
 
 
-def copy_out(run: Path, entry: Entry, target: Path, progress: Progress = nothing) -> Path:
+def copy_out(run: Path, entry: ArtifactCall, target: Path, progress: Progress = nothing) -> Path:
     """Copy a stored artifact to ``target``, or into it where it is a folder; return where it is then.
 
     Raises:

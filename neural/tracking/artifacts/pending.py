@@ -20,7 +20,7 @@ ANSWERS_S, STARTS_S, NOBODY_S, FAR_S = 60.0, 5.0, 0.2, 20.0
 LOOK_EVERY_S = 0.02
 
 
-class Followed:
+class PendingArtifacts:
     """The artifact calls of one tracker, followed until something has become of each.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.errors import ArtifactDamagedError
-from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 from neural.tracking.reader.facts import read_facts
 
 
@@ -27,7 +27,7 @@ class ArtifactReport:
 
 
 def check_artifacts(
-    run: Path, checker: Checker, begin: Callable[[Entry], None] = lambda entry: None
+    run: Path, checker: Checker, begin: Callable[[ArtifactCall], None] = lambda entry: None
 ) -> ArtifactReport:
     """Return the account of the artifacts in a run folder, every byte of them read.
 
@@ -56,12 +56,12 @@ def check_artifacts(
     return report
 
 
-def _was_replaced(run: Path, entry: Entry) -> bool:
+def _was_replaced(run: Path, entry: ArtifactCall) -> bool:
     own = [e for e in read_facts(run).artifacts.entries if e.name == entry.name]
     return (own[-1].session, own[-1].seq) != (entry.session, entry.seq)
 
 
-def to_check(artifacts: Artifacts) -> list[Entry]:
+def to_check(artifacts: Artifacts) -> list[ArtifactCall]:
     """Return every version, and what else lies under ``artifacts/``: of what replaced it, only the last."""
     found = [entry for name in artifacts.names() for entry in artifacts.versions(name)]
     current = [artifacts.current(name) for name in artifacts.names()]

@@ -18,14 +18,14 @@ FileId = tuple[int, int]  # device and number, the same of all links to a file
 _NONE: Mapping[FileId, int] = {}
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """How many blobs were, or would be, removed, and their bytes."""
 
     blobs: int
     size_bytes: int
 
 
-def sweep(blobs: Path, *, dry_run: bool = False, going: Mapping[FileId, int] = _NONE) -> Swept:
+def sweep(blobs: Path, *, dry_run: bool = False, going: Mapping[FileId, int] = _NONE) -> SweepResult:
     """Remove the blobs with one link; with ``dry_run`` only count them, as if the links ``going`` were gone."""
     count = size = 0
     for folder in sorted(blobs.iterdir()) if blobs.is_dir() else ():
@@ -40,4 +40,4 @@ def sweep(blobs: Path, *, dry_run: bool = False, going: Mapping[FileId, int] = _
                     count, size = count + 1, size + found.st_size
                     if not dry_run:
                         blob.unlink()
-    return Swept(count, size)
+    return SweepResult(count, size)

@@ -12,7 +12,7 @@ from neural.tracking.errors import TrackingError
 
 if TYPE_CHECKING:
     from neural.tracking.reader.artifact_outcomes import Outcome
-    from neural.tracking.reader.artifacts import Entry
+    from neural.tracking.reader.artifacts import ArtifactCall
 
 FIRST_LOOK_S, LAST_LOOK_S = 0.01, 0.2
 
@@ -42,7 +42,7 @@ class ArtifactVersion:
         call: Mapping[str, Any],
         time_ns: int,
         *,
-        entry: Entry | None = None,
+        entry: ArtifactCall | None = None,
         aliases: Sequence[str] = (),
         follow: Following | None = None,
     ) -> None:
@@ -167,13 +167,13 @@ class ArtifactVersion:
         about = {"artifact_name": self.artifact_name, "version": None, "path": None, "checksum": None}
         return {**about, "size": self.size, "timestamp": self.timestamp, "metadata": self.metadata}
 
-    def _settled(self) -> Entry | None:
+    def _settled(self) -> ArtifactCall | None:
         """Return what is stored, waiting as long as there is hope; None where it is not stored."""
         if self._entry is None and self.lost is None:
             self.wait(0.0 if self._follow is None else self._follow.patience_s())
         return self._entry if self._entry is not None and self._entry.lost is None else None
 
-    def _stored(self) -> Entry:
+    def _stored(self) -> ArtifactCall:
         entry = self._settled()
         if entry is None:
             why = self.lost or "the collector has not come to it yet"
@@ -186,7 +186,7 @@ class ArtifactVersion:
             )
         return entry
 
-    def _is_elsewhere(self, entry: Entry) -> bool:
+    def _is_elsewhere(self, entry: ArtifactCall) -> bool:
         far = self._follow is not None and self._follow.is_far
         return far and not os.path.lexists(self._folder / entry.path)
 
@@ -195,7 +195,7 @@ class ArtifactVersion:
         if self._entry is None and self._follow is not None:
             found = self._follow.outcome(self.token)
             if found is not None:
-                from neural.tracking.reader.artifacts import Entry
+                from neural.tracking.reader.artifacts import ArtifactCall
 
-                self._entry = Entry(found.session, found.seq, self._time_ns, 0, self._call, found.told)
+                self._entry = ArtifactCall(found.session, found.seq, self._time_ns, 0, self._call, found.told)
         return self._entry is not None

@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
             raise
 
 
-class Commands(LazyGroup):
+class RootGroup(LazyGroup):
     """All of them: what a command could not know better than the part that failed is told, not traced."""
 
     def invoke(self, ctx: click.Context) -> object:
@@ -96,7 +96,7 @@ class Commands(LazyGroup):
             raise Failure(str(error), hint="`ntrack doctor` says more") from error
 
 
-@click.group(cls=Commands, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ntrack")
 def main() -> None:
     """Look at runs, at the collector that stores them, and at whether all of it is there.

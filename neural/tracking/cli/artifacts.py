@@ -18,7 +18,7 @@ from neural.tracking.core.config import agent_config
 
 if TYPE_CHECKING:
     from neural.tracking.artifacts.report import ArtifactReport
-    from neural.tracking.reader.artifacts import Artifacts, Entry
+    from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
     from neural.tracking.reader.run import Run
 
 
@@ -125,7 +125,7 @@ def get_artifact(run: str, name: str, version: str, to: Path, force: bool, base_
     output.stdout().print(f"{output.text(label(entry))} is in {output.text(target)}", soft_wrap=True)
 
 
-def _one(run: Run, name: str, version: str) -> Entry:
+def _one(run: Run, name: str, version: str) -> ArtifactCall:
     artifacts = run.facts.artifacts
     entry = artifacts.find(name, version)
     current = artifacts.current(name)

@@ -10,7 +10,7 @@ import numpy as np
 from neural.tracking.cli import output
 
 if TYPE_CHECKING:
-    from neural.tracking.figures.series import Line, Series
+    from neural.tracking.figures.series import Series, SeriesLine
 
 _BLANK = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column within a character
@@ -45,7 +45,7 @@ def curve(series: Series, width: int, height: int) -> list[str]:
 
 
 def braille(
-    line: Line, width: int, height: int, *, log: bool = False, ends: tuple[float, float] | None = None
+    line: SeriesLine, width: int, height: int, *, log: bool = False, ends: tuple[float, float] | None = None
 ) -> list[str]:
     """Return ``height`` rows of ``width`` characters; dots where the line is, none in its gaps.
 

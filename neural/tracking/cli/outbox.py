@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.state.outbox_list import Outbox, list_remote_outboxes
+from neural.tracking.state.outbox_list import OutboxSummary, list_remote_outboxes
 from neural.tracking.state.paths import State
 
 
@@ -88,14 +88,14 @@ def _left(state: State) -> list[object]:
 
 
 def _n(items: Sequence[object]) -> str:
-    outboxes = sum(isinstance(item, Outbox) for item in items)
+    outboxes = sum(isinstance(item, OutboxSummary) for item in items)
     artifacts = len(items) - outboxes
     told = [f"{outboxes} outbox{'' if outboxes == 1 else 'es'}"] if outboxes else []
     told += [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts else []
     return " and ".join(told) or "nothing"
 
 
-def _json(item: Outbox) -> dict[str, object]:
+def _json(item: OutboxSummary) -> dict[str, object]:
     return {
         "session": item.session,
         "run": item.run,

@@ -16,7 +16,7 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import some_runs
 
 if TYPE_CHECKING:
-    from neural.tracking.reader.artifacts import Artifacts, Entry
+    from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
     from neural.tracking.reader.run import Run
 
 STARTS_WITHIN_S = 10.0
@@ -58,7 +58,7 @@ def prune_artifacts(
         if each.folder.parent.resolve() != base_dir.resolve():
             raise output.Failure(f"{each.folder} is not in {base_dir}", hint="give its folder with --base-dir")
     _check_aliases(runs, keep_alias)
-    doomed: list[tuple[Run, list[Entry]]] = []
+    doomed: list[tuple[Run, list[ArtifactCall]]] = []
     for each in runs if keep_last is not None else ():
         artifacts = each.facts.artifacts
         entries = list(_doomed(artifacts, keep_last or 1, drop_aliased, keep_alias))
@@ -84,7 +84,7 @@ def _told(versions: int, blobs: int, size: int) -> str:
     return f"{both}, {output.size(size)} freed"
 
 
-def _by_name(entries: Sequence[Entry]) -> dict[str, list[int]]:
+def _by_name(entries: Sequence[ArtifactCall]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for entry in entries:
         found.setdefault(entry.name, []).append(entry.version or 0)
@@ -114,11 +114,11 @@ def _check_aliases(runs: Sequence[Run], keep_alias: Sequence[str]) -> None:
         )
 
 
-def _is_there(run: Run, entry: Entry) -> bool:
+def _is_there(run: Run, entry: ArtifactCall) -> bool:
     return os.path.lexists(run.folder / entry.path)
 
 
-def _print_doomed(console: Console, doomed: Sequence[tuple[Run, list[Entry]]]) -> None:
+def _print_doomed(console: Console, doomed: Sequence[tuple[Run, list[ArtifactCall]]]) -> None:
     for run, entries in doomed:
         told = f"{output.several(len(entries), 'version')}, {output.size(sum(entry.size for entry in entries))}"
         console.print(f"[bold]{output.text(run.folder.name)}[/]: {told}")
@@ -126,7 +126,7 @@ def _print_doomed(console: Console, doomed: Sequence[tuple[Run, list[Entry]]]) -
             console.print(f"  {output.text(name)} [dim]{_ranges(numbers)}[/]")
 
 
-def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int]:
+def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[ArtifactCall]]]) -> tuple[int, int]:
     """Return how many blobs, and bytes, are nobody's once these versions are gone, or are so already."""
     from neural.tracking.artifacts.check import links
     from neural.tracking.artifacts.sweep import sweep
@@ -138,7 +138,7 @@ def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tu
 
 def _doomed(
     artifacts: Artifacts, keep_last: int, drop_aliased: bool, keep_alias: Sequence[str]
-) -> Iterator[Entry]:
+) -> Iterator[ArtifactCall]:
     for name in artifacts.names():
         aliases = artifacts.aliases(name)
         kept = {number for alias, number in aliases.items() if not drop_aliased or alias in keep_alias}
@@ -147,10 +147,10 @@ def _doomed(
                 yield entry
 
 
-def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[Entry]]]) -> tuple[int, int, int]:
+def _prune(base_dir: Path, doomed: Sequence[tuple[Run, list[ArtifactCall]]]) -> tuple[int, int, int]:
     """Have the collector do it; return how many versions and blobs went, and their bytes."""
     versions = blobs = size = 0
-    batches: list[tuple[bytes, str | None, list[Entry]]] = []
+    batches: list[tuple[bytes, str | None, list[ArtifactCall]]] = []
     for run, entries in doomed:
         starts = range(0, len(entries), PRUNE_AT_ONCE)
         batches += [(run.uid, run.folder.name, entries[at : at + PRUNE_AT_ONCE]) for at in starts]

@@ -15,7 +15,7 @@ from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.sink_state.status import SinkStatus, sink_statuses
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import (
-    Outbox,
+    OutboxSummary,
     collector_holds,
     collector_starts,
     list_outboxes,
@@ -62,7 +62,7 @@ def status(base_dir: Path, as_json: bool) -> None:
         output.leave(output.EXIT_LEFT)
 
 
-def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequence[Outbox]) -> None:
+def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequence[OutboxSummary]) -> None:
     console = output.stdout()
     console.print(f"[bold]{output.text(state.base_dir)}[/]")
     if found is not None:
@@ -95,7 +95,7 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
         console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
 
 
-def _print_elsewhere(outboxes: Sequence[Outbox]) -> None:
+def _print_elsewhere(outboxes: Sequence[OutboxSummary]) -> None:
     """Print what goes from here to collectors on other hosts."""
     console = output.stdout()
     for outbox in outboxes:
@@ -213,7 +213,7 @@ def _workers_table(workers: Sequence[Mapping[str, Any]], sinks: Mapping[str, Sin
     return table
 
 
-def _outbox_json(outbox: Outbox) -> dict[str, Any]:
+def _outbox_json(outbox: OutboxSummary) -> dict[str, Any]:
     return {
         "session": outbox.session,
         "run": outbox.run,

@@ -19,7 +19,7 @@ from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.sink_state.config import sink_configs
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.control_client import request
-from neural.tracking.state.outbox_list import Outbox, collector_holds, list_outboxes
+from neural.tracking.state.outbox_list import OutboxSummary, collector_holds, list_outboxes
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 
@@ -321,7 +321,7 @@ def _quarantined(state: State) -> Iterator[Finding]:
         yield Finding(PROBLEM, "quarantine", seen, advice)
 
 
-def _n(outboxes: list[Outbox]) -> str:
+def _n(outboxes: list[OutboxSummary]) -> str:
     return f"{len(outboxes)} outbox" + ("" if len(outboxes) == 1 else "es")
 
 

@@ -13,7 +13,7 @@ from neural.tracking.figures.axes import linear_axis, note_in, title_of
 from neural.tracking.figures.legend import legend_beside
 from neural.tracking.figures.lines import draw_series, linear_limits, put_x_label, scale_x, scale_y, x_label
 from neural.tracking.figures.reduce import FloatArray
-from neural.tracking.figures.series import Line, Point, Series
+from neural.tracking.figures.series import Point, Series, SeriesLine
 from neural.tracking.figures.style import FAINT, line_look
 from neural.tracking.figures.texts import number
 
@@ -93,8 +93,8 @@ def _in_own_range(series: Series) -> Series:
         low, high = (np.log10(p.y) if log else p.y / 4 for p in (series.least, series.most) if p is not None)
         return (raw - low) / (high - low) if high > low else np.full(len(raw), 0.5) + 0 * raw
 
-    smooth = None if series.smooth is None else Line(series.smooth.x, moved(series.smooth.y))
-    line = Line(series.line.x, moved(series.line.y))
+    smooth = None if series.smooth is None else SeriesLine(series.smooth.x, moved(series.smooth.y))
+    line = SeriesLine(series.line.x, moved(series.line.y))
     return replace(series, line=line, smooth=smooth, band=None, least=Point(0, 0.0), most=Point(0, 1.0))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from neural.tracking.figures.axes import beside, linear_axis, log_axis, symlog_axis
-from neural.tracking.figures.series import Line, Series
+from neural.tracking.figures.series import Series, SeriesLine
 from neural.tracking.figures.style import FAINT, INK
 from neural.tracking.figures.texts import count, number, shown, text_width
 
@@ -187,11 +187,11 @@ def _symlog_limits(low: float, high: float) -> tuple[float, float]:
     return max(-top, low * 3 if low < 0 else 0.0), min(top, high * 3 if high > 0 else 0.0)
 
 
-def _marker(line: Line) -> str | None:
+def _marker(line: SeriesLine) -> str | None:
     return "o" if np.count_nonzero(np.isfinite(line.y)) <= LONELY else None
 
 
-def _isolated(line: Line) -> Any:
+def _isolated(line: SeriesLine) -> Any:
     """Return which points have no neighbour a line could join them to."""
     gap = np.r_[True, ~np.isfinite(line.y), True]
     return ~gap[1:-1] & gap[:-2] & gap[2:]

@@ -14,7 +14,7 @@ from neural.tracking.figures.ranks import Ranks, band_of
 from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns
-from neural.tracking.reader.downsample import Sifted
+from neural.tracking.reader.downsample import Downsampled
 
 LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it
 SPIKE = 100.0  # of the 95th percentile: such a value alone makes a linear axis hide the others
@@ -28,7 +28,7 @@ class Point(NamedTuple):
     y: float
 
 
-class Line(NamedTuple):
+class SeriesLine(NamedTuple):
     """Points to join; NaN where the line is interrupted."""
 
     x: FloatArray
@@ -58,7 +58,7 @@ class Series:
     infinite: int
     has_steps: bool
     ends: tuple[float, float]
-    line: Line
+    line: SeriesLine
     least: Point | None
     most: Point | None
     last: Point | None
@@ -67,7 +67,7 @@ class Series:
     linear_within: float
     histogram: Histogram | None
     sample: tuple[Array, FloatArray]
-    smooth: Line | None = None
+    smooth: SeriesLine | None = None
     window: int = 1
     band: Band | None = None
     ranks: Ranks | None = None
@@ -101,7 +101,7 @@ def series_of(columns: Columns) -> Series:
     return _with_band(made, Band(*enveloped(step, low, high)), ranks)
 
 
-def series_of_sifted(found: Sifted) -> Series:
+def series_of_sifted(found: Downsampled) -> Series:
     """Return a metric of which only some points were kept, as :func:`series_of` would have made it of all."""
     columns, even = found.columns, found.even
     made = series_of(columns)
@@ -176,7 +176,7 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         infinite=len(values) - nan - len(finite),
         has_steps=has_steps,
         ends=(float(x.min()), float(x.max())) if len(x) else (0.0, 1.0),
-        line=Line(*thinned(x, y, back)),
+        line=SeriesLine(*thinned(x, y, back)),
         least=_point(x, y, np.argmin, np.inf),
         most=_point(x, y, np.argmax, -np.inf),
         last=Point(float(x[-1]), float(y[-1])) if len(y) else None,
@@ -185,7 +185,7 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         linear_within=within,
         histogram=histogram(finite, scale),
         sample=sampled(x, y),
-        smooth=None if smooth is None else Line(x[smooth[1]].astype(np.float64), _on(scale, smooth[2])),
+        smooth=None if smooth is None else SeriesLine(x[smooth[1]].astype(np.float64), _on(scale, smooth[2])),
         window=1 if smooth is None else smooth[0],
     )
 

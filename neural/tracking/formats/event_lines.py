@@ -27,7 +27,7 @@ _HEAD_BYTES = len(_START) + 10  # eight digits, quote, comma
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-class Line(NamedTuple):
+class EventLine(NamedTuple):
     """A line whose checksum is right; ``end`` is where the next one begins."""
 
     start: int
@@ -81,7 +81,7 @@ def info_line(session: str, uid: bytes, info: Mapping[str, Any]) -> bytes:
     return encode({"session": session, "uid": uid.hex(), "info": info})
 
 
-def scan(data: bytes) -> Iterator[Line | BadLine]:
+def scan(data: bytes) -> Iterator[EventLine | BadLine]:
     """Yield every valid line in order, and each stretch that is none."""
     pos = 0
     while pos < len(data):
@@ -89,7 +89,7 @@ def scan(data: bytes) -> Iterator[Line | BadLine]:
         end = len(data) if newline < 0 else newline + 1
         found = _decode(data[pos:newline]) if newline >= 0 else None
         if found is not None:
-            yield Line(pos, end, found)
+            yield EventLine(pos, end, found)
         else:
             # A newline may be what was damaged: the next line then hides behind this one. Quotes
             # inside JSON text are escaped, so the start of a line never stands inside one.

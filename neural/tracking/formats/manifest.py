@@ -16,7 +16,7 @@ SUFFIX = ".manifest.json"
 CURRENT = "current" + SUFFIX  # of a folder logged with version=False
 
 
-class Item(NamedTuple):
+class ManifestEntry(NamedTuple):
     """A file of the folder; ``path`` has ``/`` between its parts and never leads out."""
 
     path: str
@@ -24,13 +24,13 @@ class Item(NamedTuple):
     sha256: str
 
 
-def encode(items: Iterable[Item]) -> bytes:
+def encode(items: Iterable[ManifestEntry]) -> bytes:
     """Return the manifest: the same items give the same bytes."""
     listed = [item._asdict() for item in sorted(items)]
     return json.dumps({"format": FORMAT, "files": listed}, ensure_ascii=False, indent=1).encode()
 
 
-def decode(data: bytes) -> list[Item]:
+def decode(data: bytes) -> list[ManifestEntry]:
     """Return the items of a manifest.
 
     Raises:
@@ -38,7 +38,9 @@ def decode(data: bytes) -> list[Item]:
     """
     try:
         found = json.loads(data)
-        items = [Item(str(each["path"]), int(each["size"]), str(each["sha256"])) for each in found["files"]]
+        items = [
+            ManifestEntry(str(each["path"]), int(each["size"]), str(each["sha256"])) for each in found["files"]
+        ]
         if found["format"] != FORMAT:
             raise FormatError(f"manifest has format {found['format']}, this release reads {FORMAT}")
     except FormatError:

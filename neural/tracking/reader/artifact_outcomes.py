@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.formats import event_lines
-from neural.tracking.formats.event_lines import Line
+from neural.tracking.formats.event_lines import EventLine
 from neural.tracking.reader.facts import event_files
 from neural.tracking.state.artifact_jobs import KIND
 
@@ -49,7 +49,7 @@ class OutcomeWatch:
 
     def _take(self, data: bytes) -> None:
         for line in event_lines.scan(data):
-            if isinstance(line, Line) and line.data.get("note") == KIND:
+            if isinstance(line, EventLine) and line.data.get("note") == KIND:
                 told = line.data["data"]
                 outcome = Outcome(line.data["session"], int(line.data["key"]), told)
                 self._found.setdefault(str(told.get("token")), outcome)

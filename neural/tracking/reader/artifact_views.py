@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 from neural.tracking.reader.run import iso_time
 
 
@@ -30,7 +30,7 @@ def names_of_versions(artifacts: Artifacts, name: str) -> dict[int, list[str]]:
     return found
 
 
-def told(entry: Entry, aliases: Mapping[int, list[str]]) -> dict[str, Any]:
+def told(entry: ArtifactCall, aliases: Mapping[int, list[str]]) -> dict[str, Any]:
     """Return what is said of one artifact call and what came of it."""
     call = entry.call
     about = {

@@ -44,7 +44,7 @@ def _is_alias(value: object) -> bool:
         return False
 
 
-class Entry(NamedTuple):
+class ArtifactCall(NamedTuple):
     """One artifact call. ``outcome`` is None while the collector has not stored it."""
 
     session: str
@@ -101,13 +101,13 @@ class Entry(NamedTuple):
 class Artifacts:
     """All artifact calls of a run, in the order (time, session, number)."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ArtifactCall] = field(default_factory=list)
 
     def names(self) -> list[str]:
         """Return the names under which something is stored, sorted."""
         return sorted({entry.name for entry in self.entries if entry.stored})
 
-    def versions(self, name: str) -> list[Entry]:
+    def versions(self, name: str) -> list[ArtifactCall]:
         """Return the stored versions of a name, oldest first."""
         found = [e for e in self.entries if e.name == name and e.stored and e.version is not None]
         return sorted(found, key=lambda entry: entry.version or 0)
@@ -127,7 +127,7 @@ class Artifacts:
         there = {alias for name in self.names() for alias in self.aliases(name)}
         return there | {alias for entry in self.waiting() for alias in entry.call.get("aliases") or ()}
 
-    def find(self, name: str, wanted: int | str = -1) -> Entry | None:
+    def find(self, name: str, wanted: int | str = -1) -> ArtifactCall | None:
         """Return a version by number, ``v<number>``, alias, or counted from the newest with -1; else None."""
         versions = self.versions(name)
         number = _NUMBER.fullmatch(str(wanted))
@@ -139,14 +139,14 @@ class Artifacts:
             return versions[number_wanted] if -number_wanted <= len(versions) else None
         return next((entry for entry in versions if entry.version == number_wanted), None)
 
-    def current(self, name: str) -> Entry | None:
+    def current(self, name: str) -> ArtifactCall | None:
         """Return what lies under ``artifacts/``: what was logged last."""
         return next((e for e in reversed(self.entries) if e.name == name and e.stored), None)
 
-    def waiting(self) -> list[Entry]:
+    def waiting(self) -> list[ArtifactCall]:
         """Return the calls whose bytes are on their way."""
         return [entry for entry in self.entries if entry.outcome is None and entry.lost is None]
 
-    def lost(self) -> list[Entry]:
+    def lost(self) -> list[ArtifactCall]:
         """Return the calls whose bytes were lost, each with its reason."""
         return [entry for entry in self.entries if entry.lost is not None]

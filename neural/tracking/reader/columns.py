@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.reader.rank_union import United
+from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.reader.rows import steady
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ColumnPiece:
     """Points of one session, in the order of their numbers; what :class:`Columns` are joined from."""
 
     session: str
@@ -60,10 +60,10 @@ class Piece:
     time_ns: Array
     seq: Array
 
-    def take(self, which: Array) -> Piece:
+    def take(self, which: Array) -> ColumnPiece:
         """Return only these points."""
         columns = (self.value, self.step, self.time_ns, self.seq)
-        return Piece(self.session, self.rank, *(column[which] for column in columns))
+        return ColumnPiece(self.session, self.rank, *(column[which] for column in columns))
 
 
 class Join:
@@ -83,7 +83,7 @@ class Join:
         """Whose points were added last; None before there are any."""
         return self._runs[-1][1] if self._runs else None
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: ColumnPiece) -> None:
         start, self._end = self._end, self._end + len(piece.seq)
         self._step[start : self._end] = piece.step
         self._value[start : self._end] = piece.value
@@ -120,7 +120,7 @@ class Join:
         return found
 
 
-def one_a_step(name: str, found: United, how: str) -> Columns:
+def one_a_step(name: str, found: RankUnion, how: str) -> Columns:
     """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; raises KeyError for another ``how``."""
     nobody = np.broadcast_to(np.int32(-1), len(found.step))
     return Columns(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.formats.events import NO_STEP
-from neural.tracking.reader.columns import Columns, Piece
+from neural.tracking.reader.columns import ColumnPiece, Columns
 from neural.tracking.reader.last_values import last_at_each
 from neural.tracking.reader.points import PointFiles
 
@@ -26,7 +26,7 @@ _EXTREMES_SHARE = 8  # of what is kept, at most one in so many is there for bein
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: spreads consecutive steps evenly
 
 
-class Sifted(NamedTuple):
+class Downsampled(NamedTuple):
     """A metric's points, or a share of them, and what all of them come to.
 
     ``share``: one of ``2**share`` steps is here beside the extremes, 0 for all of them.
@@ -53,7 +53,7 @@ def spread(step: Array, share: int) -> Array:
     return inside
 
 
-def sifted(files: PointFiles, name: str) -> Sifted | None:
+def sifted(files: PointFiles, name: str) -> Downsampled | None:
     """Return a metric's points made few; None where they are few already, or have no steps to choose by.
 
     Raises:
@@ -73,7 +73,7 @@ def sifted(files: PointFiles, name: str) -> Sifted | None:
     # Where few steps hold many points, a hash of the step keeps far too many or none.
     by_place = not KEPT_POINTS / 8 < look.kept < 2 * KEPT_POINTS
 
-    def chosen(piece: Piece) -> Piece:
+    def chosen(piece: ColumnPiece) -> ColumnPiece:
         if not len(piece.step):
             return piece
         if by_place:
@@ -88,7 +88,7 @@ def sifted(files: PointFiles, name: str) -> Sifted | None:
         return piece.take(which)
 
     columns = files.joined(name, map(chosen, files.pieces(name, timed=False)), room, timed=False)
-    return Sifted(columns, 0 if by_place else share, look.points, look.nan, look.infinite, look.mean)
+    return Downsampled(columns, 0 if by_place else share, look.points, look.nan, look.infinite, look.mean)
 
 
 class _FirstLook:
@@ -106,7 +106,7 @@ class _FirstLook:
         self._sum = np.zeros(MEAN_STEPS)  # pages that are not written to cost nothing
         self._count = np.zeros(MEAN_STEPS, np.int32)
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: ColumnPiece) -> None:
         if not len(piece.value):
             return
         finite = piece.value[np.isfinite(piece.value)]

@@ -18,7 +18,7 @@ from neural.tracking.formats import event_lines, ledgers
 from neural.tracking.formats.event_lines import BadLine
 from neural.tracking.formats.wire import VIA
 from neural.tracking.params.plain import merge_params
-from neural.tracking.reader.artifacts import Artifacts, Entry, call_of
+from neural.tracking.reader.artifacts import ArtifactCall, Artifacts, call_of
 from neural.tracking.reader.ledger_check import shortened_lines
 from neural.tracking.state.artifact_jobs import KIND, PRUNED
 
@@ -155,10 +155,10 @@ def read_facts(folder: Path) -> RunFacts:
     return facts
 
 
-def _entry(session: SessionFacts, event: dict[str, Any], outcomes: dict[tuple[str, str], Any]) -> Entry:
+def _entry(session: SessionFacts, event: dict[str, Any], outcomes: dict[tuple[str, str], Any]) -> ArtifactCall:
     outcome = outcomes.get((session.session, f"{KIND} {event['seq']}"))
     pruned = (session.session, f"{PRUNED} {event['seq']}") in outcomes
-    return Entry(
+    return ArtifactCall(
         session.session, event["seq"], event["time_ns"], session.rank, call_of(event["data"]), outcome, pruned
     )
 

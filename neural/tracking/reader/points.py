@@ -21,9 +21,9 @@ from neural.tracking.formats.events import NO_STEP, MetricBlock
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Stretch, Tail, collector_of
 from neural.tracking.reader import part_list
-from neural.tracking.reader.columns import Columns, Join, Piece
+from neural.tracking.reader.columns import ColumnPiece, Columns, Join
 from neural.tracking.reader.last_values import Points, Revisits
-from neural.tracking.reader.rank_union import United, Uniting
+from neural.tracking.reader.rank_union import RankUnion, RankUnionBuilder
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -31,7 +31,7 @@ T = TypeVar("T")
 MAX_TRIES = 20
 
 
-PartPieces = Callable[[Part, str, bool], Iterable[Piece]]  # part, metric, whether times are wanted
+PartPieces = Callable[[Part, str, bool], Iterable[ColumnPiece]]  # part, metric, whether times are wanted
 
 
 class PointFiles:
@@ -122,7 +122,9 @@ class PointFiles:
             pieces = (piece for piece in pieces if piece.rank == rank)
         return self.joined(name, pieces, self.room(name), timed=timed)
 
-    def united(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Columns | United:
+    def united(
+        self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True
+    ) -> Columns | RankUnion:
         """Return what several ranks logged as one point a step; of one rank its points as :meth:`metric` does.
 
         Of what a rank logged at one step only the last counts: whoever logs more often weighs no more.
@@ -134,7 +136,7 @@ class PointFiles:
         first, second = self._first_rank(name, pieces, timed)
         if second is None:
             return first
-        uniting, revisits = Uniting(), Revisits()
+        uniting, revisits = RankUnionBuilder(), Revisits()
         for rank, _, some in _all_ranks(first, itertools.chain([second], pieces)):
             some = revisits.look(rank, some)
             if not revisits.any:
@@ -143,11 +145,11 @@ class PointFiles:
 
     def _revisited(
         self, name: str, pieces_of: PartPieces | None, timed: bool, revisits: Revisits
-    ) -> Columns | United:
+    ) -> Columns | RankUnion:
         """Return the ranks united, once it is known which steps some of them went back to."""
         pieces = self.pieces(name, pieces_of, timed=timed)
         first, second = self._first_rank(name, pieces, timed)
-        uniting = Uniting()
+        uniting = RankUnionBuilder()
         for rank, session, some in _all_ranks(first, itertools.chain([second] if second else [], pieces)):
             once = revisits.sort_out(rank, session, some)
             uniting.add(once.step, once.value, once.time_ns)
@@ -155,7 +157,9 @@ class PointFiles:
             uniting.add(some.step, some.value, some.time_ns)
         return uniting.united()
 
-    def _first_rank(self, name: str, pieces: Iterator[Piece], timed: bool) -> tuple[Columns, Piece | None]:
+    def _first_rank(
+        self, name: str, pieces: Iterator[ColumnPiece], timed: bool
+    ) -> tuple[Columns, ColumnPiece | None]:
         """Return the points up to the first of another rank, and the piece that begins with it."""
         of_one = Join(self.room(name), self._times_needed(timed))
         for piece in pieces:
@@ -170,7 +174,9 @@ class PointFiles:
         stored = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
         return stored + sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
 
-    def pieces(self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True) -> Iterator[Piece]:
+    def pieces(
+        self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True
+    ) -> Iterator[ColumnPiece]:
         """Yield the metric's points, a row group or a batch of the tail at a time; as :meth:`metric`."""
         timed = self._times_needed(timed)
         for part in self.parts:
@@ -184,7 +190,7 @@ class PointFiles:
                 if name in block.names:
                     yield _block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, name)
 
-    def joined(self, name: str, pieces: Iterable[Piece], room: int, *, timed: bool = True) -> Columns:
+    def joined(self, name: str, pieces: Iterable[ColumnPiece], room: int, *, timed: bool = True) -> Columns:
         """Return pieces of the metric, at most ``room`` points of them, as :meth:`metric` does."""
         join = Join(room, self._times_needed(timed))
         for piece in pieces:
@@ -211,7 +217,7 @@ def started_over(read: Callable[[], T]) -> T:
 
 def part_pieces(
     part: Part, metric: str, *, timed: bool = True, skipped: list[str] | None = None
-) -> Iterator[Piece]:
+) -> Iterator[ColumnPiece]:
     """Yield a part's points of a metric, session by session; a part never changes.
 
     Raises:
@@ -245,7 +251,7 @@ def part_pieces(
             if timed:
                 seq, time_ns = (parts.integers(table.column(name), NO_STEP)[which] for name in ("seq", "time"))
             if only:
-                yield Piece(only.hex(), part.ranks[only], value, step, time_ns, seq)
+                yield ColumnPiece(only.hex(), part.ranks[only], value, step, time_ns, seq)
                 continue
             names, codes = parts.codes(table.column("session"))
             codes = codes[which]
@@ -253,10 +259,10 @@ def part_pieces(
                 span = slice(*np.searchsorted(codes, [index, index + 1])) if _rising(codes) else codes == index
                 if len(value[span]):
                     rank = part.ranks.get(bytes.fromhex(name), 0)
-                    yield Piece(name, rank, value[span], step[span], time_ns[span], seq[span])
+                    yield ColumnPiece(name, rank, value[span], step[span], time_ns[span], seq[span])
 
 
-def _all_ranks(first: Columns, rest: Iterable[Piece]) -> Iterator[tuple[int, str, Points]]:
+def _all_ranks(first: Columns, rest: Iterable[ColumnPiece]) -> Iterator[tuple[int, str, Points]]:
     """Yield rank, session and points of what was joined of the first rank, then of the rest."""
     for code, session in enumerate(first.sessions):
         mine = first if len(first.sessions) == 1 else first.take(np.flatnonzero(first.session == code))
@@ -270,9 +276,9 @@ def _rising(codes: Array) -> bool:
     return bool(np.all(codes[1:] >= codes[:-1]))
 
 
-def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> Piece:
+def _block_piece(session: bytes, rank: int, block: MetricBlock, metric: str) -> ColumnPiece:
     column = block.names.index(metric)
-    return Piece(
+    return ColumnPiece(
         session.hex(),
         rank,
         block.values[:, column],

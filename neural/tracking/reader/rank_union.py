@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 AT_ONCE = 1 << 20  # points that are sorted together
 
 
-class United(NamedTuple):
+class RankUnion(NamedTuple):
     """One point a step over all ranks, in step order: arrays of one length.
 
     ``total`` of ``number`` values, NaN where one of them is; ``low`` and ``high``, NaN only where all of them
@@ -36,11 +36,11 @@ class United(NamedTuple):
             return self.total / self.number
 
 
-class Uniting:
+class RankUnionBuilder:
     """Takes points of any rank in any order."""
 
     def __init__(self) -> None:
-        self._united: United | None = None
+        self._united: RankUnion | None = None
         self._waiting: list[tuple[Array, Array, Array]] = []
         self._points = 0  # that wait
 
@@ -54,7 +54,7 @@ class Uniting:
         if self._points > max(AT_ONCE, 0 if self._united is None else len(self._united.step) // 2):
             self._unite()
 
-    def united(self) -> United:
+    def united(self) -> RankUnion:
         """Return what all that was added comes to; there must be some."""
         if self._waiting:
             self._unite()
@@ -68,13 +68,13 @@ class Uniting:
         self._united = found if self._united is None else _merged(self._united, found)
 
 
-def _by_step(step: Array, value: Array, time_ns: Array) -> United:
+def _by_step(step: Array, value: Array, time_ns: Array) -> RankUnion:
     order = np.argsort(step, kind="stable")
     step, value, time_ns = step[order], value[order], time_ns[order]
     starts = np.flatnonzero(np.r_[True, step[1:] != step[:-1]])
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.add.reduceat(value, starts)
-    return United(
+    return RankUnion(
         step[starts],
         total,
         np.diff(np.r_[starts, len(step)]).astype(np.int32),
@@ -84,7 +84,7 @@ def _by_step(step: Array, value: Array, time_ns: Array) -> United:
     )
 
 
-def _merged(first: United, second: United) -> United:
+def _merged(first: RankUnion, second: RankUnion) -> RankUnion:
     """Return both as one; of each a step is there at most once."""
     both = np.sort(np.concatenate((first.step, second.step)), kind="stable")
     step = both[np.r_[True, both[1:] != both[:-1]]]
@@ -97,7 +97,7 @@ def _merged(first: United, second: United) -> United:
             out[at_second] = how(out[at_second], b)
         return out
 
-    return United(
+    return RankUnion(
         step,
         united(first.total, second.total, np.add, 0.0),
         united(first.number, second.number, np.add, 0),

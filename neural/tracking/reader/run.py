@@ -22,7 +22,7 @@ from neural.tracking.formats import ledgers
 from neural.tracking.formats.run_file import RunFile, home_names
 from neural.tracking.reader import facts, history
 from neural.tracking.reader.columns import Columns, one_a_step
-from neural.tracking.reader.downsample import Sifted, sifted
+from neural.tracking.reader.downsample import Downsampled, sifted
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.metric_stats import Stats, step_or_none
 from neural.tracking.reader.points import PointFiles, started_over
@@ -230,7 +230,7 @@ class Run:
         found = self._again(lambda files: files.united(name, timed=timed))
         return found if isinstance(found, Columns) else one_a_step(name, found, ranks)
 
-    def sifted_metric(self, name: str) -> Sifted | None:
+    def sifted_metric(self, name: str) -> Downsampled | None:
         """Return some of the points of a very long metric, all ranks of it; None: it is short enough to read.
 
         Raises:

@@ -17,10 +17,10 @@ from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.run import Damaged, Run
-from neural.tracking.state.outbox_files import Orphan, Piece
+from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 
 
-class UnstoredRun(Run):
+class RunWithOutbox(Run):
     """A run folder, and on top of it what one session's outbox holds beyond it."""
 
     def __init__(
@@ -75,7 +75,7 @@ def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
     try:
         orphan = Orphan(outboxes / session.hex())
         schemas = unpack_schemas(session, orphan.schemas())
-        pieces = [piece for piece in orphan.pieces() if isinstance(piece, Piece)]
+        pieces = [piece for piece in orphan.pieces() if isinstance(piece, OutboxPiece)]
     except (OSError, FormatError):
         return []
     return [decode(memoryview(piece.payload), schemas) for piece in pieces]

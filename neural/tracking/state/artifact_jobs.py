@@ -25,7 +25,7 @@ FORMAT = 1
 _NAME = re.compile(r"([0-9a-f]{32})-(\d+)\.json")
 
 
-class Job(NamedTuple):
+class ArtifactJob(NamedTuple):
     """One artifact event, with whose it is; every field was checked, whoever sent it."""
 
     uid: bytes
@@ -69,7 +69,7 @@ def make(
     time_ns: int,
     info: Mapping[str, Any],
     data: Mapping[str, Any],
-) -> Job:
+) -> ArtifactJob:
     """Return the job of an event.
 
     Raises:
@@ -79,7 +79,7 @@ def make(
     if why_not is not None:
         raise FormatError(f"artifact event {seq}: {why_not}")
     lost = data.get("lost")
-    return Job(
+    return ArtifactJob(
         uid=uid,
         folder=folder,
         session=session,
@@ -114,7 +114,7 @@ def refusal(data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def write(state: State, job: Job) -> None:
+def write(state: State, job: ArtifactJob) -> None:
     """Make the job durable; the same one again changes nothing.
 
     Raises:
@@ -138,7 +138,7 @@ def waiting(state: State) -> list[tuple[str, int]]:
     return [(match[1], int(match[2])) for match in found if match]
 
 
-def read(state: State, session: str, seq: int) -> Job | None:
+def read(state: State, session: str, seq: int) -> ArtifactJob | None:
     """Return a job, None if it is done.
 
     Raises:
@@ -155,16 +155,16 @@ def read(state: State, session: str, seq: int) -> Job | None:
             raise FormatError(f"{path} is damaged, or of another release")
         value["uid"] = bytes.fromhex(value["uid"])
         value["stat"] = told_identity(value["stat"])
-        return Job(**value)
+        return ArtifactJob(**value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError(f"{path} is no job: {error}") from error
 
 
-def remove(state: State, job: Job) -> None:
+def remove(state: State, job: ArtifactJob) -> None:
     """Forget a job that is done."""
     _path(state, job).unlink(missing_ok=True)
     fsync_dir(state.artifact_jobs)
 
 
-def _path(state: State, job: Job) -> Path:
+def _path(state: State, job: ArtifactJob) -> Path:
     return state.artifact_jobs / f"{job.session}-{job.seq}.json"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
-from neural.tracking.state.outbox_files import Lost, Orphan, Piece
+from neural.tracking.state.outbox_files import LostNumbers, Orphan, OutboxPiece
 
 _LENGTH_AND_KIND = struct.Struct("<IH")
 
@@ -33,8 +33,8 @@ def _walk(payload: bytes) -> Iterator[tuple[int, memoryview]]:
         pos += segment.aligned(length)
 
 
-def ends(orphan: Orphan, emitted: int, newest: Piece | Lost | None) -> bool:
+def ends(orphan: Orphan, emitted: int, newest: OutboxPiece | LostNumbers | None) -> bool:
     """Return whether the last number the session emitted is its end event. Blocks on reading."""
     if newest is None and emitted:  # all of it was acknowledged; its last segment is still there
         newest = next(orphan.pieces(emitted - 1), None)
-    return isinstance(newest, Piece) and newest.last == emitted and holds_end(newest.payload)
+    return isinstance(newest, OutboxPiece) and newest.last == emitted and holds_end(newest.payload)

@@ -34,7 +34,7 @@ ADOPTED_SUFFIX = ".adopting"
 _FREE = bytes(len(segment.MAGIC))
 
 
-class SessionInfo(NamedTuple):
+class OutboxInfo(NamedTuple):
     """Whose outbox it is; ``info`` is what HELLO carries."""
 
     session: bytes
@@ -42,7 +42,7 @@ class SessionInfo(NamedTuple):
     info: dict[str, Any]
 
 
-class Piece(NamedTuple):
+class OutboxPiece(NamedTuple):
     """Consecutive bytes of the stream: all of ``first..last`` is in them, as events or gaps."""
 
     first: int
@@ -51,7 +51,7 @@ class Piece(NamedTuple):
     payload: bytes
 
 
-class Lost(NamedTuple):
+class LostNumbers(NamedTuple):
     """Numbers that were emitted and are not in the outbox."""
 
     first: int
@@ -70,7 +70,7 @@ def pack_info(session: bytes, uid: bytes, info: dict[str, Any]) -> bytes:
     return json.dumps({**value, "crc": _info_crc(value)}, indent=1).encode()
 
 
-def read_info(folder: Path) -> SessionInfo:
+def read_info(folder: Path) -> OutboxInfo:
     """Return whose outbox ``folder`` is.
 
     Raises:
@@ -86,7 +86,7 @@ def read_info(folder: Path) -> SessionInfo:
         raise FormatError(f"{folder / INFO_NAME} does not describe a session: {error!r}") from error
     if crc != _info_crc(value) or len(session) != 16 or len(uid) != 16 or not isinstance(info, dict):
         raise FormatError(f"{folder / INFO_NAME} is damaged: its checksum does not match")
-    return SessionInfo(session, uid, info)
+    return OutboxInfo(session, uid, info)
 
 
 def _info_crc(value: dict[str, Any]) -> int:
@@ -167,7 +167,7 @@ def host_went_down(info: Mapping[str, Any]) -> bool:
 
 def is_blank(folder: Path, session: bytes) -> bool:
     """Return whether nothing of the session can be found here: no event, and no word of one."""
-    return next(Orphan(folder, SessionInfo(session, bytes(16), {})).pieces(), None) is None
+    return next(Orphan(folder, OutboxInfo(session, bytes(16), {})).pieces(), None) is None
 
 
 class Orphan:
@@ -182,7 +182,7 @@ class Orphan:
         OSError: the folder cannot be read.
     """
 
-    def __init__(self, folder: Path, whose: SessionInfo | None = None) -> None:
+    def __init__(self, folder: Path, whose: OutboxInfo | None = None) -> None:
         self.folder = folder
         self.session, self.uid, self.info = whose or read_info(folder)
         try:
@@ -220,7 +220,9 @@ class Orphan:
                     )
         return b"".join(found.values())
 
-    def pieces(self, after: int = 0, most_bytes: int = segment.MAX_BATCH_BYTES) -> Iterator[Piece | Lost]:
+    def pieces(
+        self, after: int = 0, most_bytes: int = segment.MAX_BATCH_BYTES
+    ) -> Iterator[OutboxPiece | LostNumbers]:
         """Yield what was emitted after number ``after``, in order and without a hole, so much at once.
 
         Blocks: on reading and checking every byte; megabytes a second, not a matter for an event loop.
@@ -233,24 +235,24 @@ class Orphan:
         if self._last > known:
             yield from self._tail(known)
 
-    def _tail(self, known: int) -> Iterator[Lost]:
+    def _tail(self, known: int) -> Iterator[LostNumbers]:
         """Yield the numbers at the very end of which only the control page knows."""
         gap = self._unwritten_gap
         if gap and known < gap <= self._last:
             if gap > known + 1:
-                yield Lost(known + 1, gap - 1, self._reason())
-            yield Lost(gap, self._last, "outbox_full")
+                yield LostNumbers(known + 1, gap - 1, self._reason())
+            yield LostNumbers(gap, self._last, "outbox_full")
         else:
-            yield Lost(known + 1, self._last, self._reason())
+            yield LostNumbers(known + 1, self._last, self._reason())
 
-    def _pieces_of(self, item: _Segment, known: int, most_bytes: int) -> Iterator[Piece | Lost]:
+    def _pieces_of(self, item: _Segment, known: int, most_bytes: int) -> Iterator[OutboxPiece | LostNumbers]:
         data = memoryview(item.path.read_bytes())
         start = end = 0  # the piece being gathered is data[start:end], its numbers first..known
         first = known + 1
 
-        def gathered() -> Iterator[Piece]:
+        def gathered() -> Iterator[OutboxPiece]:
             if end > start and known >= first:
-                yield Piece(first, known, item.base + start, bytes(data[start:end]))
+                yield OutboxPiece(first, known, item.base + start, bytes(data[start:end]))
 
         for record in segment.scan(data, self.session, base=item.base, start=segment.HEADER_BYTES):
             if isinstance(record, segment.Damage):
@@ -269,10 +271,10 @@ class Orphan:
                 start = end = record.end
                 continue
             if low > known + 1:
-                yield Lost(known + 1, low - 1, self._reason())
+                yield LostNumbers(known + 1, low - 1, self._reason())
                 first = low
             elif low <= known:  # a gap that is known in part
-                yield Lost(known + 1, high, events.unpack_gap(record.body).reason)
+                yield LostNumbers(known + 1, high, events.unpack_gap(record.body).reason)
                 known, first = high, high + 1
                 start = end = record.end
                 continue

@@ -30,7 +30,7 @@ STARTS_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outbox:
+class OutboxSummary:
     """One session's events that no collector has acknowledged yet.
 
     ``live`` while its process writes; ``let_go``: it still runs, and has finished with this outbox.
@@ -49,12 +49,12 @@ class Outbox:
     collector: str | None = None  # the address of one on another host
 
 
-def list_outboxes(state: State) -> list[Outbox]:
+def list_outboxes(state: State) -> list[OutboxSummary]:
     """Return the outboxes of this state folder; those that vanish meanwhile are left out."""
     return _list(state.outbox, _is_live)
 
 
-def list_remote_outboxes(state: State) -> list[Outbox]:
+def list_remote_outboxes(state: State) -> list[OutboxSummary]:
     """Return those whose events go to a collector on another host; ``live`` while a process writes.
 
     Touches no lock: a courier, perhaps of this process, may hold that of one whose process is gone.
@@ -62,7 +62,7 @@ def list_remote_outboxes(state: State) -> list[Outbox]:
     return _list(state.remote_outbox, lambda folder, pid: is_owned(folder))
 
 
-def _list(place: Path, is_live: Callable[[Path, int | None], bool]) -> list[Outbox]:
+def _list(place: Path, is_live: Callable[[Path, int | None], bool]) -> list[OutboxSummary]:
     try:
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir())
     except OSError:
@@ -104,7 +104,7 @@ def _reachable_pid(state: State) -> object:
         return None
 
 
-def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox | None:
+def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSummary | None:
     session = folder.name.removesuffix(ADOPTED_SUFFIX)
     run, pid, readable, collector = "?", None, True, None
     info: Mapping[str, Any] = {}
@@ -125,7 +125,7 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> Outbox |
         live = is_live(folder, pid)
     except (OSError, FormatError):
         return None
-    return Outbox(
+    return OutboxSummary(
         folder=folder,
         session=session,
         run=run,

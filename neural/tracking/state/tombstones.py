@@ -151,7 +151,7 @@ class Tombstones:
             if named := _ACCOUNT.fullmatch(path.name):
                 sessions = found.setdefault(bytes.fromhex(named[1]), {})
                 for line in event_lines.scan(path.read_bytes()):
-                    if isinstance(line, event_lines.Line):
+                    if isinstance(line, event_lines.EventLine):
                         _unite(sessions, line.data)
         return found
 

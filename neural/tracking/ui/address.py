@@ -44,7 +44,7 @@ GOAL_OF = "goal."  # "goal.<metric in hex>": min or max of one metric
 
 
 @dataclass(frozen=True)
-class Address:
+class PageAddress:
     """A view of the page."""
 
     view: str = "runs"
@@ -52,7 +52,7 @@ class Address:
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
 
 
-def parse(search: str | None) -> Address:
+def parse(search: str | None) -> PageAddress:
     """Return what a URL's query says; whatever in it makes no sense is left out."""
     text = (search or "").lstrip("?")[:MAX_URL]
     given = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=None))
@@ -62,10 +62,10 @@ def parse(search: str | None) -> Address:
     for name, value in given.items():
         if (understood := _understood(name, value)) is not None:
             settings[name] = understood
-    return Address(view if view in VIEWS else "runs", trimmed(runs[:MAX_SELECTED]), settings)
+    return PageAddress(view if view in VIEWS else "runs", trimmed(runs[:MAX_SELECTED]), settings)
 
 
-def query(address: Address) -> str:
+def query(address: PageAddress) -> str:
     """Return the query of a URL that leads to this view."""
     fields: dict[str, str] = {}
     if address.view != "runs":

@@ -15,7 +15,7 @@ import dash_bootstrap_components as dbc
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
 
 from neural.tracking.ui import address, routes
-from neural.tracking.ui.address import Address
+from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.data.series import SeriesStore
 from neural.tracking.ui.guard import Guard
@@ -88,7 +88,7 @@ def _told(error: Exception) -> Any:
     return no_update
 
 
-def frame(page: Page, at: Address) -> list[Any]:
+def frame(page: Page, at: PageAddress) -> list[Any]:
     """Return everything around the tabs, with the state that the URL holds."""
     tabs = [dbc.Tab(label=label, tab_id=name) for name, label in address.VIEWS.items()]
     return [
@@ -176,7 +176,7 @@ def _register(app: Dash, page: Page) -> None:
         catalogue = page.catalogue
         if catalogue.complete and not catalogue.rows():
             return parts.first_run(catalogue.base_dir)
-        at = Address(view, tuple(slots or ()), {**address.SETTINGS, **(settings or {})})
+        at = PageAddress(view, tuple(slots or ()), {**address.SETTINGS, **(settings or {})})
         title = html.H2(address.VIEWS.get(view, address.VIEWS["runs"]), className="visually-hidden")
         return [title, TABS.get(view, runs).layout(page, at)]
 

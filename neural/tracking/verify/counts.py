@@ -12,7 +12,7 @@ import numpy.typing as npt
 Spans = list[tuple[int, int]]
 
 
-class Numbers:
+class NumberSet:
     """A set of event numbers, a byte each: 10 million events are 10 MB."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Numbers:
         self._reach(last)
         self._flags[first : last + 1] = True
 
-    def add_all(self, other: Numbers) -> None:
+    def add_all(self, other: NumberSet) -> None:
         """Take in all that are in ``other``."""
         for first, last in other.spans():
             self.add_span(first, last)
@@ -56,9 +56,9 @@ class Numbers:
         edges = np.flatnonzero(padded[1:] != padded[:-1])
         return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
-    def without(self, *others: Numbers) -> Numbers:
+    def without(self, *others: NumberSet) -> NumberSet:
         """Return those that are in none of the others."""
-        result = Numbers()
+        result = NumberSet()
         result._flags = self._flags.copy()
         for other in others:
             size = min(len(result._flags), len(other._flags))
@@ -76,11 +76,11 @@ class Numbers:
 class Count:
     """What is known of one session while its run is being counted."""
 
-    stored: Numbers = field(default_factory=Numbers)
-    bad: Numbers = field(default_factory=Numbers)
-    doubled: Numbers = field(default_factory=Numbers)
+    stored: NumberSet = field(default_factory=NumberSet)
+    bad: NumberSet = field(default_factory=NumberSet)
+    doubled: NumberSet = field(default_factory=NumberSet)
     gaps: list[tuple[int, int, str]] = field(default_factory=list)
-    pending: Numbers = field(default_factory=Numbers)
+    pending: NumberSet = field(default_factory=NumberSet)
     claimed: int = 0
     in_log: int = 0  # the log had everything up to here
     rank: int = 0

@@ -19,12 +19,12 @@ from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Damage, Record
 from neural.tracking.formats.tails import runs_past_end
-from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, Piece
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, OutboxPiece
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 from neural.tracking.state.tombstones import Late, Tombstone, Tombstones
 from neural.tracking.state.unapplied_log import log_segments, uuid_of
-from neural.tracking.verify.counts import Count, Counts, Numbers
+from neural.tracking.verify.counts import Count, Counts, NumberSet
 
 REMOVED_WITHIN_S = 0.5
 
@@ -38,7 +38,7 @@ class Pending:
     folders: dict[bytes, str] = field(default_factory=dict)
     damages: list[str] = field(default_factory=list)
     unseen: str | None = None  # what could not be looked at
-    outboxes: list[tuple[Count, Numbers]] = field(default_factory=list)  # what each outbox holds
+    outboxes: list[tuple[Count, NumberSet]] = field(default_factory=list)  # what each outbox holds
     late: dict[bytes, dict[str, Late]] = field(default_factory=dict)  # of sessions whose run was removed
     stones: dict[bytes, Tombstone | None] = field(default_factory=dict)
 
@@ -124,11 +124,11 @@ def _outbox(folder: Path, found: Pending) -> None:
         late = Late.of(orphan.info, orphan.emitted, exact=True)
         found.late.setdefault(orphan.uid, {})[orphan.session.hex()] = late
         return
-    held = Numbers()
+    held = NumberSet()
     begun = False
     for item in orphan.pieces():
         # What is lost before the first piece was acknowledged and freed; after it, it becomes a gap.
-        begun = begun or isinstance(item, Piece)
+        begun = begun or isinstance(item, OutboxPiece)
         if begun:
             held.add_span(item.first, item.last)
     count = found.count(orphan.session, orphan.uid, orphan.info)

@@ -28,7 +28,7 @@ from neural.tracking.reader.points import started_over
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.tombstones import RUN_DELETED
-from neural.tracking.verify.counts import Count, Counts, Numbers, Spans
+from neural.tracking.verify.counts import Count, Counts, NumberSet, Spans
 from neural.tracking.verify.pending import Pending, find_pending
 
 EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
@@ -132,12 +132,12 @@ def account(folder: Path, before: Counts) -> RunReport:
 
 def _session_report(session: str, count: Count) -> SessionReport:
     stored = count.stored.without(count.bad)
-    gaps = Numbers()
+    gaps = NumberSet()
     for first, last, _ in count.gaps:
         gaps.add_span(first, last)
     highest = (count.claimed, stored.highest(), gaps.highest(), count.pending.highest())
     n = max(highest)
-    every = Numbers()
+    every = NumberSet()
     if n:
         every.add_span(1, n)
     return SessionReport(
@@ -154,11 +154,11 @@ def _session_report(session: str, count: Count) -> SessionReport:
     )
 
 
-def merged_gaps(gaps: list[tuple[int, int, str]], stored: Numbers) -> list[tuple[int, int, str]]:
+def merged_gaps(gaps: list[tuple[int, int, str]], stored: NumberSet) -> list[tuple[int, int, str]]:
     """Return the union of gaps less what is stored, each interval with the reasons recorded for it."""
-    left, by_reason = Numbers(), dict[str, Numbers]()
+    left, by_reason = NumberSet(), dict[str, NumberSet]()
     for first, last, reason in gaps:
-        by_reason.setdefault(reason, Numbers()).add_span(first, last)
+        by_reason.setdefault(reason, NumberSet()).add_span(first, last)
     found = []
     for reason, numbers in sorted(by_reason.items()):
         found += [(first, last, reason) for first, last in numbers.without(stored, left).spans()]
@@ -186,7 +186,7 @@ def _count_points(folder: Path, counts: Counts, damages: list[str]) -> None:
 
 def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
     """Count the numbers of a part's points and check every byte of it."""
-    found: dict[str, Numbers] = {}
+    found: dict[str, NumberSet] = {}
     rows = 0
     previous: tuple[str, str, int] = ("", "", 0)
     with PartReader(part) as reader:
@@ -205,7 +205,7 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
             for index, name in enumerate(sessions):
                 own = session == index
                 if whole:
-                    found.setdefault(name, Numbers()).add(seq[own])
+                    found.setdefault(name, NumberSet()).add(seq[own])
                 else:
                     counts.setdefault(name, Count()).bad.add(seq[own])
                 counts.setdefault(name, Count()).doubled.add(seq[own & repeated])

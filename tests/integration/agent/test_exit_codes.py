@@ -5,7 +5,7 @@ import sys
 
 from neural.tracking.formats.events import unpack_event
 from neural.tracking.formats.segment import EVENT, Record, scan
-from neural.tracking.state.outbox_files import Orphan, Piece
+from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 
 HEAD = """
 import sys
@@ -43,7 +43,7 @@ def end_of(base):
     (folder,) = (base / ".ntrack" / "outbox").iterdir()
     orphan = Orphan(folder)
     for piece in orphan.pieces():
-        assert isinstance(piece, Piece)
+        assert isinstance(piece, OutboxPiece)
         for record in scan(piece.payload, orphan.session, base=piece.base):
             if isinstance(record, Record) and record.kind == EVENT:
                 event = unpack_event(record.body)

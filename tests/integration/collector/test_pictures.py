@@ -11,9 +11,9 @@ from PIL import Image
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.collector import commands
-from neural.tracking.collector.log.reader import Follower
+from neural.tracking.collector.log.reader import LogReader
 from neural.tracking.collector.visualizer import renderer
-from neural.tracking.collector.visualizer.applier import Visualizer
+from neural.tracking.collector.visualizer.applier import VisualizerApplier
 from neural.tracking.collector.visualizer.renderer_process import renderer_command
 from neural.tracking.figures import run as figures_run
 from neural.tracking.figures.visualizer import Picture
@@ -60,10 +60,10 @@ class Bench:
         self.log = Log(folder)
         self.said = []
         self.store = None
-        self.visualizer = Visualizer(self.log.state, niceness=0, **more)
+        self.visualizer = VisualizerApplier(self.log.state, niceness=0, **more)
         self.visualizer.connected(self.said.append)
         self.visualizer.open()
-        self._follower = Follower(self.log.state.log, None)
+        self._follower = LogReader(self.log.state.log, None)
 
     def feed(self):
         """Have the store apply what the log has, then show it to the visualizer."""
@@ -210,7 +210,7 @@ def test_round_that_was_cut_off_is_drawn_by_the_next_visualizer(bench, tmp_path)
     assert bench.log.state.pictures_due.exists()
     assert pictures(folder) != PICTURES
 
-    successor = Visualizer(bench.log.state, niceness=0)
+    successor = VisualizerApplier(bench.log.state, niceness=0)
     successor.open()
     try:
 

@@ -5,9 +5,9 @@ import platform
 
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
-from neural.tracking.agent.send.delivery_state import Wishes
-from neural.tracking.agent.send.outbox_reader import Stream
-from neural.tracking.agent.send.protocol import Conversation
+from neural.tracking.agent.send.delivery_state import DeliveryState
+from neural.tracking.agent.send.outbox_reader import OutboxReader
+from neural.tracking.agent.send.protocol import SenderProtocol
 from neural.tracking.core import os_support
 from neural.tracking.formats import wire
 
@@ -64,9 +64,9 @@ class Trainer:
         self.emitter = Emitter(self.session)
         self.outbox = Outbox.create(state.outbox, self.session, UID, self.info, None)
         self.emitter.attach(self.outbox)
-        self.wishes = Wishes()
-        self.wishes.stream = Stream(self.emitter, self.outbox)
-        self.talk = Conversation(self.wishes, self.session, self.hello, self.emitter.schemas.records)
+        self.wishes = DeliveryState()
+        self.wishes.stream = OutboxReader(self.emitter, self.outbox)
+        self.talk = SenderProtocol(self.wishes, self.session, self.hello, self.emitter.schemas.records)
         self.talk.start(self, 0.0)
 
     def hello(self):

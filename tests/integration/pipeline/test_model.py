@@ -23,11 +23,11 @@ from neural.tracking.collector.ingest.adopter import Adopter
 from neural.tracking.collector.ingest.barriers import Barriers
 from neural.tracking.collector.ingest.inbox import Inbox
 from neural.tracking.collector.ingest.removals import Removals
-from neural.tracking.collector.ingest.sequencer import Intake
-from neural.tracking.collector.log.reader import Follower, Position, read_cursor
+from neural.tracking.collector.ingest.sequencer import Sequencer
+from neural.tracking.collector.log.reader import CursorPosition, LogReader, read_cursor
 from neural.tracking.collector.log.sessions import Sessions
-from neural.tracking.collector.log.writer import Log
-from neural.tracking.collector.store.applier import StoreSink
+from neural.tracking.collector.log.writer import LogWriter
+from neural.tracking.collector.store.applier import StoreApplier
 from neural.tracking.core.files import write_json
 from neural.tracking.formats import wire
 from neural.tracking.reader.run import Run
@@ -178,7 +178,7 @@ class Pipeline(RuleBasedStateMachine):
     def start_collector(self):
         self.told = getattr(self, "told", {})
         self.sessions = Sessions()
-        self.log_part = Log(
+        self.log_part = LogWriter(
             self.state.log,
             self.sessions,
             segment_bytes=20_000,
@@ -187,7 +187,7 @@ class Pipeline(RuleBasedStateMachine):
             on_failed=self.failed,
         )
         removals = Removals(Tombstones(self.base / "stones"), lambda: "00000001")
-        self.intake = Intake(self.base, self.log_part, self.sessions, removals)
+        self.intake = Sequencer(self.base, self.log_part, self.sessions, removals)
         barriers = Barriers()
         self.inbox = Inbox(
             Doors(), self.intake, self.log_part, self.sessions, barriers, Contacts(), lambda session: None
@@ -271,10 +271,10 @@ class Pipeline(RuleBasedStateMachine):
     # The store
 
     def start_store(self):
-        self.sink = StoreSink(self.state)
+        self.sink = StoreApplier(self.state)
         self.sink.open()
         self.cursor = self.state.cursors / "store.json"
-        self.follower = Follower(self.state.log, read_cursor(self.cursor))
+        self.follower = LogReader(self.state.log, read_cursor(self.cursor))
 
     @rule(then=st.sampled_from(("", "flush", "kill")))
     def apply_some(self, then):
@@ -286,7 +286,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def apply(self):
         durable, before = self.log_part.durable, self.follower.position
-        self.sink.write(self.follower.read(Position(durable.uuid.hex(), durable.offset)))
+        self.sink.write(self.follower.read(CursorPosition(durable.uuid.hex(), durable.offset)))
         return self.follower.position != before
 
     def flush(self):

@@ -8,9 +8,9 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from neural.tracking.collector.log.reader import Follower, Position, read_cursor
+from neural.tracking.collector.log.reader import CursorPosition, LogReader, read_cursor
 from neural.tracking.collector.store import run_writer
-from neural.tracking.collector.store.applier import StoreSink
+from neural.tracking.collector.store.applier import StoreApplier
 from neural.tracking.core.files import write_json
 from neural.tracking.formats import segment
 from neural.tracking.reader import json_views
@@ -58,13 +58,13 @@ def work(log, go):
     go.recv()
     cursor = log.state.cursors / "store.json"
     cursor.parent.mkdir(exist_ok=True)
-    sink = StoreSink(log.state)
+    sink = StoreApplier(log.state)
     sink.open()
-    follower = Follower(log.state.log, read_cursor(cursor))
+    follower = LogReader(log.state.log, read_cursor(cursor))
     for step, offset in enumerate(boundaries(log)):
         if follower.position is not None and offset < follower.position.offset:
             continue
-        while items := follower.read(Position(log.durable.uuid, offset)):
+        while items := follower.read(CursorPosition(log.durable.uuid, offset)):
             sink.write(items)
         if step % 5 == 0 or offset == log.durable.offset:
             sink.flush()

@@ -122,7 +122,9 @@ def test_steps_that_take_long_become_short_and_short_ones_longer(log, monkeypatc
             emitter.metrics({"a": 1.0})
         log.add(emitter)
     log.state.cursors.mkdir()
-    worker = module.Worker(applied(log), log.state, module.Commands(-1, lambda uid: None, lambda line: None))
+    worker = module.Worker(
+        applied(log), log.state, module.SupervisorCommands(-1, lambda uid: None, lambda line: None)
+    )
     worker._commands.durable = log.durable
 
     while worker._step():

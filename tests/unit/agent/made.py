@@ -7,7 +7,7 @@ import zmq
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.formats import events, wire
-from neural.tracking.state.outbox_files import Orphan, Piece
+from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 
 UID = bytes(range(16))
 INFO = {"name": "run", "pid": 0, "boot_id": ""}
@@ -33,7 +33,7 @@ def recover(folder, after=0):
     schemas = events.unpack_schemas(orphan.session, orphan.schemas())
     found, lost = [], []
     for piece in orphan.pieces(after):
-        if isinstance(piece, Piece):
+        if isinstance(piece, OutboxPiece):
             decoded = events.decode(memoryview(piece.payload), schemas)
             found += flat(decoded)
             lost += [(gap.first, gap.last, gap.reason) for gap in decoded.gaps]

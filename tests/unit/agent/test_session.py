@@ -13,8 +13,8 @@ import pytest
 from neural.tracking.agent import choose_run, open_session, shutdown
 from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.agent.send import upkeep
-from neural.tracking.agent.send.delivery_state import Wishes
-from neural.tracking.agent.send.protocol import Conversation
+from neural.tracking.agent.send.delivery_state import DeliveryState
+from neural.tracking.agent.send.protocol import SenderProtocol
 from neural.tracking.core import fork_lock
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError
@@ -147,13 +147,13 @@ def test_fork_waits_for_an_import_of_ours(tmp_path):
 
 def test_conversation_is_made_by_the_senders_thread(tmp_path, monkeypatch):
     threads = []
-    real = Conversation.__init__
+    real = SenderProtocol.__init__
 
     def spy(self, *arguments):
         threads.append(threading.current_thread().name)
         real(self, *arguments)
 
-    monkeypatch.setattr(Conversation, "__init__", spy)
+    monkeypatch.setattr(SenderProtocol, "__init__", spy)
     session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
     wait_until(lambda: threads)
     session.close(timeout_s=0.1)
@@ -261,13 +261,13 @@ def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplo
     monkeypatch.setattr(shutdown, "SILENT_S", 0.1)
     monkeypatch.setattr(shutdown, "SHORT_S", 0.2)
 
-    assert not shutdown.deliver(Wishes(), Waker(), "probe", 1, time.monotonic() + wait_s)
+    assert not shutdown.deliver(DeliveryState(), Waker(), "probe", 1, time.monotonic() + wait_s)
 
     assert ("run probe: storing its last events" in caplog.text) == told
 
 
 def test_end_that_is_stored_soon_says_nothing(caplog):
-    wishes, waker = Wishes(), Waker()
+    wishes, waker = DeliveryState(), Waker()
     wishes.closed.set()
     threading.Timer(0.1, lambda: wishes.requests[1].done.set()).start()
 

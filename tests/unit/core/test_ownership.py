@@ -8,7 +8,7 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.agent.send import local_route
-from neural.tracking.collector.workers.sink_roster import Roster
+from neural.tracking.collector.workers.sink_roster import SinkRoster
 from neural.tracking.core import os_support, ownership
 from neural.tracking.core.config import agent_config, collector_config
 from neural.tracking.core.files import write_json
@@ -180,7 +180,7 @@ def test_settings_that_somebody_planted_are_refused(tmp_path, monkeypatch, whose
 
     with pytest.raises(ConfigError, match=rf"settings are not used: .* belongs to another user .{SOMEBODY}"):
         ExperimentTracker("mine", base_dir, mode="offline")
-    assert Roster(State.for_base_dir(base_dir)).trouble is not None
+    assert SinkRoster(State.for_base_dir(base_dir)).trouble is not None
     assert not list(base_dir.glob("mine_*"))
 
 
@@ -235,7 +235,7 @@ def test_running_collector_reads_its_settings_again_once_nobody_else_may_write_t
     state = State.for_base_dir(tmp_path)
     state.make()
     config = plant(tmp_path, file=0o666)
-    roster = Roster(state)
+    roster = SinkRoster(state)
     assert "may be written to by others" in roster.trouble
 
     config.chmod(0o600)

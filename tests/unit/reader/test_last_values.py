@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural.tracking.figures.ranks import band_of
-from neural.tracking.reader.columns import Piece, one_a_step
+from neural.tracking.reader.columns import ColumnPiece, one_a_step
 from neural.tracking.reader.points import PointFiles
-from neural.tracking.reader.rank_union import United
+from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.reader.rows import steady
 from neural.tracking.reader.run import Run
 from tests.made_runs import START_NS, Emitter, applied, folder_of, values
@@ -123,7 +123,9 @@ def pieces_of(sessions, cut):
         bounds = range(0, len(points), cut)
         found.append(
             [
-                Piece(f"{number:032x}", rank, *(c[at : at + cut] for c in (value * 1.0, step, time_ns, seq)))
+                ColumnPiece(
+                    f"{number:032x}", rank, *(c[at : at + cut] for c in (value * 1.0, step, time_ns, seq))
+                )
                 for at in bounds
             ]
         )
@@ -151,7 +153,7 @@ def test_whatever_the_ranks_log_each_step_is_the_mean_of_their_last_values(sessi
 
     found = files.united("m")
 
-    assert isinstance(found, United)
+    assert isinstance(found, RankUnion)
     assert found.step.tolist() == sorted({step for steps in expected.values() for step in steps})
     for how, of in (("mean", np.mean), ("min", min), ("max", max)):
         made = dict(zip(found.step.tolist(), one_a_step("m", found, how).value.tolist(), strict=True))

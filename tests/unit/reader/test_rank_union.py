@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader import rank_union as uniting_module
-from neural.tracking.reader.rank_union import Uniting
+from neural.tracking.reader.rank_union import RankUnionBuilder
 from neural.tracking.reader.run import Run
 from tests.made_runs import Emitter, applied, folder_of, values
 
@@ -22,7 +22,7 @@ pieces = st.lists(
 
 
 def united(pieces, at_once):
-    uniting = Uniting()
+    uniting = RankUnionBuilder()
     with mock.patch.object(uniting_module, "AT_ONCE", at_once):
         for piece in pieces:
             step, value, time_ns = zip(*piece, strict=True) if piece else ((), (), ())
@@ -48,7 +48,7 @@ def test_pieces_that_were_handed_in_are_left_as_they_were():
     step, value, time_ns = np.arange(5), np.arange(5.0), np.arange(5)
     for array in (step, value, time_ns):
         array.flags.writeable = False
-    uniting = Uniting()
+    uniting = RankUnionBuilder()
     for _ in range(3):
         uniting.add(step, value, time_ns)
 

@@ -12,7 +12,7 @@ from neural.tracking.agent.emit.outbox import Outbox
 from neural.tracking.core import os_support
 from neural.tracking.errors import FormatError
 from neural.tracking.state import outbox_files as outbox_files
-from neural.tracking.state.outbox_files import Orphan, Piece
+from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 from tests.unit.agent.made import account, make_emitter, recover
 
 COUNT = 300
@@ -130,7 +130,7 @@ def test_pieces_are_at_most_a_mebibyte(tmp_path):
 
     pieces = list(Orphan(emitter.outbox.folder).pieces())
 
-    assert all(isinstance(piece, Piece) and len(piece.payload) <= 1 << 20 for piece in pieces)
+    assert all(isinstance(piece, OutboxPiece) and len(piece.payload) <= 1 << 20 for piece in pieces)
     assert [piece.first for piece in pieces[1:]] == [piece.last + 1 for piece in pieces[:-1]]
 
 

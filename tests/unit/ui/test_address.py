@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.ui.address import SETTINGS, VIEWS, Address, parse, query, trimmed
+from neural.tracking.ui.address import SETTINGS, VIEWS, PageAddress, parse, query, trimmed
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -16,14 +16,14 @@ def test_view_comes_back_from_its_address(view):
         "cols": ["p:lr", "m:min:a/b"],
     }
     settings["goal.6c6f7373"] = "max"
-    address = Address(view, ("1a2b3c4d", "", "5e6f7a8b"), settings)
+    address = PageAddress(view, ("1a2b3c4d", "", "5e6f7a8b"), settings)
 
     assert parse("?" + query(address)) == address
 
 
 def test_plain_page_has_an_empty_query():
-    assert query(Address()) == ""
-    assert parse(None) == parse("") == Address()
+    assert query(PageAddress()) == ""
+    assert parse(None) == parse("") == PageAddress()
 
 
 @pytest.mark.parametrize(

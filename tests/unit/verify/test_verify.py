@@ -10,7 +10,8 @@ from neural.tracking.formats import ledgers
 from neural.tracking.reader.rows import Gathering
 from neural.tracking.reader.run import Run
 from neural.tracking.state.tombstones import Late, Tombstones
-from neural.tracking.verify.verify import Numbers, merged_gaps, verify_base, verify_run
+from neural.tracking.verify.counts import NumberSet
+from neural.tracking.verify.verify import merged_gaps, verify_base, verify_run
 from tests.made_runs import Emitter, applied, folder_of
 
 
@@ -153,7 +154,7 @@ def test_what_came_after_a_removal_is_told_as_a_gap_with_the_runs_that_are_there
 
 
 def test_gaps_are_united_less_what_is_stored():
-    stored = Numbers()
+    stored = NumberSet()
     stored.add(np.array([3]))
 
     gaps = merged_gaps([(1, 4, "a"), (2, 6, "a"), (5, 8, "b")], stored)

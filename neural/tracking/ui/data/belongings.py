@@ -13,7 +13,7 @@ from neural.tracking.artifacts.check import Checker, label, listed, place
 from neural.tracking.core import copying
 from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError
-from neural.tracking.reader.artifacts import Artifacts, Entry
+from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 from neural.tracking.sink_state.progress import sink_folders
 from neural.tracking.state.paths import State
 
@@ -53,7 +53,7 @@ def versions(artifacts: Artifacts) -> list[Version]:
     return found
 
 
-def entry_of(artifacts: Artifacts, name: str, number: int) -> Entry | None:
+def entry_of(artifacts: Artifacts, name: str, number: int) -> ArtifactCall | None:
     """Return what the page calls version ``number`` of an artifact."""
     if number != UNVERSIONED:
         return artifacts.find(name, number)
@@ -61,7 +61,7 @@ def entry_of(artifacts: Artifacts, name: str, number: int) -> Entry | None:
     return found if found is not None and found.version is None else None
 
 
-def opened(run: Path, entry: Entry) -> tuple[IO[bytes], str, int]:
+def opened(run: Path, entry: ArtifactCall) -> tuple[IO[bytes], str, int]:
     """Return a stored artifact checked and ready to be sent, its file name and size; a folder as a ZIP archive.
 
     Raises:
@@ -85,7 +85,7 @@ def opened(run: Path, entry: Entry) -> tuple[IO[bytes], str, int]:
     return file, entry.name.rpartition("/")[2], size
 
 
-def _archive(run: Path, entry: Entry) -> IO[bytes]:
+def _archive(run: Path, entry: ArtifactCall) -> IO[bytes]:
     Checker().check(run, entry)
     target: IO[bytes] = TemporaryFile(prefix="ntrack-ui-")  # noqa: SIM115 - closed once it was sent
     folder = place(run, entry)

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
-from neural.tracking.reader.columns import Columns, Piece
+from neural.tracking.reader.columns import ColumnPiece, Columns
 from neural.tracking.reader.points import PointFiles, part_pieces, started_over
-from neural.tracking.reader.rank_union import United
+from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
@@ -33,7 +33,7 @@ MAX_RANK_LINES = 32
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve in the order drawn: ``x`` is the step, or nanoseconds since 1970."""
 
     rank: int | None  # None: all ranks together
@@ -70,8 +70,8 @@ class SeriesStore:
 
     def __init__(self) -> None:
         self._files: Kept[PointFiles] = Kept(64, lambda files: 1)  # counted, not weighed
-        self._pieces: Kept[list[Piece]] = Kept(PIECES_BYTES, _pieces_bytes)
-        self._lines: Kept[list[Line]] = Kept(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
+        self._pieces: Kept[list[ColumnPiece]] = Kept(PIECES_BYTES, _pieces_bytes)
+        self._lines: Kept[list[Curve]] = Kept(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
         self._drawn: Kept[list[Drawn]] = Kept(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
         # Reading is mostly checksums and decompression, which let other threads run meanwhile. More threads
         # than cores only wait for each other's memory.
@@ -146,8 +146,8 @@ class SeriesStore:
 
     def _whole(
         self, folder: Path, signature: tuple[Any, ...], metric: str, by_time: bool, ranks: str
-    ) -> list[Line]:
-        def make() -> list[Line]:
+    ) -> list[Curve]:
+        def make() -> list[Curve]:
             if ranks == "lines":
                 return list(_rank_lines(self._columns(folder, signature, metric, timed=by_time), by_time))
             found = self._read(
@@ -173,26 +173,26 @@ class SeriesStore:
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
             return started_over(lambda: read(files()))
 
-    def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[Piece]:
-        def read() -> list[Piece]:
+    def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[ColumnPiece]:
+        def read() -> list[ColumnPiece]:
             return list(part_pieces(part, metric, timed=timed))
 
         # Large ones would push everything else out, and the joined curve is kept anyway.
         return read() if part.rows > 1 << 20 else self._pieces.get((part.path, metric, timed), part.crcs, read)
 
 
-def _pieces_bytes(pieces: list[Piece]) -> int:
+def _pieces_bytes(pieces: list[ColumnPiece]) -> int:
     return sum(p.value.nbytes + p.step.nbytes + p.time_ns.nbytes + p.seq.nbytes for p in pieces) + 64
 
 
-def _lines(found: Columns | United, by_time: bool) -> list[Line]:
-    if isinstance(found, United):
+def _lines(found: Columns | RankUnion, by_time: bool) -> list[Curve]:
+    if isinstance(found, RankUnion):
         x = found.time_ns if by_time else _steps(found.step)
         return [_line(None, x, found.mean, found.low, found.high)]
     return [_of_columns(None, found, by_time)] if len(found) else []
 
 
-def _rank_lines(columns: Columns, by_time: bool) -> Iterator[Line]:
+def _rank_lines(columns: Columns, by_time: bool) -> Iterator[Curve]:
     numbers = [columns.rank[0]] if columns.rank.strides == (0,) else np.unique(columns.rank)
     if len(numbers) == 1:
         yield _of_columns(None, columns, by_time)
@@ -201,16 +201,16 @@ def _rank_lines(columns: Columns, by_time: bool) -> Iterator[Line]:
         yield _of_columns(int(number), columns.take(np.flatnonzero(columns.rank == number)), by_time)
 
 
-def _of_columns(rank: int | None, columns: Columns, by_time: bool) -> Line:
+def _of_columns(rank: int | None, columns: Columns, by_time: bool) -> Curve:
     return _line(rank, columns.time_ns if by_time else _steps(columns.step), columns.value)
 
 
-def _line(rank: int | None, x: Array, y: Array, low: Array | None = None, high: Array | None = None) -> Line:
+def _line(rank: int | None, x: Array, y: Array, low: Array | None = None, high: Array | None = None) -> Curve:
     if np.any(x[1:] < x[:-1]):
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
         low, high = (None if a is None else a[order] for a in (low, high))
-    return Line(rank, x, y, low, high)
+    return Curve(rank, x, y, low, high)
 
 
 def _steps(step: Array) -> Array:
@@ -219,12 +219,12 @@ def _steps(step: Array) -> Array:
     return np.where(missing, np.arange(len(step)), step) if missing.any() else step
 
 
-def _drawn(lines: Sequence[Line], span: tuple[float, float] | None, count: int, weight: float) -> list[Drawn]:
+def _drawn(lines: Sequence[Curve], span: tuple[float, float] | None, count: int, weight: float) -> list[Drawn]:
     each = max(100, count // max(1, len(lines)))
     return [_one_drawn(line, span, each, weight) for line in lines]
 
 
-def _one_drawn(line: Line, span: tuple[float, float] | None, count: int, weight: float) -> Drawn:
+def _one_drawn(line: Curve, span: tuple[float, float] | None, count: int, weight: float) -> Drawn:
     start, stop = 0, len(line.y)
     if span is not None:
         start = max(0, int(np.searchsorted(line.x, span[0], "left")) - 1)

@@ -8,7 +8,7 @@ import dash_bootstrap_components as dbc
 from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.ui import charts, text
-from neural.tracking.ui.address import GOAL_OF, Address
+from neural.tracking.ui.address import GOAL_OF, PageAddress
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import NOT_TOLD, best, goal_of, metric_names
 from neural.tracking.ui.views import parts
@@ -19,7 +19,7 @@ from neural.tracking.ui.views.pieces import Pieces
 MAX_CHARTS = 48
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab; its content comes with the first answer."""
     return html.Div(
         [

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from dash import Dash, Input, Output, State, dcc, html
 
-from neural.tracking.ui.address import Address
+from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page
 from neural.tracking.ui.views.pieces import Pieces
@@ -33,7 +33,7 @@ CHOICES = (
 )
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab; its content comes with the first answer."""
     return html.Div([html.Div(id="export-content"), dcc.Store(id="export-shown")], className="view view-export")
 

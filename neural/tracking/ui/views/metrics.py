@@ -13,7 +13,7 @@ import dash_bootstrap_components as dbc
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
 from neural.tracking.ui import charts
-from neural.tracking.ui.address import Address
+from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.charts import CONFIG
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import grouped, metric_names
@@ -26,7 +26,7 @@ MOST, FEWEST = 2000, 300  # a run
 MORE = 24  # charts a click on "more" adds
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab: what can be set, and room for the charts."""
     settings = at.settings
     return html.Div(

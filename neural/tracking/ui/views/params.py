@@ -9,7 +9,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from neural.tracking.ui import brush, relations, text
-from neural.tracking.ui.address import MAX_SELECTED, Address
+from neural.tracking.ui.address import MAX_SELECTED, PageAddress
 from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import (
@@ -36,7 +36,7 @@ MAX_ROWS = 400
 Point = tuple[int, Row, float]  # slot (-1: not selected), run, its best value of the metric
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab; its content comes with the first answer."""
     return html.Div(
         [

@@ -10,7 +10,7 @@ import dash_ag_grid as dag
 import dash_bootstrap_components as dbc
 from dash import ClientsideFunction, Dash, Input, Output, Patch, State, dcc, html, no_update
 
-from neural.tracking.ui.address import Address
+from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
 from neural.tracking.ui.data.query import QueryError, compile_query
@@ -39,7 +39,7 @@ EXAMPLES = (
 )
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab; the rows come with the first answer."""
     return html.Div(
         [
@@ -95,7 +95,7 @@ def layout(page: Page, at: Address) -> html.Div:
     )
 
 
-def _grid(at: Address) -> dag.AgGrid:
+def _grid(at: PageAddress) -> dag.AgGrid:
     return dag.AgGrid(
         id="grid",
         columnDefs=[],

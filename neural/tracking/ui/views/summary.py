@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from neural.tracking.reader.artifacts import Artifacts
 from neural.tracking.reader.run import Run
 from neural.tracking.ui import text
-from neural.tracking.ui.address import Address
+from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data import belongings
 from neural.tracking.ui.data.belongings import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
@@ -25,7 +25,7 @@ MAX_PLOTS = 12
 MAX_VERSIONS = 60
 
 
-def layout(page: Page, at: Address) -> html.Div:
+def layout(page: Page, at: PageAddress) -> html.Div:
     """Return the tab; its content comes with the first answer."""
     return html.Div(
         [html.Div(id="summary-content"), dcc.Store(id="summary-shown")], className="view view-summary"

@@ -1,6 +1,6 @@
 """How much may be under way to another host: widened by quick answers, narrowed by slow ones and silence."""
 
-from neural.tracking.agent.send.congestion import FIRST_BYTES, LEAST_BYTES, MOST_BYTES, Pace
+from neural.tracking.agent.send.congestion import FIRST_BYTES, LEAST_BYTES, MOST_BYTES, CongestionWindow
 
 
 def answer(pace, took_s, *, in_flight_bytes=None, number=[0]):  # noqa: B006 - counts over all calls
@@ -10,7 +10,7 @@ def answer(pace, took_s, *, in_flight_bytes=None, number=[0]):  # noqa: B006 - c
 
 
 def test_quick_answers_while_the_pipe_is_in_use_widen_it_up_to_a_limit():
-    pace = Pace()
+    pace = CongestionWindow()
     answer(pace, 0.01)
     assert pace.window_bytes == 2 * FIRST_BYTES
 
@@ -21,7 +21,7 @@ def test_quick_answers_while_the_pipe_is_in_use_widen_it_up_to_a_limit():
 
 
 def test_quick_answers_to_a_trickle_say_nothing_of_the_line():
-    pace = Pace()
+    pace = CongestionWindow()
 
     answer(pace, 0.01, in_flight_bytes=100)
 
@@ -29,7 +29,7 @@ def test_quick_answers_to_a_trickle_say_nothing_of_the_line():
 
 
 def test_slow_answers_narrow_it_down_to_a_limit():
-    pace = Pace()
+    pace = CongestionWindow()
 
     for _ in range(30):
         answer(pace, 3.0)
@@ -38,7 +38,7 @@ def test_slow_answers_narrow_it_down_to_a_limit():
 
 
 def test_silence_narrows_it_and_forgets_what_was_timed():
-    pace = Pace()
+    pace = CongestionWindow()
     pace.sent(7, FIRST_BYTES, 100.0)
 
     pace.broken()
@@ -48,7 +48,7 @@ def test_silence_narrows_it_and_forgets_what_was_timed():
 
 
 def test_answer_for_less_than_what_is_timed_is_no_answer():
-    pace = Pace()
+    pace = CongestionWindow()
     pace.sent(10**9, FIRST_BYTES, 100.0)
 
     pace.acknowledged(10**9 - 1, 100.01)

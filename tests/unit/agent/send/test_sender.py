@@ -12,10 +12,10 @@ from collections import deque
 import pytest
 
 from neural.tracking.agent.send import protocol as conversation_module
-from neural.tracking.agent.send.dealer import Link
-from neural.tracking.agent.send.delivery_state import Wishes
-from neural.tracking.agent.send.outbox_reader import KEEP_MAPPED, Stream
-from neural.tracking.agent.send.protocol import Conversation
+from neural.tracking.agent.send.dealer import Dealer
+from neural.tracking.agent.send.delivery_state import DeliveryState
+from neural.tracking.agent.send.outbox_reader import KEEP_MAPPED, OutboxReader
+from neural.tracking.agent.send.protocol import SenderProtocol
 from neural.tracking.formats import wire
 from tests.patience import PATIENCE_S
 from tests.unit.agent.made import UID, FakeCollector, fill, make_emitter
@@ -37,10 +37,10 @@ class Ship:
     def __init__(self, folder, collector, **options):
         self.emitter = make_emitter(folder, **options)
         self.session = self.emitter._session
-        self.wishes = Wishes()
-        self.wishes.stream = Stream(self.emitter, self.emitter.outbox)
+        self.wishes = DeliveryState()
+        self.wishes.stream = OutboxReader(self.emitter, self.emitter.outbox)
         self.collector = collector
-        self.talk = Conversation(self.wishes, self.session, self.hello, self.emitter.schemas.records)
+        self.talk = SenderProtocol(self.wishes, self.session, self.hello, self.emitter.schemas.records)
         self.now = 100.0
         self.link = None
         self.pipe = self.nobody_wakes, _ = os.pipe()
@@ -53,7 +53,7 @@ class Ship:
         self.talk.stop()
         if self.link is not None:
             self.link.close()
-        self.link = Link(self.collector.address)
+        self.link = Dealer(self.collector.address)
         self.talk.start(self.link, self.now)
 
     def turn(self, until=lambda: False, timeout_s=PATIENCE_S):
@@ -338,7 +338,7 @@ def test_unacknowledged_bytes_can_be_read_by_another_thread_without_harm(ship, c
 
 def test_segment_two_threads_come_upon_at_once_is_followed_once(tmp_path):
     emitter = make_emitter(tmp_path)
-    stream = Stream(emitter, emitter.outbox)
+    stream = OutboxReader(emitter, emitter.outbox)
     rivals = []
 
     class Contested(deque):
@@ -368,7 +368,7 @@ def test_segment_two_threads_come_upon_at_once_is_followed_once(tmp_path):
 @pytest.mark.timeout(10)
 def test_signal_handler_may_read_what_its_thread_is_reading(tmp_path):
     emitter = make_emitter(tmp_path)
-    stream = Stream(emitter, emitter.outbox)
+    stream = OutboxReader(emitter, emitter.outbox)
     fill(emitter, 10)
 
     with stream.lock:  # where the handler found its thread
@@ -378,11 +378,11 @@ def test_signal_handler_may_read_what_its_thread_is_reading(tmp_path):
 def test_without_descriptors_for_zeromq_there_is_no_link_and_no_abort(tmp_path):
     source = """
 import os, resource, sys
-from neural.tracking.agent.send.dealer import Link
+from neural.tracking.agent.send.dealer import Dealer
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 4, hard))
 try:
-    Link("ipc://" + sys.argv[1])
+    Dealer("ipc://" + sys.argv[1])
 except OSError as error:
     sys.exit(error.errno)
 """

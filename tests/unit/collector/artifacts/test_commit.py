@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from neural.tracking.artifacts.sweep import sweep
-from neural.tracking.collector.artifacts.commit import Commit, Lost
-from neural.tracking.collector.artifacts.version_numbers import Numbers
+from neural.tracking.collector.artifacts.commit import BytesLost, Commit
+from neural.tracking.collector.artifacts.version_numbers import VersionNumbers
 from neural.tracking.core.copying import Stopped
 from neural.tracking.formats import manifest
 from neural.tracking.state import artifact_jobs
@@ -27,7 +27,7 @@ class Desk:
         self.run = folder / "runs" / "run_1"
         for place in (self.state.root, self.run, self.state.spool / SESSION):
             place.mkdir(parents=True, exist_ok=True)
-        self.numbers = Numbers()
+        self.numbers = VersionNumbers()
         self.seq = 0
 
     def job(self, content, name="model.pt", **changes):
@@ -111,7 +111,7 @@ def test_file_and_folder_of_one_name_share_the_numbers(desk):
 def test_job_done_again_finds_the_version_it_made(desk):
     job = desk.job(b"weights")
     first = desk.store(job)
-    desk.numbers = Numbers()  # the collector died before the note
+    desk.numbers = VersionNumbers()  # the collector died before the note
 
     assert desk.store(job, again=True) == first
     assert len(list((desk.run / "versions" / "model.pt").iterdir())) == 1
@@ -120,7 +120,7 @@ def test_job_done_again_finds_the_version_it_made(desk):
 def test_folder_job_done_again_finds_the_version_it_made(desk):
     job = desk.job({"a": b"1", "deep/b": b"2"})
     first = desk.store(job)
-    desk.numbers = Numbers()
+    desk.numbers = VersionNumbers()
 
     assert desk.store(job, again=True) == first
     names = sorted(path.name for path in (desk.run / "versions" / "model.pt").iterdir())
@@ -132,7 +132,7 @@ def test_folder_claimed_and_not_put_in_place_is_completed(desk):
     first = desk.store(job)
     target = desk.run / first["path"]
     target.rename(target.with_name(f".tmp-{job.token}"))  # killed between claim and rename
-    desk.numbers = Numbers()
+    desk.numbers = VersionNumbers()
 
     assert desk.store(job, again=True) == first
     assert (target / "a").read_bytes() == b"1"
@@ -251,7 +251,7 @@ def test_snapshot_that_is_not_what_was_taken_is_lost_with_a_reason(desk, harm):
     elif harm == "a folder":
         path.mkdir()
 
-    with pytest.raises(Lost):
+    with pytest.raises(BytesLost):
         desk.store(job)
     assert desk.blobs() == []
 
@@ -274,7 +274,7 @@ def test_folder_with_a_file_too_few_is_lost(desk):
     job = desk.job({"a": b"1", "b": b"2"})
     (job.spooled(desk.state) / "b").unlink()
 
-    with pytest.raises(Lost, match="1 files of 1 bytes"):
+    with pytest.raises(BytesLost, match="1 files of 1 bytes"):
         desk.store(job)
 
 

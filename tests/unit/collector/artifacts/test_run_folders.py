@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from neural.tracking.collector.artifacts.commit import Lost
+from neural.tracking.collector.artifacts.commit import BytesLost
 from neural.tracking.collector.artifacts.run_folders import RunFolders, Unusable
 from neural.tracking.errors import RetryLater
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
@@ -59,7 +59,7 @@ def test_folder_that_is_there_is_found(place):
 def test_folder_that_is_not_there_was_removed(place):
     shutil.rmtree(place.run)
 
-    with pytest.raises(Lost, match="removed"):
+    with pytest.raises(BytesLost, match="removed"):
         place.find()
 
 
@@ -166,7 +166,7 @@ def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_re
     place.mount()
     assert place.find() == place.run.resolve()
     shutil.rmtree(place.run)
-    with pytest.raises(Lost):
+    with pytest.raises(BytesLost):
         place.find()
 
 
@@ -180,7 +180,7 @@ def test_base_dir_that_came_to_a_new_disk_is_known_by_its_old_runs(tmp_path):
         place.find(folder="gone_1", uid=OTHER)
     place.find()
 
-    with pytest.raises(Lost):
+    with pytest.raises(BytesLost):
         place.find(folder="gone_1", uid=OTHER)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from neural.tracking.collector.artifacts import spool_cleanup
-from neural.tracking.collector.log.sessions import Position, Session, Sessions
+from neural.tracking.collector.log.sessions import Position, Sessions, SessionState
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
 from neural.tracking.state.spool import new_token
@@ -19,7 +19,7 @@ class Spool:
         self.state = State(base_dir=folder, root=folder)
         self.folder = self.state.spool / SESSION
         self.folder.mkdir(parents=True)
-        self.session = Session(bytes.fromhex(SESSION), b"u" * 16, {}, ended=7, end=END)
+        self.session = SessionState(bytes.fromhex(SESSION), b"u" * 16, {}, ended=7, end=END)
         self.sessions = Sessions()
         self.sessions.add(self.session)
         self.left = [self._put(f".tmp-{new_token()}"), self._put(new_token())]

@@ -1,7 +1,7 @@
 """What a sink's worker knows of a run, from the log and from the run's folder."""
 
-from neural.tracking.collector.delivery.run_progress import OpenRun, Runs
-from neural.tracking.collector.log.items import SessionInfo
+from neural.tracking.collector.delivery.run_progress import OpenRun, RunProgress
+from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.reader.facts import SessionFacts
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import Share, SinkFolder
@@ -28,7 +28,7 @@ def test_run_of_a_removed_run_s_id_is_delivered_after_what_the_backend_has_and_t
     state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
     folder, stones = SinkFolder(state, "wandb"), Tombstones(state.tombstones)
     folder.make()
-    runs = Runs(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)
+    runs = RunProgress(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)
     before = _session(b"1" * 16)
     opened = runs.of_session(before)
     opened.info.memory["rows"] = 50
@@ -39,7 +39,7 @@ def test_run_of_a_removed_run_s_id_is_delivered_after_what_the_backend_has_and_t
     runs.forget(UID.hex())
     after = _session(b"2" * 16, after=stones.newest(UID))
 
-    for made in (runs, Runs(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)):
+    for made in (runs, RunProgress(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)):
         again = made.of_session(after)
         assert again.info.memory == {"rows": 50}
         assert (again.taken(before.session.hex()), again.share.events_total) == (0, 0)
@@ -47,7 +47,7 @@ def test_run_of_a_removed_run_s_id_is_delivered_after_what_the_backend_has_and_t
 
 
 def _session(session, **more):
-    return SessionInfo(session, UID, {"name": "train", "dir": f"train_{UID.hex()[:8]}", **more})
+    return LoggedSession(session, UID, {"name": "train", "dir": f"train_{UID.hex()[:8]}", **more})
 
 
 def _opened():

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from neural.tracking.collector.ingest.process_watch import UNKNOWN_DEATH, Death, Watch, is_alive
-from neural.tracking.collector.log.sessions import Session
+from neural.tracking.collector.ingest.process_watch import UNKNOWN_DEATH, Death, ProcessWatch, is_alive
+from neural.tracking.collector.log.sessions import SessionState
 from neural.tracking.core import os_support
 from tests.patience import PATIENCE_S
 
@@ -25,7 +25,7 @@ def session_of(pid, **changes):
         "boot_id": os_support.boot_id(),
         "start_time": os_support.process_start_ticks(pid),
     }
-    return Session(b"s" * 16, b"u" * 16, {**info, **changes})
+    return SessionState(b"s" * 16, b"u" * 16, {**info, **changes})
 
 
 def watch_the_end_of(how):
@@ -33,7 +33,7 @@ def watch_the_end_of(how):
 
     async def scenario():
         gone = asyncio.Event()
-        watch = Watch(lambda session: gone.set())
+        watch = ProcessWatch(lambda session: gone.set())
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
             session = session_of(process.pid)
             watch.add(session)
@@ -70,7 +70,7 @@ def test_exit_code_is_told():
 
 def test_process_of_another_host_is_not_watched():
     async def scenario():
-        watch = Watch(lambda session: None)
+        watch = ProcessWatch(lambda session: None)
         watch.add(session_of(os.getpid(), host="elsewhere"))
         return watch.sees_alive(b"s" * 16)
 

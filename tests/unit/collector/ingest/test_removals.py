@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from neural.tracking.collector.ingest.removals import Removals, admitted
-from neural.tracking.collector.log.sessions import VIA, Session
+from neural.tracking.collector.log.sessions import VIA, SessionState
 from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
 UID, SESSION = b"u" * 16, b"s" * 16
@@ -29,7 +29,7 @@ def test_session_the_log_does_not_have_is_let_in_where_it_was_opened_later(sessi
 
 
 def test_session_the_log_has_is_judged_as_it_was_let_in():
-    before, after = Session(SESSION, UID, AFAR), Session(SESSION, UID, {**AFAR, AFTER: "newest"})
+    before, after = SessionState(SESSION, UID, AFAR), SessionState(SESSION, UID, {**AFAR, AFTER: "newest"})
 
     assert admitted(STONE, SESSION, AFAR, before) is None
     assert admitted(STONE, SESSION, AFAR, after) is not None

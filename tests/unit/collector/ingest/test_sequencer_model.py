@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from neural.tracking.collector.ingest.removals import Removals
-from neural.tracking.collector.ingest.sequencer import Intake, Verdict
+from neural.tracking.collector.ingest.sequencer import Sequencer, Verdict
 from neural.tracking.collector.log import segment_files
 from neural.tracking.collector.log.sessions import Sessions
-from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.segment import Record
@@ -49,7 +49,7 @@ class CollectorMachine(RuleBasedStateMachine):
 
     def start(self):
         self.sessions = Sessions()
-        self.log = Log(
+        self.log = LogWriter(
             self.folder / "log",
             self.sessions,
             segment_bytes=1500,
@@ -58,7 +58,7 @@ class CollectorMachine(RuleBasedStateMachine):
             on_failed=self.fail,
         )
         removals = Removals(Tombstones(self.folder / "stones"), lambda: "00000001")
-        self.intake = Intake(self.folder, self.log, self.sessions, removals)
+        self.intake = Sequencer(self.folder, self.log, self.sessions, removals)
         self.loop.run_until_complete(self.log.start())
         self.intake.record_lost(self.log.lost)
         for session in SESSIONS:
@@ -180,7 +180,7 @@ TestCollectorAgainstModel = CollectorMachine.TestCase
 def test_ledger_beyond_the_log_is_taken_over(tmp_path):
     async def scenario():
         sessions = Sessions()
-        log = Log(
+        log = LogWriter(
             tmp_path / "log", sessions, segment_bytes=1 << 20,
             on_recovered=lambda: None, on_committed=lambda p: None, on_failed=lambda e: None,
         )  # fmt: skip
@@ -190,7 +190,7 @@ def test_ledger_beyond_the_log_is_taken_over(tmp_path):
         content = Ledger(sessions={SESSIONS[0].hex(): SessionEntry(last=7)})
         (folder / "ledger-00000001.json").write_bytes(content.encode())
         removals = Removals(Tombstones(tmp_path / "stones"), lambda: "00000001")
-        intake = Intake(tmp_path, log, sessions, removals)
+        intake = Sequencer(tmp_path, log, sessions, removals)
         opened = await intake.open(SESSIONS[0], UID, INFO)
         await log.drain(time.monotonic() + PATIENCE_S)
         return opened.received, opened.durable

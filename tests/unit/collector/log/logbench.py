@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from neural.tracking.collector.log import segment_files
-from neural.tracking.collector.log.sessions import Session, Sessions
-from neural.tracking.collector.log.writer import Log
+from neural.tracking.collector.log.sessions import Sessions, SessionState
+from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Record
 from tests.patience import PATIENCE_S
@@ -21,7 +21,7 @@ class Bench:
         self.sessions = Sessions()
         self.committed = []
         self.failures = []
-        self.log = Log(
+        self.log = LogWriter(
             folder,
             self.sessions,
             segment_bytes=segment_bytes,
@@ -40,7 +40,7 @@ class Bench:
         await self.log.drain(time.monotonic() + PATIENCE_S)
 
     def open_session(self, session=SESSION):
-        self.sessions.add(Session(session, UID, INFO))
+        self.sessions.add(SessionState(session, UID, INFO))
         self.log.append(segment.SESSION, [events.pack_session(session, UID, INFO)])
         return self.sessions.get(session)
 

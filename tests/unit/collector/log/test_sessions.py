@@ -2,7 +2,7 @@
 
 from neural.tracking.collector.ingest.barriers import MAX_WAITING, Barriers
 from neural.tracking.collector.ingest.router import Peer
-from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Session, Sessions
+from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Sessions, SessionState
 
 SEGMENT = b"l" * 16
 
@@ -12,13 +12,13 @@ def at(offset):
 
 
 def session(number=1, **more):
-    return Session(bytes([number]) * 16, b"u" * 16, {}, **more)
+    return SessionState(bytes([number]) * 16, b"u" * 16, {}, **more)
 
 
 def connected(count):
     sessions = Sessions()
     for number in range(count):
-        sessions.add(Session(number.to_bytes(16, "little"), b"u" * 16, {}, peer=Peer(None, b"i", "")))
+        sessions.add(SessionState(number.to_bytes(16, "little"), b"u" * 16, {}, peer=Peer(None, b"i", "")))
     return sessions
 
 

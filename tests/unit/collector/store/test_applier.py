@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from neural.tracking.collector.log.items import SessionInfo, SessionMark
-from neural.tracking.collector.log.reader import LEAST_CHUNK_BYTES, Follower
+from neural.tracking.collector.log.items import LoggedSession, SessionMark
+from neural.tracking.collector.log.reader import LEAST_CHUNK_BYTES, LogReader
 from neural.tracking.collector.store import part_set, run_writer
 from neural.tracking.errors import RetryLater
 from neural.tracking.reader.run import Run
@@ -340,7 +340,7 @@ def test_other_collectors_work_is_gone_on_from(log):
 def test_missing_base_dir_is_tried_again_later(log):
     sink = applied(log)
     emitter = Emitter().open()
-    session = SessionInfo(emitter.session, emitter.uid, emitter.info)
+    session = LoggedSession(emitter.session, emitter.uid, emitter.info)
     shutil.rmtree(log.state.base_dir)
 
     with pytest.raises(RetryLater, match="is not there"):
@@ -371,7 +371,7 @@ def test_batch_longer_than_what_is_read_at_once_is_not_taken_for_the_end(log):
     for step in range(20_000):
         emitter.metrics({"accuracy": 0.5}, step=step)
     log.add(emitter)
-    follower = Follower(log.state.log, None)
+    follower = LogReader(log.state.log, None)
     follower.chunk_bytes = LEAST_CHUNK_BYTES
 
     taken = []

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from neural.tracking.collector.ingest.barriers import Barriers
-from neural.tracking.collector.log.sessions import START, Session
+from neural.tracking.collector.log.sessions import START, SessionState
 from neural.tracking.collector.store.run_writer import RunWriter
 from neural.tracking.core.files import write_json
 from neural.tracking.reader.run import Run
@@ -200,9 +200,9 @@ def test_a_deleted_run_leaves_quarantine_with_nothing(log):
 
 
 def test_a_full_disk_is_no_folders_fault(log):
-    from neural.tracking.collector.store.applier import StoreSink
+    from neural.tracking.collector.store.applier import StoreApplier
 
-    sink = StoreSink(log.state)
+    sink = StoreApplier(log.state)
 
     assert sink._is_everyones(OSError(28, "no space"))
     assert not sink._is_everyones(OSError(13, "not permitted"))
@@ -211,7 +211,7 @@ def test_a_full_disk_is_no_folders_fault(log):
 def test_nobody_is_told_that_a_held_back_run_is_visible():
     held, answers = [True], []
     barriers = Barriers(lambda uid: held[0])
-    session = Session(bytes(16), bytes(16), {})
+    session = SessionState(bytes(16), bytes(16), {})
     session.stored(1, START)
 
     barriers.add(session, 1, lambda: answers.append(1))

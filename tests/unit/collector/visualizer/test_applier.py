@@ -2,15 +2,15 @@
 
 import logging
 
-from neural.tracking.collector.log.reader import Follower, Position
-from neural.tracking.collector.visualizer.applier import Visualizer
+from neural.tracking.collector.log.reader import CursorPosition, LogReader
+from neural.tracking.collector.visualizer.applier import VisualizerApplier
 from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log
 
 
 def test_disk_that_takes_nothing_is_told_once_until_it_takes_something(tmp_path, caplog):
     state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
-    visualizer = Visualizer(state)
+    visualizer = VisualizerApplier(state)
     visualizer._plan.watch(b"u" * 16, "exp_75757575", 10)
     visualizer._plan.logged(b"u" * 16, b"s" * 16, 25)  # and the folder of the state is not there
 
@@ -31,10 +31,10 @@ def test_place_that_is_gone_is_an_error_only_to_who_is_waited_for(tmp_path, capl
     emitter = Emitter()
     emitter.open()
     log.add(emitter)
-    gone = Position("00" * 16, 4096)
+    gone = CursorPosition("00" * 16, 4096)
 
     for waited_for in (True, False):
-        follower = Follower(log.state.log, gone, waited_for=waited_for)
+        follower = LogReader(log.state.log, gone, waited_for=waited_for)
         follower.read(log.durable)
         follower.close()
 

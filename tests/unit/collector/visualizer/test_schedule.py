@@ -1,13 +1,13 @@
 """When pictures are due: told of events and times, no process and no clock."""
 
-from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Plan
+from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Schedule
 
 RUN, OTHER = b"r" * 16, b"o" * 16
 SESSION, SECOND = b"1" * 16, b"2" * 16
 
 
 def watching(*uids, every=10):
-    plan = Plan()
+    plan = Schedule()
     for uid in uids or (RUN,):
         plan.watch(uid, f"run_{uid.hex()[:8]}", every)
     return plan
@@ -169,7 +169,7 @@ def test_successor_draws_what_was_due_and_what_was_being_drawn():
     plan.logged(OTHER, SECOND, 4)
     assert plan.begin(0.0) is not None
 
-    successor = Plan()
+    successor = Schedule()
     successor.resume(plan.pending())
 
     assert drawn(successor, 0.0) == RUN
@@ -217,7 +217,7 @@ def test_successor_knows_which_sessions_still_run():
     plan.logged(RUN, SESSION, 10)
     plan.logged(RUN, SECOND, 10)
     assert drawn(plan, 0.0) == RUN
-    successor = Plan()
+    successor = Schedule()
     successor.resume(plan.pending())
 
     successor.ended(RUN, SECOND)
@@ -228,7 +228,7 @@ def test_successor_knows_which_sessions_still_run():
 
 
 def test_run_with_points_from_before_is_drawn_when_it_ends_without_another_one():
-    plan = Plan()
+    plan = Schedule()
     plan.watch(RUN, "run", 10, logged=True)
 
     plan.ended(RUN, SESSION)
