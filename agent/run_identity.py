@@ -44,11 +44,6 @@ class RunIdentity(NamedTuple):
         """The first 8 hex digits of the uid."""
         return self.uid.hex()[:8]
 
-    @property
-    def derived(self) -> bool:
-        """Whether other processes of the job derive the same uid."""
-        return self.key != "random"
-
 
 class _LauncherJob(NamedTuple):
     key: str

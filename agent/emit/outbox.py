@@ -120,7 +120,6 @@ class Outbox:
         self.folder = folder
         self.control = control
         self.spares: deque[OutboxSegment] = deque()
-        self.made_by_caller_total = 0
         self.size_bytes = 0  # of all segments, spares too
         self._lock_fd = lock_fd
         self._limit_bytes = limit_bytes
@@ -176,7 +175,6 @@ class Outbox:
             pass
         if time.monotonic() < self._retry_at:
             return None
-        self.made_by_caller_total += 1
         return self._try_make()
 
     def make_spare(self) -> None:

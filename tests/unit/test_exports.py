@@ -12,7 +12,7 @@ import neural.tracking
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     "matplotlib", "pyarrow", "pandas", "dash", "plotly", "zmq", "msgpack", "numpy", "click", "rich",
-    "tomlkit", "stamina", "pathvalidate", "mlflow", "wandb", "tensorboard", "asyncio",
+    "tomlkit", "stamina", "mlflow", "wandb", "tensorboard", "asyncio",
 )  # fmt: skip
 
 

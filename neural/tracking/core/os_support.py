@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import math
-import mmap
 import os
 import sys
 from pathlib import Path
@@ -123,12 +122,6 @@ def read_and_write(source_fd: int, target_fd: int, count: int) -> int:
     while view:
         view = view[os.write(target_fd, view) :]
     return len(data)
-
-
-def keep_from_children(mapping: mmap.mmap) -> None:
-    """Leave the mapping out of forked children where the kernel can; elsewhere the fork hook must do."""
-    if hasattr(mmap, "MADV_DONTFORK"):
-        mapping.madvise(mmap.MADV_DONTFORK)
 
 
 def lock_exclusively(fd: int) -> bool:

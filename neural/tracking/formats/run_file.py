@@ -76,10 +76,6 @@ class RunFile(NamedTuple):
         }
         write_json(folder / RUN_FILE, {**content, "crc": json_checksum(content)}, durable=durable)
 
-    @property
-    def folder_name(self) -> str:
-        return folder_name(self.name, self.uid)
-
 
 def folder_name(name: str, uid: bytes) -> str:
     """Return ``<name>_<id>``: the run's folder below ``base_dir``."""

@@ -61,12 +61,6 @@ def wrong_views(run: Run) -> list[str]:
     return [path.name for path in made if read_regular(path) != view_text(run, path.stem)]
 
 
-def write_summary(folder: Path) -> Path:
-    """Make ``summary.json`` and ``metrics.json`` anew; return the summary's path. Raises as write_views."""
-    write_views(folder, ("summary", "metrics"))
-    return folder / "summary.json"
-
-
 def _metrics(run: Run) -> bytes:
     count = run.call_count()
     if count > MAX_ENTRIES:

@@ -24,7 +24,6 @@ COLLECTOR_SECRET, CLIENT_SECRET = "collector.secret", "client.secret"
 ALLOWED, COLLECTORS = "allowed", "collectors"
 FOLDER_VARIABLE = "NTRACK_KEYS"
 SECRET_VARIABLE, COLLECTOR_VARIABLE = "NTRACK_CLIENT_SECRET", "NTRACK_COLLECTOR_KEY"
-KEY_BYTES = 32
 MAX_LIST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
 _KEY = re.compile(r"(?P<kind>pub|sec)-(?P<digits>[0-9a-f]{64})", re.ASCII)

@@ -42,7 +42,6 @@ class OutboxSummary:
     pid: int | None
     live: bool
     let_go: bool
-    adopted: bool
     emitted: int
     size_bytes: int
     readable: bool = True
@@ -132,7 +131,6 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSu
         pid=pid,
         live=live,
         let_go=not live and read_number(control, LET_GO_AT) == 1 and _runs(info),
-        adopted=folder.name.endswith(ADOPTED_SUFFIX),
         emitted=read_number(control, NUMBER_AT) or 0,
         size_bytes=size,
         readable=readable,

@@ -150,10 +150,6 @@ class State(NamedTuple):
         return self.base_dir / ".ntrack" / "keys"
 
     @property
-    def dead_letters(self) -> Path:
-        return self.root / "dead-letters"
-
-    @property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 

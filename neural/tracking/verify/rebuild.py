@@ -11,7 +11,6 @@ from neural.tracking.formats.run_file import RUN_FILE, RunFile
 from neural.tracking.reader import json_views, part_list
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run
-from neural.tracking.reader.run_list import list_runs
 from neural.tracking.verify.verify import verify_run
 
 
@@ -38,11 +37,6 @@ def rebuild_run(folder: Path | str, *, force: bool = False) -> list[Path]:
     json_views.write_views(run.folder, damaged="skip" if force else "raise")
     paths = [(run.folder / f"{name}.json", before[name]) for name in json_views.NAMES]
     return mended + [path for path, old in paths if _content(path) != old]
-
-
-def rebuild_base(base_dir: Path | str) -> dict[Path, list[Path]]:
-    """Rebuild every run in ``base_dir``; return the changed files by run folder. Raises as rebuild_run."""
-    return {run.folder: rebuild_run(run.folder) for run in list_runs(base_dir)}
 
 
 def _mend_run_file(folder: Path) -> list[Path]:

@@ -46,14 +46,6 @@ def test_wake_wakes_a_poll_once():
         wake.close()
 
 
-@pytest.mark.usefixtures("maybe_bare")
-def test_mapping_stays_usable_in_its_own_process():
-    with mmap.mmap(-1, 4096) as mapping:
-        os_support.keep_from_children(mapping)
-        mapping[:4] = b"abcd"
-        assert mapping[:4] == b"abcd"
-
-
 def test_second_process_does_not_get_a_held_lock(tmp_path):
     path = tmp_path / "lock"
     ask = (

@@ -12,7 +12,7 @@ import dash_bootstrap_components as dbc
 import flask
 from dash import dcc, html
 
-from neural.tracking.ui import palette, text
+from neural.tracking.ui import palette
 from neural.tracking.ui.charts import CONFIG, Figure, Member
 from neural.tracking.ui.data.catalogue import Catalogue, Row
 from neural.tracking.ui.data.comparing import labels
@@ -182,8 +182,3 @@ def first_run(base_dir: Path) -> html.Div:
         html.Pre(FIRST_RUN.format(base_dir=str(base_dir)), className="code", tabIndex="0"),
         html.P(["Runs elsewhere? ", html.Code("ntrack ui --base-dir FOLDER")]),
     )
-
-
-def number_cell(value: Any) -> str:
-    """Return a number for a table."""
-    return text.number(value)
