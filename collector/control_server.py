@@ -7,7 +7,6 @@ so that a slow answer, or a client that left before it, holds up nobody else.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +20,6 @@ from neural.tracking.state.paths import State
 
 __all__ = ["ControlServer", "request"]
 
-logger = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 1 << 20
 Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]

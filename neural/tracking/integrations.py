@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from neural.tracking.agent.emit.metric_values import check_step, flatten
 from neural.tracking.core.names import check_artifact_name, check_run_name
@@ -29,8 +29,6 @@ from neural.tracking.params.plain import param_events
 from neural.tracking.sink_state.config import SinkConfig, backend_environment
 from neural.tracking.sinks.base import RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.registry import make_sink, types
-
-T = TypeVar("T")
 
 DEFAULT_TIMEOUT_S = 60.0
 

@@ -15,8 +15,6 @@ from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import ACCENT, INK
 from neural.tracking.figures.texts import count, number, shown
 
-PANELS_A_PAGE = 24
-
 
 def distributions(
     series: Sequence[Series],

@@ -25,8 +25,6 @@ from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import FAINT, line_look
 from neural.tracking.figures.texts import shown
 
-PANELS_A_PAGE = 24
-
 
 def individual(
     series: Sequence[Series],

@@ -18,7 +18,7 @@ from matplotlib import font_manager
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.6, 1.2, 1.6)))
 INK, FAINT, PALE, GRID = "#1f2328", "#57606a", "#d0d7de", "#eaeef2"
-ACCENT, WARNING = "#0072B2", "#9a3412"
+ACCENT = "#0072B2"
 DPI = 120
 MAX_INCHES = 200
 

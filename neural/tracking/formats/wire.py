@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import msgpack
 
@@ -30,8 +30,6 @@ MAX_PART_BYTES = MAX_SCHEMAS_BYTES  # for ZeroMQ's own limit on both ends
 MAX_NUMBER = 2**63 - 1
 
 _CRC = struct.Struct("<I")
-
-M = TypeVar("M", bound="Message")
 
 
 @dataclass(frozen=True, kw_only=True)

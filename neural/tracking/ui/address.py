@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 VIEWS = {
     "runs": "Runs",
@@ -63,19 +63,6 @@ def parse(search: str | None) -> PageAddress:
         if (understood := _understood(name, value)) is not None:
             settings[name] = understood
     return PageAddress(view if view in VIEWS else "runs", trimmed(runs[:MAX_SELECTED]), settings)
-
-
-def query(address: PageAddress) -> str:
-    """Return the query of a URL that leads to this view."""
-    fields: dict[str, str] = {}
-    if address.view != "runs":
-        fields["view"] = address.view
-    if runs := trimmed(address.runs):
-        fields["runs"] = ",".join(key or "-" for key in runs)
-    for name, value in address.settings.items():
-        if value != SETTINGS.get(name, "auto"):
-            fields[name] = "\n".join(value) if isinstance(value, list) else str(value)
-    return urlencode(fields, safe=",/")
 
 
 def trimmed(slots: tuple[str, ...] | list[str]) -> tuple[str, ...]:
