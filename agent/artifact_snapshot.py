@@ -27,7 +27,6 @@ from neural.tracking.state.paths import private_folder
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOOK_EVERY_S = 1.0  # between two looks at how full the whole spool is
 MAX_FILES = 100_000
 
@@ -129,7 +128,7 @@ def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None])
         except BaseException as error:
             with contextlib.suppress(OSError):
                 spool.remove(temporary)
-            if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+            if not isinstance(error, OSError) or error.errno not in os_support.NO_ROOM:
                 raise
             taken.lost = "disk_full"
     if taken.lost is not None:
@@ -193,7 +192,7 @@ def _linked(source: str, target: Path) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in os_support.NO_ROOM:
             raise
         return False
     return True

@@ -11,14 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from neural.tracking.core import exit_code
-from neural.tracking.core.warn import warn
+from neural.tracking.core.warn import traceback_text, warn
 
 if TYPE_CHECKING:
     from neural.tracking.agent.emit.outbox import Outbox, OutboxSegment
     from neural.tracking.agent.session import Session
 
 TIMEOUT_S, LAST_TIMEOUT_S = 5.0, 60.0
-MAX_TRACEBACK_BYTES = 64 << 10
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _installed = False
@@ -96,7 +95,7 @@ def _note_failure(kind: type[BaseException], error: BaseException, trace: Traceb
     """Remember the exception that ends the process; chained before whatever hook there was."""
     global _failure
     try:
-        _failure = _traceback_text(kind, error, trace)
+        _failure = traceback_text(kind, error, trace)
     finally:
         _previous_hook(kind, error, trace)
 
@@ -106,17 +105,6 @@ def _note_exit(code: object) -> None:
     global _failure
     if code is not None and code != 0:
         _failure = _failure or f"SystemExit: {code!s:.1000}"
-
-
-def _traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
-    import traceback
-
-    text = "".join(traceback.format_exception(kind, error, trace))
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) > MAX_TRACEBACK_BYTES:
-        half = MAX_TRACEBACK_BYTES // 2 - 16
-        data = data[:half] + b"\n... [cut] ...\n" + data[-half:]
-    return data.decode("utf-8", "replace")
 
 
 def _at_exit() -> None:

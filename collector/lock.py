@@ -15,6 +15,7 @@ from typing import Any
 
 from neural.tracking import __version__
 from neural.tracking.core import os_support
+from neural.tracking.core.files import is_still_at
 
 LOOKERS_S = 0.2  # who only looks whether the lock is held takes it, shared, for microseconds
 
@@ -29,11 +30,7 @@ class Lock:
 
     def in_place(self) -> bool:
         """Return whether ``path`` is still the locked file, so that a second collector finds it locked."""
-        try:
-            there, held = os.stat(self.path), os.fstat(self._fd)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        return is_still_at(self.path, self._fd)
 
     def host_went_down(self) -> bool:
         """Return whether the host was restarted since the last holder, as far as can be told."""

@@ -5,20 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-
-def flat_params(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested parameters as one level, names joined with ``/``; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flat_params(value, f"{prefix}{name}/")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def rank_prefix(rank: int) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
+from neural.tracking.params.plain import flat_params
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
-from neural.tracking.sinks.mapping import allowed_name, cut_text, flat_params, rank_prefix
+from neural.tracking.sinks.mapping import allowed_name, cut_text, rank_prefix
 from neural.tracking.sinks.mlflow_address import MlflowAddress, address_of, without_user
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class MlflowSink:
     def _deliver_one(self, client: MlflowClient, run_id: str, event: RunEvent) -> None:
         data = event.data
         if event.kind == "params":
-            _log_params(client, run_id, flat_params(data["values"]))
+            _log_params(client, run_id, flat_params(data["values"], "/"))
         elif event.kind == "text":
             name = allowed_name(rank_prefix(event.rank) + data["name"], _FORBIDDEN, 200)
             client.log_text(run_id, data["text"], f"text/{name}/step_{event.step or 0}_{event.seq}.txt")

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from neural.tracking.params.plain import flat_params
 from neural.tracking.sinks import truncating_file
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
-from neural.tracking.sinks.mapping import flat_params, png_size
+from neural.tracking.sinks.mapping import png_size
 
 _STATUS = {"completed": "STATUS_SUCCESS", "failed": "STATUS_FAILURE"}
 
@@ -160,7 +161,7 @@ class _Translator:
 
     def _params(self, event: RunEvent) -> Any:
         """Return a call's parameters with its last part, for the HPARAMS page shows a run's first ones."""
-        event.run.memory.setdefault("params", {}).update(flat_params(event.data["values"]))
+        event.run.memory.setdefault("params", {}).update(flat_params(event.data["values"], "/"))
         part = event.data.get("part") or (1, 1)
         if part[0] < part[1]:
             event.run.memory["params_open"] = True

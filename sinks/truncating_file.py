@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from neural.tracking.core.files import fsync_dir, fsync_file, write_all
 from neural.tracking.errors import RetryLater
 
 AFTER_S = 5.0  # a full disk is looked at again so soon
@@ -20,9 +21,7 @@ def append_at(path: Path, start: int, data: bytes) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(fd, start)
-            written = 0
-            while written < len(data):
-                written += os.pwrite(fd, memoryview(data)[written:], start + written)
+            write_all(fd, data, start)
         finally:
             os.close(fd)
     except OSError as error:
@@ -41,11 +40,7 @@ def make_folder(folder: Path) -> None:
 def sync(path: Path) -> None:
     """Make a file and its place in its folder durable; raises RetryLater."""
     try:
-        for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-            fd = os.open(place, flags | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+        fsync_file(path)
+        fsync_dir(path.parent)
     except OSError as error:
         raise RetryLater(f"cannot sync {path}: {error}", after_s=AFTER_S) from error

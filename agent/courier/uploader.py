@@ -19,7 +19,7 @@ from neural.tracking.agent.send.congestion import CongestionWindow
 from neural.tracking.agent.send.dealer import UP, Dealer
 from neural.tracking.core import os_support
 from neural.tracking.core.address import with_port
-from neural.tracking.core.files import is_there, read_json
+from neural.tracking.core.files import is_surely_gone, is_there, read_json
 from neural.tracking.errors import ConfigError
 from neural.tracking.formats import upload_wire
 from neural.tracking.remote import keys
@@ -123,7 +123,7 @@ class Uploader:
             waits = token not in self._uploads and now >= self._bad.get(entry, 0.0)
             if waits and free[small] and entry.exists():
                 outbox = self._outboxes / entry.parent.name
-                self._uploads[token] = Upload(entry, functools.partial(_is_gone, outbox))
+                self._uploads[token] = Upload(entry, functools.partial(is_surely_gone, outbox))
                 free[small] -= 1
 
     def _is_small(self, entry: Path) -> bool:
@@ -216,10 +216,3 @@ class Uploader:
         self._has_places = True
         upload.close()
         del self._uploads[upload.token]
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        return not is_there(path)
-    except OSError:  # not now: whatever that is, it may be there again
-        return False

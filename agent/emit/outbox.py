@@ -21,9 +21,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.agent.emit.page_touch import populate
 from neural.tracking.core import os_support
-from neural.tracking.core.files import fsync_dir, fsync_file
+from neural.tracking.core.files import fsync_dir, fsync_file, is_still_at
 from neural.tracking.formats import segment
 from neural.tracking.state.outbox_files import (
     CONTROL_BYTES,
@@ -184,7 +183,7 @@ class Outbox:
             if made is not None:
                 assert made.map is not None
                 for start in range(0, made.size, TOUCH_STEP_BYTES):
-                    populate(made.map, start, TOUCH_STEP_BYTES)
+                    os_support.populate(made.map, start, TOUCH_STEP_BYTES)
                 self.spares.append(made)
 
     def give_back(self, done: OutboxSegment) -> None:
@@ -212,12 +211,7 @@ class Outbox:
 
     def in_place(self) -> bool:
         """Return whether the folder is still where it was made, and not another of its name."""
-        try:
-            there = os.stat(self.folder / LOCK_NAME)
-        except OSError:
-            return False
-        held = os.fstat(self._lock_fd)
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        return is_still_at(self.folder / LOCK_NAME, self._lock_fd)
 
     def leave(self) -> None:
         """Let go of a folder that was removed, but for the segments that are still being read."""
@@ -258,7 +252,7 @@ class Outbox:
     def _make(self, size: int) -> OutboxSegment:
         if self._limit_bytes is not None and self.size_bytes + size > self._limit_bytes:
             raise OSError(f"outbox would pass its limit of {self._limit_bytes} bytes")
-        _keep_reserve(self.folder, size)
+        os_support.leave_reserve(self.folder, size)
         self._count += 1
         path = self.folder / f"{self._count:08d}.seg"
         made = OutboxSegment(path, size, _make_mapping(path, size))
@@ -271,13 +265,6 @@ def _segment_bytes(limit_bytes: int | None) -> int:
     if limit_bytes is None or limit_bytes >= 4 * SEGMENT_BYTES:
         return SEGMENT_BYTES
     return max(FIRST_SEGMENT_BYTES, limit_bytes // 4 // mmap.PAGESIZE * mmap.PAGESIZE)
-
-
-def _keep_reserve(folder: Path, size: int) -> None:
-    """Raise OSError where taking ``size`` bytes would leave the disk too little."""
-    free, reserve = os_support.free_and_reserve(folder)
-    if free - size < reserve:
-        raise OSError(28, f"only {free} bytes free, {reserve} are left to others", str(folder))
 
 
 def _make_mapping(path: Path, size: int) -> mmap.mmap:

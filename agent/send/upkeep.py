@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
-from neural.tracking.agent.emit.page_touch import populate
 from neural.tracking.agent.send.outbox_reader import OutboxReader
+from neural.tracking.core import os_support
 from neural.tracking.formats import segment
 
 RETRY_OUTBOX_S = 5.0
@@ -56,4 +56,4 @@ class Upkeep:
             outbox.make_spare()
         ahead = min(max(2 * (head - self._head), MIN_AHEAD_BYTES), MAX_AHEAD_BYTES)
         self._head = head
-        populate(current.map, head - current.base + segment.HEADER_BYTES, ahead)
+        os_support.populate(current.map, head - current.base + segment.HEADER_BYTES, ahead)

@@ -202,7 +202,7 @@ def copy_valid(segment_file: SegmentFile, view: memoryview, found: Found) -> Non
     try:
         start = 0
         for damage in [*found.damages, Damage(found.end, found.end)]:
-            _write_at(fd, view[start : damage.start], start)
+            files.write_all(fd, view[start : damage.start], start)
             start = damage.end
         os.ftruncate(fd, found.end)
         os.fsync(fd)
@@ -213,12 +213,6 @@ def copy_valid(segment_file: SegmentFile, view: memoryview, found: Found) -> Non
         os.close(fd)
     os.rename(temporary, segment_file.path)
     files.fsync_dir(segment_file.path.parent)
-
-
-def _write_at(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(fd, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def log_id(folder: Path) -> bytes:

@@ -189,8 +189,7 @@ class LogWriter:
             there = os.stat(self._current.path)
         except OSError as error:
             raise LogFailed(f"log segment {self._current.path} is gone: {error}") from error
-        held = os.fstat(self._fd())
-        if (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+        if not os.path.samestat(there, os.fstat(self._fd())):
             raise LogFailed(f"log segment {self._current.path} was replaced")
 
     def ordinal_of(self, uuid: bytes) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neural.tracking.collector.log.segment_files import frame_parts
-from neural.tracking.core.files import fsync_dir
+from neural.tracking.core.files import fsync_dir, write_all
 from neural.tracking.core.os_support import sync_data
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.formats import segment
@@ -38,9 +38,7 @@ class AppendFile:
         try:
             written = os.pwritev(self._fd, pieces, self.size) if len(pieces) < 1000 else 0
             if written != total:
-                data = memoryview(b"".join(pieces))
-                while written < total:
-                    written += os.pwrite(self._fd, data[written:], self.size + written)
+                write_all(self._fd, memoryview(b"".join(pieces))[written:], self.size + written)
         except OSError as error:
             os.ftruncate(self._fd, self.size)
             raise RetryLater(f"cannot append to {self.path}: {error}") from error

@@ -12,12 +12,13 @@ from neural.tracking.api.artifacts import ArtifactMethods
 from neural.tracking.api.options import check_group, check_notes, check_tags, run_settings
 from neural.tracking.api.plots import PlotMethods
 from neural.tracking.api.reading import ReadingMethods
-from neural.tracking.api.recorder import NoRecorder, Opening, Recorder, traceback_text
+from neural.tracking.api.recorder import NoRecorder, Opening, Recorder
 from neural.tracking.api.run_folder import open_run_folder
 from neural.tracking.api.run_view import RunView
 from neural.tracking.core import exit_code
 from neural.tracking.core.config import agent_config
 from neural.tracking.core.names import check_metric_name, check_run_name, one_or_many
+from neural.tracking.core.warn import traceback_text
 from neural.tracking.formats.run_file import folder_name, resolve_base_dir
 from neural.tracking.params.plain import param_events
 from neural.tracking.state.paths import State

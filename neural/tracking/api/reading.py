@@ -108,7 +108,7 @@ class ReadingMethods:
         Returns:
             One dict a text: ``timestamp``, ``step``, ``name``, ``text``, ``rank``.
         """
-        from neural.tracking.reader.run import iso_time
+        from neural.tracking.core.times import iso_time
 
         return [
             {"timestamp": iso_time(text.pop("time_ns")), "step": text.pop("step"), **text}

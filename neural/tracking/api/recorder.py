@@ -14,11 +14,11 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.errors import ConfigError, TrackingError
+from neural.tracking.formats.events import END_STATUSES
 
 if TYPE_CHECKING:
     from neural.tracking.agent import RunIdentity, Session
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from neural.tracking.artifacts.version import ArtifactVersion
     from neural.tracking.reader.run import Damaged
 
-END_STATUSES = ("completed", "failed")
-MAX_TRACEBACK_BYTES = 64 << 10
 METADATA_WAIT_S = 1.0
 METADATA_RETRY_S = 5.0
 METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, and a training's first steps want it
@@ -256,15 +254,3 @@ def _deadline(timeout_s: float) -> float:
         return time.monotonic() + timeout_s
     except TypeError:
         raise TypeError(f"timeout must be a number of seconds, not {type(timeout_s).__name__}") from None
-
-
-def traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
-    """Return the traceback as text, its middle cut out where it is over 64 KiB."""
-    import traceback
-
-    text = "".join(traceback.format_exception(kind, error, trace))
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) > MAX_TRACEBACK_BYTES:
-        half = MAX_TRACEBACK_BYTES // 2 - 16
-        data = data[:half] + b"\n... [cut] ...\n" + data[-half:]
-    return data.decode("utf-8", "replace")

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.core.files import read_json
 from neural.tracking.core.names import check_run_name
+from neural.tracking.core.os_support import NO_ROOM
 from neural.tracking.errors import RunConflictError, TrackingError
+from neural.tracking.formats.events import END_STATUSES
 from neural.tracking.formats.run_file import RUN_FILE, RunFile, folder_name
 
 if TYPE_CHECKING:
     from neural.tracking.agent.run_identity import RunIdentity
 
 SIBLINGS_WITHIN_S = 60.0
-ENDED = ("completed", "failed")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MAX_TRIES = 100
 
 
@@ -89,13 +89,13 @@ def _may_join(folder: Path, found: RunFile, identity: RunIdentity) -> bool:
         return True
     if abs(time.time_ns() - found.opened_ns) > SIBLINGS_WITHIN_S * 1e9:
         return False
-    return _told(folder)[0] not in ENDED
+    return _told(folder)[0] not in END_STATUSES
 
 
 def _joined(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return the identity of one that joins: of the running attempt, or the next where that has ended."""
     status, attempts = _told(folder)
-    attempt = max(identity.attempt, attempts + (status in ENDED))
+    attempt = max(identity.attempt, attempts + (status in END_STATUSES))
     role = "join" if identity.role == "opener" else identity.role
     return identity._replace(attempt=attempt, role=role)
 
@@ -127,7 +127,7 @@ def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
 
 def _go_on_without_room(error: OSError, base_dir: Path) -> None:
     """Raise what the user can mend before the training starts; warn where only the disk is full."""
-    if error.errno not in _NO_ROOM:
+    if error.errno not in NO_ROOM:
         reason = f"no run can be made in {base_dir} ({error.strerror}): choose another base_dir, or mend it"
         raise type(error)(error.errno, reason, error.filename) from None
     import warnings

@@ -12,10 +12,11 @@ from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.core import os_support
 from neural.tracking.core.config import agent_config
 from neural.tracking.core.files import read_json, take_away
+from neural.tracking.core.times import iso_time
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.reader import run_list
 from neural.tracking.reader.facts import sessions_from_afar
-from neural.tracking.reader.run import Damaged, Run, iso_time
+from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import collector_holds, has_orphans, list_remote_outboxes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural.tracking.artifacts.version import ArtifactVersion
-from neural.tracking.core.files import is_there
+from neural.tracking.core.files import is_surely_gone
 from neural.tracking.state import spool
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PendingArtifacts:
         return not self._waiting
 
     def _wait_until_gone(self, entry: Path, deadline: float) -> bool:
-        while not _is_gone(entry):
+        while not is_surely_gone(entry):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOK_EVERY_S)
@@ -98,10 +98,3 @@ class PendingArtifacts:
         """Return what the collector could not store and was not asked for before."""
         lost, self._lost = self._lost, []
         return lost
-
-
-def _is_gone(entry: Path) -> bool:
-    try:
-        return not is_there(entry)
-    except OSError:  # it cannot be looked at, and may well be there
-        return False

@@ -86,7 +86,7 @@ class ArtifactVersion:
     @property
     def timestamp(self) -> str:
         """When it was logged, ISO 8601, UTC."""
-        from neural.tracking.reader.run import iso_time
+        from neural.tracking.core.times import iso_time
 
         return str(iso_time(self._time_ns))
 

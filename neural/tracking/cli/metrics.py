@@ -121,8 +121,8 @@ def _read(run: Run, names: Sequence[str], ranks: str | int) -> list[Columns]:
 
 
 def _points(points: Columns) -> Iterator[dict[str, Any]]:
+    from neural.tracking.core.times import iso_time
     from neural.tracking.reader.metric_stats import step_or_none
-    from neural.tracking.reader.run import iso_time
 
     rows = zip(
         points.step.tolist(), points.value.tolist(), points.time_ns.tolist(), points.rank.tolist(), strict=True

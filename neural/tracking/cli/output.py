@@ -95,19 +95,10 @@ def leave(code: int) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print JSON that every parser takes: NaN and the infinities become text."""
+    from neural.tracking.formats.event_lines import json_value
+
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    click.echo(json.dumps(json_safe(value), indent=2, ensure_ascii=not unicode, default=str))
-
-
-def json_safe(value: Any) -> Any:
-    """Return ``value`` with NaN and infinities as ``"NaN"``, ``"Infinity"``, ``"-Infinity"``."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: json_safe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_safe(item) for item in value]
-    return value
+    click.echo(json.dumps(json_value(value), indent=2, ensure_ascii=not unicode, default=str))
 
 
 def table(*columns: str, right: Sequence[str] = (), flexible: Sequence[str] = (), title: str = "") -> Table:

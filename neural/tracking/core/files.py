@@ -52,6 +52,14 @@ def fsync_upwards(folder: Path) -> None:
                 raise
 
 
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset``, in as many calls as it takes; raises OSError: a part may stay."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the folder.
 
@@ -70,9 +78,7 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(fd, memoryview(data)[written:])
+            write_all(fd, data, 0)
             if durable:
                 os.fsync(fd)
         finally:
@@ -111,6 +117,23 @@ def is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def is_surely_gone(path: Path) -> bool:
+    """Return whether there is nothing of that name; False also where nobody can tell just now."""
+    try:
+        return not is_there(path)
+    except OSError:
+        return False
+
+
+def is_still_at(path: Path, fd: int) -> bool:
+    """Return whether the open file is the one at ``path``; False where none is, or nobody can tell."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(there, os.fstat(fd))
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

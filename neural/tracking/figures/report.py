@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural.tracking.core.files import atomic_write, write_json
+from neural.tracking.core.times import iso_time
 from neural.tracking.formats.event_lines import json_value
-from neural.tracking.reader.run import iso_time
 
 if TYPE_CHECKING:
     from neural.tracking.figures.several import Comparison

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neural.tracking.core.metric_direction import better
+from neural.tracking.core.times import iso_time
 from neural.tracking.figures.names import most_telling_first
 from neural.tracking.figures.run import read_series
 from neural.tracking.figures.series import Point, Series
 from neural.tracking.figures.visualizer import Picture
 from neural.tracking.params.plain import flat_params
-from neural.tracking.reader.run import iso_time
 
 if TYPE_CHECKING:
     from neural.tracking.reader.run import Run

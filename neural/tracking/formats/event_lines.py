@@ -24,7 +24,7 @@ from neural.tracking.formats.events import Event, Gap
 
 _START = b'{"crc":"'
 _HEAD_BYTES = len(_START) + 10  # eight digits, quote, comma
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class EventLine(NamedTuple):
@@ -138,7 +138,7 @@ def _original(value: Any) -> Any:
     if len(value) == 1:
         ((key, item),) = value.items()
         if key == "$float":
-            return _NOT_FINITE[item]
+            return NOT_FINITE[item]
         if key == "$bytes":
             return base64.b64decode(item)
         if key == "$map":

@@ -38,6 +38,7 @@ _BATCH = struct.Struct("<16sQQQ")
 _MARK = struct.Struct("<16sQQ")
 BATCH_HEAD_BYTES = _BATCH.size
 NOT_ENDED = 2**64 - 1
+END_STATUSES = ("completed", "failed")  # what an end event may say
 
 Schemas = Mapping[int, tuple[str, ...]]
 

@@ -64,13 +64,13 @@ def merge_params(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def flat_params(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested parameters as one level with dotted names; lists stay values."""
+def flat_params(values: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Return nested parameters as one level, their names joined by ``separator``; lists stay values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            flat.update(flat_params(value, f"{name}."))
+        if isinstance(value, Mapping) and value:
+            flat.update(flat_params(value, separator, f"{name}{separator}"))
         else:
             flat[name] = value
     return flat

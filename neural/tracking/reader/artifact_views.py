@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neural.tracking.core.times import iso_time
 from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
-from neural.tracking.reader.run import iso_time
 
 
 def artifacts_view(artifacts: Artifacts) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neural.tracking.formats.event_lines import json_value
+from neural.tracking.formats.event_lines import NOT_FINITE, json_value
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.rows import Array, Rows, steady
 
 _FAR = np.iinfo(np.int64).max
-
-_NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 class Extreme(NamedTuple):
@@ -98,7 +96,7 @@ def _better(one: Extreme | None, other: Extreme | None, wins: Any) -> Extreme | 
 
 
 def _number(value: float | str) -> float:
-    return _NAMES[value] if isinstance(value, str) else float(value)
+    return NOT_FINITE[value] if isinstance(value, str) else float(value)
 
 
 def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from neural.tracking.core.times import iso_time
 from neural.tracking.errors import DataDamagedError, FormatError
 from neural.tracking.formats import ledgers
 from neural.tracking.formats.run_file import RunFile, home_names
@@ -328,12 +328,3 @@ def check_damaged(damaged: str) -> str:
     if damaged not in ("raise", "skip"):
         raise ValueError(f"damaged is {damaged!r}; it must be 'raise' or 'skip'")
     return damaged
-
-
-def iso_time(time_ns: int | None) -> str | None:
-    """Return a time as people and programs read it: ISO 8601, UTC, microseconds."""
-    if not time_ns:
-        return None
-    seconds, rest = divmod(time_ns, 10**9)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import FormatError
-from neural.tracking.formats.events import Decoded, Event, MetricBlock, decode, unpack_schemas
-from neural.tracking.formats.tails import Stretch
+from neural.tracking.formats.events import Decoded, Event, decode, unpack_schemas
+from neural.tracking.formats.tails import Stretch, newer
 from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.points import PointFiles
@@ -39,8 +39,7 @@ class RunWithOutbox(Run):
         last = max([files.stored.get(self._session, 0), *mine])
         files.ranks.setdefault(self._session, self._rank)
         for decoded in self._outbox:
-            fresh = [_above(block, last) for block in decoded.blocks]
-            if blocks := [block for block in fresh if len(block.seq)]:
+            if blocks := [fresh for block in decoded.blocks if (fresh := newer(block, last)) is not None]:
                 first = min(int(block.seq[0]) for block in blocks)
                 stretches.append(Stretch(self._session, first, last, blocks))
         return files
@@ -79,12 +78,6 @@ def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
     except (OSError, FormatError):
         return []
     return [decode(memoryview(piece.payload), schemas) for piece in pieces]
-
-
-def _above(block: MetricBlock, last: int) -> MetricBlock:
-    which = block.seq > last
-    rows = (block.seq[which], block.time_ns[which], block.step[which], block.values[which])
-    return MetricBlock(block.names, *rows)
 
 
 def _fold(facts: RunFacts, event: Event) -> None:

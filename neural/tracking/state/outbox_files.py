@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.core import os_support
-from neural.tracking.core.files import matching
+from neural.tracking.core.files import is_still_at, matching
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
 
@@ -112,13 +112,8 @@ def claim(folder: Path) -> int | None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
         return None
-    try:
-        if os_support.own_record_lock(fd):
-            opened, named = os.fstat(fd), os.stat(path)
-            if (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino):
-                return fd
-    except FileNotFoundError:
-        pass
+    if os_support.own_record_lock(fd) and is_still_at(path, fd):
+        return fd
     os.close(fd)
     return None
 

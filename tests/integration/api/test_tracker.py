@@ -246,7 +246,7 @@ def test_metadata_says_where_it_ran(tracker):
     def gathered():
         return tracker.metadata if "python" in tracker.metadata else None
 
-    from tests.integration.api.conftest import wait_until
+    from tests.patience import wait_until
 
     metadata = wait_until(gathered)
     assert metadata.keys() >= {"command", "cwd", "host", "python", "packages", "git"}

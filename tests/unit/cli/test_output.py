@@ -1,5 +1,6 @@
 """How values look on a terminal."""
 
+import json
 import math
 
 import pytest
@@ -53,7 +54,9 @@ def test_other_text_is_left_alone(text):
     assert formula_safe(text) == text
 
 
-def test_json_has_no_bare_nan():
-    assert output.json_safe({"a": [math.nan, math.inf, -math.inf, 1.0]}) == {
+def test_json_has_no_bare_nan(capsys):
+    output.print_json({"a": [math.nan, math.inf, -math.inf, 1.0]})
+
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "a": ["NaN", "Infinity", "-Infinity", 1.0]
     }

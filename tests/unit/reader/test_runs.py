@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from neural.tracking.core.times import iso_time
 from neural.tracking.formats.events import NO_STEP
-from neural.tracking.reader.run import Run, iso_time
+from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import find_run, list_runs
 from tests.made_runs import SECOND, START_NS, Emitter, applied, folder_of, values
 

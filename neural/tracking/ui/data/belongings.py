@@ -14,8 +14,6 @@ from neural.tracking.core import copying
 from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError
 from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
-from neural.tracking.sink_state.progress import sink_folders
-from neural.tracking.state.paths import State
 
 UNVERSIONED = 0  # stands for the number of what was logged without a version
 _CHUNK = 1 << 20
@@ -113,12 +111,3 @@ def plots(folder: Path) -> list[tuple[str, int]]:
     except OSError:
         return []
     return sorted(found, key=lambda one: (-one[1] // 10**9, one[0]))
-
-
-def links(base_dir: Path, uid: str) -> list[tuple[str, str]]:
-    """Return (sink, where) for each sink a run was delivered to that told where people find it."""
-    try:
-        shares = [(sink.name, sink.share(uid)) for sink in sink_folders(State.for_base_dir(base_dir))]
-    except OSError:
-        return []
-    return [(name, share.link) for name, share in shares if share is not None and share.link]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.api.run_list import DAMAGED, run_entry
+from neural.tracking.formats.events import END_STATUSES
 from neural.tracking.params.plain import flat_params
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import HIDDEN
@@ -28,7 +29,6 @@ FORMAT = 1  # of run.json
 REST_S = 0.5  # between two looks, however many pages ask
 SETTLING_NS = 60 * 10**9  # an ended run is watched closely for so long: views may still be on their way
 _LOOKS_LIKE_A_RUN = re.compile(r".+_[0-9a-f]{8}")
-_ENDED = ("completed", "failed")
 # What reading a folder that someone else writes, damages or removes can raise.
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def live(self) -> bool:
-        return self.readable and self.status not in _ENDED
+        return self.readable and self.status not in END_STATUSES
 
 
 class Catalogue:

@@ -20,6 +20,7 @@ from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.run import Run
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
+from neural.tracking.ui.data.query import number
 from neural.tracking.ui.data.series import SeriesStore
 from neural.tracking.ui.text import csv_cell
 
@@ -122,16 +123,9 @@ def runs_csv(rows: Sequence[Row]) -> str:
         cells: list[Any] = [row.name, row.id, status, row.start, row.end, row.duration_s]
         cells += [", ".join(row.tags), row.group, row.notes]
         cells += [row.params.get(name) for name in [*differing, *constant]]
-        cells += [_number((row.metrics.get(n) or {}).get(w)) for n in metrics for w in ("last", "min", "max")]
+        cells += [number((row.metrics.get(n) or {}).get(w)) for n in metrics for w in ("last", "min", "max")]
         write([csv_cell(cell) for cell in cells])
     return out.getvalue()
-
-
-def _number(value: Any) -> Any:
-    try:
-        return None if value is None else float(value)  # NaN and infinities are text in summaries
-    except (TypeError, ValueError):
-        return value
 
 
 def comparison_json(base_dir: Path, rows: Sequence[Row]) -> str:

@@ -184,14 +184,14 @@ def lookup(row: Row, name: str) -> Any:
         return row.params[name]
     for metric in (name, name.removeprefix("metrics.")):
         if metric in row.metrics:
-            return _number(row.metrics[metric].get("last"))
+            return number(row.metrics[metric].get("last"))
         head, _, tail = metric.rpartition(".")
         if tail in ("last", "min", "max") and head in row.metrics:
-            return _number(row.metrics[head].get(tail))
+            return number(row.metrics[head].get(tail))
     return row.params.get(name.removeprefix("params."))
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """Return a metric's value as a number: summaries keep NaN and infinities as text."""
     try:
         return None if value is None else float(value)

@@ -10,6 +10,8 @@ from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.reader.artifacts import Artifacts
 from neural.tracking.reader.run import Run
+from neural.tracking.sink_state.status import links
+from neural.tracking.state import paths
 from neural.tracking.ui import text
 from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data import belongings
@@ -158,11 +160,14 @@ def _version(row: Row, version: Version) -> list[Any]:
 
 
 def _links(page: Page, run: Run) -> html.Ul | None:
-    found = belongings.links(page.catalogue.base_dir, run.uid.hex())
+    try:
+        found = links(paths.State.for_base_dir(page.catalogue.base_dir), run.uid.hex())
+    except OSError:
+        return None
     if not found:
         return None
     items = []
-    for name, told in found:
+    for name, told in found.items():
         address = text.web_link(told)
         # Only addresses of the web become links; everything else is text.
         shown = html.A(told, href=address, target="_blank", rel="noopener noreferrer") if address else told
