@@ -19,17 +19,17 @@ from neural.tracking.collector.delivery.attempts import Attempts
 from neural.tracking.collector.delivery.delivery_queue import DeliveryQueue
 from neural.tracking.collector.delivery.held_runs import HeldRuns
 from neural.tracking.collector.delivery.run_progress import OpenRun, RunProgress
-from neural.tracking.collector.delivery.sink_guard import NotInstalled, SinkGuard
+from neural.tracking.collector.delivery.sink_guard import SinkGuard
 from neural.tracking.collector.log.items import EventBatch, LogItem, SessionNote
 from neural.tracking.core.files import read_json, write_json
-from neural.tracking.errors import FormatError, HoldRun, RetryLater, WriteAgain
+from neural.tracking.errors import FormatError, HoldRun, NotInstalledError, RetryLater, WriteAgain
+from neural.tracking.formats.artifact_event import KIND as ARTIFACT
 from neural.tracking.reader.event_replay import Emitted, emitted, vouched
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs, without_copies
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sinks.base import RunEvent, SinkPlace
-from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
 from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ class SinkApplier:
         try:
             yield
         except RetryLater as error:
-            state = "not installed" if isinstance(error, NotInstalled) else "retrying"
+            state = "not installed" if isinstance(error, NotInstalledError) else "retrying"
             self._tell(state, str(error), self._outgoing.oldest_ns())
             if isinstance(error, WriteAgain):
                 raise SystemExit(f"sink {self.name} begins again: {error}") from error

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from neural.tracking.collector.delivery.attempts import Attempts
-from neural.tracking.errors import ConfigError, HoldRun, RefusedForGood, RetryLater
+from neural.tracking.errors import ConfigError, HoldRun, NotInstalledError, RefusedForGood, RetryLater
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sinks.base import RunEvent, Sink, SinkPlace
 from neural.tracking.sinks.registry import make_sink
@@ -26,10 +26,6 @@ logger = logging.getLogger(__name__)
 MISSING_RETRY_S = 15.0
 MISCONFIGURED_RETRY_S = 60.0
 OPEN_FACTOR = 5.0
-
-
-class NotInstalled(RetryLater):
-    """The backend's package is missing; says which extra brings it."""
 
 
 class SinkGuard:
@@ -68,7 +64,7 @@ class SinkGuard:
             # Its imports come first, and on a busy machine they alone take a minute.
             self._call(sink.open, OPEN_FACTOR)
         except (ModuleNotFoundError, ImportError) as error:
-            raise NotInstalled(self._missing(error), after_s=MISSING_RETRY_S) from error
+            raise NotInstalledError(self._missing(error), after_s=MISSING_RETRY_S) from error
         self._sink = sink
         return sink
 

@@ -16,12 +16,12 @@ from neural.tracking.collector.base_dir import BaseDir
 from neural.tracking.collector.log.items import LoggedSession, LogItem, SessionNote
 from neural.tracking.collector.store import quarantine
 from neural.tracking.collector.store.artifact_jobs import make_jobs
-from neural.tracking.collector.store.crash_marker import NOTHING, CrashMarker, StoreDied
+from neural.tracking.collector.store.crash_marker import NOTHING, CrashMarker
 from neural.tracking.collector.store.quarantine import Quarantine
 from neural.tracking.collector.store.run_folder import folder_names, has_run_file, owner, write_run_file
 from neural.tracking.collector.store.run_writer import RunWriter
 from neural.tracking.core.files import inside
-from neural.tracking.errors import DataDamagedError, InvalidNameError, RetryLater, TrackingError
+from neural.tracking.errors import DataDamagedError, InvalidNameError, RetryLater, StoreDiedError, TrackingError
 from neural.tracking.reader import json_views
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import AFTER, Tombstone, Tombstones
@@ -79,7 +79,7 @@ class StoreApplier:
             self._underway.open()
             held = self._held.get(self._underway.died_of)
             if held is not None:
-                held.failed(StoreDied("the store died when it tried this run again"), later=True)
+                held.failed(StoreDiedError("the store died when it tried this run again"), later=True)
                 self._underway.absolve()
         except OSError as error:
             raise RetryLater(f"cannot read {self._state.root}: {error}") from error
@@ -197,8 +197,8 @@ class StoreApplier:
         if held is None:
             held = quarantine.begin(self._state, uid, folder)
             logger.error("run %s goes into quarantine at %s: %s", folder, held.place, error)
-        held.failed(error, later=isinstance(error, StoreDied))
-        if isinstance(error, StoreDied):
+        held.failed(error, later=isinstance(error, StoreDiedError))
+        if isinstance(error, StoreDiedError):
             self._underway.absolve()
         self._held[uid] = held
         run = self._runs.pop(uid, None)

@@ -12,15 +12,11 @@ import os
 import struct
 from pathlib import Path
 
-from neural.tracking.errors import TrackingError
+from neural.tracking.errors import StoreDiedError
 
 DEATHS = 3  # in a row, over the same run: one may have been anybody's kill
 NOTHING = bytes(16)
 _LAYOUT = struct.Struct("<16s16sI")
-
-
-class StoreDied(TrackingError):
-    """Stands in for the exception that a crashed process could not raise."""
 
 
 class CrashMarker:
@@ -56,9 +52,9 @@ class CrashMarker:
             self._write()
 
     def judge(self, uid: bytes) -> None:
-        """Raise StoreDied if the process died of this run too often."""
+        """Raise StoreDiedError if the process died of this run too often."""
         if uid == self.suspect and self.deaths >= DEATHS:
-            raise StoreDied(
+            raise StoreDiedError(
                 f"the store died {self.deaths} times over this run: it crashed, or was killed; "
                 f"collector.log may tell more"
             )

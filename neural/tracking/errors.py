@@ -12,8 +12,13 @@ TrackingError
 ├── SourceChangedError       a file changed while its snapshot was taken; nothing was recorded
 ├── ArtifactDamagedError     a stored artifact is not what was logged
 ├── CollectorUnreachableError  no collector answers on this state folder
+├── StoreDiedError           the store died while it was at work on one run
+├── PortTakenError           something else listens on the page's port
+├── QueryError               the page's filter cannot be understood
 └── SinkError                raised by a sink, never seen by the training process
     ├── RetryLater           the same batch may succeed later
+    │   ├── NotInstalledError    the backend's package is missing
+    │   ├── StillUploadingError  an artifact is on its way, and nothing says that it will not arrive
     │   ├── WriteAgain       what was written since the last flush is lost; it comes again
     │   └── HoldRun          the backend does not take one run; the sink goes on with the others
     └── RefusedForGood       the same batch will fail every time; it is set aside
@@ -126,6 +131,23 @@ class CollectorUnreachableError(TrackingError, ConnectionError):
     """No collector answers on this state folder."""
 
 
+class StoreDiedError(TrackingError):
+    """The store died while it was at work on one run; stands in for what a crashed process could not raise."""
+
+
+class PortTakenError(TrackingError, OSError):
+    """Something else listens on the port; ``next_free`` is one to take, None where none was found."""
+
+    def __init__(self, host: str, port: int, next_free: int | None) -> None:
+        self.port, self.next_free = port, next_free
+        hint = f"take the next free one with --port {next_free}" if next_free else "choose another with --port"
+        super().__init__(f"port {port} on {host} is taken, perhaps by a page that runs already; {hint}")
+
+
+class QueryError(TrackingError, ValueError):
+    """The page's filter cannot be understood; the message says where."""
+
+
 class SinkError(TrackingError):
     """A sink could not take a batch."""
 
@@ -136,6 +158,14 @@ class RetryLater(SinkError):
     def __init__(self, reason: str, *, after_s: float | None = None) -> None:
         self.after_s = after_s
         super().__init__(reason)
+
+
+class NotInstalledError(RetryLater):
+    """The backend's package is missing; the message says which extra brings it."""
+
+
+class StillUploadingError(RetryLater):
+    """An artifact is on its way, and nothing says that it will not arrive."""
 
 
 class WriteAgain(RetryLater):

@@ -11,10 +11,6 @@ _DENIED = re.compile(r"\b40[13]\b|api.?key|not logged in", re.IGNORECASE)
 _AWAY = re.compile(r"timed? ?out|giving up|deadline|connect|dial|EOF|reset|lookup|service", re.IGNORECASE)
 
 
-class StillUploading(RetryLater):
-    """An artifact is on its way, and nothing says that it will not arrive."""
-
-
 def trouble(error: Exception, purpose: str = "") -> RetryLater:
     """Return what to raise where W&B's server did not answer, or said no."""
     text = " ".join(str(error).split())

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, WriteAgain
+from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, StillUploadingError, WriteAgain
 from neural.tracking.sinks.base import RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import confirmation
 from neural.tracking.sinks.wandb_sink.confirmation import Owed
 from neural.tracking.sinks.wandb_sink.connection import Access
-from neural.tracking.sinks.wandb_sink.errors import StillUploading, trouble
+from neural.tracking.sinks.wandb_sink.errors import trouble
 
 if TYPE_CHECKING:
     import wandb
@@ -119,7 +119,7 @@ class OpenRuns:
         """Return once the server has the artifact.
 
         Raises:
-            StillUploading: it takes longer than a call may wait, and goes on.
+            StillUploadingError: it takes longer than a call may wait, and goes on.
             RetryLater: it failed, and may be tried anew.
             RefusedForGood: the server does not take it.
         """
@@ -129,9 +129,9 @@ class OpenRuns:
         try:
             made.wait(timeout=max(1, int(self._patience_s)))
         except WaitTimeoutError as error:
-            raise StillUploading(f"W&B has not taken all of {made.name} yet") from error
+            raise StillUploadingError(f"W&B has not taken all of {made.name} yet") from error
         except WandbApiFailedError as error:
-            raise StillUploading(str(trouble(error, f" to be asked for {made.name}"))) from error
+            raise StillUploadingError(str(trouble(error, f" to be asked for {made.name}"))) from error
         except ValueError as error:  # what its service says of one that failed
             told = trouble(error)
             raise told if told.after_s else RefusedForGood(f"W&B does not take {made.name}: {error}") from error

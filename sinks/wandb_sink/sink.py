@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neural.tracking.errors import RefusedForGood, RetryLater
+from neural.tracking.errors import RefusedForGood, RetryLater, StillUploadingError
 from neural.tracking.params.plain import merge_params
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.wandb_sink import confirmation
-from neural.tracking.sinks.wandb_sink.errors import DENIED_AFTER_S, StillUploading, trouble
+from neural.tracking.sinks.wandb_sink.errors import DENIED_AFTER_S, trouble
 from neural.tracking.sinks.wandb_sink.runs import STEP, OpenRuns
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class WandbSink:
                     self._runs.await_upload(self._uploads[identity])
                 except RefusedForGood as error:
                     self._refusals.append((event, str(error)))
-                except StillUploading:
+                except StillUploadingError:
                     raise
                 except RetryLater:
                     del self._uploads[identity]

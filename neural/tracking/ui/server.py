@@ -15,22 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from neural.tracking.errors import ConfigError, TrackingError
+from neural.tracking.errors import ConfigError, PortTakenError
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.guard import Guard, find_token
 
 THREADS = 8
 _PORTS_TRIED = 100
-
-
-class PortTakenError(TrackingError, OSError):
-    """Something else listens on the port."""
-
-    def __init__(self, host: str, port: int, free: int | None) -> None:
-        self.port = port
-        self.next_free = free
-        hint = f"take the next free one with --port {free}" if free else "choose another with --port"
-        super().__init__(f"port {port} on {host} is taken, perhaps by a page that runs already; {hint}")
 
 
 def serve(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from neural.tracking.errors import QueryError
 from neural.tracking.ui.data.catalogue import Row
-from neural.tracking.ui.data.query import QueryError, compile_query
+from neural.tracking.ui.data.query import compile_query
 
 RUN = Row(
     key="1a2b3c4d",

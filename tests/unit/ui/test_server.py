@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from neural.tracking.errors import ConfigError
-from neural.tracking.ui.server import PortTakenError, address_of, listen, serve
+from neural.tracking.errors import ConfigError, PortTakenError
+from neural.tracking.ui.server import address_of, listen, serve
 
 
 def test_taken_port_is_told_with_one_that_is_free():

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from neural.tracking.errors import TrackingError
+from neural.tracking.errors import QueryError
 from neural.tracking.ui.data.catalogue import Row
 
 MAX_LENGTH = 1000
@@ -34,10 +34,6 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "contains", "in"))
 _CONSTANTS = {"true": True, "false": False, "none": None}
 
 Test = Callable[[Row], Any]
-
-
-class QueryError(TrackingError, ValueError):
-    """A filter that cannot be understood; the message says where."""
 
 
 class _Token(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
+from neural.tracking.errors import QueryError
 from neural.tracking.ui import brush, relations, text
 from neural.tracking.ui.address import MAX_SELECTED, PageAddress
 from neural.tracking.ui.charts import Member
@@ -22,7 +23,7 @@ from neural.tracking.ui.data.comparing import (
     metric_names,
     parameters,
 )
-from neural.tracking.ui.data.query import QueryError, compile_query
+from neural.tracking.ui.data.query import compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, segmented, setting
 from neural.tracking.ui.views.pieces import Pieces

@@ -10,10 +10,11 @@ import dash_ag_grid as dag
 import dash_bootstrap_components as dbc
 from dash import ClientsideFunction, Dash, Input, Output, Patch, State, dcc, html, no_update
 
+from neural.tracking.errors import QueryError
 from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
-from neural.tracking.ui.data.query import QueryError, compile_query
+from neural.tracking.ui.data.query import compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, setting
 
