@@ -21,6 +21,7 @@ from neural.tracking.core import os_support
 from neural.tracking.core.copying import clone_or_copy, identity, open_regular
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import InvalidNameError, SourceChangedError
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.state import spool
 from neural.tracking.state.paths import private_folder
 
@@ -37,7 +38,7 @@ class Snapshot:
     """What was taken of one source; ``lost`` says why nothing was, where there was no room."""
 
     def __init__(self, source: str, how: str, size: int) -> None:
-        self.token = spool.new_token()
+        self.token = new_token()
         self.source = source
         self.how = how
         self.size = size

@@ -20,6 +20,7 @@ from neural.tracking.agent.send.dealer import UP, Dealer
 from neural.tracking.core import os_support
 from neural.tracking.core.address import with_port
 from neural.tracking.core.files import is_surely_gone, is_there, read_json
+from neural.tracking.core.names import is_hex_id
 from neural.tracking.errors import ConfigError
 from neural.tracking.formats import upload_wire
 from neural.tracking.remote import keys
@@ -53,7 +54,7 @@ def waiting(root: Path) -> dict[str, list[Path]]:
 def remove_done(root: Path, outboxes: Path) -> None:
     """Remove the folders of sessions that ended and have nothing in the spool any more."""
     for folder in list(root.iterdir()) if root.is_dir() else ():
-        if spool.is_session(folder.name):
+        if is_hex_id(folder.name):
             with contextlib.suppress(OSError):
                 if is_there(outboxes / folder.name):
                     continue

@@ -25,6 +25,7 @@ from neural.tracking.collector.log.sessions import VIA, Position, Sessions
 from neural.tracking.core.copying import Stopped
 from neural.tracking.core.files import inside, is_there
 from neural.tracking.errors import FormatError, TrackingError
+from neural.tracking.formats import artifact_event
 from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
 from neural.tracking.state import artifact_jobs, spool
@@ -294,7 +295,7 @@ class ArtifactStore:
             if told is not None:
                 session = bytes.fromhex(job.session)
                 await self._intake.late_note(
-                    session, job.uid, job.info, artifact_jobs.KIND, str(job.seq), **told
+                    session, job.uid, job.info, artifact_event.KIND, str(job.seq), **told
                 )
             if told is not None and VIA in job.info:
                 self._told_afar[job.session, job.token] = {"seq": job.seq, **told}

@@ -13,12 +13,12 @@ from neural.tracking.collector.ingest.sequencer import Sequencer
 from neural.tracking.collector.log.sessions import Position
 from neural.tracking.core.files import atomic_write, fsync_dir, inside
 from neural.tracking.core.names import check_artifact_name
-from neural.tracking.formats import event_lines, manifest
+from neural.tracking.formats import artifact_event, event_lines, manifest
 from neural.tracking.reader import json_views
 from neural.tracking.reader.artifacts import ArtifactCall
 from neural.tracking.reader.facts import read_facts
 from neural.tracking.reader.run import Run
-from neural.tracking.state import artifact_jobs, spool
+from neural.tracking.state import spool
 from neural.tracking.state.tombstones import AFTER, Tombstones
 
 
@@ -66,7 +66,7 @@ async def note(
     after = {AFTER: newest} if newest else {}
     notes = [
         intake.late_note(
-            bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, artifact_jobs.PRUNED, str(e.seq),
+            bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, artifact_event.PRUNED, str(e.seq),
             name=e.name, version=e.version, **after,
         )
         for e in entries
@@ -91,7 +91,7 @@ def note_in_copy(folder: Path, entries: Sequence[ArtifactCall]) -> None:
         event_lines.note_line(
             entry.session,
             {
-                "kind": artifact_jobs.PRUNED,
+                "kind": artifact_event.PRUNED,
                 "key": str(entry.seq),
                 "time_ns": time.time_ns(),
                 "name": entry.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neural.tracking.collector.log.sessions import Position, Sessions
 from neural.tracking.core.files import is_there, matching
+from neural.tracking.core.names import is_hex_id
 from neural.tracking.state import spool
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
@@ -24,7 +25,7 @@ def over(state: State, sessions: Sessions, applied: Position) -> list[Path]:
     """
     found = []
     for folder in list(state.spool.iterdir()) if is_there(state.spool) else ():
-        if not spool.is_session(folder.name):
+        if not is_hex_id(folder.name):
             continue
         outbox = state.outbox / folder.name
         unsent = is_there(outbox) or is_there(outbox.with_name(folder.name + ADOPTED_SUFFIX))

@@ -21,6 +21,7 @@ from neural.tracking.collector.ingest.sequencer import Refused, Sequencer, Verdi
 from neural.tracking.collector.log.sessions import Sessions, SessionState
 from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.core import os_support
+from neural.tracking.core.names import is_hex_id
 from neural.tracking.core.process_end import OUTBOX_GONE, POWER_LOSS
 from neural.tracking.errors import FormatError
 from neural.tracking.state import outbox_files as outbox_files
@@ -134,7 +135,7 @@ class Adopter:
 
     def _sees_alive(self, key: str) -> bool:
         """Return whether the process is known to live; it may still have let go of its outbox."""
-        return _is_session(key) and self._watch.sees_alive(bytes.fromhex(key))
+        return is_hex_id(key) and self._watch.sees_alive(bytes.fromhex(key))
 
     def _outboxes(self) -> Iterator[Path]:
         try:
@@ -224,10 +225,10 @@ class Adopter:
         try:
             return await asyncio.to_thread(outbox_files.read_info, folder)
         except (FormatError, FileNotFoundError):
-            session = self._sessions.get(bytes.fromhex(key)) if _is_session(key) else None
+            session = self._sessions.get(bytes.fromhex(key)) if is_hex_id(key) else None
             if session is not None:
                 return OutboxInfo(session.id, session.uid, session.info)
-            if _is_session(key) and await asyncio.to_thread(outbox_files.is_blank, folder, bytes.fromhex(key)):
+            if is_hex_id(key) and await asyncio.to_thread(outbox_files.is_blank, folder, bytes.fromhex(key)):
                 logger.warning("outbox %s held nothing and was removed", folder)
                 await asyncio.to_thread(outbox_files.remove, folder)
                 return None
@@ -290,7 +291,3 @@ class Adopter:
                 if session.claimed > session.received:
                     self._intake.gap(session, session.received + 1, session.claimed, "damage")
                 self._intake.bye(session, session.received, lambda: None)
-
-
-def _is_session(name: str) -> bool:
-    return len(name) == 32 and all(digit in "0123456789abcdef" for digit in name)

@@ -22,13 +22,13 @@ from neural.tracking.core.files import atomic_write, fsync_dir, fsync_file, is_t
 from neural.tracking.core.os_support import free_and_reserve
 from neural.tracking.errors import FormatError, RetryLater
 from neural.tracking.formats import event_lines, events, ledgers, segment
+from neural.tracking.formats.artifact_event import KIND as ARTIFACT
+from neural.tracking.formats.artifact_event import PRUNED as ARTIFACT_PRUNED
 from neural.tracking.formats.events import Gap
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.formats.run_file import RUN_FILE
 from neural.tracking.formats.tails import Tail
 from neural.tracking.reader.ledger_check import owners
-from neural.tracking.state.artifact_jobs import KIND as ARTIFACT
-from neural.tracking.state.artifact_jobs import PRUNED as ARTIFACT_PRUNED
 
 logger = logging.getLogger(__name__)
 

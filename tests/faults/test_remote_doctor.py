@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.doctor.checks import NOTE, OK, PROBLEM
+from neural.tracking.doctor.finding import NOTE, OK, PROBLEM
 from neural.tracking.doctor.remote import examine
 from neural.tracking.remote import keys
 from neural.tracking.state.paths import State

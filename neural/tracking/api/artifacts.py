@@ -232,7 +232,7 @@ class ArtifactMethods:
         recorder.refuse_if_ended("an artifact")
         if recorder.opening.config.mode == "disabled":
             from neural.tracking.artifacts.version import ArtifactVersion
-            from neural.tracking.state.spool import new_token
+            from neural.tracking.formats.artifact_event import new_token
 
             off = {"token": new_token(), "how": "not at all", "size": 0, "lost": "tracking is disabled"}
             return ArtifactVersion(recorder.opening.folder, {**call, **off}, time.time_ns())

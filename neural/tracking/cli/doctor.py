@@ -20,7 +20,8 @@ def doctor(base_dir: Path, as_json: bool) -> None:
     Looks at the installation, the folder, its file system and space, the collector, its log, and
     outboxes nobody empties; changes nothing. Exit code 1 if something is wrong.
     """
-    from neural.tracking.doctor.checks import PROBLEM, examine, worst
+    from neural.tracking.doctor.checks import examine, worst
+    from neural.tracking.doctor.finding import PROBLEM
 
     findings = []
     console = output.stdout()

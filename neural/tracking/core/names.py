@@ -18,6 +18,11 @@ _SEPARATORS = ("\u2028", "\u2029")
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$")
 
 
+def is_hex_id(value: object) -> bool:
+    """Return whether it is 32 hex digits, as sessions and tokens are, and so safe as a file's name."""
+    return isinstance(value, str) and len(value) == 32 and not value.strip("0123456789abcdef")
+
+
 def check_run_name(name: str) -> str:
     """Return ``name`` if it can be the first part of a folder's name, on every file system.
 

@@ -9,12 +9,14 @@ import stat
 from collections.abc import Iterator
 from importlib import metadata as distributions
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from neural.tracking import __version__
 from neural.tracking.core import os_support, ownership
 from neural.tracking.core.config import agent_config, collector_config
 from neural.tracking.core.files import read_json
+from neural.tracking.doctor import remote as remotely
+from neural.tracking.doctor.finding import NOTE, OK, PROBLEM, Finding
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.sink_state.config import sink_configs
 from neural.tracking.state import artifact_jobs
@@ -23,21 +25,11 @@ from neural.tracking.state.outbox_list import OutboxSummary, collector_holds, li
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 
-OK, NOTE, PROBLEM = "ok", "note", "problem"
 DISTRIBUTION = "neural-tracking"
 LOW_SPACE_BYTES = 1 << 30
 LOW_SPACE_SHARE = 0.05
 OUTBOX_BYTES = 8 << 20  # one segment of it
 LOW_INODES = 1000
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at: ``level``, what was seen, and what to do about it."""
-
-    level: str
-    subject: str
-    seen: str
-    advice: str = ""
 
 
 def examine(base_dir: Path) -> Iterator[Finding]:
@@ -74,7 +66,6 @@ def _examined(base_dir: Path) -> Iterator[Finding]:
         seen = f"{waiting} of them wait for a collector, or for trouble to pass"
         advice = "`ntrack collector start` stores them, or `ntrack status` says then what hinders it"
         yield Finding(NOTE, "artifacts", seen, advice)
-    from neural.tracking.doctor import remote as remotely
 
     yield from remotely.examine(state, answer)
     yield _log_of(state)

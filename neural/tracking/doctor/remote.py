@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from neural.tracking.core.config import agent_config
-from neural.tracking.doctor.checks import NOTE, OK, PROBLEM, Finding
+from neural.tracking.doctor.finding import NOTE, OK, PROBLEM, Finding
 from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
 from neural.tracking.state.outbox_list import list_remote_outboxes

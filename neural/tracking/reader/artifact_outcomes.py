@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.formats import event_lines
+from neural.tracking.formats.artifact_event import KIND
 from neural.tracking.formats.event_lines import EventLine
 from neural.tracking.reader.facts import event_files
-from neural.tracking.state.artifact_jobs import KIND
 
 _MARK = f'"note":"{KIND}"'.encode()
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from neural.tracking.core.names import check_alias
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.state import artifact_jobs
+from neural.tracking.formats import artifact_event
 
 LATEST = "latest"
 _NUMBER = re.compile(r"[vV]?(-?\d{1,18})")
@@ -34,7 +34,7 @@ def call_of(data: Mapping[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in data.items() if isinstance(value, _TYPES.get(key, object))}
     given = data.get("aliases")
     known["aliases"] = [one for one in given if _is_alias(one)] if isinstance(given, list) else []
-    return {**known, "refused": artifact_jobs.refusal(data)}
+    return {**known, "refused": artifact_event.refusal(data)}
 
 
 def _is_alias(value: object) -> bool:

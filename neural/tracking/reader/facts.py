@@ -15,12 +15,12 @@ from typing import Any
 
 from neural.tracking.core.files import matching
 from neural.tracking.formats import event_lines, ledgers
+from neural.tracking.formats.artifact_event import KIND, PRUNED
 from neural.tracking.formats.event_lines import BadLine
 from neural.tracking.formats.wire import VIA
 from neural.tracking.params.plain import merge_params
 from neural.tracking.reader.artifacts import ArtifactCall, Artifacts, call_of
 from neural.tracking.reader.ledger_check import shortened_lines
-from neural.tracking.state.artifact_jobs import KIND, PRUNED
 
 LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a run "running"
 

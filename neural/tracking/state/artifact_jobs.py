@@ -14,13 +14,11 @@ from typing import Any, NamedTuple
 
 from neural.tracking.core.copying import told_identity
 from neural.tracking.core.files import fsync_dir, fsync_upwards, json_checksum, read_json, write_json
-from neural.tracking.core.names import check_artifact_name
-from neural.tracking.errors import FormatError, InvalidNameError
-from neural.tracking.state import spool
+from neural.tracking.core.names import check_artifact_name, is_hex_id
+from neural.tracking.errors import FormatError
+from neural.tracking.formats.artifact_event import refusal
 from neural.tracking.state.paths import State
 
-KIND = "artifact"  # of the event, and of the note that says what became of it
-PRUNED = "artifact_pruned"  # of the note that says that a version was removed on purpose
 FORMAT = 1
 _NAME = re.compile(r"([0-9a-f]{32})-(\d+)\.json")
 
@@ -75,7 +73,7 @@ def make(
     Raises:
         FormatError: what the event says cannot be an artifact's.
     """
-    why_not = refusal(data) or (None if spool.is_session(session) else "its session is none")
+    why_not = refusal(data) or (None if is_hex_id(session) else "its session is none")
     if why_not is not None:
         raise FormatError(f"artifact event {seq}: {why_not}")
     lost = data.get("lost")
@@ -98,20 +96,6 @@ def make(
         stat=told_identity(data.get("stat")),
         lost=lost if isinstance(lost, str) else None,
     )
-
-
-def refusal(data: Mapping[str, Any]) -> str | None:
-    """Return why no job is made of what an artifact event says, None where one is."""
-    try:
-        check_artifact_name(data.get("name"))  # type: ignore[arg-type]
-    except (TypeError, InvalidNameError) as error:
-        return str(error)
-    if not spool.is_token(data.get("token")) or not isinstance(data.get("how"), str):
-        return "the event does not say where its bytes are"
-    size, files = data.get("size"), data.get("files")
-    if type(size) is not int or size < 0 or not (files is None or (type(files) is int and files > 0)):
-        return f"the event has the impossible size {size!r}"
-    return None
 
 
 def write(state: State, job: ArtifactJob) -> None:

@@ -8,33 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from neural.tracking.core.files import read_json, write_json
+from neural.tracking.core.names import is_hex_id
 
 OUTCOME_SUFFIX = ".outcome"
 ADDRESS_NAME = "collector.json"
 TEMPORARY_PREFIX = ".tmp-"
-_TOKEN = re.compile(r"[0-9a-f]{32}")
-_SESSION = re.compile(r"[0-9a-f]{32}")
-
-
-def new_token() -> str:
-    """Return what names one artifact call, in the spool, its event and its note: 32 hex digits."""
-    return os.urandom(16).hex()
-
-
-def is_token(value: object) -> bool:
-    """Return whether ``value`` is a token, and so safe as a file's name."""
-    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
-
-
-def is_session(value: object) -> bool:
-    """Return whether ``value`` is a session in hex, and so safe as a file's name."""
-    return isinstance(value, str) and _SESSION.fullmatch(value) is not None
 
 
 def size_bytes(place: Path) -> int:
@@ -83,9 +66,9 @@ def waiting(root: Path) -> dict[Path, list[Path]]:
     """Return the whole entries in a spool, by the folder of their session, the oldest first."""
     found = {}
     for folder in root.iterdir() if root.is_dir() else ():
-        if is_session(folder.name):
+        if is_hex_id(folder.name):
             with contextlib.suppress(FileNotFoundError):
-                entries = [entry for entry in folder.iterdir() if is_token(entry.name)]
+                entries = [entry for entry in folder.iterdir() if is_hex_id(entry.name)]
                 found[folder] = sorted(entries, key=lambda entry: entry.stat().st_mtime_ns)
     return {folder: entries for folder, entries in found.items() if entries}
 

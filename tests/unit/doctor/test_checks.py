@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from neural.tracking.doctor import checks
-from neural.tracking.doctor.checks import NOTE, OK, PROBLEM, examine, worst
+from neural.tracking.doctor.checks import examine, worst
+from neural.tracking.doctor.finding import NOTE, OK, PROBLEM
 from neural.tracking.state.paths import State
 
 

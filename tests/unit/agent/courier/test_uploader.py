@@ -8,6 +8,7 @@ import pytest
 
 from neural.tracking.agent.courier.upload import AGAIN_S
 from neural.tracking.agent.courier.uploader import AT_ONCE, SMALL_BYTES, Uploader
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.formats.upload_wire import At, Check, Chunk, Offer, Place, Placed, Whole
 from neural.tracking.state import spool
 
@@ -74,7 +75,7 @@ class Bench:
 
     def put(self, size):
         """Put a file into the spool; return its token."""
-        token = spool.new_token()
+        token = new_token()
         with (self._folder / token).open("wb") as file:
             file.truncate(size)
         return token

@@ -12,9 +12,9 @@ from neural.tracking.collector.artifacts.commit import BytesLost, Commit
 from neural.tracking.collector.artifacts.version_numbers import VersionNumbers
 from neural.tracking.core.copying import Stopped
 from neural.tracking.formats import manifest
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.paths import State
-from neural.tracking.state.spool import new_token
 
 SESSION = "cd" * 16
 

@@ -9,10 +9,10 @@ import pytest
 from neural.tracking.collector.artifacts.commit import BytesLost
 from neural.tracking.collector.artifacts.run_folders import RunFolders, Unusable
 from neural.tracking.errors import RetryLater
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.paths import State
-from neural.tracking.state.spool import new_token
 
 UID, OTHER = b"u" * 16, b"o" * 16
 

@@ -4,9 +4,9 @@ import pytest
 
 from neural.tracking.collector.artifacts import spool_cleanup
 from neural.tracking.collector.log.sessions import Position, Sessions, SessionState
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
-from neural.tracking.state.spool import new_token
 
 SESSION = "cd" * 16
 END = Position(1, 500, b"l" * 16)

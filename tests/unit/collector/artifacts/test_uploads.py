@@ -9,9 +9,10 @@ from neural.tracking.collector.artifacts import uploads as module
 from neural.tracking.collector.artifacts.uploads import Uploads
 from neural.tracking.core import os_support
 from neural.tracking.formats import upload_wire
+from neural.tracking.formats.artifact_event import new_token
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.paths import State
-from neural.tracking.state.spool import new_token, size_bytes
+from neural.tracking.state.spool import size_bytes
 
 DISK_BYTES = 1000
 
