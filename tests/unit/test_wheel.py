@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("agent", "collector", "sinks")
-UI_NEEDS = ("dash", "dash_ag_grid", "dash_bootstrap_components", "flask")  # of the ui extra
+UI_NEEDS = ("cachetools", "dash", "dash_ag_grid", "dash_bootstrap_components", "flask")  # of the ui extra
 
 
 def run(*command, **options):

@@ -11,9 +11,8 @@ import pytest
 
 from neural.tracking.errors import DataDamagedError
 from neural.tracking.formats.parts import PartReader
-from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import smoothed
-from neural.tracking.ui.data.series import SeriesStore
+from neural.tracking.ui.data.series import SeriesStore, _cache
 from tests.made_runs import Emitter
 
 
@@ -196,20 +195,29 @@ def test_run_with_a_damaged_footer_is_told_instead_of_drawn_from_its_other_parts
 
 
 def test_what_is_kept_stays_within_its_bytes():
-    kept = Kept(100, len)
+    store, cache = SeriesStore(), _cache(100, len)
     for key in range(50):
-        kept.get(key, 0, lambda: b"x" * 30)
+        store._cached(cache, key, 0, lambda: b"x" * 30)
 
-    assert kept.size_bytes <= 100
+    assert cache.currsize <= 100
+    assert len(cache) == 3
+
+
+def test_what_is_larger_than_all_that_may_be_kept_is_kept_alone():
+    store, cache = SeriesStore(), _cache(100, len)
+    store._cached(cache, "small", 0, lambda: b"x")
+
+    assert store._cached(cache, "large", 0, lambda: b"x" * 300) == b"x" * 300
+    assert list(cache) == ["large"]
 
 
 def test_what_is_kept_is_made_again_once_its_signature_changed():
-    kept = Kept(100, len)
+    store, cache = SeriesStore(), _cache(100, len)
 
-    assert kept.get("a", 1, lambda: b"old") == b"old"
-    assert kept.get("a", 1, lambda: b"new") == b"old"
-    assert kept.get("a", 2, lambda: b"new") == b"new"
-    assert kept.size_bytes == 3
+    assert store._cached(cache, "a", 1, lambda: b"old") == b"old"
+    assert store._cached(cache, "a", 1, lambda: b"new") == b"old"
+    assert store._cached(cache, "a", 2, lambda: b"new") == b"new"
+    assert cache.currsize == 3
 
 
 def test_zoom_into_a_smoothed_curve_does_not_change_its_course(runs, series):

@@ -6,7 +6,8 @@ Parts never change, so of a live run only what is new is read again. What is kep
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import ColumnPiece, Columns
 from neural.tracking.reader.points import PointFiles, part_pieces, started_over
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.ui.data.kept import Kept
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
 Array = npt.NDArray[Any]
@@ -69,10 +70,11 @@ class SeriesStore:
     """Reads metrics of runs. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._files: Kept[PointFiles] = Kept(64, lambda files: 1)  # counted, not weighed
-        self._pieces: Kept[list[ColumnPiece]] = Kept(PIECES_BYTES, _pieces_bytes)
-        self._lines: Kept[list[Curve]] = Kept(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
-        self._drawn: Kept[list[Drawn]] = Kept(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
+        self._lock = threading.Lock()  # of the caches, which are for one thread
+        self._files = _cache(64, lambda files: 1)  # counted, not weighed
+        self._pieces = _cache(PIECES_BYTES, _pieces_bytes)
+        self._lines = _cache(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
+        self._drawn = _cache(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
         # Reading is mostly checksums and decompression, which let other threads run meanwhile. More threads
         # than cores only wait for each other's memory.
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "ntrack-ui-reader")
@@ -102,7 +104,8 @@ class SeriesStore:
             try:
                 signature = self.signature(folder)
                 key = (folder, metric, by_time, ranks, span, count, weight)
-                return self._drawn.get(
+                return self._cached(
+                    self._drawn,
                     key,
                     signature,
                     lambda: _drawn(self._whole(folder, signature, metric, by_time, ranks), span, count, weight),
@@ -155,7 +158,20 @@ class SeriesStore:
             )
             return _lines(found, by_time)
 
-        return self._lines.get((folder, metric, by_time, ranks), signature, make)
+        return self._cached(self._lines, (folder, metric, by_time, ranks), signature, make)
+
+    def _cached(
+        self, cache: LRUCache[Hashable, Any], key: Hashable, signature: Hashable, make: Callable[[], T]
+    ) -> T:
+        """Return the value, made anew if its signature changed."""
+        with self._lock:
+            found: tuple[Hashable, T] | None = cache.get(key)
+        if found is not None and found[0] == signature:
+            return found[1]
+        value = make()  # not under the lock: reading one run must not hold up another
+        with self._lock:
+            cache[key] = (signature, value)
+        return value
 
     def _columns(self, folder: Path, signature: tuple[Any, ...], metric: str, *, timed: bool = True) -> Columns:
         return self._read(folder, signature, lambda files: files.metric(metric, self._part_pieces, timed=timed))
@@ -169,7 +185,7 @@ class SeriesStore:
             return started_over(whole)
 
         try:
-            return read(self._files.get(folder, signature, files))
+            return read(self._cached(self._files, folder, signature, files))
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
             return started_over(lambda: read(files()))
 
@@ -178,7 +194,16 @@ class SeriesStore:
             return list(part_pieces(part, metric, timed=timed))
 
         # Large ones would push everything else out, and the joined curve is kept anyway.
-        return read() if part.rows > 1 << 20 else self._pieces.get((part.path, metric, timed), part.crcs, read)
+        return (
+            read()
+            if part.rows > 1 << 20
+            else self._cached(self._pieces, (part.path, metric, timed), part.crcs, read)
+        )
+
+
+def _cache(limit: int, size_of: Callable[[Any], int]) -> LRUCache[Hashable, Any]:
+    """Return what keeps values with their signatures, the least recently used going first; the newest stays."""
+    return LRUCache(limit, getsizeof=lambda held: min(size_of(held[1]), limit))
 
 
 def _pieces_bytes(pieces: list[ColumnPiece]) -> int:
