@@ -143,10 +143,11 @@ def read_facts(folder: Path) -> RunFacts:
     best = (-1, 0)
     for event in events:
         session = facts.sessions[event["session"]]
-        _fold_event(facts, session, event)
-        if event["kind"] == "metadata" and (session.attempt, -session.rank) >= best:
+        if event["kind"] == "metadata":
+            if (session.attempt, -session.rank) < best:
+                continue  # a higher rank, or an earlier attempt, has no say
             best = (session.attempt, -session.rank)
-            facts.gathered |= event["data"].get("values") or {}
+        fold_event(facts, session, event)
     for collector, claim in claims.items():
         facts.damages += shortened_lines(folder / f"events-{collector}.jsonl", claim.events_bytes)
     facts.artifacts.entries = [
@@ -206,7 +207,8 @@ def _death(data: dict[str, Any]) -> str:
     return reason if reason.startswith("died") else f"died: {reason}"
 
 
-def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -> None:
+def fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -> None:
+    """Add what an event of the session says to what those before it said."""
     data, kind = event["data"], event["kind"]
     if kind == "open":
         _add_tags(facts, data.get("tags"))
@@ -227,6 +229,8 @@ def _fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -
         call = {"time_ns": event["time_ns"], "rank": session.rank, "values": values, "as_text": as_text}
         facts.params_history.append(call)
         facts.params_calls[session.session] = call
+    elif kind == "metadata":
+        facts.gathered |= data.get("values") or {}
     elif kind == "tags":
         _add_tags(facts, data.get("add"))
     elif kind == "notes":

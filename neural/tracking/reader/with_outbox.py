@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import FormatError
-from neural.tracking.formats.events import Decoded, Event, decode, unpack_schemas
+from neural.tracking.formats.events import Decoded, decode, unpack_schemas
 from neural.tracking.formats.tails import Stretch, newer
-from neural.tracking.params.plain import merge_params
-from neural.tracking.reader.facts import RunFacts
+from neural.tracking.reader.facts import RunFacts, SessionFacts, fold_event
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.state.outbox_files import Orphan, OutboxPiece
@@ -48,12 +47,13 @@ class RunWithOutbox(Run):
     def _left(self) -> RunFacts:
         """What the events lines say, and the events in the outbox after them."""
         found: RunFacts = super()._left
-        session = found.sessions.get(self._session.hex())
-        highest = 0 if session is None else session.highest
+        key = self._session.hex()
+        # Not among the sessions where the folder does not know it: what a live run is, the folder says.
+        session = found.sessions.get(key) or SessionFacts(key, self._rank)
         for decoded in self._outbox:
             for event in decoded.events:
-                if event.seq > highest:
-                    _fold(found, event)
+                if event.seq > session.highest and event.kind != "end":
+                    fold_event(found, session, event._asdict())
         return found
 
     def texts(self, name: str | None = None) -> list[dict[str, Any]]:
@@ -78,22 +78,3 @@ def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
     except (OSError, FormatError):
         return []
     return [decode(memoryview(piece.payload), schemas) for piece in pieces]
-
-
-def _fold(facts: RunFacts, event: Event) -> None:
-    """Add to ``facts`` what an event says that a live tracker may be asked for."""
-    data = event.data
-    if event.kind == "params":
-        facts.params = merge_params(facts.params, data["values"])
-        facts.params_as_text = sorted({*facts.params_as_text, *data["as_text"]})
-    elif event.kind == "metadata":
-        facts.gathered |= data["values"]
-    elif event.kind == "notes":
-        facts.notes = data["notes"]
-    elif event.kind == "open":
-        facts.settings = facts.settings or data["settings"]
-        facts.group = data["group"] if facts.group is None else facts.group
-        facts.notes = data["notes"] if facts.notes is None else facts.notes
-    for tag in data.get("add" if event.kind == "tags" else "tags") or ():
-        if event.kind in ("tags", "open") and tag not in facts.tags:
-            facts.tags.append(tag)
