@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.core import os_support
 from neural.tracking.core.copying import clone_or_copy, identity, open_regular
+from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import InvalidNameError, SourceChangedError
 from neural.tracking.formats.artifact_event import new_token
@@ -117,7 +118,7 @@ def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None])
     taken.lost = None if taken.how == "move" else _why_not(root, taken.size, limit)
     if taken.lost is None:
         folder = root / session.id.hex()
-        temporary = folder / f"{spool.TEMPORARY_PREFIX}{taken.token}"
+        temporary = folder / f"{TEMPORARY_PREFIX}{taken.token}"
         try:
             private_folder(root)
             folder.mkdir(mode=0o700, exist_ok=True)

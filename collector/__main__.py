@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from neural.tracking.collector import commands
+from neural.tracking.core.exit_status import EXIT_FAILED
 from neural.tracking.errors import TrackingError
 
 
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except (TrackingError, OSError) as error:
         sys.stderr.write(f"the collector could not start: {error}\n")
-        return commands.EXIT_FAILED
+        return EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from neural.tracking.collector import lock as locks
 from neural.tracking.core import interpreter
 from neural.tracking.core.config import collector_config
+from neural.tracking.core.exit_status import EXIT_OK, EXIT_UNREACHABLE
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
@@ -21,7 +22,6 @@ from neural.tracking.state.paths import State
 if TYPE_CHECKING:
     from neural.tracking.remote.keys import Pair
 
-EXIT_OK, EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE = 0, 1, 3, 4
 MAX_FILES = 65_536
 
 

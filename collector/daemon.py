@@ -17,12 +17,12 @@ from typing import Protocol
 
 from neural.tracking.collector.lock import Lock
 from neural.tracking.core.config import CollectorConfig
+from neural.tracking.core.exit_status import EXIT_FAILED, EXIT_LEFT, EXIT_OK
 from neural.tracking.remote.keys import Pair
 from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
-EXIT_OK, EXIT_FAILED, EXIT_LEFT = 0, 1, 3
 FAILED_DRAIN_S = 2.0  # after a failure there is little worth waiting for, and a successor may be
 
 

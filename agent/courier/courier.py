@@ -23,10 +23,18 @@ from pathlib import Path
 from neural.tracking.agent.courier.orphan_shipper import ship
 from neural.tracking.agent.courier.uploader import Uploader, remove_done, waiting
 from neural.tracking.core import os_support
-from neural.tracking.core.process_end import POWER_LOSS, UNKNOWN_DEATH, Death, ask_kernel, open_pidfd
+from neural.tracking.core.files import TEMPORARY_PREFIX
+from neural.tracking.core.process_end import (
+    POWER_LOSS,
+    REAPED_WITHIN_S,
+    UNKNOWN_DEATH,
+    Death,
+    ask_kernel,
+    open_pidfd,
+)
 from neural.tracking.errors import FormatError
 from neural.tracking.state import outbox_files as outbox_files
-from neural.tracking.state.outbox_files import TEMPORARY_PREFIX, Orphan
+from neural.tracking.state.outbox_files import Orphan
 from neural.tracking.state.paths import State
 
 logger = logging.getLogger("neural.tracking")
@@ -34,7 +42,6 @@ logger = logging.getLogger("neural.tracking")
 LOOK_EVERY_S = 1.0
 IDLE_S = 10.0  # without any outbox: leave
 RETRY_S = 30.0  # before an outbox that could not be read is tried again
-REAPED_WITHIN_S = 2.0  # only then the kernel tells how a process ended
 MAX_AT_ONCE = 8
 NICENESS = 5
 LOCK_TRIES = 10

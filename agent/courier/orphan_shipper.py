@@ -11,12 +11,13 @@ from neural.tracking import __version__
 from neural.tracking.agent.courier.orphan_outbox import OrphanOutbox
 from neural.tracking.agent.send.congestion import CongestionWindow
 from neural.tracking.agent.send.delivery_state import DeliveryState
-from neural.tracking.agent.send.local_route import RECONNECT_S, jittered
+from neural.tracking.agent.send.local_route import RECONNECT_S
 from neural.tracking.agent.send.protocol import SenderProtocol
 from neural.tracking.agent.send.remote_route import RemoteRoute
 from neural.tracking.core import os_support
 from neural.tracking.core.address import check_address
 from neural.tracking.core.process_end import Death
+from neural.tracking.core.times import jittered
 from neural.tracking.errors import ConfigError, FormatError
 from neural.tracking.formats import wire
 from neural.tracking.state.outbox_end import ends

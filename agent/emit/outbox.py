@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.core import os_support
-from neural.tracking.core.files import fsync_dir, fsync_file, is_still_at
+from neural.tracking.core.files import TEMPORARY_PREFIX, fsync_dir, fsync_file, is_still_at
 from neural.tracking.formats import segment
 from neural.tracking.state.outbox_files import (
     CONTROL_BYTES,
@@ -31,7 +31,6 @@ from neural.tracking.state.outbox_files import (
     LET_GO_AT,
     LOCK_NAME,
     NUMBER,
-    TEMPORARY_PREFIX,
     pack_info,
     remove,
 )

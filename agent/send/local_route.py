@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from neural.tracking.agent.send.launcher import Launcher, collector_of, collector_runs, courier_of
 from neural.tracking.core.files import read_json
+from neural.tracking.core.times import jittered
 from neural.tracking.core.warn import warn
 from neural.tracking.state.paths import State
 
@@ -127,10 +128,3 @@ class Watchful:
     def close(self) -> None:
         """Let others start one."""
         self._launcher.close()
-
-
-def jittered(wait_s: float) -> float:
-    """Return about as long a wait, so that many senders do not knock at once."""
-    import random
-
-    return wait_s * random.uniform(0.75, 1.25)

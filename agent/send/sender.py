@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.send.delivery_state import DeliveryState
-from neural.tracking.agent.send.local_route import RECONNECT_S, Route, jittered
+from neural.tracking.agent.send.local_route import RECONNECT_S, Route
 from neural.tracking.agent.send.upkeep import Upkeep
 from neural.tracking.core import fork_lock, os_support
+from neural.tracking.core.times import jittered
 from neural.tracking.core.warn import warn
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from neural.tracking.collector.log.sessions import Position, Sessions
-from neural.tracking.core.files import is_there, matching
+from neural.tracking.core.files import TEMPORARY_PREFIX, is_there, matching
 from neural.tracking.core.names import is_hex_id
 from neural.tracking.state import spool
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
@@ -59,7 +59,7 @@ def tidy(folders: Collection[Path], tokens: Collection[str]) -> None:
     """Remove what is in these folders and no job waits for; and the folders, once they are empty."""
     for folder in folders:
         for entry in list(folder.iterdir()):
-            if entry.name.removeprefix(spool.TEMPORARY_PREFIX) not in tokens:
+            if entry.name.removeprefix(TEMPORARY_PREFIX) not in tokens:
                 with contextlib.suppress(OSError):
                     spool.remove(entry)
         with contextlib.suppress(OSError):

@@ -21,11 +21,10 @@ from neural.tracking.collector.artifacts.artifact_store import ArtifactStore
 from neural.tracking.collector.ingest.authenticator import ZAP_DOMAIN, Authenticator
 from neural.tracking.collector.ingest.router import Peer, Router
 from neural.tracking.core import copying, os_support
-from neural.tracking.core.files import fsync_dir
+from neural.tracking.core.files import TEMPORARY_PREFIX, fsync_dir
 from neural.tracking.errors import ConfigError, InvalidNameError, ProtocolError
 from neural.tracking.formats import upload_wire, wire
 from neural.tracking.remote import keys
-from neural.tracking.state import spool
 from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.paths import State, private_folder
 
@@ -264,7 +263,7 @@ class Uploads:
         return True
 
     def _growing(self, job: ArtifactJob) -> Path:
-        return self._state.spool / job.session / f"{spool.TEMPORARY_PREFIX}{job.token}"
+        return self._state.spool / job.session / f"{TEMPORARY_PREFIX}{job.token}"
 
     def _path(self, job: ArtifactJob, relative: str) -> Path:
         """Return where a file of an upload grows; raises InvalidNameError for what leads elsewhere."""

@@ -11,7 +11,7 @@ from typing import Any
 from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError, RetryLater
-from neural.tracking.figures.places import AUTOMATIC, FOLDER
+from neural.tracking.figures.saving import AUTOMATIC, FOLDER
 from neural.tracking.formats.run_file import folder_name
 from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.artifacts import ArtifactCall, call_of

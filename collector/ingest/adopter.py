@@ -21,6 +21,7 @@ from neural.tracking.collector.ingest.sequencer import Refused, Sequencer, Verdi
 from neural.tracking.collector.log.sessions import Sessions, SessionState
 from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.core import os_support
+from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.core.names import is_hex_id
 from neural.tracking.core.process_end import OUTBOX_GONE, POWER_LOSS
 from neural.tracking.errors import FormatError
@@ -29,7 +30,6 @@ from neural.tracking.state.outbox_end import ends
 from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
     REMOVED_PREFIX,
-    TEMPORARY_PREFIX,
     LostNumbers,
     Orphan,
     OutboxInfo,

@@ -14,9 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 from neural.tracking.collector.log.sessions import VIA, Sessions, SessionState
-from neural.tracking.core.process_end import UNKNOWN_DEATH, Death, ask_kernel, open_pidfd, same_process
-
-REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
+from neural.tracking.core.process_end import (
+    REAPED_WITHIN_S,
+    UNKNOWN_DEATH,
+    Death,
+    ask_kernel,
+    open_pidfd,
+    same_process,
+)
 
 
 class ProcessWatch:

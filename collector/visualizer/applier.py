@@ -19,7 +19,7 @@ from neural.tracking.collector.visualizer.renderer_process import RendererProces
 from neural.tracking.collector.visualizer.schedule import MOST_WAITS, Schedule
 from neural.tracking.core.files import atomic_write, inside, read_json
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
-from neural.tracking.figures.places import AUTOMATIC, FOLDER
+from neural.tracking.figures.saving import AUTOMATIC, FOLDER
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.run_file import RunFile
 from neural.tracking.sink_state.progress import SinkFolder

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.core.os_support import yield_everything
-from neural.tracking.figures.places import AUTOMATIC, FOLDER
+from neural.tracking.figures.saving import AUTOMATIC, FOLDER
 
 LONGEST_S = 1800  # a renderer whose watcher was killed while it hung must not stay for ever
 LITTER_AFTER_S = 600.0

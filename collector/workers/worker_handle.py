@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from neural.tracking.collector.log.sessions import START, Position
 from neural.tracking.collector.workers.specs import WorkerSpec
 from neural.tracking.collector.workers.worker_process import WorkerProcess
+from neural.tracking.core.times import jittered
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class WorkerHandle:
             if self.synced != began or time.monotonic() - began_s > CALM_S:
                 backoff_s = FIRST_BACKOFF_S
             logger.error("worker %s left with code %s; it starts again in %.1f s", self.name, code, backoff_s)
-            await self._pause(backoff_s * random.uniform(0.8, 1.2), quietly=True)
+            await self._pause(jittered(backoff_s), quietly=True)
             backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
             # Else a worker that cannot live would keep the collector from ever leaving.
             self.owes = self.owes and backoff_s < LAST_BACKOFF_S

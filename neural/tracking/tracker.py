@@ -10,7 +10,6 @@ from typing import Any
 
 from neural.tracking.api.artifacts import ArtifactMethods
 from neural.tracking.api.options import check_group, check_notes, check_tags, run_settings
-from neural.tracking.api.plots import PlotMethods
 from neural.tracking.api.reading import ReadingMethods
 from neural.tracking.api.recorder import NoRecorder, Opening, Recorder
 from neural.tracking.api.run_folder import open_run_folder
@@ -28,7 +27,7 @@ DEFAULT_NAME = "experiment"
 exit_code.watch()
 
 
-class ExperimentTracker(ArtifactMethods, ReadingMethods, PlotMethods):
+class ExperimentTracker(ArtifactMethods, ReadingMethods):
     """Logs one run and reads it back.
 
     A log call packs one event into memory that outlives the process and returns; a collector of its

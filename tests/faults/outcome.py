@@ -12,10 +12,10 @@ import numpy as np
 from click.testing import CliRunner
 
 from neural.tracking.cli import main as ntrack
+from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state.outbox_files import TEMPORARY_PREFIX
 from neural.tracking.state.paths import State
 from neural.tracking.verify.verify import SessionReport, verify_base
 from tests.faults.disks import Disk

@@ -148,6 +148,20 @@ class ReadingMethods:
         chosen = metric_names if names is None else names
         return self._view.figure(metric_names_of(chosen), check_figsize(figsize))
 
+    def generate_visualizations(self) -> dict[str, Path]:
+        """Draw the full set of pictures into the run's ``plots/``; return their paths by name.
+
+        ``all_metrics_individual``, ``all_metrics_combined``, ``metric_correlation`` with two metrics or
+        more, ``metric_distributions``; of more than 24 metrics, further pages end with ``_2`` and so on.
+        In ``disabled`` mode nothing is drawn and the dict is empty.
+
+        Raises:
+            OSError: a picture cannot be written.
+
+        Blocks: a second or two; reads as ``get_metrics`` does, and imports matplotlib.
+        """
+        return self._view.save_pictures()
+
     def save_experiment_summary(self) -> Path:
         """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.
 

@@ -115,8 +115,8 @@ class RunView:
 
     def save_pictures(self) -> dict[str, Path]:
         """Save the full set of figures of what :meth:`run` sees below ``plots/``; return paths by name."""
-        from neural.tracking.figures.places import FOLDER
         from neural.tracking.figures.run import run_pictures, save_pictures
+        from neural.tracking.figures.saving import FOLDER
 
         if self._recorder.opening.config.mode == "disabled":
             return {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neural.tracking.core import copying
 from neural.tracking.core.copying import Progress, identity, nothing, open_regular
-from neural.tracking.core.files import inside
+from neural.tracking.core.files import TEMPORARY_PREFIX, inside
 from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
 from neural.tracking.formats import manifest
 from neural.tracking.formats.manifest import ManifestEntry
@@ -126,7 +126,7 @@ def copy_out(run: Path, entry: ArtifactCall, target: Path, progress: Progress = 
         raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
     if target.is_dir():
         target = inside(target, entry.name)  # the run folder may be anybody's
-    temporary = target.with_name(f"{spool.TEMPORARY_PREFIX}{os.urandom(8).hex()}")
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
     source = place(run, entry)
     try:
         if entry.is_folder:

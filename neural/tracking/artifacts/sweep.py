@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from neural.tracking.state.spool import TEMPORARY_PREFIX
+from neural.tracking.core.files import TEMPORARY_PREFIX
 
 FileId = tuple[int, int]  # device and number, the same of all links to a file
 _NONE: Mapping[FileId, int] = {}

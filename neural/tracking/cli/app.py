@@ -86,7 +86,8 @@ class RootGroup(LazyGroup):
         except BrokenPipeError:  # click leaves quietly
             raise
         except DataDamagedError as error:
-            from neural.tracking.cli.output import EXIT_INTEGRITY, Failure
+            from neural.tracking.cli.output import Failure
+            from neural.tracking.core.exit_status import EXIT_INTEGRITY
 
             hint = f"`ntrack verify {shlex.quote(str(error.folder))}` names all of it"
             raise Failure(error.what, hint=hint, code=EXIT_INTEGRITY) from error

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run, some_runs
 from neural.tracking.core.config import agent_config
+from neural.tracking.core.exit_status import EXIT_INTEGRITY, EXIT_LEFT
 
 if TYPE_CHECKING:
     from neural.tracking.artifacts.report import ArtifactReport
@@ -119,7 +120,7 @@ def get_artifact(run: str, name: str, version: str, to: Path, force: bool, base_
         with _bar("copying", entry.size) as progress:
             target = copy_out(found.folder, entry, to, progress)
     except ArtifactDamagedError as error:
-        raise output.Failure(str(error), code=output.EXIT_INTEGRITY) from error
+        raise output.Failure(str(error), code=EXIT_INTEGRITY) from error
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
     output.stdout().print(f"{output.text(label(entry))} is in {output.text(target)}", soft_wrap=True)
@@ -166,7 +167,7 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
     damaged = any(report.damages or report.unread for _, report in reports)
     waiting = sum(len(report.waiting) for _, report in reports)
     unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
-    code = output.EXIT_INTEGRITY if damaged else output.EXIT_LEFT if waiting else 0
+    code = EXIT_INTEGRITY if damaged else EXIT_LEFT if waiting else 0
     if as_json:
         told = [{"run": each.folder.name, **vars(report)} for each, report in reports]
         output.print_json({"exit_code": code, "runs": told, "unowned_blobs": unowned._asdict()})

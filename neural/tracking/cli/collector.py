@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
+from neural.tracking.core.exit_status import EXIT_UNREACHABLE
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import collector_holds
@@ -148,10 +149,10 @@ def _ask_or_fail(state: State, cmd: str) -> dict[str, Any]:
             raise output.Failure(
                 f"a collector owns {state.root}, but does not answer",
                 hint="it may be suspended or starting; `ntrack doctor` tells more",
-                code=output.EXIT_UNREACHABLE,
+                code=EXIT_UNREACHABLE,
             ) from error
         raise output.Failure(
             "no collector runs here",
             hint="a tracker starts one by itself; `ntrack collector start` starts one now",
-            code=output.EXIT_UNREACHABLE,
+            code=EXIT_UNREACHABLE,
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from neural.tracking.cli import output
+from neural.tracking.core.exit_status import EXIT_FAILED
 
 _MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "problem": "[red]✗[/]"}
 
@@ -44,4 +45,4 @@ def doctor(base_dir: Path, as_json: bool) -> None:
             else f"[red]{problems} {'thing is' if problems == 1 else 'things are'} wrong[/]"
         )  # fmt: skip
     if worst(findings) == PROBLEM:
-        output.leave(output.EXIT_FAILED)
+        output.leave(EXIT_FAILED)

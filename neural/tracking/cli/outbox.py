@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from neural.tracking.cli import output
+from neural.tracking.core.exit_status import EXIT_LEFT
 from neural.tracking.state.outbox_list import OutboxSummary, list_remote_outboxes
 from neural.tracking.state.paths import State
 
@@ -75,7 +76,7 @@ def ship(base_dir: Path, timeout: float) -> None:
     if left:
         why = next((text for text in trouble.values() if text), "it takes longer")
         hint = f"{why}; it stays in {state.remote_outbox}"
-        raise output.Failure(f"{_n(left)} could not be shipped", hint=hint, code=output.EXIT_LEFT)
+        raise output.Failure(f"{_n(left)} could not be shipped", hint=hint, code=EXIT_LEFT)
     console.print(f"[green]●[/] {_n(before)} shipped")
 
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-EXIT_FAILED, EXIT_LEFT, EXIT_UNREACHABLE, EXIT_INTEGRITY = 1, 3, 4, 6
+from neural.tracking.core.exit_status import EXIT_FAILED
+
 SPARKS = "▁▂▃▄▅▆▇█"
 
 # A mark and a word for each, so that nobody needs the colour to tell them apart.

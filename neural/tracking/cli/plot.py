@@ -40,8 +40,8 @@ def plot_run(
     RUN is as for `ntrack runs show`. With --metric, one picture of those metrics, train and
     validation in one panel. Prints the files' paths.
     """
-    from neural.tracking.figures.places import FOLDER
     from neural.tracking.figures.run import run_pictures, save_pictures
+    from neural.tracking.figures.saving import FOLDER
 
     found = one_run(base_dir, run)
     pictures = [_chosen(found, metrics)] if metrics else run_pictures(found)

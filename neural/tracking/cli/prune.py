@@ -14,6 +14,7 @@ from rich.console import Console
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import some_runs
+from neural.tracking.core.exit_status import EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
     from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
@@ -182,5 +183,5 @@ def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
             return request(state, "prune", timeout_s=PRUNE_TIMEOUT_S, **asked)
         except CollectorUnreachableError as error:
             if time.monotonic() > deadline:
-                raise output.Failure(str(error), code=output.EXIT_UNREACHABLE) from error
+                raise output.Failure(str(error), code=EXIT_UNREACHABLE) from error
             time.sleep(0.05)

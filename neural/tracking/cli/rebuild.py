@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
+from neural.tracking.core.exit_status import EXIT_FAILED
 
 
 @click.command(name="rebuild")
@@ -58,4 +59,4 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
         done.append("all views were right already")
     console.print(", ".join(done))
     if failed:
-        output.leave(output.EXIT_FAILED)
+        output.leave(EXIT_FAILED)

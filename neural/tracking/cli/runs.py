@@ -14,6 +14,7 @@ from rich.table import Table
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, one_run
+from neural.tracking.core.exit_status import EXIT_FAILED, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
     from neural.tracking.reader.metric_stats import Stats
@@ -323,7 +324,7 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
             delete_run(base_dir, found)
         except (OSError, TrackingError) as error:
             unreachable = isinstance(error, CollectorUnreachableError)
-            code = output.EXIT_UNREACHABLE if unreachable else output.EXIT_FAILED
+            code = EXIT_UNREACHABLE if unreachable else EXIT_FAILED
             raise output.Failure(str(error), code=code) from error
         console.print(f"removed {output.text(found.folder.name)}")
 

@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from neural.tracking.cli import output
+from neural.tracking.core.exit_status import EXIT_LEFT
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.sink_state.status import SinkStatus, sink_statuses
 from neural.tracking.state.control_client import request
@@ -59,7 +60,7 @@ def status(base_dir: Path, as_json: bool) -> None:
         _print_elsewhere(elsewhere)
     stuck = found is not None and found.get("disk", {}).get("state", "ok") != "ok"
     if stuck or (found is None and waiting):
-        output.leave(output.EXIT_LEFT)
+        output.leave(EXIT_LEFT)
 
 
 def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequence[OutboxSummary]) -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from neural.tracking.api.run_list import rescue_orphans
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
+from neural.tracking.core.exit_status import EXIT_LEFT
 
 if TYPE_CHECKING:
     from neural.tracking.verify.counts import Spans
@@ -47,7 +48,7 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
         output.print_json({"exit_code": report.exit_code, **_plain(asdict(report))})
     else:
         _print_report(report)
-        if report.exit_code == output.EXIT_LEFT and rescue_orphans(base_dir):
+        if report.exit_code == EXIT_LEFT and rescue_orphans(base_dir):
             output.stdout().print("  [dim]→ a collector was started to store what is on its way[/]")
     if report.exit_code:
         output.leave(report.exit_code)

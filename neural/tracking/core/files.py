@@ -15,6 +15,7 @@ from typing import Any
 
 from neural.tracking.errors import InvalidNameError
 
+TEMPORARY_PREFIX = ".tmp-"
 _NOT_OURS = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS))
 
 
@@ -74,7 +75,7 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
     Blocks: on the disk when ``durable``.
     """
-    temporary = path.with_name(f".tmp-{os.urandom(6).hex()}-{path.name[-100:]}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}-{path.name[-100:]}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:

@@ -18,6 +18,11 @@ _SEPARATORS = ("\u2028", "\u2029")
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$")
 
 
+def is_sink_name(value: object) -> bool:
+    """Return whether a sink may be called so: up to 40 lower-case letters, digits, ``_`` and ``-``."""
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", value) is not None
+
+
 def is_hex_id(value: object) -> bool:
     """Return whether it is 32 hex digits, as sessions and tokens are, and so safe as a file's name."""
     return isinstance(value, str) and len(value) == 32 and not value.strip("0123456789abcdef")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from neural.tracking.core import os_support
 
+REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
 # From linux/pidfd.h (Linux >= 6.15): struct pidfd_info, first published size, and its ioctl.
 _INFO = struct.Struct("<QQ11Ii")
 _INFO_BYTES = 64

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
+FOLDER = "plots"  # of a run: ``plots/<name>.png``
+AUTOMATIC = "auto_"  # in front of the name of what was drawn without being asked for
 
 
 def rendered(figure: Figure, kind: str = "png") -> bytes:

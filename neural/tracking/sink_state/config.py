@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.core.config import read_section
+from neural.tracking.core.names import is_sink_name
 from neural.tracking.errors import ConfigError, did_you_mean
 
 BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")
 RESERVED = frozenset(("store", "visualizer"))  # workers that are no sinks
 WHICH_RUNS = ("all", "named")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _GIB = 1 << 30
 
 
@@ -53,7 +53,7 @@ COMMON_KEYS = tuple(name for name in SinkConfig._fields if name not in ("name", 
 
 def check_sink_name(name: str) -> str:
     """Return ``name`` if a sink can be called so, else raise ConfigError."""
-    if not _NAME.fullmatch(name):
+    if not is_sink_name(name):
         raise ConfigError(
             f"a sink cannot be called {name!r}: use up to 40 of a-z, 0-9, '-' and '_', a letter or digit first"
         )

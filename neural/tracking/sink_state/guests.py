@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+from neural.tracking.core.names import is_sink_name
 from neural.tracking.formats.wire import VIA
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = "on the collector's host"
 MAX_NAMES = 32
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # what a sink may be called
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 
 
@@ -102,7 +102,7 @@ def unheeded(info: Mapping[str, Any], configured: Mapping[str, SinkConfig], base
 def _texts(names: object) -> list[str]:
     """Return the names of sinks a run gives; whatever else a peer may send is none."""
     found = names if isinstance(names, list) else []
-    return [name for name in found if isinstance(name, str) and _NAME.fullmatch(name)][:MAX_NAMES]
+    return [name for name in found if is_sink_name(name)][:MAX_NAMES]
 
 
 def _concerns(config: SinkConfig, variable: str) -> bool:

@@ -27,7 +27,6 @@ CONTROL_NAME = "control"
 CONTROL_BYTES = 4096
 NUMBER_AT, HEAD_AT, GAP_AT, LET_GO_AT = 0, 64, 128, 192  # offsets in the control page
 NUMBER = struct.Struct("<Qq")  # a number and its bitwise complement
-TEMPORARY_PREFIX = ".tmp-"
 REMOVED_PREFIX = ".tmp-removed-"
 ADOPTED_SUFFIX = ".adopting"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.core import os_support
+from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.errors import FormatError
 from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
@@ -18,7 +19,6 @@ from neural.tracking.state.outbox_files import (
     LET_GO_AT,
     LOCK_NAME,
     NUMBER_AT,
-    TEMPORARY_PREFIX,
     claim,
     is_owned,
     read_info,

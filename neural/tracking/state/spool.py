@@ -17,7 +17,6 @@ from neural.tracking.core.names import is_hex_id
 
 OUTCOME_SUFFIX = ".outcome"
 ADDRESS_NAME = "collector.json"
-TEMPORARY_PREFIX = ".tmp-"
 
 
 def size_bytes(place: Path) -> int:

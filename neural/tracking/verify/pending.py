@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neural.tracking.core.files import read_json
+from neural.tracking.core.files import TEMPORARY_PREFIX, read_json
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events, segment
 from neural.tracking.formats.segment import Damage, Record
 from neural.tracking.formats.tails import runs_past_end
-from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, TEMPORARY_PREFIX, Orphan, OutboxPiece
+from neural.tracking.state.outbox_files import ADOPTED_SUFFIX, Orphan, OutboxPiece
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 from neural.tracking.state.tombstones import Late, Tombstone, Tombstones

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import ArtifactReport, check_artifacts
+from neural.tracking.core.exit_status import EXIT_INTEGRITY, EXIT_LEFT, EXIT_OK
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import ledgers, parts
 from neural.tracking.formats.parts import Part, PartReader
@@ -30,8 +31,6 @@ from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.tombstones import RUN_DELETED
 from neural.tracking.verify.counts import Count, Counts, NumberSet, Spans
 from neural.tracking.verify.pending import Pending, find_pending
-
-EXIT_OK, EXIT_PENDING, EXIT_INTEGRITY = 0, 3, 6
 
 
 @dataclass
@@ -68,7 +67,7 @@ class RunReport:
         if self.damages or self.artifacts.damages or any(s.missing or s.doubled for s in self.sessions):
             return EXIT_INTEGRITY
         waits = self.artifacts.waiting or any(s.pending for s in self.sessions)
-        return EXIT_PENDING if waits else EXIT_OK
+        return EXIT_LEFT if waits else EXIT_OK
 
 
 @dataclass

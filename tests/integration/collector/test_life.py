@@ -13,6 +13,7 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
+from neural.tracking.core.exit_status import EXIT_UNREACHABLE
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
 from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
@@ -43,7 +44,7 @@ def test_suspended_collector_is_never_doubled(start_collector):
     second = start_collector(ready=False)
 
     assert second.process.wait(120) == 0
-    assert commands.start(first.base_dir, timeout_s=0.5) == commands.EXIT_UNREACHABLE
+    assert commands.start(first.base_dir, timeout_s=0.5) == EXIT_UNREACHABLE
     told = commands.status(first.base_dir, timeout_s=0.3)
     assert (told["running"], told["reachable"], told["holder"]["pid"]) == (True, False, first.pid)
     os.kill(first.pid, signal.SIGCONT)

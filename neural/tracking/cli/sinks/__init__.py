@@ -17,6 +17,7 @@ from neural.tracking.cli.sinks.edit import add, disable, enable, remove
 from neural.tracking.cli.sinks.replay import replay
 from neural.tracking.cli.sinks.select import one_sink
 from neural.tracking.core import interpreter
+from neural.tracking.core.exit_status import EXIT_LEFT
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, TrackingError
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.status import SinkStatus, known_sinks, sink_statuses
@@ -150,7 +151,7 @@ def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
         if not found:
             output.stdout().print(NO_SINKS)
     if any(status.lag_events for status in found):
-        output.leave(output.EXIT_LEFT)
+        output.leave(EXIT_LEFT)
 
 
 @sinks.command(short_help="Deliver a tiny run and read it back.")

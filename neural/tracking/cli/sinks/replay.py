@@ -11,6 +11,7 @@ import click
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
 from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.core.exit_status import EXIT_LEFT, EXIT_UNREACHABLE
 from neural.tracking.core.files import read_json
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run import Run
@@ -63,7 +64,7 @@ def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> N
         raise output.Failure(
             f"{name} has not taken all of it within {timeout:g} s: {why}",
             hint="it goes on in the collector; `ntrack sinks ls` shows how",
-            code=output.EXIT_LEFT,
+            code=EXIT_LEFT,
         )
 
 
@@ -78,7 +79,7 @@ def _reach_collector(base_dir: Path, name: str) -> None:
     if tell_collector(base_dir, "errand", sink=name):
         return
     if commands.start(base_dir):
-        raise output.Failure("the collector does not answer", code=output.EXIT_UNREACHABLE)
+        raise output.Failure("the collector does not answer", code=EXIT_UNREACHABLE)
     tell_collector(base_dir, "errand", sink=name)
 
 

@@ -1,0 +1,7 @@
+"""The exit status of every command, and of the collector."""
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_LEFT = 3  # some of it is still on its way
+EXIT_UNREACHABLE = 4
+EXIT_INTEGRITY = 6  # something is missing or damaged
