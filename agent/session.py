@@ -17,7 +17,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,12 @@ from neural.tracking.agent.run_identity import RunIdentity
 from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.outbox_reader import OutboxReader
 from neural.tracking.agent.send.sender import Sender
+from neural.tracking.agent.session_view import SessionView
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
-from neural.tracking.formats import events
 from neural.tracking.state.paths import State
-from neural.tracking.state.tombstones import RUN_DELETED, Tombstones
+from neural.tracking.state.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from neural.tracking.agent.send.protocol import SenderProtocol
@@ -71,7 +71,7 @@ def open_session(
     return Session(run, base_dir, config or AgentConfig(), open_event or {}, first_step)
 
 
-class Session:
+class Session(SessionView):
     """Emits into one run; safe for any number of threads. Made by :func:`open_session`.
 
     ``emit_metrics`` is the emitter's own method, so that nothing stands between a call and the hot
@@ -119,73 +119,6 @@ class Session:
             block_timeout_s=self.config.block_timeout_s,
         )
         self._emitter.on_homeless = self._open_late
-
-    # What the tracker and the curious read.
-
-    @property
-    def uid(self) -> bytes:
-        """The run's uid."""
-        return self.run.uid
-
-    @property
-    def outboxes(self) -> Path:
-        """The folder this session's outbox is in."""
-        return collector_target.outboxes(self.config, self.state_folder)
-
-    @property
-    def spool(self) -> Path:
-        """The folder its snapshots of artifacts wait in."""
-        return collector_target.spool(self.config, self.state_folder)
-
-    @property
-    def rank(self) -> int:
-        """This process's rank; children share their parent's."""
-        return self.run.rank
-
-    @property
-    def emitted(self) -> int:
-        """The number of the last event, kept or dropped."""
-        return self._emitter.emitted
-
-    @property
-    def acknowledged(self) -> int:
-        """Up to which number the collector has everything on its disk."""
-        stream = self._wishes.stream
-        return stream.acknowledged if stream is not None else 0
-
-    @property
-    def gaps(self) -> list[tuple[int, int, str]]:
-        """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
-        if self._wishes.deleted:
-            return [(1, self.emitted, RUN_DELETED)]
-        return [*self._emitter.gaps, *self._wishes.lost]
-
-    @property
-    def next_step(self) -> int:
-        """The step of the next metrics call that brings none."""
-        return self._emitter.next_step
-
-    @next_step.setter
-    def next_step(self, step: int) -> None:
-        self._emitter.next_step = step
-
-    @property
-    def state(self) -> str:
-        """How delivery stands, for people: connected, connecting, refused and why, closed."""
-        if self._closed:
-            return "closed"
-        if self._wishes.status == "connecting" and self._wishes.trouble:
-            return f"not connected: {self._wishes.trouble}"
-        return self._wishes.status
-
-    def unacknowledged(self) -> Iterator[events.Decoded]:
-        """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
-        stream = self._wishes.stream
-        if stream is None or self._closed:
-            return
-        for piece in stream.copies():
-            records = b"".join(list(self._emitter.schemas.records))
-            yield events.decode(memoryview(piece), events.unpack_schemas(self.id, records))
 
     # Emitting. emit_metrics is set by the constructor.
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from neural.tracking.formats import events, segment
-from neural.tracking.formats.events import Decoded
+from neural.tracking.formats import event_stream, events, segment
+from neural.tracking.formats.event_stream import Decoded
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class EventBatch:
         Raises:
             FormatError: a schema it uses was lost to damage in the log.
         """
-        return events.decode(self.payload, self.session.schemas)
+        return event_stream.decode(self.payload, self.session.schemas)
 
     def singly(self) -> Iterator[EventBatch]:
         """Yield the batch record by record, so that of one that does not decode only that is lost which must.

@@ -20,7 +20,7 @@ from neural.tracking.collector.visualizer.schedule import MOST_WAITS, Schedule
 from neural.tracking.core.files import atomic_write, inside, read_json
 from neural.tracking.errors import ConfigError, FormatError, InvalidNameError
 from neural.tracking.figures.saving import AUTOMATIC, FOLDER
-from neural.tracking.formats import events, segment
+from neural.tracking.formats import event_stream, events, segment
 from neural.tracking.formats.run_file import RunFile
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.sink_state.status import known_sinks
@@ -289,7 +289,7 @@ def _calls_in(batch: EventBatch) -> tuple[int, bool]:
     """Return how many log calls are in a batch, and whether it ends the session."""
     calls, ended = 0, False
     try:
-        for pos, count, length, kind, _ in events.record_runs(batch.payload):
+        for pos, count, length, kind, _ in event_stream.record_runs(batch.payload):
             if kind == segment.METRICS:
                 calls += count
             elif kind == segment.EVENT:

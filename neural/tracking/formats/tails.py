@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neural.tracking.errors import FormatError
-from neural.tracking.formats import events, segment
-from neural.tracking.formats.events import MetricBlock
+from neural.tracking.formats import event_stream, events, segment
+from neural.tracking.formats.event_stream import MetricBlock
 from neural.tracking.formats.segment import Damage
 
 _UUID = slice(16, 32)  # where the header holds the tail's identity
@@ -105,7 +105,7 @@ class Tail:
             return
         payload = held[0].payload if len(held) == 1 else memoryview(b"".join(b.payload for b in held))
         try:
-            blocks = events.decode(payload, self._schemas.get(session, {})).blocks
+            blocks = event_stream.decode(payload, self._schemas.get(session, {})).blocks
         except FormatError:
             # Whole by checksum and yet not understood: its schema was lost to damage further up.
             start = len(self.data) - len(held[0].payload)

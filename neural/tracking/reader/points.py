@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from neural.tracking.errors import DataDamagedError, FormatError
 from neural.tracking.formats import ledgers, parts, segment
-from neural.tracking.formats.events import NO_STEP, MetricBlock
+from neural.tracking.formats.event_stream import MetricBlock
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Stretch, Tail, collector_of
 from neural.tracking.reader import part_list

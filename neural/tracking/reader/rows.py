@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.formats import parts
-from neural.tracking.formats.events import NO_STEP, MetricBlock
+from neural.tracking.formats.event_stream import MetricBlock
+from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import PartReader
 
 _MAX_PIECES = 4096

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.errors import FormatError
-from neural.tracking.formats.events import Decoded, decode, unpack_schemas
+from neural.tracking.formats.event_stream import Decoded, decode
+from neural.tracking.formats.events import unpack_schemas
 from neural.tracking.formats.tails import Stretch, newer
 from neural.tracking.reader.facts import RunFacts, SessionFacts, fold_event
 from neural.tracking.reader.points import PointFiles

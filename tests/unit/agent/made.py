@@ -6,7 +6,7 @@ import zmq
 
 from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox
-from neural.tracking.formats import events, wire
+from neural.tracking.formats import event_stream, events, wire
 from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 
 UID = bytes(range(16))
@@ -34,7 +34,7 @@ def recover(folder, after=0):
     found, lost = [], []
     for piece in orphan.pieces(after):
         if isinstance(piece, OutboxPiece):
-            decoded = events.decode(memoryview(piece.payload), schemas)
+            decoded = event_stream.decode(memoryview(piece.payload), schemas)
             found += flat(decoded)
             lost += [(gap.first, gap.last, gap.reason) for gap in decoded.gaps]
         else:
@@ -140,5 +140,5 @@ class FakeCollector:
 
     def events(self):
         """Return everything stored, as :func:`flat` gives it."""
-        decoded = [events.decode(memoryview(payload), self.schemas) for payload in self.payloads]
+        decoded = [event_stream.decode(memoryview(payload), self.schemas) for payload in self.payloads]
         return sorted((event for part in decoded for event in flat(part)), key=lambda event: event[0])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from neural.tracking.errors import FormatError, PayloadTooLargeError
 from neural.tracking.formats import events, segment
-from neural.tracking.formats.events import Gap, decode
+from neural.tracking.formats.event_stream import decode
+from neural.tracking.formats.events import Gap
 from neural.tracking.formats.segment import frame, seed
 
 SESSION = bytes(range(16))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.tracking.formats import events, segment
+from neural.tracking.formats import event_stream, events, segment
 from neural.tracking.formats.events import Gap
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def test_writer_still_makes_the_golden_bytes(maker):
 def test_golden_outbox_decodes_value_by_value():
     header, data, found = read("outbox-v1.seg")
 
-    decoded = events.decode(memoryview(data)[segment.HEADER_BYTES : found[-1].end], {})
+    decoded = event_stream.decode(memoryview(data)[segment.HEADER_BYTES : found[-1].end], {})
 
     assert header.base == segment.LAP_BYTES + 4096
     (block,) = decoded.blocks

@@ -55,7 +55,7 @@ def test_part_that_is_there_twice_is_doubled(log):
     gathering = Gathering()
     columns = Run(folder).metric("a")
     session = emitter.session.hex()
-    from neural.tracking.formats.events import MetricBlock
+    from neural.tracking.formats.event_stream import MetricBlock
 
     seq = columns.seq.astype(np.uint64)
     block = MetricBlock(("a",), seq, columns.time_ns, columns.step, columns.value[:, None])
