@@ -166,6 +166,14 @@ def chips(page: Page, slots: list[str]) -> list[Any]:
 
 
 def _register(app: Dash, page: Page) -> None:
+    _register_frame(app, page)
+    _register_beat(app, page)
+    _register_address(app)
+
+
+def _register_frame(app: Dash, page: Page) -> None:
+    """Answer with the page around the tabs, and with the tab that is open."""
+
     def whole(search: str, history: dict[str, Any] | None) -> Any:
         # Dash knows the address the page was opened with; going back is told by the page itself.
         return frame(page, address.parse(history["search"] if history else search))
@@ -187,6 +195,10 @@ def _register(app: Dash, page: Page) -> None:
         State("settings", "data"),
         State("selected", "data"),
     )(show)
+
+
+def _register_beat(app: Dash, page: Page) -> None:
+    """Look again and again for what changed: in any run, and in the selected ones."""
 
     def beat(ticks: int, before: int, had_runs: bool | None, all_read: bool | None) -> tuple[Any, ...]:
         catalogue = page.catalogue
@@ -238,6 +250,9 @@ def _register(app: Dash, page: Page) -> None:
         State("chips-shown", "data"),
     )(pulse)
 
+
+def _register_address(app: Dash) -> None:
+    """Let the browser keep the settings, and write them into the page's address."""
     app.clientside_callback(
         ClientsideFunction("ntrack", "gather"),
         Output("settings", "data"),

@@ -31,12 +31,40 @@ def parallel(
     was chosen are faint. A drag chooses a stretch.
     """
     scales = [scale(column) for column in [*columns, goal]]
-    heights = np.array([scale.places for scale in scales])
     low, high = min(goal), max(goal)
     shade = [0 if high == low else int((value - low) / (high - low) * (len(_SHADES) - 1)) for value in goal]
     if least_is_best:
         shade = [len(_SHADES) - 1 - level for level in shade]
     shade = [level if within else -1 for level, within in zip(shade, inside, strict=True)]
+    told = [
+        f"{for_plot(run, 48)}<br>{for_plot(title)} {number_of(value)}"
+        for run, value in zip(runs, goal, strict=True)
+    ]
+    shapes, notes = _axes(scales, [*names, title], theme)
+    blind = {"visible": False, "fixedrange": True}
+    chosen = {"mode": "gradual", "line": {"color": theme.ink, "width": 1, "dash": "dot"}}
+    return {
+        "data": _lines(scales, shade, told, theme),
+        "layout": layout(
+            theme,
+            xaxis={**blind, "range": [-0.2, len(scales) - 0.55]},
+            yaxis={**blind, "range": [-0.06, 1.16]},
+            shapes=shapes,
+            annotations=notes,
+            margin={"l": 8, "r": 8, "t": 4, "b": 4},
+            height=340,
+            hovermode="closest",
+            dragmode="select",
+            newselection=chosen,
+        ),
+    }
+
+
+def _lines(
+    scales: Sequence[Scale], shade: Sequence[int], told: Sequence[str], theme: Theme
+) -> list[dict[str, Any]]:
+    """Return a trace for each shade with the lines of the runs that have it."""
+    heights = np.array([scale.places for scale in scales])
     traces = []
     for level, tint in [(-1, theme.grid), *enumerate(_SHADES)]:
         members = [place for place, found in enumerate(shade) if found == level]
@@ -48,8 +76,7 @@ def parallel(
         for member in members:
             x += [*range(len(scales)), None]
             y += [*heights[:, member].tolist(), None]
-            told = f"{for_plot(runs[member], 48)}<br>{for_plot(title)} {number_of(goal[member])}"
-            text += [told] * (len(scales) + 1)
+            text += [told[member]] * (len(scales) + 1)
         traces.append(
             {
                 "type": "scatter",
@@ -60,11 +87,18 @@ def parallel(
                 "hoverinfo": "text",
                 "line": {"color": tint, "width": 1.6, "shape": "spline", "smoothing": 0.4},
                 "marker": {"size": 5, "color": tint},
-                "opacity": 0.8 if len(goal) < 60 else 0.45,
+                "opacity": 0.8 if len(told) < 60 else 0.45,
             }
         )
+    return traces
+
+
+def _axes(
+    scales: Sequence[Scale], names: Sequence[str], theme: Theme
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the axes as lines, and what is written at them."""
     shapes, notes = [], []
-    for place, (axis, name) in enumerate(zip(scales, [*names, title], strict=True)):
+    for place, (axis, name) in enumerate(zip(scales, names, strict=True)):
         shapes.append(
             {
                 "type": "line",
@@ -98,23 +132,7 @@ def parallel(
                     "opacity": 0.9,
                 }
             )
-    blind = {"visible": False, "fixedrange": True}
-    chosen = {"mode": "gradual", "line": {"color": theme.ink, "width": 1, "dash": "dot"}}
-    return {
-        "data": traces,
-        "layout": layout(
-            theme,
-            xaxis={**blind, "range": [-0.2, len(scales) - 0.55]},
-            yaxis={**blind, "range": [-0.06, 1.16]},
-            shapes=shapes,
-            annotations=notes,
-            margin={"l": 8, "r": 8, "t": 4, "b": 4},
-            height=340,
-            hovermode="closest",
-            dragmode="select",
-            newselection=chosen,
-        ),
-    }
+    return shapes, notes
 
 
 # From poor to good, readable on white and on black; the lightness of viridis without its ends.

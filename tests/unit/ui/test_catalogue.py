@@ -193,7 +193,7 @@ def test_views_with_nonsense_in_them_do_not_break_the_look(runs, catalogue):
 def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, view, key, value):
     from neural.tracking.ui.views import summary
     from neural.tracking.ui.views.parts import Page, start_ns
-    from neural.tracking.ui.views.runs import row_data, usual_columns
+    from neural.tracking.ui.views.run_columns import row_data, usual_columns
 
     folder = runs.folder(runs.add("odd"))
     runs.add("sound")

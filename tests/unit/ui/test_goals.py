@@ -30,7 +30,7 @@ def test_export_names_no_goal_of_a_metric_nobody_knows(runs, rows):
 def test_page_shows_no_best_of_a_metric_nobody_knows_and_says_why(rows):
     pytest.importorskip("dash")
     from neural.tracking.ui.views import best, summary
-    from neural.tracking.ui.views.runs import usual_columns
+    from neural.tracking.ui.views.run_columns import usual_columns
 
     columns = usual_columns(rows)
     card = str(best.card(None, "own", [(0, rows[0])], None))

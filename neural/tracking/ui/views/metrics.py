@@ -37,43 +37,8 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                     segmented(
                         "x", {"step": "step", "relative": "time", "wall": "clock"}, settings["x"], "x axis"
                     ),
-                    html.Div(
-                        [
-                            html.Span("log", className="control-label"),
-                            dbc.Checklist(
-                                id=setting("log"),
-                                value=settings["log"],
-                                inline=True,
-                                className="segmented",
-                                options=[{"label": axis, "value": axis} for axis in ("x", "y")],
-                                inputClassName="btn-check",
-                                labelClassName="btn btn-sm",
-                                labelCheckedClassName="active",
-                            ),
-                        ],
-                        className="control",
-                        role="group",
-                        **{"aria-label": "logarithmic axes"},
-                    ),
-                    html.Div(
-                        [
-                            html.Label("smooth", className="control-label", htmlFor="smooth-range"),
-                            html.Div(
-                                dcc.Slider(
-                                    id=setting("smooth"),
-                                    min=0,
-                                    max=0.99,
-                                    step=0.01,
-                                    value=settings["smooth"],
-                                    marks=None,
-                                    updatemode="mouseup",
-                                    allow_direct_input=True,
-                                ),
-                                className="slider-room",
-                            ),
-                        ],
-                        className="control control-smooth",
-                    ),
+                    _log_axes(settings["log"]),
+                    _smoothing(settings["smooth"]),
                     html.Div(
                         segmented("ranks", {"band": "band", "lines": "lines"}, settings["ranks"], "ranks"),
                         id="ranks-control",
@@ -89,6 +54,49 @@ def layout(page: Page, at: PageAddress) -> html.Div:
             dcc.Store(id="chart-names"),
         ],
         className="view view-metrics",
+    )
+
+
+def _log_axes(axes: list[str]) -> html.Div:
+    return html.Div(
+        [
+            html.Span("log", className="control-label"),
+            dbc.Checklist(
+                id=setting("log"),
+                value=axes,
+                inline=True,
+                className="segmented",
+                options=[{"label": axis, "value": axis} for axis in ("x", "y")],
+                inputClassName="btn-check",
+                labelClassName="btn btn-sm",
+                labelCheckedClassName="active",
+            ),
+        ],
+        className="control",
+        role="group",
+        **{"aria-label": "logarithmic axes"},
+    )
+
+
+def _smoothing(weight: float) -> html.Div:
+    return html.Div(
+        [
+            html.Label("smooth", className="control-label", htmlFor="smooth-range"),
+            html.Div(
+                dcc.Slider(
+                    id=setting("smooth"),
+                    min=0,
+                    max=0.99,
+                    step=0.01,
+                    value=weight,
+                    marks=None,
+                    updatemode="mouseup",
+                    allow_direct_input=True,
+                ),
+                className="slider-room",
+            ),
+        ],
+        className="control control-smooth",
     )
 
 
@@ -183,6 +191,12 @@ def span_of(zoom: Any, x: str, rows: Sequence[Row]) -> list[tuple[float, float] 
 
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
+    _register_names(app, page)
+    _register_charts(app, page)
+
+
+def _register_names(app: Dash, page: Page) -> None:
+    """Answer with room for a chart for each metric that is shown."""
 
     def names(
         slots: list[str], search: str, count: int, pulse: Any, before: list[str] | None
@@ -234,6 +248,10 @@ def register(app: Dash, page: Page) -> None:
         State("shown-charts", "data"),
         prevent_initial_call=True,
     )(more)
+
+
+def _register_charts(app: Dash, page: Page) -> None:
+    """Draw a chart once it is seen, and again when what it shows changes."""
 
     def draw(
         seen: bool,

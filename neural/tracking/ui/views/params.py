@@ -23,7 +23,7 @@ from neural.tracking.ui.data.comparing import (
     metric_names,
     parameters,
 )
-from neural.tracking.ui.data.query import compile_query
+from neural.tracking.ui.data.query import Test, compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, segmented, setting
 from neural.tracking.ui.views.pieces import Pieces
@@ -261,6 +261,26 @@ def _panel(title: str, content: Any, kind: str = "") -> html.Section:
     return html.Section([html.H3(title, title=title), content], className=f"panel {kind}")
 
 
+def _related(
+    page: Page,
+    piece: Pieces,
+    chosen: Sequence[tuple[int, Row]],
+    metric: str,
+    sense: str | None,
+    passes: Test,
+    narrowed: bool,
+) -> list[Any]:
+    """Return the charts of what the parameters have to do with a metric, or what is wanted for them."""
+    if sense is None:
+        hint = f"{NOT_TOLD}: choose least or greatest for charts of {metric}."
+        return [piece("not told", html.P(hint, className="faint hint"))]
+    shown = points(page, chosen, metric, sense)
+    found = [piece("chosen", chosen_line(shown, passes))] if narrowed else []
+    drawn = charts_of(shown, metric, sense, passes)
+    placed = [piece(f"chart {number}", chart) for number, chart in enumerate(drawn)]
+    return [*found, html.Div(placed, className="panel-grid")]
+
+
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
 
@@ -292,17 +312,8 @@ def register(app: Dash, page: Page) -> None:
         if len(chosen) < 2:
             hint = "Charts of all runs; tick two or more in the Runs tab to see only those."
             found.append(html.P(hint, className="faint hint"))
-        sense = None if metric is None else goal_of(metric, goal)
-        if metric is not None and sense is None:
-            hint = f"{NOT_TOLD}: choose least or greatest for charts of {metric}."
-            found.append(piece("not told", html.P(hint, className="faint hint")))
-        elif metric is not None and sense is not None:
-            shown = points(page, chosen, metric, sense)
-            if where:
-                found.append(piece("chosen", chosen_line(shown, passes)))
-            drawn = charts_of(shown, metric, sense, passes)
-            placed = [piece(f"chart {number}", chart) for number, chart in enumerate(drawn)]
-            found.append(html.Div(placed, className="panel-grid"))
+        if metric is not None:
+            found += _related(page, piece, chosen, metric, goal_of(metric, goal), passes, bool(where))
         return *piece.answer(found), offered, metric, "", False
 
     app.callback(

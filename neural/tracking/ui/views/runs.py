@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import dash_ag_grid as dag
@@ -12,25 +10,12 @@ from dash import ClientsideFunction, Dash, Input, Output, Patch, State, dcc, htm
 
 from neural.tracking.errors import QueryError
 from neural.tracking.ui.address import PageAddress
-from neural.tracking.ui.data.catalogue import Row
-from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
 from neural.tracking.ui.data.query import compile_query
 from neural.tracking.ui.views import parts
 from neural.tracking.ui.views.parts import Page, setting
+from neural.tracking.ui.views.run_columns import column_defs, options, row_data, usual_columns
 
-MAX_OPTIONS = 600
 FIRST = 300  # rows sent at once; of thousands, the rest comes after these are seen
-LOOKED_AT = 300  # rows: enough to see which parameters differ
-NAMED = {
-    "status": "status",
-    "start": "started",
-    "took": "took",
-    "calls": "calls",
-    "tags": "tags",
-    "id": "id",
-    "group": "group",
-    "notes": "notes",
-}
 EXAMPLES = (
     ("resnet", "a word: in name, id, group or tags"),
     ('status == "completed" and lr < 0.01', "parameters by their names"),
@@ -127,125 +112,6 @@ def _grid(at: PageAddress) -> dag.AgGrid:
     )
 
 
-def options(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the columns one can choose."""
-    found = [{"label": shown, "value": name} for name, shown in NAMED.items()]
-    differing, constant = parameters(rows[:LOOKED_AT])
-    for name in [*differing, *constant]:
-        found.append({"label": f"{name}  (parameter)", "value": f"p:{name}"})
-    for name in metric_names(rows[:LOOKED_AT]):
-        for what in ("last", "min", "max"):
-            found.append({"label": f"{name}  ({what})", "value": f"m:{what}:{name}"})
-    return found[:MAX_OPTIONS]
-
-
-def usual_columns(rows: Sequence[Row]) -> list[str]:
-    """Return the columns shown when none were chosen: what differs, and the metrics worth a glance."""
-    seen = rows[:LOOKED_AT]
-    differing = [name for name in parameters(seen)[0] if any(name in row.params for row in seen)]
-    values = {name: {repr(row.params[name]) for row in seen if name in row.params} for name in differing}
-    # What differs only in that some runs lack it says least; and a value of its own in nearly every run
-    # (a seed, a path) says little beside the others.
-    telling = sorted(differing, key=lambda name: (len(values[name]) < 2, len(values[name]) > len(seen) * 0.9))
-    metrics = metric_names(seen)[:3]
-    found = ["status", "start", "took"]
-    for name in metrics:
-        found.append(f"m:last:{name}")
-    for name in metrics[:2]:
-        if goal := goal_of(name):
-            found.append(f"m:{goal}:{name}")
-    return [*found, *[f"p:{name}" for name in telling[:5]], "tags", "id"]
-
-
-def column_defs(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the grid's columns; fields are ``v0``, ``v1`` …, so that no name can mean anything to the grid."""
-    found: list[dict[str, Any]] = [
-        {
-            "field": "name",
-            "headerName": "name",
-            "pinned": "left",
-            "width": 220,
-            "cellRenderer": "RunName",
-            "tooltipField": "problem",
-        }
-    ]
-    for place, column in enumerate(columns):
-        kind, _, rest = column.partition(":")
-        definition: dict[str, Any] = {"field": f"v{place}", "colId": column}
-        if kind == "m":
-            what, _, name = rest.partition(":")
-            definition |= {
-                "headerName": name if what == "last" else f"{what} {name}",
-                "headerTooltip": f"{what} of {name}",
-                "width": 124,
-                "type": "rightAligned",
-                "valueFormatter": {"function": "ntrackNumber(params.value)"},
-                "comparator": {"function": "ntrackCompare"},
-            }
-        elif kind == "p":
-            definition |= {
-                "headerName": rest,
-                "headerTooltip": f"parameter {rest}",
-                "width": 112,
-                "cellClass": "parameter",
-                "valueFormatter": {"function": "ntrackValue(params.value)"},
-                "comparator": {"function": "ntrackCompare"},
-            }
-        else:
-            definition |= {"headerName": NAMED.get(column, column), "width": 104} | _special(column)
-        found.append(definition)
-    return found
-
-
-def _special(column: str) -> dict[str, Any]:
-    if column == "status":
-        return {"cellRenderer": "RunStatus", "width": 116}
-    if column == "start":
-        return {"valueFormatter": {"function": "ntrackWhen(params.value)"}, "width": 152, "sort": "desc"}
-    if column == "took":
-        return {
-            "valueFormatter": {"function": "ntrackTook(params.value)"},
-            "type": "rightAligned",
-            "width": 108,
-        }
-    if column == "calls":
-        return {"valueFormatter": {"function": "ntrackNumber(params.value)"}, "type": "rightAligned"}
-    return {"width": 160, "tooltipField": None} if column in ("tags", "notes") else {}
-
-
-def row_data(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """Return what the grid holds of a run."""
-    found: dict[str, Any] = {"key": row.key, "name": row.name, "status": row.status}
-    if row.problem:
-        found["problem"] = row.problem
-    for place, column in enumerate(columns):
-        found[f"v{place}"] = _cell(row, column)
-    return found
-
-
-def _cell(row: Row, column: str) -> Any:
-    kind, _, rest = column.partition(":")
-    if kind == "m":
-        what, _, name = rest.partition(":")
-        return (row.metrics.get(name) or {}).get(what)
-    if kind == "p":
-        value = row.params.get(rest)
-        if isinstance(value, float) and not math.isfinite(value):
-            return str(value)
-        return value if value is None or isinstance(value, str | int | float) else str(value)
-    own: dict[str, Any] = {
-        "status": row.status,
-        "start": row.start,
-        "took": parts.lasted(row),
-        "calls": row.calls,
-        "id": row.id,
-        "tags": ", ".join(row.tags),
-        "group": row.group,
-        "notes": row.notes,
-    }
-    return own.get(column)
-
-
 def _loading(now: bool) -> Patch:
     changed = Patch()
     changed["loading"] = now
@@ -254,6 +120,20 @@ def _loading(now: bool) -> Patch:
 
 def register(app: Dash, page: Page) -> None:
     """Add the tab's answers."""
+    _register_table(app, page)
+    _register_more(app, page)
+    _register_changes(app, page)
+    _register_grid(app)
+
+    def unreadable(beat: Any) -> Any:
+        found = [(row.folder.name, row.problem) for row in page.catalogue.rows() if row.problem]
+        return parts.trouble([(name, problem or "") for name, problem in found])
+
+    app.callback(Output("runs-trouble", "children"), Input("beat", "data"))(unreadable)
+
+
+def _register_table(app: Dash, page: Page) -> None:
+    """Answer a new filter or other columns with the first rows."""
 
     def rows(text: str, columns: list[str]) -> tuple[Any, ...]:
         generation = page.catalogue.generation  # before the rows: what comes meanwhile comes again
@@ -291,6 +171,10 @@ def register(app: Dash, page: Page) -> None:
         Input(setting("cols"), "value"),
     )(rows)
 
+
+def _register_more(app: Dash, page: Page) -> None:
+    """Send the rest of many rows once the first are seen."""
+
     def more(wanted: dict[str, Any] | None) -> Any:
         if not wanted:
             return no_update
@@ -304,6 +188,10 @@ def register(app: Dash, page: Page) -> None:
         Input("more-rows", "data"),
         prevent_initial_call=True,
     )(more)
+
+
+def _register_changes(app: Dash, page: Page) -> None:
+    """Send what changed since the rows were sent."""
 
     def live(beat: Any, text: str, columns: list[str], since: int | None, shown: Any) -> Any:
         generation = page.catalogue.generation
@@ -335,6 +223,9 @@ def register(app: Dash, page: Page) -> None:
         prevent_initial_call=True,
     )(live)
 
+
+def _register_grid(app: Dash) -> None:
+    """Let the grid take rows and selections in the browser."""
     app.clientside_callback(
         ClientsideFunction("ntrack", "applyRows"), Output("runs-table", "title"), Input("row-changes", "data")
     )
@@ -348,9 +239,3 @@ def register(app: Dash, page: Page) -> None:
         State("selected", "data"),
         prevent_initial_call=True,
     )
-
-    def unreadable(beat: Any) -> Any:
-        found = [(row.folder.name, row.problem) for row in page.catalogue.rows() if row.problem]
-        return parts.trouble([(name, problem or "") for name, problem in found])
-
-    app.callback(Output("runs-trouble", "children"), Input("beat", "data"))(unreadable)
