@@ -16,7 +16,7 @@ from pathlib import Path
 
 from neural.tracking.agent.courier.upload import Upload
 from neural.tracking.agent.send.congestion import CongestionWindow
-from neural.tracking.agent.send.dealer import UP, Dealer
+from neural.tracking.agent.send.dealer import Dealer
 from neural.tracking.core import os_support
 from neural.tracking.core.address import with_port
 from neural.tracking.core.files import is_surely_gone, is_there, read_json
@@ -25,6 +25,7 @@ from neural.tracking.errors import ConfigError
 from neural.tracking.formats import upload_wire
 from neural.tracking.remote import keys
 from neural.tracking.remote.probe import reach
+from neural.tracking.remote.sockets import UP
 from neural.tracking.state import spool
 
 AT_ONCE = 8  # of the small ones, and of the large ones

@@ -13,19 +13,15 @@ from collections.abc import Callable, Iterator
 import zmq
 
 from neural.tracking.core import os_support
-from neural.tracking.core.address import is_ipv6
 from neural.tracking.errors import ProtocolError
 from neural.tracking.formats import wire
 from neural.tracking.remote.keys import Security
-from neural.tracking.remote.tcp_keepalive import notice_dead_peers
+from neural.tracking.remote.sockets import BROKEN, DOWN, REFUSED, UP, notice_dead_peers, secure
 
 DESCRIPTORS = 24  # context, its threads, socket, connection, monitor; with room for others meanwhile
 HIGH_WATER_MARK = 64
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
 CONNECT_TIMEOUT_MS = 5000
-UP, DOWN = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
-REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
-BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 def _poller() -> zmq.Poller:
@@ -73,14 +69,8 @@ class Dealer:
 
     def _secure(self, security: Security) -> zmq.Socket[bytes]:
         """Set the keys; return what tells of the connection."""
-        for option, value in (
-            (zmq.CURVE_SERVERKEY, security.collector),
-            (zmq.CURVE_PUBLICKEY, security.pair.public),
-            (zmq.CURVE_SECRETKEY, security.pair.secret),
-            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
-            (zmq.IPV6, int(is_ipv6(self.endpoint))),
-        ):
-            self._socket.setsockopt(option, value)
+        secure(self._socket, security, self.endpoint)
+        self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         return self._socket.get_monitor_socket(UP | DOWN | REFUSED | BROKEN)
 
     def news(self) -> Iterator[int]:

@@ -57,7 +57,7 @@ class RemoteRoute:
 
     def watch(self, link: Dealer, now: float) -> bool:
         """Hear what became of the connection; return whether it is a new one."""
-        from neural.tracking.agent.send.dealer import BROKEN, REFUSED, UP
+        from neural.tracking.remote.sockets import BROKEN, REFUSED, UP
 
         anew = False
         for event in link.news():

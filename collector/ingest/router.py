@@ -16,7 +16,7 @@ import zmq
 
 from neural.tracking.core.address import is_ipv6
 from neural.tracking.remote.keys import Pair
-from neural.tracking.remote.tcp_keepalive import notice_dead_peers
+from neural.tracking.remote.sockets import notice_dead_peers
 
 HIGH_WATER_MARK = 128
 BACKLOG = 1024  # a cluster may connect in one moment

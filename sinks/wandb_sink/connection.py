@@ -1,9 +1,10 @@
-"""How the W&B sink comes to a run: with which key, at which server, in which folder."""
+"""How the W&B sink comes to a run: with which key, at which server, in which folder; and what errors mean."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +14,19 @@ from neural.tracking.errors import HoldRun, RetryLater, WriteAgain
 from neural.tracking.sink_state.config import without_credentials
 from neural.tracking.sinks import own_credentials
 from neural.tracking.sinks.base import RunInfo, SinkPlace
-from neural.tracking.sinks.wandb_sink.errors import DENIED_AFTER_S, is_answer, is_gone, trouble
 
 if TYPE_CHECKING:
     import wandb
 
 LONGEST_OPEN_S = 30.0
 MAX_NAME = 128  # of a project and of a run
+DENIED_AFTER_S = 60.0
 FOR_EVER = 1_000_000  # tries: an outage ends when it ends
 # Credentials that W&B's package sends to any address, beside the key; a key given to it does not replace them.
 _ALWAYS_SENT = ("WANDB_IDENTITY_TOKEN_FILE", "WANDB_X_EXTRA_HTTP_HEADERS", "WANDB__EXTRA_HTTP_HEADERS")
+# What the package says in its errors' texts, which is all that tells what happened.
+_DENIED = re.compile(r"\b40[13]\b|api.?key|not logged in", re.IGNORECASE)
+_AWAY = re.compile(r"timed? ?out|giving up|deadline|connect|dial|EOF|reset|lookup|service", re.IGNORECASE)
 _OFFLINE = ("offline", "dryrun", "disabled")
 
 
@@ -202,3 +206,26 @@ def _secret(path: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise RetryLater(f"cannot read {path}: {error}", after_s=DENIED_AFTER_S) from error
+
+
+def trouble(error: Exception, purpose: str = "") -> RetryLater:
+    """Return what to raise where W&B's server did not answer, or said no."""
+    text = " ".join(str(error).split())
+    if _DENIED.search(text):
+        return RetryLater(f"W&B rejected the credentials: {text}", after_s=DENIED_AFTER_S)
+    return RetryLater(f"W&B cannot be reached{purpose}: {text}")
+
+
+def is_gone(error: Exception) -> bool:
+    """Return whether the server says that it has no such run."""
+    return "could not find run" in str(error).lower()
+
+
+def is_answer(text: str) -> bool:
+    """Return whether the server said no to this one run, say because it was deleted there."""
+    if _DENIED.search(text):
+        return False
+    code = re.search(r"\b(?:HTTP|error|status:?) (\d{3})\b", text)
+    if code is not None:
+        return code[1].startswith("4") and code[1] not in ("408", "429")
+    return not _AWAY.search(text)

@@ -22,8 +22,7 @@ from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater, StillUpl
 from neural.tracking.sinks.base import RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.wandb_sink import confirmation
 from neural.tracking.sinks.wandb_sink.confirmation import Owed
-from neural.tracking.sinks.wandb_sink.connection import Access
-from neural.tracking.sinks.wandb_sink.errors import trouble
+from neural.tracking.sinks.wandb_sink.connection import Access, trouble
 
 if TYPE_CHECKING:
     import wandb

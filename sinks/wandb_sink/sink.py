@@ -21,7 +21,7 @@ from neural.tracking.params.plain import merge_params
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.wandb_sink import confirmation
-from neural.tracking.sinks.wandb_sink.errors import DENIED_AFTER_S, trouble
+from neural.tracking.sinks.wandb_sink.connection import DENIED_AFTER_S, trouble
 from neural.tracking.sinks.wandb_sink.runs import STEP, OpenRuns
 
 if TYPE_CHECKING:

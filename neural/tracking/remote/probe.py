@@ -8,13 +8,11 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from neural.tracking.core.address import is_ipv6
 from neural.tracking.errors import ProtocolError
 from neural.tracking.formats import wire
 from neural.tracking.remote.keys import Security
+from neural.tracking.remote.sockets import BROKEN, REFUSED, secure
 
-REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
-BROKEN = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 LOOK_MS = 50
 
 
@@ -31,15 +29,9 @@ class Reached(NamedTuple):
 def reach(address: str, security: Security, timeout_s: float = 3.0) -> Reached:
     """Return what became of one question to the collector. Blocks: at most ``timeout_s``."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.IMMEDIATE, 1),
-            (zmq.CURVE_SERVERKEY, security.collector),
-            (zmq.CURVE_PUBLICKEY, security.pair.public),
-            (zmq.CURVE_SECRETKEY, security.pair.secret),
-            (zmq.IPV6, int(is_ipv6(address))),
-        ):
-            socket.setsockopt(option, value)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        secure(socket, security, address)
         monitor = socket.get_monitor_socket(REFUSED | BROKEN)
         try:
             socket.connect(address)
