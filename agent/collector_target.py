@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural.tracking.agent.send.delivery_state import DeliveryState
-from neural.tracking.agent.send.launcher import Helper, collector_of, collector_runs, courier_of
+from neural.tracking.agent.send.launcher import Helper, collector_of, courier_of
 from neural.tracking.agent.send.local_route import LocalRoute, Route, Watchful
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
@@ -54,7 +54,7 @@ def route(config: AgentConfig, state: State, wishes: DeliveryState) -> Route:
 def is_open(config: AgentConfig, state: State, wishes: DeliveryState) -> bool:
     """Return whether a collector is there without anybody having started it."""
     if config.collector is None:
-        return collector_runs(state)
+        return state.collector_runs()
     return wishes.status == "connected"
 
 

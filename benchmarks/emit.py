@@ -21,7 +21,6 @@ from pathlib import Path
 from _measure import Row, fsyncing_neighbour, percentile, report
 
 from neural.tracking import ExperimentTracker
-from neural.tracking.agent.send.launcher import collector_runs
 from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
@@ -68,7 +67,7 @@ def stop_collector(folder: Path) -> None:
     except CollectorUnreachableError:
         return
     deadline = time.monotonic() + 60
-    while collector_runs(state) and time.monotonic() < deadline:
+    while state.collector_runs() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -212,7 +211,6 @@ import os, sys, time
 {before}
 started = time.perf_counter()
 from neural.tracking import ExperimentTracker
-from neural.tracking.agent.send.launcher import collector_runs
 tracker = ExperimentTracker("bench", base_dir=sys.argv[1])
 print((time.perf_counter() - started) * 1e3, flush=True)
 if len(sys.argv) > 2: tracker.finish(timeout=20)

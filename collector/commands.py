@@ -16,7 +16,6 @@ from neural.tracking.core import interpreter
 from neural.tracking.core.config import collector_config
 from neural.tracking.core.exit_status import EXIT_OK, EXIT_UNREACHABLE
 from neural.tracking.errors import CollectorUnreachableError, ConfigError
-from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def start(base_dir: Path | str, *, timeout_s: float = 30.0, listen: str | None =
         ConfigError: with these settings none would come up.
     """
     state = State.for_base_dir(base_dir)
-    if not collector_holds(state):
+    if not state.collector_runs():
         check_listen(state, listen)
         spawn(state, *(["--listen", listen] if listen else []))
     deadline = time.monotonic() + timeout_s
@@ -150,7 +149,7 @@ def stop(base_dir: Path | str, *, timeout_s: float = 40.0) -> int:
         0 once none runs; 4 if one still holds the lock after the time.
     """
     state = State.for_base_dir(base_dir)
-    if not collector_holds(state):
+    if not state.collector_runs():
         return EXIT_OK
     try:
         _ask(state, "stop", timeout_s=2.0)
@@ -158,7 +157,7 @@ def stop(base_dir: Path | str, *, timeout_s: float = 40.0) -> int:
         _terminate(state)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if not collector_holds(state):
+        if not state.collector_runs():
             return EXIT_OK
         time.sleep(0.05)
     return EXIT_UNREACHABLE
@@ -171,7 +170,7 @@ def status(base_dir: Path | str, *, timeout_s: float = 2.0) -> dict[str, Any]:
     where one holds the lock and does not answer.
     """
     state = State.for_base_dir(base_dir)
-    if not collector_holds(state):
+    if not state.collector_runs():
         return {"running": False}
     try:
         return {"running": True, "reachable": True, **_ask(state, "status", timeout_s=timeout_s)}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from neural.tracking.errors import RefusedForGood
+from neural.tracking.sink_state.config import without_credentials
 from neural.tracking.sinks import own_credentials
 
 _SERVERLESS = ("sqlite", "file")
@@ -30,7 +30,7 @@ class MlflowAddress(NamedTuple):
     @property
     def shown(self) -> str:
         """The address without the user and password it may hold."""
-        return without_user(self.uri)
+        return without_credentials(self.uri)
 
     @property
     def needs_naming(self) -> str:
@@ -56,14 +56,9 @@ def address_of(option: str, env: Mapping[str, str], base_dir: Path) -> MlflowAdd
     own, told = os.environ.get("MLFLOW_TRACKING_URI", ""), env.get("MLFLOW_TRACKING_URI", "")
     if option:
         return MlflowAddress(option, is_own=True)
-    if told and not own_credentials.same_address(told, without_user(own)):
+    if told and not own_credentials.same_address(told, without_credentials(own)):
         scheme, colon, _ = told.partition(":")
         base = scheme.partition("+")[0]
         return MlflowAddress(told, is_own=not colon or base in _SERVERLESS or base in _NAMED_AT_HOME)
     # Told as this one, this one may have a password that the run's has lost.
     return MlflowAddress(own or f"sqlite:///{base_dir / 'mlflow.db'}", is_own=True)
-
-
-def without_user(address: str) -> str:
-    """Return an address, or a text with some, without the user and password."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", address)

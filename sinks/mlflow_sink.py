@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neural.tracking.errors import HoldRun, RefusedForGood, RetryLater
 from neural.tracking.params.plain import flat_params
+from neural.tracking.sink_state.config import without_credentials
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import allowed_name, cut_text, rank_prefix
-from neural.tracking.sinks.mlflow_address import MlflowAddress, address_of, without_user
+from neural.tracking.sinks.mlflow_address import MlflowAddress, address_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -335,7 +336,7 @@ def _translated_errors(blame: Callable[[], None] = lambda: None) -> Iterator[Non
     except MlflowException as error:
         if error.error_code == _ABSENT or error.error_code in _REFUSED:
             blame()
-        text = without_user(error.message[:1000])
+        text = without_credentials(error.message[:1000])
         if error.error_code in _REFUSED:
             raise RefusedForGood(f"MLflow refused it ({error.error_code}): {text}") from error
         if error.error_code in _DENIED:

@@ -70,11 +70,6 @@ def courier_of(state: State) -> Helper:
     )
 
 
-def collector_runs(state: State) -> bool:
-    """Return whether some process holds the collector's lock, also a suspended one."""
-    return runs(collector_of(state))
-
-
 def runs(helper: Helper) -> bool:
     """Return whether some process holds the helper's lock."""
     return os_support.is_locked(helper.lock)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from neural.tracking.agent.send.launcher import Launcher, collector_of, collector_runs, courier_of
+from neural.tracking.agent.send.launcher import Launcher, collector_of, courier_of
 from neural.tracking.core.files import read_json
 from neural.tracking.core.times import jittered
 from neural.tracking.core.warn import warn
@@ -61,7 +61,7 @@ class LocalRoute:
 
     @property
     def hopeless(self) -> bool:
-        return self._launcher is not None and self._launcher.hopeless and not collector_runs(self._state)
+        return self._launcher is not None and self._launcher.hopeless and not self._state.collector_runs()
 
     def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
         if self._launcher is not None:
@@ -74,7 +74,7 @@ class LocalRoute:
             return None
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
-        if isinstance(address, str) and collector_runs(self._state):
+        if isinstance(address, str) and self._state.collector_runs():
             from neural.tracking.agent.send.dealer import Dealer
 
             self._endpoint = endpoint
@@ -94,7 +94,7 @@ class LocalRoute:
         return False
 
     def is_gone(self) -> bool:
-        return self._read_endpoint() != self._endpoint or not collector_runs(self._state)
+        return self._read_endpoint() != self._endpoint or not self._state.collector_runs()
 
     def close(self) -> None:
         if self._launcher is not None:

@@ -9,7 +9,7 @@ from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, InvalidNameError
 from neural.tracking.formats import ledgers
-from neural.tracking.formats.run_file import RunFile, folder_name
+from neural.tracking.formats.run_file import RunFile, folder_name, write_described
 
 
 def folder_names(session: LoggedSession) -> list[str]:
@@ -52,6 +52,4 @@ def write_run_file(folder: Path, session: LoggedSession) -> None:
     """Write ``run.json`` as the session describes its run; durable when this returns. Raises OSError."""
     info = session.info
     opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
-    run = RunFile(session.uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
-    pid = info["pid"] if isinstance(info.get("pid"), int) else 0
-    run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)
+    write_described(folder, session.uid, info, opened_ns)

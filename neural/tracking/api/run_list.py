@@ -19,7 +19,7 @@ from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state.control_client import request
-from neural.tracking.state.outbox_list import collector_holds, has_orphans, list_remote_outboxes
+from neural.tracking.state.outbox_list import has_orphans, list_remote_outboxes
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import any_quarantined
 from neural.tracking.state.tombstones import Tombstones
@@ -50,7 +50,7 @@ def rescue_orphans(base_dir: Path) -> bool:
         return False
     from neural.tracking.agent.send.launcher import courier_of, launch, launch_collector
 
-    here = left[0] and not collector_holds(state) and _waits(state)
+    here = left[0] and not state.collector_runs() and _waits(state)
     if here:
         here = launch_collector(state, base_dir)
     elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))

@@ -11,7 +11,6 @@ from neural.tracking.cli import output
 from neural.tracking.core.exit_status import EXIT_UNREACHABLE
 from neural.tracking.errors import CollectorUnreachableError, TrackingError
 from neural.tracking.state.control_client import request
-from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
 
 
@@ -41,7 +40,7 @@ def start(base_dir: Path, listen: str | None) -> None:
 
     state = State.for_base_dir(base_dir)
     console = output.stdout()
-    already = collector_holds(state)
+    already = state.collector_runs()
     try:
         state.base_dir.mkdir(parents=True, exist_ok=True)
         state.make()
@@ -85,7 +84,7 @@ def stop(base_dir: Path, timeout: float) -> None:
 
     state = State.for_base_dir(base_dir)
     console = output.stdout()
-    if not collector_holds(state):
+    if not state.collector_runs():
         console.print("no collector runs here")
         return
     with console.status("waiting for the collector to store what it holds"):
@@ -145,7 +144,7 @@ def _ask_or_fail(state: State, cmd: str) -> dict[str, Any]:
     try:
         return request(state, cmd)
     except CollectorUnreachableError as error:
-        if collector_holds(state):
+        if state.collector_runs():
             raise output.Failure(
                 f"a collector owns {state.root}, but does not answer",
                 hint="it may be suspended or starting; `ntrack doctor` tells more",

@@ -170,11 +170,10 @@ def _ask_collector(base_dir: Path, **asked: Any) -> dict[str, Any]:
     from neural.tracking.agent import launch_collector
     from neural.tracking.errors import CollectorUnreachableError
     from neural.tracking.state.control_client import request
-    from neural.tracking.state.outbox_list import collector_holds
     from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
-    if not collector_holds(state):
+    if not state.collector_runs():
         launch_collector(state, base_dir)
     deadline = time.monotonic() + STARTS_WITHIN_S
     while True:

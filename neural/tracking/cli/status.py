@@ -17,7 +17,6 @@ from neural.tracking.sink_state.status import SinkStatus, sink_statuses
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import (
     OutboxSummary,
-    collector_holds,
     collector_starts,
     list_outboxes,
     list_remote_outboxes,
@@ -49,7 +48,7 @@ def status(base_dir: Path, as_json: bool) -> None:
                 "state_dir": str(state.root),
                 "collector": found,
                 "sinks": [sink._asdict() for sink in _sinks(state, found).values()],
-                "suspended": found is None and collector_holds(state),
+                "suspended": found is None and state.collector_runs(),
                 "waiting": [_outbox_json(outbox) for outbox in waiting],
                 "for_other_hosts": [_outbox_json(outbox) for outbox in elsewhere],
                 "quarantined": [run.told() for run in list_quarantined(state)],
@@ -73,9 +72,9 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
             console.print(_sessions_table(sessions))
         if workers := found.get("workers"):
             console.print(_workers_table(workers, _sinks(state, found)))
-    elif collector_holds(state) and collector_starts(state):
+    elif state.collector_runs() and collector_starts(state):
         console.print("[yellow]…[/] a collector is just starting here [dim](ask again in a moment)[/]")
-    elif collector_holds(state):
+    elif state.collector_runs():
         console.print("[red]✗[/] a collector owns this folder, but does not answer")
         console.print("  [dim]→ trainings go on, what they log waits; `ntrack doctor` tells more[/]")
     else:
@@ -92,7 +91,7 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
             f"wait in quarantine: {output.text(run.error)}"
         )
         console.print("  [dim]→ nothing is lost; it is tried again by itself, see `ntrack doctor`[/]")
-    if waiting and found is None and not collector_holds(state):
+    if waiting and found is None and not state.collector_runs():
         console.print("  [dim]→ `ntrack collector start` stores them; so does the next tracker here[/]")
 
 

@@ -21,7 +21,7 @@ from neural.tracking.errors import CollectorUnreachableError, ConfigError
 from neural.tracking.sink_state.config import sink_configs
 from neural.tracking.state import artifact_jobs
 from neural.tracking.state.control_client import request
-from neural.tracking.state.outbox_list import OutboxSummary, collector_holds, list_outboxes
+from neural.tracking.state.outbox_list import OutboxSummary, list_outboxes
 from neural.tracking.state.paths import State
 from neural.tracking.state.quarantine import list_quarantined
 
@@ -192,7 +192,7 @@ def _configuration(base_dir: Path) -> Iterator[Finding]:
 
 
 def _collector(state: State) -> tuple[Finding, dict[str, Any] | None]:
-    held = collector_holds(state)
+    held = state.collector_runs()
     try:
         answer = request(state, "status")
     except CollectorUnreachableError:
@@ -294,7 +294,7 @@ def _outboxes(state: State, answered: bool) -> Iterator[Finding]:
         yield Finding(PROBLEM, "outboxes", seen, "keep it; its events can be read, but not by themselves")
     if left := [outbox for outbox in orphans if outbox.readable]:
         names = ", ".join(sorted({outbox.run for outbox in left})[:3])
-        held = collector_holds(state)
+        held = state.collector_runs()
         does = "the collector stores them once it answers" if held else "`ntrack collector start` stores them"
         advice = "" if answered else does
         whose = "trackers that have finished" if all(o.let_go for o in left) else "processes that are gone"

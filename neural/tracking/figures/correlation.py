@@ -10,10 +10,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from neural.tracking.figures.axes import beside, note_in, title_of
-from neural.tracking.figures.reduce import Array, FloatArray
+from neural.tracking.figures.reduce import FloatArray
 from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import FAINT, INK
 from neural.tracking.figures.texts import MINUS, text_width, told_apart
+from neural.tracking.formats.event_stream import Array
 
 MOST_METRICS = 40
 MOST_NUMBERS = 16  # beyond so many metrics the cells are too small for their numbers

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neural.tracking.figures.reduce import Array, FloatArray
+from neural.tracking.figures.reduce import FloatArray
+from neural.tracking.formats.event_stream import Array
 
 MOST_BINS, FEWEST_BINS = 60, 8
 FAR = 1e100  # beyond, and below its inverse, linear axes overflow or collapse

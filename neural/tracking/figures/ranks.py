@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neural.tracking.figures.reduce import Array, FloatArray
+from neural.tracking.figures.reduce import FloatArray
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.last_values import last_at_each
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.downsample import spread
 
 FloatArray = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
 
 MAX_POINTS = 2000  # a figure is some 2,000 pixels wide
 BAND_POINTS = 500

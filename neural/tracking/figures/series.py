@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from neural.tracking.figures.histogram import FAR, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
-from neural.tracking.figures.reduce import LOOK_POINTS, Array, FloatArray, enveloped, sampled, smoothed, thinned
+from neural.tracking.figures.reduce import LOOK_POINTS, FloatArray, enveloped, sampled, smoothed, thinned
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.downsample import Downsampled

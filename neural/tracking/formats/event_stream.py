@@ -27,6 +27,8 @@ from neural.tracking.formats.events import (
 
 _HEAD = struct.Struct("<IHHI")
 
+Array = npt.NDArray[Any]
+
 Schemas = Mapping[int, tuple[str, ...]]
 
 

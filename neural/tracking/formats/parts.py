@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural.tracking.errors import FormatError
+from neural.tracking.formats.event_stream import Array
 
 FORMAT = 1
 NAME = re.compile(r"part-([0-9a-f]{8})-([0-9]{1,12})\.parquet")
@@ -31,8 +32,6 @@ COLUMNS = ("metric", "value", "step", "time", "rank", "session", "seq")
 ASIDE = ".replaced"
 _FOOTER_END = b"PAR1"
 _USUAL_FOOTER_BYTES = 64 << 10
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

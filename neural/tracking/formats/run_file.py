@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neural.tracking.core.files import json_checksum, read_regular, write_json
 from neural.tracking.errors import ConfigError, FormatError
 
 RUN_FILE = "run.json"
+FORMAT = 1
 
 
 class RunFile(NamedTuple):
@@ -66,7 +68,7 @@ class RunFile(NamedTuple):
     def write(self, folder: Path, *, host: str, pid: int, durable: bool) -> None:
         """Put ``run.json`` in place; raises OSError."""
         content = {
-            "format": 1,
+            "format": FORMAT,
             "uid": self.uid.hex(),
             "name": self.name,
             "opened_ns": self.opened_ns,
@@ -75,6 +77,13 @@ class RunFile(NamedTuple):
             "pid": pid,
         }
         write_json(folder / RUN_FILE, {**content, "crc": json_checksum(content)}, durable=durable)
+
+
+def write_described(folder: Path, uid: bytes, info: Mapping[str, Any], opened_ns: int) -> None:
+    """Write ``run.json`` as a session describes its run; durable when this returns. Raises OSError."""
+    pid = info["pid"] if isinstance(info.get("pid"), int) else 0
+    run = RunFile(uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
+    run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)
 
 
 def folder_name(name: str, uid: bytes) -> str:

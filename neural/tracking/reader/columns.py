@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.reader.rows import steady
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

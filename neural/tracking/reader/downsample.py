@@ -7,17 +7,15 @@ so that ranks can still be united step by step.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import ColumnPiece, Columns
 from neural.tracking.reader.last_values import last_at_each
 from neural.tracking.reader.points import PointFiles
-
-Array = npt.NDArray[Any]
 
 SIFTED_ABOVE = 1_500_000  # points; fewer are read whole
 KEPT_POINTS = 1_000_000  # about, and half of it at the least

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.rows import steady
-
-Array = npt.NDArray[Any]
 
 
 class Points(NamedTuple):

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neural.tracking.formats.event_lines import NOT_FINITE, json_value
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
-from neural.tracking.reader.rows import Array, Rows, steady
+from neural.tracking.reader.rows import Rows, steady
 
 _FAR = np.iinfo(np.int64).max
 

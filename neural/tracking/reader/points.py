@@ -10,14 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from neural.tracking.errors import DataDamagedError, FormatError
 from neural.tracking.formats import ledgers, parts, segment
-from neural.tracking.formats.event_stream import MetricBlock
+from neural.tracking.formats.event_stream import Array, MetricBlock
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Stretch, Tail, collector_of
@@ -26,7 +25,6 @@ from neural.tracking.reader.columns import ColumnPiece, Columns, Join
 from neural.tracking.reader.last_values import Points, Revisits
 from neural.tracking.reader.rank_union import RankUnion, RankUnionBuilder
 
-Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 MAX_TRIES = 20

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from neural.tracking.formats.event_stream import Array
 
 AT_ONCE = 1 << 20  # points that are sorted together
 

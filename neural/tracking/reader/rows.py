@@ -5,20 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from neural.tracking.formats import parts
-from neural.tracking.formats.event_stream import MetricBlock
+from neural.tracking.formats.event_stream import Array, MetricBlock
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import PartReader
 
 _MAX_PIECES = 4096
 _COLUMNS = ("metric", "session", "value", "step", "time", "seq")
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def backend_environment(environ: Mapping[str, str] = os.environ) -> dict[str, st
 
 
 def without_credentials(address: str) -> str:
-    """Return an address without the user and password it may hold."""
+    """Return an address, or a text with some, without the user and password it may hold."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", address)
 
 

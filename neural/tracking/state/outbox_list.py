@@ -78,11 +78,6 @@ def has_orphans(state: State) -> bool:
     return any(not outbox.live for outbox in list_outboxes(state))
 
 
-def collector_holds(state: State) -> bool:
-    """Return whether a collector, answering or suspended, owns this state folder; leaves nothing behind."""
-    return os_support.is_locked(state.lock)
-
-
 def collector_starts(state: State) -> bool:
     """Return whether who owns the state folder took it so lately that it may not be reachable yet."""
     try:

@@ -190,6 +190,10 @@ class State(NamedTuple):
             private_folder(folder.parent)
             private_folder(folder)
 
+    def collector_runs(self) -> bool:
+        """Return whether a collector, answering or suspended, owns this state folder; leaves nothing behind."""
+        return os_support.is_locked(self.lock)
+
     def collector_id(self) -> str:
         """Return this state folder's 8 hex digits, ``<c>`` in file names; made at the first call."""
         path = self.root / "id"

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.ui import palette
 from neural.tracking.ui.data.series import Drawn
 from neural.tracking.ui.palette import Theme
 from neural.tracking.ui.text import for_plot, number
 
-Array = npt.NDArray[Any]
 Figure = dict[str, Any]
 
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"

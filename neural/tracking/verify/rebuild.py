@@ -7,7 +7,7 @@ from pathlib import Path
 
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import ledgers
-from neural.tracking.formats.run_file import RUN_FILE, RunFile
+from neural.tracking.formats.run_file import RUN_FILE, RunFile, write_described
 from neural.tracking.reader import json_views, part_list
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run import Run
@@ -50,9 +50,7 @@ def _mend_run_file(folder: Path) -> list[Path]:
     if uid is None or not told:
         return []
     first = min(told, key=lambda info: int(info["opened_ns"]))
-    run = RunFile(uid, str(first.get("name")), first["opened_ns"], str(first.get("key", "")))
-    pid = first["pid"] if isinstance(first.get("pid"), int) else 0
-    run.write(folder, host=str(first.get("host", "")), pid=pid, durable=True)
+    write_described(folder, uid, first, first["opened_ns"])
     return [folder / RUN_FILE]
 
 

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from neural.tracking.agent import choose_run, open_session
-from neural.tracking.agent.send.launcher import collector_runs
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 from tests.faults.harness import Collector
@@ -171,7 +170,7 @@ def test_suspended_collector_is_not_doubled_and_calls_stay_quick(session, base):
             session.emit_metrics({"loss": 1.0, "acc": 0.5, "lr": 1e-3})
             times.append(time.perf_counter_ns() - started)
             time.sleep(0.0005)
-        assert collector_runs(State.for_base_dir(base))
+        assert State.for_base_dir(base).collector_runs()
     finally:
         collector.resume()
 
@@ -185,7 +184,7 @@ def test_offline_session_starts_no_collector_and_a_later_one_takes_its_outbox(ba
     offline = open_session(choose_run("probe", {}), base, config=config)
     emit(offline, 100)
     assert not offline.close(timeout_s=5)
-    assert not collector_runs(State.for_base_dir(base))
+    assert not State.for_base_dir(base).collector_runs()
 
     run_script(ONLINE + "assert session.close(timeout_s=120)", base, prologue="")
 

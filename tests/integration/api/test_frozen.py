@@ -9,7 +9,6 @@ import pytest
 
 from neural.tracking.collector import commands
 from neural.tracking.experiment_tracker import ExperimentManager
-from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
@@ -65,7 +64,7 @@ def test_application_is_not_started_again_and_does_not_wait_for_nobody(applicati
     assert done.stderr.count("no collector can be started") == 1
     assert f"ntrack collector start --base-dir {application.base}" in done.stderr
     assert "NTRACK_PYTHON" in done.stderr
-    assert not collector_holds(State.for_base_dir(application.base))
+    assert not State.for_base_dir(application.base).collector_runs()
 
 
 def test_what_it_logged_is_delivered_by_a_collector_that_is_started_by_hand(application):

@@ -15,7 +15,6 @@ from neural.tracking.collector import commands
 from neural.tracking.collector.lock import acquire, holder
 from neural.tracking.core.exit_status import EXIT_UNREACHABLE
 from neural.tracking.formats.ledgers import Ledger, SessionEntry
-from neural.tracking.state.outbox_list import collector_holds
 from neural.tracking.state.paths import State
 from tests.integration.collector.peer import CollectorProcess, LogContent
 from tests.patience import PATIENCE_S, wait_until
@@ -100,7 +99,7 @@ def test_automatic_one_leaves_when_idle_and_an_asked_for_one_stays(start_collect
 
     assert automatic.process.wait(120) == 0
     assert asked_for.answers()
-    assert not collector_holds(automatic.state)
+    assert not automatic.state.collector_runs()
 
 
 def test_automatic_one_stays_while_an_outbox_is_live(start_collector, tmp_path):

@@ -6,7 +6,6 @@ import psutil
 
 from neural.tracking.formats import wire
 from neural.tracking.state.control_client import request
-from neural.tracking.state.outbox_list import collector_holds
 from tests.integration.collector.peer import LogContent
 from tests.patience import PATIENCE_S, wait_until
 
@@ -110,7 +109,7 @@ def test_collector_with_a_finished_run_leaves_when_idle(start_collector, make_pe
     peer.bye()
 
     assert collector.process.wait(120) == 0
-    assert not collector_holds(collector.state)
+    assert not collector.state.collector_runs()
     assert LogContent(collector.state.log).notes_of(bytes(16), "sealed")
 
 

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 from neural.tracking.api.run_list import DAMAGED, run_entry
 from neural.tracking.formats.events import END_STATUSES
+from neural.tracking.formats.run_file import FORMAT
 from neural.tracking.params.plain import flat_params
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import HIDDEN
 
-FORMAT = 1  # of run.json
 REST_S = 0.5  # between two looks, however many pages ask
 SETTLING_NS = 60 * 10**9  # an ended run is watched closely for so long: views may still be on their way
 _LOOKS_LIKE_A_RUN = re.compile(r".+_[0-9a-f]{8}")

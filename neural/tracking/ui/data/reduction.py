@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from neural.tracking.formats.event_stream import Array
 
 _BLOCK = 64
 _NO_FLOAT = -1460.0  # e to it: the greatest float times as much is less than the least one

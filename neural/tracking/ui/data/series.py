@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from cachetools import LRUCache
 
+from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import ColumnPiece, Columns
@@ -24,7 +24,6 @@ from neural.tracking.reader.points import PointFiles, part_pieces, started_over
 from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
-Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 CURVES_BYTES = 320 << 20
