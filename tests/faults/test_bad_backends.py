@@ -121,8 +121,8 @@ def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_
 
     trying = bench.state.root / "sinks" / "bad" / "trying.json"
     assert json.loads(trying.read_bytes() or "{}").get("suspects", {}) == {}
-    assert bench.status("bad").state == "retrying"
-    assert "the backend lost it" in bench.ntrack("sinks", "ls").stdout
+    bench.until(lambda: bench.status("bad").state == "retrying")  # not in the moment in which it starts again
+    bench.until(lambda: "the backend lost it" in bench.ntrack("sinks", "ls").stdout)
     assert tracker.finish(timeout=120)
     bench.mood("bad")
     bench.until(lambda: bench.status("bad").lag_events == 0)
