@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neural.tracking.collector.applier import Applier, Report
 from neural.tracking.collector.delivery import dead_letters
 from neural.tracking.collector.delivery.attempts import Attempts
 from neural.tracking.collector.delivery.delivery_queue import DeliveryQueue
@@ -34,13 +35,12 @@ from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
-Say = Callable[[dict[str, Any]], None]
 FOLDER_BATCH = 1000
 SAY_EVERY_S = 1.0
 REFUSED_S = 60.0
 
 
-class SinkApplier:
+class SinkApplier(Applier):
     """Applies the log to one sink."""
 
     def __init__(self, config: SinkConfig, state: State) -> None:
@@ -55,7 +55,7 @@ class SinkApplier:
         self._made: DeliveryQueue | None = None
         self._errand = False
         self._sweep = False
-        self._say: Say = lambda line: None
+        self._say: Report = lambda line: None
         self._about: dict[str, Any] = {}
         self._inherits_trouble = False  # told until the backend takes something, or nothing is for it
         self._said_s = 0.0
@@ -70,19 +70,19 @@ class SinkApplier:
         """How long the sink wants to be written to before it has to make that durable."""
         return 1.0 if self._border is None else self._border.flush_every_s
 
-    def connected(self, say: Say) -> None:
+    def report_to(self, report: Report) -> None:
         """Take the way to tell the supervisor."""
-        self._say = say
+        self._say = report
 
-    def told(self, line: Mapping[str, Any]) -> None:
+    def on_command(self, command: Mapping[str, Any]) -> None:
         """Hear the supervisor: an errand is to deliver a run from its folder."""
-        self._errand = self._errand or bool(line.get("errand"))
+        self._errand = self._errand or bool(command.get("errand"))
 
-    def skipped(self) -> None:
+    def on_log_skipped(self) -> None:
         """The log does not go on where the cursor was: whole runs may have been missed."""
         self._sweep = True
 
-    def run_gone(self, uid: str) -> None:
+    def on_run_removed(self, uid: str) -> None:
         """Forget a run that was deleted."""
         self._runs.forget(uid)
         self._holds.release(uid)
