@@ -72,11 +72,11 @@ class DeliveryQueue:
             self._entries.extend(group)
 
     def append_dead_letter(self, run: RunProgress, event: RunEvent) -> None:
-        """Append a dead letter that is to be written once more, alone."""
+        """Append a dead letter that is to be written once more, alone; nothing if it is queued already."""
         reason = self._held_runs.reason(run.info.uid)
         if reason is not None:
             self._to_dead_letters(event, reason)
-        else:
+        elif _identity(event) not in self._letters:
             self._singly.add((event.session, event.seq))
             self._letters.add(_identity(event))
             self._entries.append(QueuedEvent(run, event))

@@ -169,7 +169,7 @@ class EventSequence:
             for number, path in enumerate(sorted(folder.glob(f"{AUTOMATIC}*.png")), 1):
                 content = path.read_bytes()
                 checksum = hashlib.sha256(content).hexdigest()
-                if run.share.pictures.get(path.name) != checksum:
+                if run.take_picture(path.name, checksum):
                     now_ns = time.time_ns()
                     event = translate.picture_event(run.info, number, path, checksum, len(content), now_ns)
                     group.append(QueuedEvent(run, event))

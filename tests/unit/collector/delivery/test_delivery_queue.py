@@ -132,6 +132,16 @@ def test_held_run_leaves_the_queue_and_the_others_go_on(bench):
     assert bench.folder.asked()[0][1] == gone.info.uid
 
 
+def test_dead_letter_that_is_tried_again_is_queued_once(bench):
+    run = bench.run()
+    bench.queue.append_dead_letter(run, event(run, 2))
+    bench.queue.append_dead_letter(run, event(run, 2))  # the backend was down, and its file is read again
+
+    bench.queue.drain()
+
+    assert bench.guard.batches == [[2]]
+
+
 def test_dead_letter_of_a_held_run_is_one_again_and_can_be_tried_again(bench):
     run = bench.run()
     bench.queue.append_dead_letter(run, event(run, 2))
@@ -144,3 +154,12 @@ def test_dead_letter_of_a_held_run_is_one_again_and_can_be_tried_again(bench):
     bench.queue.drain()
 
     assert bench.guard.batches == [[2]]
+
+
+def test_metric_called_picture_is_a_metric(bench):
+    run = bench.run()
+    bench.add(run, 1, picture=0.5)
+
+    bench.queue.drain()
+
+    assert (run.share.last(SESSION), run.share.pictures) == (1, {})

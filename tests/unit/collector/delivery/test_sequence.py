@@ -1,5 +1,7 @@
 """Which event of a run is next: each once, in order, from the folder where the log has a hole."""
 
+from pathlib import Path
+
 import pytest
 
 from neural.tracking.collector.delivery.delivery_queue import QueuedEvent, Watermark
@@ -8,6 +10,7 @@ from neural.tracking.collector.delivery.sequence import EventSequence
 from neural.tracking.collector.delivery.sink_runs import SinkRuns
 from neural.tracking.collector.log.reader import LogReader
 from neural.tracking.errors import HoldRun
+from neural.tracking.figures.places import AUTOMATIC
 from neural.tracking.reader.run import Run
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import SinkFolder
@@ -146,3 +149,22 @@ def test_artifact_comes_once_its_bytes_are_stored(log, bench):
 
     (entry,) = [entry for entry in bench.read() if isinstance(entry, QueuedEvent)]
     assert (entry.event.seq, entry.event.kind, entry.event.data["version"]) == (2, "artifact", 1)
+
+
+def test_pictures_that_are_queued_are_not_queued_again_until_they_change(log, bench):
+    emitter = Emitter().open().metrics({"a": 1.0}).end()
+    log.add(emitter)
+    applied(log).close()
+    plots = Path(folder_of(log, emitter)) / "plots"
+    plots.mkdir()
+    picture = plots / f"{AUTOMATIC}a.png"
+    picture.write_bytes(b"first")
+
+    def pictures():
+        found = [entry for group in bench.from_folder(emitter) for entry in group]
+        return [e.event.data["size"] for e in found if isinstance(e, QueuedEvent) and e.event.seq < 0]
+
+    assert pictures() == [5]
+    assert pictures() == []  # the backend was down, and the errand is done again
+    picture.write_bytes(b"second")
+    assert pictures() == [6]
