@@ -1,11 +1,11 @@
-"""The collector put together: which part hangs on which, what ``status`` tells, when it leaves by itself."""
+"""Connects the parts of one collector in the order data flows through them, and tells their status."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import zmq
 from neural.tracking import __version__
 from neural.tracking.collector.artifacts.artifact_store import ArtifactStore
 from neural.tracking.collector.artifacts.uploads import Uploads
+from neural.tracking.collector.control_commands import ControlCommands
 from neural.tracking.collector.control_server import ControlServer
 from neural.tracking.collector.daemon import Daemon, DaemonPart
+from neural.tracking.collector.endpoint import Endpoint
 from neural.tracking.collector.housekeeper import Housekeeper
+from neural.tracking.collector.idle_exit import IdleExit
 from neural.tracking.collector.ingest.adopter import Adopter
 from neural.tracking.collector.ingest.authenticator import Authenticator
 from neural.tracking.collector.ingest.barriers import Barriers
@@ -30,26 +33,22 @@ from neural.tracking.collector.log import disk_reserve
 from neural.tracking.collector.log.sessions import VIA, Position, Sessions, SessionState
 from neural.tracking.collector.log.writer import LogFailed, LogWriter
 from neural.tracking.collector.workers.sink_roster import SinkRoster
-from neural.tracking.collector.workers.specs import STORE
 from neural.tracking.collector.workers.supervisor import Supervisor
 from neural.tracking.core.address import next_port
 from neural.tracking.core.config import CollectorConfig
-from neural.tracking.core.files import take_away
-from neural.tracking.formats import wire
-from neural.tracking.reader import run_list
-from neural.tracking.reader.facts import sessions_from_afar
 from neural.tracking.remote import keys
 from neural.tracking.state.paths import State
-from neural.tracking.state.quarantine import is_quarantined, list_quarantined
+from neural.tracking.state.quarantine import any_quarantined, is_quarantined, list_quarantined
 from neural.tracking.state.tombstones import Tombstones
-
-logger = logging.getLogger(__name__)
-
-LOOK_EVERY_S = 1.0
 
 
 class Collector:
-    """All parts of one collector, and the commands that concern more than one of them."""
+    """All parts of one collector, and what each tells the others.
+
+    Args:
+        auto: the collector was started by a training, and leaves when it is idle.
+        pair: the key pair it shows to other hosts; None where it does not listen to any.
+    """
 
     def __init__(
         self,
@@ -59,17 +58,16 @@ class Collector:
         config: CollectorConfig,
         *,
         auto: bool,
-        pair: keys.Pair | None = None,
+        pair: keys.Pair | None,
     ) -> None:
-        self.started_ns = time.time_ns()
-        self.state, self.lock, self.config, self.auto = state, lock, config, auto
-        self.base_dir = base_dir
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self.sessions = Sessions()
-        self.barriers = Barriers(lambda uid: is_quarantined(state, uid))
-        self.log = LogWriter(
+        self._started_ns = time.time_ns()
+        self._base_dir, self._lock, self._state, self._config = base_dir, lock, state, config
+        self._auto, self._pair = auto, pair
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._sessions = Sessions()
+        self._log = LogWriter(
             state.log,
-            self.sessions,
+            self._sessions,
             segment_bytes=config.segment_bytes,
             on_recovered=self._on_recovered,
             on_committed=self._on_committed,
@@ -77,207 +75,178 @@ class Collector:
             host_went_down=lock.host_went_down(),
             leave_room=self._leave_room,
         )
-        self.removals = Removals(Tombstones(state.tombstones), state.collector_id)
-        self.intake = Sequencer(base_dir, self.log, self.sessions, self.removals)
-        self.roster = SinkRoster(state)
-        self.supervisor = Supervisor(
+        self._roster = SinkRoster(state)
+        self._supervisor = Supervisor(
             state,
-            self.sessions,
-            specs=self.roster.specs(),
-            locate=self.log.ordinal_of,
+            self._sessions,
+            specs=self._roster.specs(),
+            locate=self._log.ordinal_of,
             on_applied=self._on_applied,
         )
-        self.artifacts = ArtifactStore(state, self.intake, self.sessions, lambda: self.barriers.applied)
-        self.adopter = Adopter(state, self.intake, self.log, self.sessions)
-        self.pair = pair
-        self.gate = Authenticator(self.context, state.keys)
-        self.uploads: Uploads | None = None
-        if pair is not None and config.listen is not None:
-            address = next_port(config.listen)
-            self.uploads = Uploads(self.context, state, self.gate, self.artifacts, pair, address)
-        self.doors = Listeners(self.context, state, self.gate, config.listen, pair, self._upload_port)
-        self.contacts = LostContacts(self.sessions, self.intake, config.lost_contact_s)
-        self.inbox = Inbox(
-            self.doors,
-            self.intake,
-            self.log,
-            self.sessions,
-            self.barriers,
-            self.contacts,
-            on_greeted=self.adopter.watch,
-            unheeded=self.roster.unheeded,
+        self._removals = Removals(Tombstones(state.tombstones), state.collector_id)
+        self._sequencer = Sequencer(base_dir, self._log, self._sessions, self._removals)
+        self._barriers = Barriers(partial(is_quarantined, state))
+        self._contacts = LostContacts(self._sessions, self._sequencer, config.lost_contact_s)
+        self._adopter = Adopter(state, self._sequencer, self._log, self._sessions)
+        self._artifacts = ArtifactStore(state, self._sequencer, self._sessions, lambda: self._barriers.applied)
+        self._authenticator = Authenticator(self._context, state.keys)
+        self._uploads = self._make_uploads()
+        self._listeners = Listeners(
+            self._context, state, self._authenticator, config.listen, pair, self._upload_port
         )
-        self.intake.on_durable = self.inbox.on_durable
-        self.control = ControlServer(
-            self.context,
-            state,
-            {
-                "ping": self._ping,
-                "status": self._status,
-                "stop": self._stop,
-                "adopt": self._adopt,
-                "sync": self._sync,
-                "delete": self._delete,
-                "sinks": self._sinks,
-                "errand": self._errand,
-                "prune": self._prune,
-            },
+        self._inbox = Inbox(
+            self._listeners,
+            self._sequencer,
+            self._log,
+            self._sessions,
+            self._barriers,
+            self._contacts,
+            on_greeted=self._adopter.watch,
+            unheeded=self._roster.unheeded,
         )
-        self.keeper = Housekeeper(self)
+        self._sequencer.on_durable = self._inbox.on_durable
+        remote: list[DaemonPart] = [] if self._uploads is None else [self._uploads, self._authenticator]
+        endpoint = Endpoint(state, lock, self._log, self._listeners)
         self.daemon = Daemon(
             [
-                self.keeper,
-                self.control,
-                self.inbox,
-                *self._remote_parts(),
-                self.adopter,
-                self.artifacts,
-                self.log,
-                self.supervisor,
+                self._make_housekeeper(endpoint),
+                endpoint,
+                ControlServer(self._context, state, self._make_commands().by_name),
+                self._inbox,
+                *remote,
+                self._adopter,
+                self._artifacts,
+                self._log,
+                self._supervisor,
             ],
             drain_timeout_s=config.drain_timeout_s,
         )
 
     def close(self) -> None:
         """Close the sockets, end the context, and only then let go of the lock."""
-        self.inbox.close()
-        self.context.term()
-        if self.lock.in_place():  # else they are a successor's
-            for socket_file in (self.state.data_socket, self.state.control_socket):
+        self._inbox.close()
+        self._context.term()
+        if self._lock.in_place():  # else they are a successor's
+            for socket_file in (self._state.data_socket, self._state.control_socket):
                 socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
-        self.lock.release()
+        self._lock.release()
+
+    def _make_uploads(self) -> Uploads | None:
+        if self._pair is None or self._config.listen is None:
+            return None
+        address = next_port(self._config.listen)
+        return Uploads(self._context, self._state, self._authenticator, self._artifacts, self._pair, address)
+
+    def _make_housekeeper(self, endpoint: Endpoint) -> Housekeeper:
+        idle_exit = None
+        if self._auto and self._config.listen is None:  # no other host could start it again
+            busy = (
+                self._adopter.anything_there,
+                self._supervisor.undelivered,
+                lambda: self._log.held_bytes,
+                self._artifacts.busy,
+            )
+            idle_exit = IdleExit(self._config.idle_exit_s, self._inbox, busy)
+        return Housekeeper(
+            endpoint=endpoint,
+            log=self._log,
+            sessions=self._sessions,
+            contacts=self._contacts,
+            barriers=self._barriers,
+            roster=self._roster,
+            supervisor=self._supervisor,
+            idle_exit=idle_exit,
+            any_quarantined=partial(any_quarantined, self._state),
+            on_failed=self._on_failed,
+            on_idle=self._request_stop,
+        )
+
+    def _make_commands(self) -> ControlCommands:
+        return ControlCommands(
+            self._base_dir,
+            log=self._log,
+            sessions=self._sessions,
+            inbox=self._inbox,
+            barriers=self._barriers,
+            removals=self._removals,
+            adopter=self._adopter,
+            artifacts=self._artifacts,
+            roster=self._roster,
+            supervisor=self._supervisor,
+            status=self._status,
+            request_stop=self._request_stop,
+        )
+
+    def _request_stop(self) -> None:
+        self.daemon.request_stop()
 
     def _on_recovered(self) -> None:
-        self.supervisor.log_known(self.log.durable)
-        self.intake.record_lost(self.log.lost)
+        self._supervisor.log_known(self._log.durable)
+        self._sequencer.record_lost(self._log.lost)
 
     def _on_committed(self, position: Position) -> None:
-        self.supervisor.on_committed(position)
-        self.inbox.on_committed(position)
+        self._supervisor.on_committed(position)
+        self._inbox.on_committed(position)
 
     def _leave_room(self, more_bytes: int) -> None:
-        undelivered = self.log.bytes_beyond(self.supervisor.synced()) + more_bytes
-        disk_reserve.leave_some(self.state.log, self.base_dir, undelivered)
+        undelivered = self._log.bytes_beyond(self._supervisor.synced()) + more_bytes
+        disk_reserve.leave_some(self._state.log, self._base_dir, undelivered)
 
     def _upload_port(self) -> int:
-        return 0 if self.uploads is None else self.uploads.port
+        return 0 if self._uploads is None else self._uploads.port
 
     def _on_failed(self, error: LogFailed) -> None:
         self.daemon.fail(error)
 
     def _on_applied(self, position: Position) -> None:
-        self.barriers.on_applied(position)
-        self.artifacts.wake()
-        for session in self.sessions:
+        self._barriers.on_applied(position)
+        self._artifacts.wake()
+        for session in self._sessions:
             session.applied(position)
 
-    async def _ping(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"pid": os.getpid(), "version": __version__, "protocol": wire.PROTOCOL}
-
-    async def _stop(self, asked: dict[str, Any]) -> dict[str, Any]:
-        asyncio.get_running_loop().call_later(0.05, self.daemon.request_stop)  # after the answer left
-        return {"pid": os.getpid()}
-
-    async def _adopt(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self.adopter.look_now()
-        return {}
-
-    async def _sync(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Wait until everything durable now is applied by the store, at most ``timeout_s``."""
-        goal = self.log.durable
-        deadline = time.monotonic() + min(60.0, float(asked.get("timeout_s", 5.0)))
-        while self.barriers.applied < goal and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        return {"applied": self.barriers.applied >= goal}
-
-    async def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Delete a run: tombstone first, then its senders, the store's hold on it, its folder.
-
-        Of a copy only its folder goes: the run lives on in the one it was copied from.
-        """
-        uid = asked.get("uid")
-        if not isinstance(uid, bytes) or len(uid) != 16:
-            raise ValueError("delete wants the run's uid, 16 bytes")
-        run = await asyncio.to_thread(run_list.named_folder, self.base_dir, uid, asked.get("dir"))
-        if run is not None and await asyncio.to_thread(run_list.is_copy, self.base_dir, run):
-            await asyncio.to_thread(take_away, run.folder)
-            return {"removed": True, **await self.artifacts.sweep()}
-        with self.removals.under_way(uid):
-            afar = [] if run is None else await asyncio.to_thread(sessions_from_afar, run.folder)
-            afar += [session.id.hex() for session in self.sessions if session.uid == uid and session.is_remote]
-            await asyncio.to_thread(self.removals.record, uid, "" if run is None else run.folder.name, afar)
-            await self.inbox.refuse_run(uid)
-            self.supervisor.tell({"run_gone": uid.hex()})
-            await self.supervisor.settle(STORE, {"run_gone": uid.hex()}, 10.0)
-            if run is not None:
-                await asyncio.to_thread(take_away, run.folder)
-        return {"removed": run is not None, **await self.artifacts.sweep()}
-
-    async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Read the configured sinks again, now."""
-        await asyncio.to_thread(self.roster.look)
-        self.supervisor.set_workers(self.roster.specs())
-        return {"trouble": self.roster.trouble}
-
-    async def _errand(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Let a sink look at what it was asked for."""
-        await self._sinks(asked)
-        return {"known": self.supervisor.errand(str(asked.get("sink")))}
-
-    async def _prune(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Remove versions, as (session, number of event), from the folder ``dir``; then what is nobody's."""
-        uid, wanted = asked.get("uid"), asked.get("versions")
-        if not wanted:
-            return await self.artifacts.sweep()
-        if not isinstance(uid, bytes) or len(uid) != 16 or not isinstance(wanted, list):
-            raise ValueError("prune wants the run's uid, 16 bytes, and a list of versions")
-        run = await asyncio.to_thread(run_list.named_folder, self.base_dir, uid, asked.get("dir"))
-        if run is None:
-            raise FileNotFoundError(2, "no such run", f"{self.base_dir}/*_{uid.hex()[:8]}")
-        chosen = {(str(session), int(seq)) for session, seq in wanted}
-        return await self.artifacts.prune(run, chosen, timeout_s=float(asked.get("timeout_s", 20.0)))
-
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
-        durable = self.log.durable
-        size = await asyncio.to_thread(self.log.stored_bytes)
-        quarantined = await asyncio.to_thread(list_quarantined, self.state)
+        durable = self._log.durable
+        size = await asyncio.to_thread(self._log.stored_bytes)
+        quarantined = await asyncio.to_thread(list_quarantined, self._state)
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "started_ns": self.started_ns,
-            "log_id": self.log.log_id.hex(),
-            "base_dir": str(self.base_dir),
-            "state_dir": str(self.state.root),
-            "auto": self.auto,
+            "started_ns": self._started_ns,
+            "log_id": self._log.log_id.hex(),
+            "base_dir": str(self._base_dir),
+            "state_dir": str(self._state.root),
+            "auto": self._auto,
             "remote": self._remote(),
-            "sessions": [{**_told(s), "unheeded": self.roster.unheeded(s)} for s in self.sessions],
+            "sessions": [{**_told(s), "unheeded": self._roster.unheeded(s)} for s in self._sessions],
             "log": {
-                "segments": len(self.log.segments),
+                "segments": len(self._log.segments),
                 "bytes": size,
                 "durable": durable.told(),
-                "held_bytes": self.log.held_bytes,
+                "held_bytes": self._log.held_bytes,
             },
-            "workers": self.supervisor.status(),
+            "workers": self._supervisor.status(),
             "quarantined": [run.told() for run in quarantined],
-            "sinks_trouble": self.roster.trouble,
-            "disk": {"state": "full" if self.log.trouble else "ok", "error": self.log.trouble},
-            "events_total": self.intake.events_total,
-            "repeated_total": self.intake.repeated_total,
-            "refused_total": self.inbox.refused_total,
-            "adopted_total": self.adopter.adopted_total,
-            "artifacts": self.artifacts.status(),
+            "sinks_trouble": self._roster.trouble,
+            "disk": {"state": "full" if self._log.trouble else "ok", "error": self._log.trouble},
+            "events_total": self._sequencer.events_total,
+            "repeated_total": self._sequencer.repeated_total,
+            "refused_total": self._inbox.refused_total,
+            "adopted_total": self._adopter.adopted_total,
+            "artifacts": self._artifacts.status(),
         }
-
-    def _remote_parts(self) -> list[DaemonPart]:
-        return [] if self.uploads is None else [self.uploads, self.gate]
 
     def _remote(self) -> dict[str, Any] | None:
         """Return where it listens to other hosts, as whom, and whom it lets in; None where it does not."""
-        if self.pair is None or self.doors.remote_address is None:
+        if self._pair is None or self._listeners.remote_address is None:
             return None
-        public = keys.public_text(self.pair.public)
-        uploads = None if self.uploads is None else self.uploads.status()
-        return {"address": self.doors.remote_address, "key": public, "uploads": uploads, **self.gate.status()}
+        public = keys.public_text(self._pair.public)
+        uploads = None if self._uploads is None else self._uploads.status()
+        return {
+            "address": self._listeners.remote_address,
+            "key": public,
+            "uploads": uploads,
+            **self._authenticator.status(),
+        }
 
 
 def _told(session: SessionState) -> dict[str, Any]:

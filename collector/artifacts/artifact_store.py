@@ -50,11 +50,11 @@ class ArtifactStore:
     name = "artifacts"
 
     def __init__(
-        self, state: State, intake: Sequencer, sessions: Sessions, applied: Callable[[], Position]
+        self, state: State, sequencer: Sequencer, sessions: Sessions, applied: Callable[[], Position]
     ) -> None:
         self.stored_total = self.lost_total = 0
         self._folders = RunFolders(state)
-        self._state, self._intake, self._sessions, self._applied = state, intake, sessions, applied
+        self._state, self._sequencer, self._sessions, self._applied = state, sequencer, sessions, applied
         self._numbers = VersionNumbers()
         self._jobs: dict[Key, ArtifactJob] = {}
         self._bad: dict[Key, str] = {}  # jobs that could not be read, and why
@@ -79,7 +79,7 @@ class ArtifactStore:
         await asyncio.to_thread(self._folders.home.learn, record=True)
         self._begun = set(await asyncio.to_thread(artifact_jobs.waiting, self._state))
         await asyncio.to_thread(spool_cleanup.remove_temporaries, self._state)
-        self._goal = self._intake.durable
+        self._goal = self._sequencer.durable
         self._task = asyncio.create_task(self._look_forever(), name="artifacts")
 
     async def drain(self, deadline: float) -> int:
@@ -147,7 +147,7 @@ class ArtifactStore:
         chosen = await asyncio.to_thread(pruning.chosen, run.folder, wanted)
         if run.is_home:
             tombstones = Tombstones(self._state.tombstones)
-            await pruning.note(self._intake, tombstones, run, chosen, self._applied, timeout_s)
+            await pruning.note(self._sequencer, tombstones, run, chosen, self._applied, timeout_s)
         else:
             await asyncio.to_thread(pruning.note_in_copy, run.folder, chosen)
         removed = await asyncio.to_thread(pruning.remove, run.folder, chosen)
@@ -293,7 +293,7 @@ class ArtifactStore:
             told = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
             if told is not None:
                 session = bytes.fromhex(job.session)
-                await self._intake.late_note(
+                await self._sequencer.late_note(
                     session, job.uid, job.info, artifact_jobs.KIND, str(job.seq), **told
                 )
             if told is not None and VIA in job.info:

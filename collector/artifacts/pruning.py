@@ -48,7 +48,7 @@ def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[ArtifactCa
 
 
 async def note(
-    intake: Sequencer,
+    sequencer: Sequencer,
     tombstones: Tombstones,
     run: Run,
     entries: Sequence[ArtifactCall],
@@ -65,7 +65,7 @@ async def note(
     newest = await asyncio.to_thread(tombstones.newest, run.uid)
     after = {AFTER: newest} if newest else {}
     notes = [
-        intake.late_note(
+        sequencer.late_note(
             bytes.fromhex(e.session), run.uid, {**info, "rank": e.rank}, artifact_jobs.PRUNED, str(e.seq),
             name=e.name, version=e.version, **after,
         )

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neural.tracking.collector.artifacts.commit import BytesLost
-from neural.tracking.collector.base_dir import BaseDir
 from neural.tracking.collector.log.sessions import VIA
 from neural.tracking.core import os_support
 from neural.tracking.core.files import inside
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
 from neural.tracking.state.artifact_jobs import ArtifactJob
+from neural.tracking.state.base_dir import BaseDir
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 

@@ -46,14 +46,14 @@ class Uploads:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         state: State,
-        gate: Authenticator,
+        authenticator: Authenticator,
         keeper: ArtifactStore,
         pair: keys.Pair,
         listen: str,
     ) -> None:
         self.received_bytes_total = self.placed_total = 0
         self.last_error: str | None = None
-        self._context, self._state, self._gate, self._keeper = context, state, gate, keeper
+        self._context, self._state, self._authenticator, self._keeper = context, state, authenticator, keeper
         self._pair, self._listen = pair, listen
         self._router: Router | None = None
         self._task: asyncio.Task[None] | None = None
@@ -109,7 +109,7 @@ class Uploads:
             await asyncio.sleep(0)
 
     async def _take(self, peer: Peer, parts: list[bytes]) -> None:
-        if not self._gate.name_of(peer.key):
+        if not self._authenticator.name_of(peer.key):
             return
         try:
             message = upload_wire.decode(parts)

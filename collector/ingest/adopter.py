@@ -54,7 +54,7 @@ class Adopter:
     def __init__(
         self,
         state: State,
-        intake: Sequencer,
+        sequencer: Sequencer,
         log: LogWriter,
         sessions: Sessions,
         claim: Callable[[Path], int | None] = outbox_files.claim,
@@ -62,7 +62,7 @@ class Adopter:
         self.adopted_total = 0
         self._claim = claim
         self._state = state
-        self._intake = intake
+        self._sequencer = sequencer
         self._log = log
         self._sessions = sessions
         self._watch = ProcessWatch(self._on_exit)
@@ -198,7 +198,7 @@ class Adopter:
             OSError: it cannot be read, or that not be written.
         """
         try:
-            session = await self._intake.open(orphan.session, orphan.uid, orphan.info)
+            session = await self._sequencer.open(orphan.session, orphan.uid, orphan.info)
             await self._ship(orphan, session)
         except Refused as refused:
             if refused.code != RUN_DELETED:
@@ -210,7 +210,7 @@ class Adopter:
         if known is not None and known.ended is not None and not orphan.emitted > known.ended:
             return  # all of it was here before the run was removed
         late = Late.of(orphan.info, orphan.emitted, exact=True)
-        self._intake.removals.account(orphan.session, orphan.uid, late)
+        self._sequencer.removals.account(orphan.session, orphan.uid, late)
 
     async def _whose(self, folder: Path, key: str) -> OutboxInfo | None:
         """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
@@ -255,24 +255,24 @@ class Adopter:
         emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
         if session.ended is None and not await asyncio.to_thread(ends, orphan, emitted, newest):
             death = POWER_LOSS if orphan.host_went_down else await self._watch.death(session.id)
-            self._intake.note_death(session, *death)
+            self._sequencer.note_death(session, *death)
         await self._close(session, emitted)
 
     def _take(self, session: SessionState, piece: OutboxPiece | LostNumbers, schemas: bytes) -> Verdict:
         if session.deleted:
             raise Refused(RUN_DELETED, "its run was removed meanwhile")
         if isinstance(piece, LostNumbers):
-            return self._intake.gap(session, piece.first, piece.last, piece.reason)
-        verdict = self._intake.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
+            return self._sequencer.gap(session, piece.first, piece.last, piece.reason)
+        verdict = self._sequencer.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
         if verdict is Verdict.UNFIT and session.ended is None:
-            return self._intake.gap(session, piece.first, piece.last, "damage")
+            return self._sequencer.gap(session, piece.first, piece.last, "damage")
         return verdict
 
     async def _close(self, session: SessionState, n: int) -> None:
         closed = asyncio.Event()
-        if self._intake.bye(session, n, closed.set) is Verdict.OUT_OF_ORDER:
-            self._intake.gap(session, session.received + 1, n, "damage")
-            self._intake.bye(session, n, closed.set)
+        if self._sequencer.bye(session, n, closed.set) is Verdict.OUT_OF_ORDER:
+            self._sequencer.gap(session, session.received + 1, n, "damage")
+            self._sequencer.bye(session, n, closed.set)
         await closed.wait()
 
     def _give_up_missing(self, present: set[str], now_s: float) -> None:
@@ -286,10 +286,10 @@ class Adopter:
             if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
                 del self._missing_since_s[session.id]
                 went_down = outbox_files.host_went_down(session.info)
-                self._intake.note_death(session, *(POWER_LOSS if went_down else OUTBOX_GONE))
+                self._sequencer.note_death(session, *(POWER_LOSS if went_down else OUTBOX_GONE))
                 if session.claimed > session.received:
-                    self._intake.gap(session, session.received + 1, session.claimed, "damage")
-                self._intake.bye(session, session.received, lambda: None)
+                    self._sequencer.gap(session, session.received + 1, session.claimed, "damage")
+                self._sequencer.bye(session, session.received, lambda: None)
 
 
 def _is_session(name: str) -> bool:

@@ -31,7 +31,7 @@ SAID_AGAIN_S = 600.0
 class Authenticator:
     """A part of the daemon, there only where it listens to other hosts."""
 
-    name = "gate"
+    name = "authenticator"
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> None:
         self.refused_total = 0
@@ -49,7 +49,7 @@ class Authenticator:
         self._look()
         self._router = Router(self._context, max_part_bytes=1 << 16)
         self._router.bind(ZAP_ADDRESS)
-        self._task = asyncio.create_task(self._answer_forever(), name="gate")
+        self._task = asyncio.create_task(self._answer_forever(), name="authenticator")
 
     async def drain(self, deadline: float) -> int:
         """Answer no more: nobody new gets in."""

@@ -34,14 +34,14 @@ class Listeners:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         state: State,
-        gate: Authenticator,
+        authenticator: Authenticator,
         listen: str | None,
         pair: keys.Pair | None,
         upload_port: Callable[[], int],
     ) -> None:
         self.routers: list[Router] = []
         self.upload_port = upload_port
-        self._context, self._gate = context, gate
+        self._context, self._authenticator = context, authenticator
         self._addresses = [f"ipc://{state.data_socket}", *([listen] if listen else [])]
         self._pair = pair
 
@@ -85,7 +85,7 @@ class Listeners:
 
     def name_of(self, peer: Peer) -> str | None:
         """Return under which name a peer of another host is allowed, "" for this host's, None if shut out."""
-        return self._gate.name_of(peer.key) if peer.router is not self.routers[0] else ""
+        return self._authenticator.name_of(peer.key) if peer.router is not self.routers[0] else ""
 
     def _bind(self, router: Router, address: str) -> None:
         try:

@@ -20,9 +20,9 @@ LOST, BACK = "lost_contact", "contact"  # kinds of notes
 class LostContacts:
     """When each session of another host was heard last."""
 
-    def __init__(self, sessions: Sessions, intake: Sequencer, lost_after_s: float) -> None:
+    def __init__(self, sessions: Sessions, sequencer: Sequencer, lost_after_s: float) -> None:
         self._sessions = sessions
-        self._intake = intake
+        self._sequencer = sequencer
         self._lost_after_s = lost_after_s
 
     def heard(self, session: SessionState) -> None:
@@ -57,4 +57,4 @@ class LostContacts:
         self._note(session, BACK)
 
     def _note(self, session: SessionState, kind: str) -> None:
-        self._intake.note(session, kind, str(time.time_ns()))  # of one kind and key the store keeps one
+        self._sequencer.note(session, kind, str(time.time_ns()))  # of one kind and key the store keeps one

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from neural.tracking.collector.applier import Applier
-from neural.tracking.collector.base_dir import BaseDir
 from neural.tracking.collector.log.items import LoggedSession, LogItem, SessionNote
 from neural.tracking.collector.store import quarantine
 from neural.tracking.collector.store.artifact_jobs import make_jobs
@@ -23,6 +22,7 @@ from neural.tracking.collector.store.run_folder import folder_names, has_run_fil
 from neural.tracking.collector.store.run_writer import RunWriter
 from neural.tracking.core.files import inside
 from neural.tracking.errors import InvalidNameError, RetryLater, TrackingError
+from neural.tracking.state.base_dir import BaseDir
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import AFTER, Tombstones
 

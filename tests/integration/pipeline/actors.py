@@ -15,7 +15,7 @@ UID = b"u" * 16
 FOLDER = f"run_{UID.hex()[:8]}"
 
 
-class Doors:
+class Listeners:
     """Stands in for the sockets: every peer is of this host."""
 
     def open(self):

@@ -36,7 +36,7 @@ from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstones
 from neural.tracking.verify.verify import verify_run
 from tests.faults.harness import rounds
-from tests.integration.pipeline.actors import FOLDER, Contacts, Doors, Peer, Trainer
+from tests.integration.pipeline.actors import FOLDER, Contacts, Listeners, Peer, Trainer
 from tests.patience import PATIENCE_S
 
 MOST_TRAINERS = 6
@@ -160,8 +160,8 @@ class Pipeline(RuleBasedStateMachine):
                 self.hear(trainer, parts)
 
     async def arrive(self, trainer, parts):
-        self.inbox._take(Peer(trainer), parts)
-        await asyncio.gather(*self.inbox._greeting.values())
+        self.inbox.receive(Peer(trainer), parts)
+        await self.inbox.greeted()
 
     def hear(self, trainer, parts):
         trainer.talk.hear(wire.decode(parts), self.now)
@@ -190,7 +190,7 @@ class Pipeline(RuleBasedStateMachine):
         self.intake = Sequencer(self.base, self.log_part, self.sessions, removals)
         barriers = Barriers()
         self.inbox = Inbox(
-            Doors(), self.intake, self.log_part, self.sessions, barriers, Contacts(), lambda session: None
+            Listeners(), self.intake, self.log_part, self.sessions, barriers, Contacts(), lambda session: None
         )
         self.intake.on_durable = self.inbox.on_durable
         self.adopter = Adopter(self.state, self.intake, self.log_part, self.sessions, claim=self.claim)

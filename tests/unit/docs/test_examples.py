@@ -1,4 +1,4 @@
-"""What the documents say about the face is so: commands, examples, names of tests."""
+"""The commands, examples and names of tests in the documents are those of the project."""
 
 import importlib.util
 import os

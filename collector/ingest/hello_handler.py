@@ -1,0 +1,142 @@
+"""Handles HELLO: checks it, opens the session in the log, and welcomes or refuses its sender."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from neural.tracking.collector.ingest.lost_contact import LostContacts
+from neural.tracking.collector.ingest.replies import Replies
+from neural.tracking.collector.ingest.router import Peer
+from neural.tracking.collector.ingest.sequencer import Refused, Sequencer
+from neural.tracking.collector.log.sessions import VIA, Sessions, SessionState
+from neural.tracking.core.names import check_run_name
+from neural.tracking.errors import FormatError, ProtocolError
+from neural.tracking.formats import wire
+from neural.tracking.formats.events import unpack_map
+from neural.tracking.state.tombstones import RUN_DELETED, Late
+
+logger = logging.getLogger(__name__)
+
+
+class HelloHandler:
+    """Opens sessions, each in a task of its own, because that reads the disk.
+
+    Args:
+        send: sends a message to a peer.
+        welcome: sends WELCOME to a session as soon as what is queued is durable.
+        on_greeted: is called with each session that was opened.
+    """
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        sessions: Sessions,
+        contacts: LostContacts,
+        replies: Replies,
+        *,
+        send: Callable[[Peer, wire.Message], None],
+        welcome: Callable[[SessionState], None],
+        on_greeted: Callable[[SessionState], None],
+    ) -> None:
+        self._sequencer = sequencer
+        self._sessions = sessions
+        self._contacts = contacts
+        self._replies = replies
+        self._send = send
+        self._welcome = welcome
+        self._on_greeted = on_greeted
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The sessions that are being opened now."""
+        return list(self._tasks.values())
+
+    def handle(self, peer: Peer, hello: wire.Hello, via: str) -> wire.Message | None:
+        """Begin to open the session; return a refusal, or None where the answer comes later.
+
+        Args:
+            via: the name of the key with which the peer came from another host; empty for this host.
+        """
+        if hello.protocol != wire.PROTOCOL:
+            return self._replies.other_protocol(hello.session, hello.protocol)
+        if reason := unfit(hello):
+            return self._replies.refusal(hello.session, "bad_hello", reason)
+        if hello.session not in self._tasks:
+            info = {key: value for key, value in hello.info.items() if key not in (VIA, wire.EMITTED)}
+            emitted = hello.info.get(wire.EMITTED)
+            hello = dataclasses.replace(hello, info=info | ({VIA: via} if via else {}))
+            task = asyncio.create_task(self._open(peer, hello, emitted), name="hello")
+            self._tasks[hello.session] = task
+            task.add_done_callback(lambda _: self._tasks.pop(hello.session, None))
+        return None
+
+    async def _open(self, peer: Peer, hello: wire.Hello, emitted: object) -> None:
+        known = self._sessions.get(hello.session)
+        if VIA in hello.info and known is not None and not known.is_remote:
+            self._send(peer, self._replies.local_session(hello.session))
+            return
+        try:
+            session = await self._opened(hello, emitted)
+        except Refused as refused:
+            self._send(peer, self._replies.refusal(hello.session, refused.code, str(refused)))
+            return
+        except OSError as error:  # the sender repeats its HELLO, and keeps what it has
+            logger.warning("session %s was not answered: %s", hello.session.hex(), error)
+            return
+        self._contacts.greeted(session, known=known is not None and not session.greeted)
+        session.peer = peer
+        if not session.greeted:
+            for text in self._replies.unheeded(session):
+                name, via = session.info.get("name"), session.info.get(VIA)
+                logger.warning("run %s_%s of %s: %s", name, session.uid.hex()[:8], via, text)
+        session.greeted = True
+        self._on_greeted(session)
+        self._welcome(session)
+
+    async def _opened(self, hello: wire.Hello, emitted: object) -> SessionState:
+        """Open the session. If its run was removed, record first what the session emitted.
+
+        Raises:
+            Refused: the session is not taken.
+            OSError: the record could not be written, or the run's tombstone could not be read.
+        """
+        try:
+            return await self._sequencer.open(hello.session, hello.uid, hello.info)
+        except Refused as refused:
+            if refused.code == RUN_DELETED:
+                known = self._sessions.get(hello.session)
+                late = Late.of(hello.info, 0 if known is None else known.received)
+                if isinstance(emitted, int) and 0 <= emitted <= wire.MAX_NUMBER:
+                    late = Late.of(hello.info, emitted, exact=True)
+                await asyncio.to_thread(self._sequencer.removals.account, hello.session, hello.uid, late)
+            raise
+
+
+def head_of_any_form(part: bytes) -> dict[str, Any]:
+    """Return a head's map; another protocol's may come without the checksum. Empty where it is damaged."""
+    try:
+        return wire.unpack_head(part)
+    except ProtocolError:
+        with contextlib.suppress(FormatError):
+            return unpack_map(part[: wire.MAX_HEAD_BYTES])
+    return {}
+
+
+def unfit(hello: wire.Hello) -> str:
+    """Return why a HELLO's description cannot be used, empty if it can."""
+    name = hello.info.get("name")
+    if not isinstance(name, str):
+        return "info must hold the run's name"
+    try:
+        check_run_name(name)
+    except ValueError as error:
+        return str(error)
+    if hello.info.get("dir") != f"{name}_{hello.uid.hex()[:8]}":
+        return "info must hold the run's folder, its name and the first 8 digits of its uid"
+    return ""
