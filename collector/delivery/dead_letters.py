@@ -1,4 +1,4 @@
-"""Dead letters: events a sink refused for good, or died of, each with its error; one file a sink."""
+"""Dead letters: events that a sink refused for good or crashed over, each with its error; one file a sink."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_ERROR_CHARS = 4000
 
 
 def append(path: Path, event: RunEvent, error: str) -> None:
-    """Set an event aside, durably; raises OSError."""
+    """Append an event to the dead letters and sync the file; raises OSError."""
     letter = {
         "session": event.session,
         "run": event.run.uid,
@@ -43,7 +43,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the letters, oldest first, each event once; torn and damaged lines are passed over."""
+    """Yield the letters, oldest first, each event once; torn and damaged lines are left out."""
     with contextlib.suppress(FileNotFoundError):
         found: dict[tuple[str, str, int, str], dict[str, Any]] = {}
         for line in event_lines.scan(path.read_bytes()):
@@ -54,5 +54,5 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def shown(letter: dict[str, Any]) -> str:
-    """Return the beginning of what the event held, for people."""
+    """Return the beginning of the event's data, for people."""
     return json.dumps(event_lines.json_value(letter["data"]), ensure_ascii=False)[:200]

@@ -1,4 +1,4 @@
-"""Delivers a tiny run to a sink and reads it back: what ``ntrack sinks test`` runs, as a process of its own.
+"""Delivers a tiny run to a sink and reads it back; ``ntrack sinks test`` runs this as a process of its own.
 
 Prints one JSON object: ``ok``, ``told`` (what happened, for people), ``link``.
 """
@@ -22,7 +22,7 @@ POINTS = {("ntrack/test", step, step / 4) for step in range(3)}
 
 
 def probe(config: SinkConfig, base_dir: Path) -> dict[str, Any]:
-    """Deliver and read back; return what came of it. Never raises for the state of the backend."""
+    """Deliver and read back; return the JSON object. Does not raise where the backend fails."""
     now_ns = time.time_ns()
     run = RunInfo(os.urandom(16).hex(), "ntrack-test", base_dir / "ntrack-test", now_ns)
     try:
@@ -67,10 +67,10 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("--base-dir", type=Path, required=True)
     given = parser.parse_args()
-    told = os.dup(1)
-    os.dup2(2, 1)  # whatever a backend's package prints is no answer
+    answer_fd = os.dup(1)
+    os.dup2(2, 1)  # what a backend's package prints must not mix with the answer
     found = probe(sink_named(given.name, given.base_dir), given.base_dir)
-    os.write(told, json.dumps(found).encode() + b"\n")
+    os.write(answer_fd, json.dumps(found).encode() + b"\n")
     return 0 if found["ok"] else 1
 
 

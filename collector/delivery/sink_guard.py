@@ -1,9 +1,10 @@
-"""The border to a sink's code: every call has a deadline, and nothing but two outcomes comes back.
+"""Calls the sink's code with a deadline, and lets only two kinds of errors pass.
 
-A call that does not return is ended with the whole process by a watchdog thread in C, which needs no
-interpreter lock and leaves the stack of every thread in the collector's log. An exception that is none
-of the two ends the process too: what state it left the backend's package in, nobody knows. The
-supervisor starts a new one, which learns from :mod:`~neural.tracking.collector.delivery.attempts`.
+These are RetryLater and RefusedForGood. A call that does not return is ended together with the process, by
+a watchdog thread in C. The watchdog needs no interpreter lock, and writes the stack of every thread into the
+collector's log. Any other exception ends the process too: nobody knows in which state it left the backend's
+package. The supervisor then starts a new process, which learns from
+:mod:`~neural.tracking.collector.delivery.attempts` which events to suspect.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from neural.tracking.errors import ConfigError, HoldRun, NotInstalledError, Refu
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sinks.base import RunEvent, Sink, SinkPlace
 from neural.tracking.sinks.registry import make_sink
+from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +31,17 @@ OPEN_FACTOR = 5.0
 
 
 class SinkGuard:
-    """Holds the sink, opened at its first event: a backend nobody delivers to is never imported."""
+    """Holds the sink. It opens the sink at the first event, so an unused backend is never imported."""
 
-    def __init__(self, config: SinkConfig, place: SinkPlace, trying: Attempts) -> None:
+    def __init__(self, config: SinkConfig, state: State, attempts: Attempts) -> None:
         self._config = config
-        self._place = place
-        self._trying = trying
+        self._state = state
+        self._attempts = attempts
         self._sink: Sink | None = None
 
     @property
     def batch_events(self) -> int:
-        """How many events one write may bring; needs the sink."""
+        """How many events one write may bring; opens the sink, and raises as :meth:`sink`."""
         return self.sink().batch_events
 
     @property
@@ -55,13 +57,14 @@ class SinkGuard:
         """
         if self._sink is not None:
             return self._sink
-        importlib.invalidate_caches()  # it may have been installed since
+        importlib.invalidate_caches()  # the package may have been installed since the last try
+        place = self._place()
         try:
-            sink = make_sink(self._config, self._place)
+            sink = make_sink(self._config, place)
         except ConfigError as error:
             raise RetryLater(str(error), after_s=MISCONFIGURED_RETRY_S) from error
         try:
-            # Its imports come first, and on a busy machine they alone take a minute.
+            # The sink imports the backend's package first. On a busy machine that alone takes a minute.
             self._call(sink.open, OPEN_FACTOR)
         except (ModuleNotFoundError, ImportError) as error:
             raise NotInstalledError(self._missing(error), after_s=MISSING_RETRY_S) from error
@@ -69,26 +72,26 @@ class SinkGuard:
         return sink
 
     def write(self, events: Sequence[RunEvent]) -> None:
-        """Write the events; raises RetryLater or RefusedForGood, ends the process for anything else."""
+        """Write the events; raises RetryLater or RefusedForGood, and ends the process for anything else."""
         self._call(lambda: self.sink().write(events))
 
     def flush(self) -> None:
-        """Flush, if there is anything to; raises RetryLater, or RefusedForGood that names events."""
+        """Flush the sink if it was opened; raises RetryLater, or RefusedForGood that names events."""
         if self._sink is not None:
             try:
                 self._call(self._sink.flush)
             except HoldRun as error:
-                # Against the contract: what was written of the run is not pending any more. All runs wait for
-                # it now, so not for as long as it would.
+                # This breaks the contract: the run's events have left the queue already. All runs now wait for
+                # the flush, so the pause must not be as long as the one that the error asks for.
                 raise RetryLater(f"the flush would hold a run back, which only a write may: {error}") from error
             except RefusedForGood as error:
                 if error.refusals:
                     raise
-                # Against the contract: which event it means, nobody can tell.
+                # This breaks the contract: nobody can tell which event is meant.
                 raise RetryLater(f"the flush was refused: {error}") from error
 
     def close(self) -> None:
-        """Let go of the sink; whatever its package thinks of that."""
+        """Close the sink; an exception of its package is logged."""
         if self._sink is not None:
             try:
                 with _deadline(self._config.call_timeout_s):
@@ -103,9 +106,16 @@ class SinkGuard:
                 action()
         except (RetryLater, RefusedForGood, ModuleNotFoundError, ImportError):
             raise
-        except Exception as error:  # the border around a sink: see above
-            self._trying.failed(traceback.format_exc(limit=-8))
+        except Exception as error:  # the module's docstring says why the process ends
+            self._attempts.failed(traceback.format_exc(limit=-8))
             raise SystemExit(f"sink {self._config.name} raised {error!r}") from error
+
+    def _place(self) -> SinkPlace:
+        try:
+            writer = self._state.collector_id()
+        except OSError as error:
+            raise RetryLater(f"cannot read {self._state.root}: {error}") from error
+        return SinkPlace(self._config.name, self._state.base_dir, writer, self._config.call_timeout_s)
 
     def _missing(self, error: ImportError) -> str:
         extra = self._config.type

@@ -1,8 +1,8 @@
-"""Which run the store is at work on, on disk while it is: so that its death can be laid at the right door.
+"""Records on disk which run the store is working on: after a crash its successor suspects that run.
 
-An exception over one run puts that run into quarantine. A crash of the process (a segmentation fault, a
-kill for memory) leaves nobody to do so: the next one would meet the same event, die again, and all other
-runs would wait for ever.
+An exception over one run puts that run into quarantine. After a crash of the process (a segmentation fault, a
+kill for memory) nobody is left to do so: the next process would meet the same event and crash again, and all
+other runs would wait for ever.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from pathlib import Path
 
 from neural.tracking.errors import StoreDiedError
 
-DEATHS = 3  # in a row, over the same run: one may have been anybody's kill
+DEATHS = 3  # in a row, over the same run; a single one may be a kill that had nothing to do with the run
 NOTHING = bytes(16)
 _LAYOUT = struct.Struct("<16s16sI")
 
 
 class CrashMarker:
-    """One small file, written in place and never synced: only deaths of the process matter, not the host's.
+    """One small file, written in place. It is never synced: crashes of the host do not count.
 
-    Where it cannot be written the store works without.
+    Where it cannot be written, the store works without it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
-        self._at = self.suspect = self.died_of = NOTHING  # died_of: what the very last one did
+        self._at = self.suspect = self.died_of = NOTHING  # died_of: over which run the last process died
         self.deaths = 0
 
     def open(self) -> None:
-        """Take up what a predecessor left: if it was at work on a run, it died of that one."""
+        """Read what a predecessor left: if the file names a run, the predecessor died over that run."""
         if self._fd >= 0:
             return
         with contextlib.suppress(OSError):
@@ -46,26 +46,26 @@ class CrashMarker:
         self._write()
 
     def at(self, uid: bytes) -> None:
-        """From here on this run is worked on; ``NOTHING``: none."""
+        """Record that this run is worked on from now on; ``NOTHING``: none."""
         if uid != self._at:
             self._at = uid
             self._write()
 
-    def judge(self, uid: bytes) -> None:
-        """Raise StoreDiedError if the process died of this run too often."""
+    def raise_if_suspect(self, uid: bytes) -> None:
+        """Raise StoreDiedError if the process died over this run too often."""
         if uid == self.suspect and self.deaths >= DEATHS:
             raise StoreDiedError(
                 f"the store died {self.deaths} times over this run: it crashed, or was killed; "
                 f"collector.log may tell more"
             )
 
-    def absolve(self) -> None:
-        """The suspect was worked on and nothing happened, or it is dealt with."""
+    def clear_suspect(self) -> None:
+        """Suspect no run: the suspect was worked on without a crash, or it is in quarantine now."""
         self.suspect, self.deaths = NOTHING, 0
         self._write()
 
     def close(self) -> None:
-        """Let go of the file; a worker that leaves in good order died of nothing."""
+        """Close the file; a worker that leaves in good order did not crash."""
         if self._fd >= 0:
             self.at(NOTHING)
             os.close(self._fd)

@@ -1,8 +1,8 @@
-"""Watches the log for what there is to draw and has a renderer draw it, one run at a time.
+"""Counts in the log how much each run logged, and has a renderer draw the runs, one at a time.
 
-The log only says that something came, and how much; the points are read from the run folder, by the
-renderer. So this process stays small, and it is told of the log only what the store has applied: what
-it sees there can be read. Nobody waits for it, the log least of all.
+The log only says that events came, and how many. The renderer, another process, reads the points from the run
+folder, so this process stays small. It may read the log as far as the store has applied it: the run folder then
+has everything that was counted. No other part waits for this process, and the log is not kept for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neural.tracking.collector.applier import Applier, Report
 from neural.tracking.collector.log.items import EventBatch, LoggedSession, LogItem, SessionMark
 from neural.tracking.collector.visualizer.renderer_process import RendererProcess, renderer_command
 from neural.tracking.collector.visualizer.schedule import MOST_WAITS, Schedule
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEADLINE_S = 60.0  # of the renderer's own time, a picture: a core that others take does not count
-LOOK_S, REST_S = 0.25, 5.0
-MISSED_S = 86_400.0  # runs that ended longer ago are left alone where the log went on without this worker
-RENDERER_STAYS_S = 60.0  # with nothing to draw: its imports cost more than a round
+DEADLINE_S = (
+    60.0  # of processor time for one picture: time in which other processes have the core does not count
+)
+AT_WORK_S, AT_REST_S = 0.25, 5.0  # how soon to look after the renderer again
+MISSED_S = 86_400.0  # after a hole in the log, runs that ended longer ago are not looked at
+RENDERER_STAYS_S = 60.0  # with nothing to draw; its imports cost more than a round
 
 
-class VisualizerApplier:
-    """The applier of the visualizer worker."""
+class VisualizerApplier(Applier):
+    """The applier of the visualizer worker. Its ``flush`` begins and ends rounds of drawing."""
 
     name = "visualizer"
 
@@ -51,53 +54,61 @@ class VisualizerApplier:
         command: Callable[[int], list[str]] = renderer_command,
     ) -> None:
         self._state = state
-        self._say: Callable[[dict[str, Any]], None] = lambda line: None
+        self._report: Report = lambda line: None
         self._renderer_command = command(niceness)
         self._deadline_s = deadline_s
-        self._plan = Schedule()
+        self._schedule = Schedule()
         self._unwanted: set[bytes] = set()
         self._renderer: RendererProcess | None = None
-        self._drawn, self._drawn_s = state.base_dir, time.monotonic()  # which run's folder, and when
-        self._passing = False  # whether what kept this round's pictures from being written may pass
+        self._drawing, self._drawn_s = (
+            state.base_dir,
+            time.monotonic(),
+        )  # the run's folder, and when it was drawn
+        self._may_pass = False  # whether the error of this round may pass, as a full disk does
         self._saved: dict[str, Any] = {}
-        self._unkept = False
+        self._save_failed = False
         self._owes: bool | None = None
 
     @property
-    def flush_within_s(self) -> float:
-        """How soon the worker is to call ``flush`` again: it is where rounds begin and end."""
+    def flush_every_s(self) -> float:
+        """How soon a round may have to begin or end."""
         if self._renderer is not None and self._renderer.at_work:
-            return LOOK_S
-        due_s = self._plan.next_due_s()
-        return REST_S if due_s is None else min(REST_S, max(LOOK_S, due_s - time.monotonic()))
+            return AT_WORK_S
+        due_s = self._schedule.next_due_s()
+        return AT_REST_S if due_s is None else min(AT_REST_S, max(AT_WORK_S, due_s - time.monotonic()))
 
-    def connected(self, say: Callable[[dict[str, Any]], None]) -> None:
-        """Take the way to tell the supervisor."""
-        self._say = say
+    @property
+    def idle_flush_s(self) -> float:
+        """As ``flush_every_s``: rounds begin and end whether or not something comes."""
+        return self.flush_every_s
 
-    def skipped(self) -> None:
-        """Find the runs that ended in what was missed: the log does not wait for pictures."""
+    def report_to(self, report: Report) -> None:
+        """Take the function that sends a line to the supervisor."""
+        self._report = report
+
+    def on_log_skipped(self) -> None:
+        """Find the runs that ended in the part of the log that was missed."""
         from neural.tracking.reader.run_list import list_runs, without_copies
 
         for run in without_copies(list_runs(self._state.base_dir, "skip")):
             try:
                 if _wants_last_round(run) and self._watch_folder(run.uid, run):
-                    self._plan.missed(run.uid)
+                    self._schedule.missed(run.uid)
             except OSError as error:
-                self._complain(f"run {run.folder.name} cannot be read: {error}")
-        self._turn()
+                self._report_error(f"run {run.folder.name} cannot be read: {error}")
+        self._drive_renderer()
 
     def open(self) -> None:
-        """Take up what a predecessor did not get to draw."""
+        """Read which rounds a predecessor has not drawn."""
         try:
             found = read_json(self._state.pictures_due) or {}
-            self._plan.resume(found)
+            self._schedule.resume(found)
             self._saved = found
         except (OSError, ValueError) as error:
-            logger.warning("what was due before was not understood: %s", error)
+            logger.warning("the list of due pictures could not be read: %s", error)
 
     def write(self, batch: Sequence[LogItem]) -> None:
-        """Count what came for each run that wants pictures; begin a round where one is due."""
+        """Count the log calls of each run that wants pictures; begin a round where one is due."""
         for item in batch:
             if isinstance(item, EventBatch):
                 self._count(item)
@@ -106,46 +117,46 @@ class VisualizerApplier:
                 self._end(item.session, over)
             else:
                 self._end(item.session, item.note["kind"] in ("bye", "died"))
-        self._turn()
+        self._drive_renderer()
 
     def flush(self) -> None:
-        """See how the renderer is doing; keep for a successor what is still to be drawn."""
-        self._turn()
+        """Look after the renderer; save for a successor which rounds are due."""
+        self._drive_renderer()
         self._save()
 
     def close(self) -> None:
-        """Let go of the renderer, also in the middle of a round: a successor draws it."""
+        """End the renderer, also in the middle of a round: a successor draws that round."""
         self._save()
         if self._renderer is not None:
             self._renderer.end()
             self._renderer = None
 
-    def run_gone(self, uid: str) -> None:
-        """Forget a run that was deleted."""
-        self._plan.forget(bytes.fromhex(uid))
+    def on_run_removed(self, uid: str) -> None:
+        """Draw this run no more."""
+        self._schedule.forget(bytes.fromhex(uid))
 
     def _end(self, session: LoggedSession, over: bool) -> None:
         if over:
-            self._plan.ended(session.uid, session.session)
+            self._schedule.ended(session.uid, session.session)
 
     def _count(self, batch: EventBatch) -> None:
         uid = batch.session.uid
-        if uid in self._unwanted or (uid not in self._plan and not self._watch(batch.session)):
+        if uid in self._unwanted or (uid not in self._schedule and not self._watch(batch.session)):
             return
         calls, ended = _calls_in(batch)
-        self._plan.logged(uid, batch.session.session, calls)
+        self._schedule.logged(uid, batch.session.session, calls)
         if ended:
-            self._plan.ended(uid, batch.session.session)
+            self._schedule.ended(uid, batch.session.session)
 
     def _watch(self, session: LoggedSession) -> bool:
-        """Watch a run that is seen for the first time; return whether it can be drawn and wants to be."""
+        """Add a run that is new here to the schedule; return whether it can be drawn and wants pictures."""
         from neural.tracking.reader.run import Run
 
         try:
             folder = run_folder(self._state.base_dir, session)
             return folder is not None and self._watch_folder(session.uid, Run(folder, "skip"))
         except OSError as error:
-            self._complain(f"run {session.uid.hex()[:8]} cannot be read: {error}")
+            self._report_error(f"run {session.uid.hex()[:8]} cannot be read: {error}")
             return False
 
     def _watch_folder(self, uid: bytes, run: Run) -> bool:
@@ -154,64 +165,64 @@ class VisualizerApplier:
             return False
         every = run.settings.get("visualize_every")
         every = every if isinstance(every, int) else None
-        self._plan.watch(uid, run.folder.name, every, logged=run.has_points)
+        self._schedule.watch(uid, run.folder.name, every, logged=run.has_points)
         return True
 
-    def _turn(self) -> None:
-        """Take in what the renderer says, see whether it hangs, give it the next run, let it go when idle."""
+    def _drive_renderer(self) -> None:
+        """Read the renderer's answers, end it where it hangs or is idle for long, and give it the next run."""
         now_s = time.monotonic()
         if self._renderer is not None and self._renderer.at_work:
-            self._look(self._renderer, now_s)
+            self._check_round(self._renderer, now_s)
         if self._renderer is None or not self._renderer.at_work:
             self._begin(now_s)
         idle_s = now_s - self._drawn_s
         if self._renderer is not None and not self._renderer.at_work and idle_s > RENDERER_STAYS_S:
             self._renderer.end()
             self._renderer = None
-        owes = self._plan.owes()
+        owes = self._schedule.owes()
         if owes != self._owes:
             self._owes = owes
-            self._say({"owes": owes})
+            self._report({"owes": owes})
 
     def _begin(self, now_s: float) -> None:
-        while (found := self._plan.begin(now_s)) is not None:
+        while (found := self._schedule.begin(now_s)) is not None:
             uid, name = found
             folder = self._state.base_dir / name
             if not folder.is_dir():
-                self._plan.forget(uid)
-                self._plan.done(now_s, 0.0)
+                self._schedule.forget(uid)
+                self._schedule.done(now_s, 0.0)
                 continue
             try:
                 if self._renderer is None:
                     self._renderer = RendererProcess(self._renderer_command)
                 self._renderer.draw(folder)
-                self._drawn, self._passing = folder, False
+                self._drawing, self._may_pass = folder, False
             except OSError as error:
-                self._lost(f"the renderer did not start: {error}", now_s)
+                self._on_renderer_lost(f"the renderer did not start: {error}", now_s)
             return
 
-    def _look(self, renderer: RendererProcess, now_s: float) -> None:
+    def _check_round(self, renderer: RendererProcess, now_s: float) -> None:
         for line in renderer.heard():
             if "failed" in line:
                 where = f"{line.get('folder')}: {line['failed']}"
-                self._complain(f"picture was not drawn: {where}: {line.get('why')}")
-                self._passing = self._passing or line.get("passing") is True
+                self._report_error(f"picture was not drawn: {where}: {line.get('why')}")
+                self._may_pass = self._may_pass or line.get("passing") is True
             if "done" in line:
                 self._drawn_s = now_s
-                if self._passing:
-                    self._plan.failed(now_s, MOST_WAITS)
+                if self._may_pass:
+                    self._schedule.failed(now_s, MOST_WAITS)
                     return
-                last = self._plan.done(now_s, float(line["done"]))
+                last = self._schedule.done(now_s, float(line["done"]))
                 if last is not None:
-                    self._hand_over(last, self._drawn)
+                    self._ask_sinks(last, self._drawing)
                 return
         if not renderer.alive():
-            self._lost("the renderer died", now_s)
+            self._on_renderer_lost("the renderer died", now_s)
         elif renderer.spent_s() > self._deadline_s:
-            self._lost(f"the renderer hung for {self._deadline_s:g} s and was killed", now_s)
+            self._on_renderer_lost(f"the renderer hung for {self._deadline_s:g} s and was killed", now_s)
 
-    def _hand_over(self, uid: bytes, folder: Path) -> None:
-        """Leave word to the sinks of a run that its last pictures are there, before that is forgotten here."""
+    def _ask_sinks(self, uid: bytes, folder: Path) -> None:
+        """Ask the run's sinks to deliver its last pictures, before the next save drops the run."""
         from neural.tracking.reader.run import Run
 
         try:
@@ -221,25 +232,25 @@ class VisualizerApplier:
             for name in names:
                 SinkFolder(self._state, name).ask(uid.hex(), folder, if_concerned=True)
         except (OSError, ConfigError) as error:
-            self._complain(f"sinks were not told of the pictures of {folder.name}: {error}")
+            self._report_error(f"sinks were not told of the pictures of {folder.name}: {error}")
             return
         if names:
-            self._say({"errands": names})
+            self._report({"errands": names})
 
-    def _lost(self, why: str, now_s: float) -> None:
+    def _on_renderer_lost(self, why: str, now_s: float) -> None:
         if self._renderer is not None:
             self._renderer.end()
             self._renderer = None
-        again = self._plan.failed(now_s)
+        again = self._schedule.failed(now_s)
         then = "it starts again" if again else "this round is given up"
-        self._complain(f"{why}; {then}: {self._drawn.name}")
+        self._report_error(f"{why}; {then}: {self._drawing.name}")
 
-    def _complain(self, error: str) -> None:
+    def _report_error(self, error: str) -> None:
         logger.error("%s", error)
-        self._say({"error": error})
+        self._report({"error": error})
 
     def _save(self) -> None:
-        pending = self._plan.pending()
+        pending = self._schedule.pending()
         if pending == self._saved:
             return
         try:
@@ -248,16 +259,16 @@ class VisualizerApplier:
             else:
                 self._state.pictures_due.unlink(missing_ok=True)
         except OSError as error:
-            if not self._unkept:  # every flush tries again
-                logger.warning("what is due was not kept: %s", error)
-            self._unkept = True
+            if not self._save_failed:  # logged once: every flush tries again
+                logger.warning("the list of due pictures was not saved: %s", error)
+            self._save_failed = True
             return
-        self._unkept = False
+        self._save_failed = False
         self._saved = pending
 
 
 def _wants_last_round(run: Run) -> bool:
-    """Return whether a run has ended, not long ago, and its pictures are older than that."""
+    """Return whether the run ended not long ago and its pictures are older than its end."""
     changed_s = max((path.stat().st_mtime for path in run.folder.glob("events-*.jsonl")), default=0.0)
     pictures = (run.folder / FOLDER).glob(f"{AUTOMATIC}*.png")
     drawn_s = max((path.stat().st_mtime for path in pictures), default=0.0)
@@ -266,7 +277,7 @@ def _wants_last_round(run: Run) -> bool:
 
 
 def run_folder(base_dir: Path, session: LoggedSession) -> Path | None:
-    """Return the folder that the store gave a session's run, None where it is not there."""
+    """Return the folder that the store made for a session's run, None where there is none."""
     for name in _folder_names(base_dir, session):
         try:
             found = RunFile.read(inside(base_dir, name))
@@ -297,5 +308,5 @@ def _calls_in(batch: EventBatch) -> tuple[int, bool]:
                 calls += found == "metrics"
                 ended = ended or found == "end"
     except FormatError as error:
-        logger.warning("events %d to %d were not understood: %s", batch.first, batch.last, error)
+        logger.warning("events %d to %d could not be decoded: %s", batch.first, batch.last, error)
     return calls, ended

@@ -1,13 +1,14 @@
-"""A worker: reads the log from its cursor on and hands it to one applier, in a process of its own.
+"""A worker: a process that reads the log from its cursor on and hands it to one applier.
 
-Started by the supervisor as ``python -P -m neural.tracking.collector.workers.worker <name> --base-dir B
---state S``; talks JSON lines over its pipes. In: ``{"durable": [uuid, offset]}`` how far the log may
-be read, ``{"sync": token}``, ``{"run_gone": uid}``; end of input means leave. Out: ``{"applied": …}``
-once a position is delivered, ``{"synced": …}`` once the cursor is durable, ``{"token": …}``,
-``{"error": …}``.
+The supervisor starts it as ``python -P -m neural.tracking.collector.workers.worker <name> --base-dir B
+--state S``. They exchange JSON lines over the worker's standard input and output. To the worker:
+``{"durable": [uuid, offset]}`` says how far the log may be read, ``{"sync": token}`` asks for a flush and an
+answer, ``{"run_gone": uid}`` names a removed run; end of input means: save and leave. From the worker:
+``{"applied": …}`` once everything up to a position is applied, ``{"synced": …}`` once the cursor is durable
+there, ``{"token": …}`` as the answer to ``sync``, ``{"error": …}``, and what the applier reports.
 
-The lock beside the cursor is taken before the cursor is read and kept to the end: end of input does
-not prove that a predecessor is gone.
+The worker locks the file beside its cursor before it reads the cursor, and keeps the lock to the end. A
+supervisor that sees the pipe closed cannot know that the predecessor is gone; the lock can.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from neural.tracking.collector.applier import Applier
+from neural.tracking.collector.applier import Applier, Report
 from neural.tracking.collector.log.items import LogItem
 from neural.tracking.collector.log.reader import (
     LEAST_CHUNK_BYTES,
@@ -45,33 +46,28 @@ from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
-NICENESS = 5  # the training and the acknowledgement go first where all cores are taken
-FLUSH_AFTER_S = 1.0
+NICENESS = 5  # where all cores are busy, the training and the acknowledgement of batches go first
 FLUSH_AFTER_BYTES = 16 << 20
 TICK_S = 1.0
-QUICK_S, SLOW_S = 0.1, 0.5  # of a step: read more for the next one, or less
-IDLE_FLUSH_S = 5.0
+QUICK_S, SLOW_S = 0.1, 0.5  # after a shorter write the worker reads more at once, after a longer one less
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
-LONGEST_STORE_RETRY_S = 5.0  # the disk has room again from one moment to the next, and trainers wait for it
+LONGEST_STORE_RETRY_S = 5.0  # a full disk may have room again at any moment, and trainers wait for the store
 
 
 class SupervisorCommands:
-    """What the supervisor says, read without blocking for longer than asked."""
+    """Reads the supervisor's messages from a pipe and passes them to the applier."""
 
-    def __init__(
-        self, fd: int, run_gone: Callable[[str], None], told: Callable[[dict[str, Any]], None]
-    ) -> None:
+    def __init__(self, fd: int, applier: Applier) -> None:
         self._fd = fd
-        self._run_gone = run_gone
-        self._told = told
+        self._applier = applier
         self._pending = b""
         self.durable: CursorPosition | None = None
         self.tokens: list[Any] = []
         self.ended = False
 
     def wait(self, timeout_s: float) -> None:
-        """Take in what has been said; wait for the first of it at most ``timeout_s``."""
+        """Handle all messages that have come; wait at most ``timeout_s`` for the first one."""
         deadline = time.monotonic() + timeout_s
         while not self.ended:
             ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
@@ -81,49 +77,57 @@ class SupervisorCommands:
             self.ended = not data
             *lines, self._pending = (self._pending + data).split(b"\n")
             for line in lines:
-                self._heard(line)
+                self._handle(line)
             deadline = 0.0
 
-    def _heard(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
-            said = json.loads(line)
+            message = json.loads(line)
         except ValueError:
-            logger.warning("line was not understood: %r", line[:200])
+            logger.warning("ignored a line of the supervisor that is no JSON: %r", line[:200])
             return
-        if not isinstance(said, dict):
+        if not isinstance(message, dict):
             return
-        if (position := parse_position(said.get("durable"))) is not None:
+        if (position := parse_position(message.get("durable"))) is not None:
             self.durable = position
-        if "sync" in said:
-            self.tokens.append(said["sync"])
-        if isinstance(said.get("run_gone"), str):
-            self._run_gone(said["run_gone"])
-        self._told(said)
+        if "sync" in message:
+            self.tokens.append(message["sync"])
+        if isinstance(message.get("run_gone"), str):
+            self._applier.on_run_removed(message["run_gone"])
+        self._applier.on_command(message)
 
 
 class Worker:
-    """Owns batching, retry and the cursor; the applier only translates."""
+    """Reads the log, retries, and keeps the cursor; the applier only translates and writes."""
 
-    def __init__(self, applier: Applier, state: State, commands: SupervisorCommands) -> None:
+    def __init__(
+        self, applier: Applier, state: State, commands: SupervisorCommands, report: Report | None = None
+    ) -> None:
         self._applier = applier
         self._commands = commands
+        self._report = report_on_stdout if report is None else report
         self._cursor_file = state.cursors / f"{applier.name}.json"
         self._strays_file = state.strays
-        self._follower = LogReader(
+        self._reader = LogReader(
             state.log, read_cursor(self._cursor_file), waited_for=applier.name != VISUALIZER
         )
-        self._synced = self._follower.position
+        self._synced = self._reader.position
         self._unsynced_bytes = 0
         self._flushed_at = self._ticked_at = time.monotonic()
+        applier.report_to(self._report)
+
+    def open(self) -> None:
+        """Open the applier; raises SystemExit as ``_retry``."""
+        self._retry(self._applier.open)
 
     def run(self) -> None:
         """Work until the supervisor closes the pipe."""
         if self._synced is not None:
-            # Nobody was told of it if the predecessor died right after writing it.
+            # A predecessor that died right after it wrote the cursor has reported it to nobody.
             fsync_dir(self._cursor_file.parent)
-            say({"synced": list(self._synced)})
+            self._report({"synced": list(self._synced)})
         while True:
-            moved = self._step()
+            moved = self.step()
             if self._commands.ended and not moved:
                 break
             self._commands.wait(0.0 if moved else self._idle_s())
@@ -132,53 +136,51 @@ class Worker:
         self._flush()
 
     def _idle_s(self) -> float:
-        """Return for how long there is nothing to do unless something comes."""
-        next_s = self._flushed_at + self._pause_s()
-        if isinstance(self._applier, Patient) and self._dirty():
+        """Return for how long there is nothing to do unless a message comes."""
+        next_s = self._flushed_at + self._flush_pause_s()
+        if self._dirty():
             next_s = min(next_s, self._ticked_at + TICK_S)
         return max(0.0, next_s - time.monotonic())
 
     def _tick(self) -> None:
-        """Let an applier that is flushed seldom do what need not wait for it."""
-        if isinstance(self._applier, Patient) and time.monotonic() - self._ticked_at >= TICK_S:
-            self._insist(self._applier.tick)
+        if time.monotonic() - self._ticked_at >= TICK_S:
+            self._retry(self._applier.tick)
             self._ticked_at = time.monotonic()
 
     def _flush_due(self) -> bool:
-        return time.monotonic() - self._flushed_at >= self._pause_s()
+        return time.monotonic() - self._flushed_at >= self._flush_pause_s()
 
-    def _pause_s(self) -> float:
+    def _flush_pause_s(self) -> float:
         """Return how long after a flush the next one is due."""
-        if isinstance(self._applier, Paced):
-            return self._applier.flush_within_s
-        due = self._applier.flush_every_s if isinstance(self._applier, Patient) else FLUSH_AFTER_S
-        return due if self._dirty() else max(due, IDLE_FLUSH_S)
+        pause_s = self._applier.flush_every_s
+        return pause_s if self._dirty() else max(pause_s, self._applier.idle_flush_s)
 
     def _dirty(self) -> bool:
-        return self._follower.position != self._synced
+        """Return whether the worker has read something that is not durable."""
+        return self._reader.position != self._synced
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """Apply the next items, flush where it is due; return whether anything was applied."""
         moved = False
         if self._commands.durable is not None:
-            before = self._follower.position
-            items = self._follower.read(self._commands.durable)
-            if self._follower.skipped and isinstance(self._applier, Talks):
-                self._applier.skipped()
-                self._follower.skipped = False
-            after = self._follower.position
+            before = self._reader.position
+            items = self._reader.read(self._commands.durable)
+            if self._reader.skipped:
+                self._applier.on_log_skipped()
+                self._reader.skipped = False
+            after = self._reader.position
             moved = after != before
             if items:
                 self._deliver(items, before)
             if moved and after is not None:
                 self._unsynced_bytes += after.offset - (before.offset if before and items else 0)
-                say({"applied": list(after)})
+                self._report({"applied": list(after)})
         tokens = [] if moved else self._commands.tokens
         self._tick()
         if tokens or self._flush_due() or self._unsynced_bytes >= FLUSH_AFTER_BYTES:
             self._flush()
             for token in tokens:
-                say({"token": token})
+                self._report({"token": token})
             if tokens:
                 self._commands.tokens = []
         return moved
@@ -188,48 +190,51 @@ class Worker:
         try:
             self._applier.write(items)
         except RetryLater:
-            self._save_place(before)
-            self._insist(lambda: self._applier.write(items))
-        self._suit_pace(time.monotonic() - began)
+            self._save_cursor_at(before)
+            self._retry(lambda: self._applier.write(items))
+        self._adapt_chunk_size(time.monotonic() - began)
 
-    def _suit_pace(self, took_s: float) -> None:
-        """Read as much at once as makes a step short: a barrier waits for it, and so does who is to leave."""
-        size = self._follower.chunk_bytes
+    def _adapt_chunk_size(self, took_s: float) -> None:
+        """Choose how much to read at once, so that a step stays short: barriers and the end wait for a step."""
+        size = self._reader.chunk_bytes
         if took_s > SLOW_S:
-            self._follower.chunk_bytes = max(size // 2, LEAST_CHUNK_BYTES)
+            self._reader.chunk_bytes = max(size // 2, LEAST_CHUNK_BYTES)
         elif took_s < QUICK_S:
-            self._follower.chunk_bytes = min(size * 2, MOST_CHUNK_BYTES)
+            self._reader.chunk_bytes = min(size * 2, MOST_CHUNK_BYTES)
 
-    def _save_place(self, position: CursorPosition | None) -> None:
-        """Let the log go of what was delivered before: on a full disk that may be all the room there is."""
+    def _save_cursor_at(self, position: CursorPosition | None) -> None:
+        """Move the cursor to before the failed batch: the log can then delete segments.
+
+        On a full disk this may be the only space that can be freed. Failure changes nothing.
+        """
         try:
             self._applier.flush()
             if position is not None and position != self._synced:
                 _write_cursor(self._cursor_file, position)
                 self._synced = position
-                say({"synced": list(position)})
+                self._report({"synced": list(position)})
         except RetryLater as error:
-            logger.warning("%s kept its place: %s", self._applier.name, error)
+            logger.warning("%s did not move its cursor: %s", self._applier.name, error)
 
     def _flush(self) -> None:
-        """Make everything delivered durable, then the cursor."""
-        self._insist(self._applier.flush)
+        """Make durable what was applied, then move the cursor."""
+        self._retry(self._applier.flush)
         self._flushed_at = time.monotonic()
         self._unsynced_bytes = 0
-        position = self._follower.position
+        position = self._reader.position
         if position is None or position == self._synced:
             return
-        if self._follower.strays:
-            self._insist(lambda: _write_strays(self._strays_file, self._follower.strays))
-        self._insist(lambda: _write_cursor(self._cursor_file, position))
+        if self._reader.strays:
+            self._retry(lambda: _write_strays(self._strays_file, self._reader.strays))
+        self._retry(lambda: _write_cursor(self._cursor_file, position))
         self._synced = position
-        say({"synced": list(position)})
+        self._report({"synced": list(position)})
 
-    def _insist(self, action: Callable[[], None]) -> None:
-        """Repeat ``action`` until it succeeds, with growing pauses; give up only when told to leave.
+    def _retry(self, action: Callable[[], None]) -> None:
+        """Repeat ``action`` until it succeeds, with growing pauses.
 
         Raises:
-            SystemExit: the supervisor closed the pipe while the applier could not be reached.
+            SystemExit: the supervisor closed the pipe during a pause, before the action succeeded.
         """
         pause_s = FIRST_RETRY_S
         longest_s = LONGEST_STORE_RETRY_S if self._applier.name == STORE else LONGEST_RETRY_S
@@ -240,8 +245,8 @@ class Worker:
             except RetryLater as error:
                 wait_s = max(pause_s, error.after_s or 0.0)
                 logger.error("%s will be tried again in %.1f s: %s", self._applier.name, wait_s, error)
-                say({"error": str(error)})
-            # Jitter, so that workers stopped by the same full disk do not all come back at once.
+                self._report({"error": str(error)})
+            # Jitter: workers that one full disk stopped should not all try again at the same moment.
             self._pause(wait_s * random.uniform(0.8, 1.2))
             pause_s = min(longest_s, pause_s * 2)
 
@@ -253,40 +258,12 @@ class Worker:
                 raise SystemExit(3)
 
 
-@runtime_checkable
-class Paced(Protocol):
-    """An applier that says itself how soon it wants to be flushed next, also when nothing comes."""
+def report_on_stdout(line: dict[str, Any]) -> None:
+    """Send one JSON line to the supervisor.
 
-    @property
-    def flush_within_s(self) -> float:
-        """Return the seconds between two flushes, as of now."""
-
-
-@runtime_checkable
-class Patient(Protocol):
-    """An applier whose flush is dear: called every so often, with a tick in between."""
-
-    @property
-    def flush_every_s(self) -> float:
-        """How long what was applied may wait to be made durable."""
-
-    def tick(self) -> None:
-        """Do what need not wait for the flush. Raises RetryLater."""
-
-
-@runtime_checkable
-class Talks(Protocol):
-    """An applier that tells the supervisor more than positions, and wants to know of holes in the log."""
-
-    def connected(self, say: Callable[[dict[str, Any]], None]) -> None:
-        """Take the way to tell the supervisor."""
-
-    def skipped(self) -> None:
-        """The log does not go on where the cursor was."""
-
-
-def say(line: dict[str, Any]) -> None:
-    """Tell the supervisor; where it is gone the end of input says so, once what was applied is saved."""
+    Where the supervisor is gone nothing is raised: the worker first saves what it applied, and then finds the
+    end of its input.
+    """
     with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(line).encode() + b"\n")
 
@@ -299,7 +276,7 @@ def _write_cursor(path: Path, position: CursorPosition) -> None:
 
 
 def _write_strays(path: Path, strays: dict[str, tuple[int, int]]) -> None:
-    """Keep for ``verify`` what could be given to no run."""
+    """Keep for ``ntrack verify`` the events of sessions whose description is damaged."""
     try:
         known = read_json(path)
     except (OSError, ValueError):
@@ -311,7 +288,7 @@ def _write_strays(path: Path, strays: dict[str, tuple[int, int]]) -> None:
 
 
 def hold_lock(path: Path) -> int:
-    """Wait until no predecessor works on this cursor; return the descriptor that keeps the lock."""
+    """Wait until no other process holds the lock of this cursor; return the descriptor that holds it now."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
@@ -326,20 +303,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, required=True)
     given = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
-    logging.getLogger("neural").setLevel(logging.INFO)  # and not what backends' packages say of themselves
+    logging.getLogger("neural").setLevel(logging.INFO)  # but not the messages of the backends' packages
     state = State(base_dir=given.base_dir, root=given.state)
     lock = hold_lock(state.cursors / f"{given.name}.lock")
-    if given.name != STORE:  # which starts nothing
-        end_leftovers(state.root, given.name, but=os.getpid())  # of one whose collector was killed as well
+    if given.name != STORE:  # the store starts no processes
+        # A predecessor that was killed together with its collector may have left processes behind.
+        end_leftovers(state.root, given.name, but=os.getpid())
     applier = make_applier(given.name, state)
-    gone = getattr(applier, "run_gone", lambda uid: None)
-    told = getattr(applier, "told", lambda line: None)
-    if isinstance(applier, Talks):
-        applier.connected(say)
-    commands = SupervisorCommands(0, gone, told)
     try:
-        worker = Worker(applier, state, commands)
-        worker._insist(applier.open)
+        worker = Worker(applier, state, SupervisorCommands(0, applier))
+        worker.open()
         yield_cores(NICENESS)
         worker.run()
     finally:

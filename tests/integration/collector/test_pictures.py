@@ -61,7 +61,7 @@ class Bench:
         self.said = []
         self.store = None
         self.visualizer = VisualizerApplier(self.log.state, niceness=0, **more)
-        self.visualizer.connected(self.said.append)
+        self.visualizer.report_to(self.said.append)
         self.visualizer.open()
         self._follower = LogReader(self.log.state.log, None)
 
@@ -262,7 +262,7 @@ def test_run_that_is_deleted_is_forgotten(bench):
     bench.log.add(emitter)
     bench.feed()
 
-    bench.visualizer.run_gone(emitter.uid.hex())
+    bench.visualizer.on_run_removed(emitter.uid.hex())
     bench.visualizer.flush()
 
     assert not bench.owes()
@@ -323,12 +323,12 @@ def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_p
         bench.log.add(emitter.metrics({"a": 1.0, "b": 2.0}).metrics({"a": 2.0, "b": 1.0}).end())
     applied(bench.log).close()
 
-    bench.visualizer.skipped()
+    bench.visualizer.on_log_skipped()
     bench.until_idle()
 
     assert pictures(folder_of(bench.log, drawn)) == PICTURES
     assert pictures(folder_of(bench.log, unwanted)) == set()
-    bench.visualizer.skipped()
+    bench.visualizer.on_log_skipped()
     assert not bench.owes()
     bench.visualizer.close()
 

@@ -177,7 +177,7 @@ def test_sink_delivers_with_the_interpreter_it_names(bench, tmp_path):
     logged(bench)
 
     bench.until(lambda: bench.points("other") == expected(200))
-    assert "collector.worker other" in (tmp_path / "called").read_text()
+    assert "collector.workers.worker other" in (tmp_path / "called").read_text()
     assert "read back" in bench.ntrack("sinks", "test", "other").stdout
 
 

@@ -114,23 +114,22 @@ def test_steps_that_take_long_become_short_and_short_ones_longer(log, monkeypatc
     """However little of a core the store gets, a barrier or a predecessor's end is soon looked at."""
     monkeypatch.setattr(module, "SLOW_S", -1.0 if slow else 1e9)
     monkeypatch.setattr(module, "QUICK_S", 1e9 if quick else -1.0)
-    said = []
-    monkeypatch.setattr(module, "say", said.append)
     emitter = Emitter().open()
     for _ in range(40):
         for _ in range(1000):
             emitter.metrics({"a": 1.0})
         log.add(emitter)
     log.state.cursors.mkdir()
-    worker = module.Worker(
-        applied(log), log.state, module.SupervisorCommands(-1, lambda uid: None, lambda line: None)
-    )
-    worker._commands.durable = log.durable
+    reported = []
+    store = applied(log)
+    commands = module.SupervisorCommands(-1, store)
+    commands.durable = log.durable
+    worker = module.Worker(store, log.state, commands, reported.append)
 
-    while worker._step():
+    while worker.step():
         pass
 
-    ends = [line["applied"][1] for line in said if "applied" in line]
+    ends = [line["applied"][1] for line in reported if "applied" in line]
     steps = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     assert len(steps) >= 3
     assert (steps[-2] < steps[0]) == slow

@@ -1,6 +1,7 @@
 """What a sink's worker knows of a run, from the log and from the run's folder."""
 
-from neural.tracking.collector.delivery.run_progress import OpenRun, RunProgress
+from neural.tracking.collector.delivery.run_progress import RunProgress
+from neural.tracking.collector.delivery.sink_runs import SinkRuns
 from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.reader.facts import SessionFacts
 from neural.tracking.sink_state.config import SinkConfig
@@ -13,12 +14,14 @@ UID = b"u" * 16
 
 
 def test_folder_that_is_behind_the_log_does_not_revive_a_run(tmp_path):
-    run = OpenRun(RunInfo("ab" * 16, "train", tmp_path), Share("ab" * 16, "train", str(tmp_path)))
-    run.fold("s", _opened())
-    run.heard("s", {"kind": "died", "key": "died", "time_ns": 7, "reason": "killed by SIGKILL"})
+    run = RunProgress(RunInfo("ab" * 16, "train", tmp_path), Share("ab" * 16, "train", str(tmp_path)))
+    run.status.update_from_event(_opened())
+    run.status.update_from_note(
+        "s", {"kind": "died", "key": "died", "time_ns": 7, "reason": "killed by SIGKILL"}
+    )
     died = run.share.decided()
 
-    run.settle_facts("s", SessionFacts("s", opened_ns=1))
+    run.status.update_from_folder("s", SessionFacts("s", opened_ns=1))
 
     assert run.share.decided() == died
     assert died[0] == "failed"
@@ -28,21 +31,21 @@ def test_run_of_a_removed_run_s_id_is_delivered_after_what_the_backend_has_and_t
     state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
     folder, stones = SinkFolder(state, "wandb"), Tombstones(state.tombstones)
     folder.make()
-    runs = RunProgress(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)
+    runs = SinkRuns(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)
     before = _session(b"1" * 16)
     opened = runs.of_session(before)
     opened.info.memory["rows"] = 50
-    opened.delivered(before.session.hex(), 51)
+    opened.mark_delivered(before.session.hex(), 51)
     runs.save()
 
     stones.add(UID)
     runs.forget(UID.hex())
     after = _session(b"2" * 16, after=stones.newest(UID))
 
-    for made in (runs, RunProgress(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)):
+    for made in (runs, SinkRuns(SinkConfig(name="wandb", type="wandb", runs="all"), state, folder)):
         again = made.of_session(after)
         assert again.info.memory == {"rows": 50}
-        assert (again.taken(before.session.hex()), again.share.events_total) == (0, 0)
+        assert (again.last_taken(before.session.hex()), again.share.events_total) == (0, 0)
         assert made.of_session(before) is None
 
 

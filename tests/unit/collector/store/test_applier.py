@@ -213,7 +213,7 @@ def test_run_deleted_while_it_is_live_is_let_go(log):
     sink = applied(log.add(emitter))
 
     Tombstones(log.state.tombstones).add(emitter.uid)
-    sink.run_gone(emitter.uid.hex())
+    sink.on_run_removed(emitter.uid.hex())
     shutil.rmtree(folder_of(log, emitter))
     applied(log.add(emitter.metrics({"loss": 1.0})), sink, sink.position).close()
 
@@ -231,7 +231,7 @@ def test_session_opened_after_the_removal_gets_its_run_and_one_from_before_stays
     before = Emitter().open().metrics({"loss": 1.0})
     sink = applied(log.add(before))
     Tombstones(log.state.tombstones).add(before.uid)
-    sink.run_gone(before.uid.hex())
+    sink.on_run_removed(before.uid.hex())
     shutil.rmtree(folder_of(log, before))
     after = later(log, before).open().metrics({"loss": 2.0})
 

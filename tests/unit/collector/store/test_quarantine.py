@@ -34,7 +34,7 @@ def usable_again(log, emitter):
 
 def try_at_once(sink):
     """Let no time have to pass before the next try, of this worker or the next."""
-    for held in sink._held.values():
+    for held in sink._quarantined.values():
         held._why["retry_s"] = 0.0
         write_json(held.place / "why.json", held._why)
 
@@ -193,7 +193,7 @@ def test_a_deleted_run_leaves_quarantine_with_nothing(log):
     unusable(log, bad)
     sink = applied(log.add(bad))
 
-    sink.run_gone(bad.uid.hex())
+    sink.on_run_removed(bad.uid.hex())
 
     assert list_quarantined(log.state) == []
     sink.close()
@@ -204,8 +204,8 @@ def test_a_full_disk_is_no_folders_fault(log):
 
     sink = StoreApplier(log.state)
 
-    assert sink._is_everyones(OSError(28, "no space"))
-    assert not sink._is_everyones(OSError(13, "not permitted"))
+    assert sink.is_shared_fault(OSError(28, "no space"))
+    assert not sink.is_shared_fault(OSError(13, "not permitted"))
 
 
 def test_nobody_is_told_that_a_held_back_run_is_visible():
