@@ -73,7 +73,7 @@ class Collector:
             on_committed=self._on_committed,
             on_failed=self._on_failed,
             host_went_down=lock.host_went_down(),
-            leave_room=self._leave_room,
+            check_room=self._check_room,
         )
         self._roster = SinkRoster(state)
         self._supervisor = Supervisor(
@@ -101,8 +101,8 @@ class Collector:
             self._sessions,
             self._barriers,
             self._contacts,
-            on_greeted=self._adopter.watch,
-            unheeded=self._roster.unheeded,
+            on_hello=self._adopter.watch,
+            ignored_settings=self._roster.ignored_settings,
         )
         self._sequencer.on_durable = self._inbox.on_durable
         remote: list[DaemonPart] = [] if self._uploads is None else [self._uploads, self._authenticator]
@@ -141,7 +141,7 @@ class Collector:
         idle_exit = None
         if self._auto and self._config.listen is None:  # no other host could start it again
             busy = (
-                self._adopter.anything_there,
+                self._adopter.has_outboxes,
                 self._supervisor.undelivered,
                 lambda: self._log.held_bytes,
                 self._artifacts.busy,
@@ -188,9 +188,9 @@ class Collector:
         self._supervisor.on_committed(position)
         self._inbox.on_committed(position)
 
-    def _leave_room(self, more_bytes: int) -> None:
+    def _check_room(self, more_bytes: int) -> None:
         undelivered = self._log.bytes_beyond(self._supervisor.synced()) + more_bytes
-        disk_reserve.leave_some(self._state.log, self._base_dir, undelivered)
+        disk_reserve.check_room(self._state.log, self._base_dir, undelivered)
 
     def _upload_port(self) -> int:
         return 0 if self._uploads is None else self._uploads.port
@@ -202,7 +202,7 @@ class Collector:
         self._barriers.on_applied(position)
         self._artifacts.wake()
         for session in self._sessions:
-            session.applied(position)
+            session.forget_applied(position)
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         durable = self._log.durable
@@ -217,17 +217,17 @@ class Collector:
             "state_dir": str(self._state.root),
             "auto": self._auto,
             "remote": self._remote(),
-            "sessions": [{**_told(s), "unheeded": self._roster.unheeded(s)} for s in self._sessions],
+            "sessions": [{**_told(s), "unheeded": self._roster.ignored_settings(s)} for s in self._sessions],
             "log": {
                 "segments": len(self._log.segments),
                 "bytes": size,
-                "durable": durable.told(),
+                "durable": durable.to_json(),
                 "held_bytes": self._log.held_bytes,
             },
             "workers": self._supervisor.status(),
             "quarantined": [run.told() for run in quarantined],
             "sinks_trouble": self._roster.trouble,
-            "disk": {"state": "full" if self._log.trouble else "ok", "error": self._log.trouble},
+            "disk": {"state": "full" if self._log.disk_error else "ok", "error": self._log.disk_error},
             "events_total": self._sequencer.events_total,
             "repeated_total": self._sequencer.repeated_total,
             "refused_total": self._inbox.refused_total,

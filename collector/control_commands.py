@@ -86,7 +86,7 @@ class ControlCommands:
         return {"pid": os.getpid()}
 
     async def _adopt(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self._adopter.look_now()
+        self._adopter.scan_now()
         return {}
 
     async def _sync(self, asked: dict[str, Any]) -> dict[str, Any]:

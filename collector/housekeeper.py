@@ -91,13 +91,13 @@ class Housekeeper:
                 return
 
     def _look(self) -> None:
-        self._log.check_place()
+        self._log.check_in_place()
         self._endpoint.check()
         self._follow_settings()
         self._delete_passed()
-        self._contacts.look()
+        self._contacts.check()
         if self._any_quarantined():
-            self._barriers.look_again()
+            self._barriers.recheck()
 
     def _follow_settings(self) -> None:
         """Start and stop the workers of sinks, before the log lets go of what a new sink would want."""
@@ -113,4 +113,4 @@ class Housekeeper:
         self._log.delete_passed(synced)
         if synced != self._synced:
             self._synced = synced
-            self._log.try_now()
+            self._log.retry_now()

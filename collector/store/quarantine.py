@@ -191,7 +191,7 @@ def _create(place: Path) -> TailFile:
 def _valid_end(file: segment_files.SegmentFile) -> int:
     """Return where its valid records end: beyond is what a killed worker had not written in full."""
     end = segment.HEADER_BYTES
-    with segment_files.opened(file.path) as view:
+    with segment_files.mapped_view(file.path) as view:
         for item in segment.scan(view, file.uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
             end = item.end if isinstance(item, segment.Record) else end
     return end

@@ -67,7 +67,7 @@ class SinkRoster:
         self._named |= new
         return bool(new - set(self._configured))
 
-    def unheeded(self, session: SessionState) -> list[str]:
+    def ignored_settings(self, session: SessionState) -> list[str]:
         """Return what a session of another host says of sinks and does not get."""
         return guests.unheeded(session.info, self._configured, self._state.base_dir)
 

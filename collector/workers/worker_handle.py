@@ -139,7 +139,11 @@ class WorkerHandle:
 
     def _tell(self) -> None:
         durable = self._master.readable(self)
-        if self.process is not None and durable > self._told and self.process.send({"durable": durable.told()}):
+        if (
+            self.process is not None
+            and durable > self._told
+            and self.process.send({"durable": durable.to_json()})
+        ):
             self._told = durable
 
     async def _pause(self, longest_s: float, *, quietly: bool = False) -> None:
@@ -213,8 +217,8 @@ class WorkerHandle:
             "name": self.name,
             "pid": self.process.pid if self.process is not None else None,
             "state": "running" if self.process is not None else "resting",
-            "applied": self.applied.told(),
-            "synced": self.synced.told(),
+            "applied": self.applied.to_json(),
+            "synced": self.synced.to_json(),
             "holds_log": self.spec.holds_log,
             "lag_bytes": max(0, durable.offset - self.applied.offset) if same else None,
             "waits_s": time.monotonic() - self.caught_up_s if waits else 0.0,

@@ -255,7 +255,7 @@ def test_log_waits_for_those_workers_only_that_say_so(tmp_path):
 
             await bench.until(lambda: bench.supervisor.synced() == at(200))
             assert not bench.supervisor.undelivered()
-            assert bench.supervisor.status()[1]["synced"] != at(200).told()
+            assert bench.supervisor.status()[1]["synced"] != at(200).to_json()
 
     asyncio.run(scenario())
 
@@ -265,7 +265,7 @@ def test_stopping_does_not_wait_for_a_worker_whose_backend_is_down(tmp_path):
         specs = [*STORE_ONLY, WorkerSpec("stuck", holds_log=True)]
         async with Bench(tmp_path, {"store": OBEDIENT, "stuck": STUCK}, specs=specs) as bench:
             bench.supervisor.on_committed(at(200))
-            await bench.until(lambda: bench.status()["synced"] == at(200).told())
+            await bench.until(lambda: bench.status()["synced"] == at(200).to_json())
             await bench.until(lambda: bench.supervisor.status()[1]["pid"])
             began = time.monotonic()
             left = await bench.supervisor.drain(time.monotonic() + PATIENCE_S)
