@@ -144,7 +144,7 @@ class Collector:
                 self._adopter.has_outboxes,
                 self._supervisor.undelivered,
                 lambda: self._log.held_bytes,
-                self._artifacts.busy,
+                self._artifacts.is_busy,
             )
             idle_exit = IdleExit(self._config.idle_exit_s, self._inbox, busy)
         return Housekeeper(

@@ -30,7 +30,9 @@ class Spool:
 
     def tidy(self, applied=END, tokens=()):
         """Do as the keeper does; return what is left."""
-        spool_cleanup.tidy(spool_cleanup.over(self.state, self.sessions, applied), tokens)
+        spool_cleanup.remove_unreferenced(
+            spool_cleanup.finished_folders(self.state, self.sessions, applied), tokens
+        )
         return sorted(path.name for path in self.folder.rglob("*"))
 
 
