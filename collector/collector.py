@@ -181,7 +181,7 @@ class Collector:
         self.daemon.request_stop()
 
     def _on_recovered(self) -> None:
-        self._supervisor.log_known(self._log.durable)
+        self._supervisor.on_log_recovered(self._log.durable)
         self._sequencer.record_lost(self._log.lost)
 
     def _on_committed(self, position: Position) -> None:
@@ -226,7 +226,7 @@ class Collector:
             },
             "workers": self._supervisor.status(),
             "quarantined": [run.told() for run in quarantined],
-            "sinks_trouble": self._roster.trouble,
+            "sinks_trouble": self._roster.config_error,
             "disk": {"state": "full" if self._log.disk_error else "ok", "error": self._log.disk_error},
             "events_total": self._sequencer.events_total,
             "repeated_total": self._sequencer.repeated_total,

@@ -113,17 +113,17 @@ class ControlCommands:
             folder = "" if run is None else run.folder.name
             await asyncio.to_thread(self._removals.record, uid, folder, remote)
             await self._inbox.refuse_run(uid)
-            self._supervisor.tell({"run_gone": uid.hex()})
-            await self._supervisor.settle(STORE, {"run_gone": uid.hex()}, STORE_SETTLES_S)
+            self._supervisor.broadcast({"run_gone": uid.hex()})
+            await self._supervisor.send_and_wait(STORE, {"run_gone": uid.hex()}, STORE_SETTLES_S)
             if run is not None:
                 await asyncio.to_thread(take_away, run.folder)
         return {"removed": run is not None, **await self._artifacts.sweep()}
 
     async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Read the configured sinks again, now."""
-        await asyncio.to_thread(self._roster.look)
+        await asyncio.to_thread(self._roster.reload)
         self._supervisor.set_workers(self._roster.specs())
-        return {"trouble": self._roster.trouble}
+        return {"trouble": self._roster.config_error}
 
     async def _errand(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Let a sink look at what it was asked for."""

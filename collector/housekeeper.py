@@ -63,7 +63,7 @@ class Housekeeper:
 
     async def start(self) -> None:
         """Pass on what sinks were asked for while no collector ran; begin to look."""
-        for name in await asyncio.to_thread(self._roster.errands):
+        for name in await asyncio.to_thread(self._roster.pending_errands):
             self._supervisor.errand(name)
         self._task = asyncio.create_task(self._look_forever(), name="housekeeper")
 
@@ -101,7 +101,7 @@ class Housekeeper:
 
     def _follow_settings(self) -> None:
         """Start and stop the workers of sinks, before the log lets go of what a new sink would want."""
-        changed, named = self._roster.read_file(), self._roster.heard(self._sessions)
+        changed, named = self._roster.reload_file(), self._roster.add_named(self._sessions)
         if changed or named:
             self._supervisor.set_workers(self._roster.specs())
         self._supervisor.review(self._log.bytes_beyond)

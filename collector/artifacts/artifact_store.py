@@ -102,9 +102,7 @@ class ArtifactStore:
         self._wake.set()
 
     def awaited_job(self, session: str, token: str) -> ArtifactJob | None:
-        """Return the job that waits for bytes of another host under this token; None if there is none. Never
-        blocks.
-        """
+        """Return the job that waits for bytes of another host under this token, or None. Never blocks."""
         for job in self._jobs.values():
             if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
                 return job
@@ -115,9 +113,7 @@ class ArtifactStore:
         return self._remote_outcomes.get((session, token), {})
 
     def is_settled(self, session: str) -> bool:
-        """Return whether every artifact of a session that ended has its job, or had it. Blocks briefly on the
-        disk.
-        """
+        """Return whether every artifact of a session that ended has its job, or had it. Blocks briefly."""
         if any(session == bad for bad, _ in self._unreadable):  # its jobs cannot be read
             return False
         return spool_cleanup.is_settled(self._state, self._sessions, session, self._applied())

@@ -38,9 +38,7 @@ RESERVED_S = 60.0  # how long space is reserved for an upload from which nothing
 
 
 class Uploads:
-    """A part of the daemon; exists only if the collector listens to other hosts, on the port after that for
-    events.
-    """
+    """A part of the daemon if the collector listens to other hosts; it uses the port after that for events."""
 
     name = "uploads"
 
@@ -222,9 +220,7 @@ class Uploads:
             self._received_of(job)[0] += 1
 
     def _received_of(self, job: ArtifactJob) -> list[int]:
-        """Return how many files and bytes of an upload there are; they are counted once, and after a file began
-        anew.
-        """
+        """Return how many files and bytes of an upload there are; counted once, and again after a restart."""
         partial = self._partial_path(job)
         if partial not in self._received:
             files = [path for path in (partial, *partial.rglob("*")) if path.is_file()]

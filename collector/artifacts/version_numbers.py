@@ -94,9 +94,7 @@ def versions_folder(run: Path, name: str) -> Path:
 
 
 def made_inside(run: Path, *parts: str) -> Path:
-    """Return a folder below the run folder, every part of it durable. Blocks and raises as
-    :func:`versions_folder`.
-    """
+    """Return a folder below the run folder, all of it durable. Blocks and raises as :func:`versions_folder`."""
     folder = run
     for depth in range(1, len(parts) + 1):
         folder = inside(run, *parts[:depth])

@@ -45,9 +45,7 @@ class Authenticator:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to answer ZeroMQ; must be called before a socket listens to other hosts. Blocks briefly on the
-        disk.
-        """
+        """Start to answer ZeroMQ; must be called before a socket listens to other hosts. Blocks briefly."""
         self._reload()
         self._router = Router(self._context, max_part_bytes=1 << 16)
         self._router.bind(ZAP_ADDRESS)
@@ -63,9 +61,7 @@ class Authenticator:
         return 0
 
     def name_of(self, key: str) -> str | None:
-        """Return the name under which a key is allowed now; None if it is not allowed. Blocks briefly on the
-        disk.
-        """
+        """Return the name under which a key is allowed now; None if it is not allowed. Blocks briefly."""
         if time.monotonic() >= self._next_reload_s:
             self._reload()
         return self._names.get(key)

@@ -1,6 +1,4 @@
-"""Tells a sender when the run folder holds everything up to a number: the number's log position must be
-applied.
-"""
+"""Tells a sender when the run folder holds everything up to a number: the store has applied its position."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ class _Wait:
 
 
 class Barriers:
-    """The barriers of all sessions that the store has not reached. Nothing here blocks, except a quick disk
-    lookup.
-    """
+    """The barriers of all sessions that the store has not reached. Nothing here blocks for long."""
 
     def __init__(self, is_quarantined: Callable[[bytes], bool] = lambda uid: False) -> None:
         self.applied = START

@@ -102,7 +102,7 @@ class Inbox:
         self._listeners.rebind()
 
     async def drain(self, deadline: float) -> int:
-        """Receive nothing new; messages that are under way stay in the outboxes. Answers are sent until
+        """Receive nothing new; messages under way stay in the outboxes. Answers are sent until
         :meth:`close`.
         """
         if self._tasks:

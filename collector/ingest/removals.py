@@ -35,9 +35,7 @@ class Removals:
 
     @contextlib.contextmanager
     def under_way(self, uid: bytes) -> Iterator[None]:
-        """Admit no session of this run while it is being removed: the session would write to the deleted
-        folder.
-        """
+        """Admit no session of this run while it is being removed: it would write to the deleted folder."""
         self._begun_total += 1
         self._under_way.add(uid)
         try:

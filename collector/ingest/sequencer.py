@@ -163,9 +163,7 @@ class Sequencer:
         return Verdict.STORED
 
     def note(self, session: SessionState, kind: str, key: str, **data: Any) -> None:
-        """Record a fact that no session emits, as its death or silence. The store keeps one for each kind and
-        key.
-        """
+        """Record a fact that no session emits, as its death. The store keeps one for each kind and key."""
         self._log.append(segment.NOTE, [events.pack_note(session.id, kind, key, time.time_ns(), **data)])
 
     async def late_note(
@@ -226,9 +224,7 @@ class Sequencer:
         return gone
 
     def _skip_to(self, session: SessionState, last: int) -> None:
-        """Move the marks to what the run's ledger holds beyond the log: it is stored, though this log never had
-        it.
-        """
+        """Move the marks to what the run's ledger holds beyond the log: this log never had these events."""
         session.received = last
         mark = events.pack_mark(session.id, last, None)
         self._log.append(segment.MARK, [mark], lambda position: session.mark_durable(last, position))

@@ -24,9 +24,7 @@ class StoredSession(NamedTuple):
 
 
 def stored_session(base_dir: Path, folder: str, session: bytes) -> StoredSession:
-    """Return how far the ledgers in the run folder say that the session is stored. Blocks briefly on the
-    disk.
-    """
+    """Return how far the ledgers in the run folder say that the session is stored. Blocks briefly."""
     best = StoredSession()
     if not folder or "/" in folder or folder in (".", ".."):
         return best

@@ -25,9 +25,7 @@ FIRST_CHUNK_BYTES, LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 512 << 10, 128 << 10, 4
 
 
 class CursorPosition(NamedTuple):
-    """A position in the form that is sent to workers: the segment's uuid in hex, an offset in bytes in its
-    file.
-    """
+    """A position in the form that is sent to workers: the segment's uuid in hex, an offset in bytes."""
 
     uuid: str
     offset: int
@@ -268,9 +266,7 @@ class LogReader:
 
 
 def read_cursor(path: Path) -> CursorPosition | None:
-    """Return the position in a cursor file; None if there is none or it is not valid. Blocks briefly on the
-    disk.
-    """
+    """Return the position in a cursor file; None if there is none or it is not valid. Blocks briefly."""
     try:
         return parse_position(json.loads(path.read_bytes())["position"])
     except (OSError, ValueError, KeyError, TypeError):

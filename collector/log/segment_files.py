@@ -172,9 +172,7 @@ def _first_lost(view: memoryview, records: list[Record], damages: list[Damage]) 
 
 
 def _claimed_group(view: memoryview, damage: Damage) -> int | None:
-    """Return the group number of the one record that a damaged stretch seems to be; None if it is not one
-    record.
-    """
+    """Return the group number of the one record that a damaged stretch seems to be; None if it is none."""
     if damage.end - damage.start < segment.FRAME_BYTES:
         return None
     length, kind, _, group = _REST.unpack_from(view, damage.start + 4)

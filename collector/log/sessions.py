@@ -30,9 +30,7 @@ class Position(NamedTuple):
     uuid: bytes
 
     def to_json(self) -> list[Any]:
-        """Return the JSON form that is sent to workers and stored in cursors: segment uuid in hex, offset in
-        bytes.
-        """
+        """Return the JSON form for workers and cursors: the segment's uuid in hex, an offset in bytes."""
         return [self.uuid.hex(), self.offset]
 
 
@@ -129,9 +127,7 @@ class Sessions:
         return max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(1, sending)))
 
     def forget_passed(self, synced: Position) -> None:
-        """Drop the ended sessions that every cursor has passed; later questions are answered from the run's
-        ledger.
-        """
+        """Drop the ended sessions that every cursor has passed; the run's ledger answers later questions."""
         ended = [s for s in self._by_id.values() if s.ended is not None and not s.notes_pending]
         passed = [s.id for s in ended if s.end <= synced]
         for session in passed:
