@@ -102,9 +102,7 @@ class Inbox:
         self._listeners.rebind()
 
     async def drain(self, deadline: float) -> int:
-        """Receive nothing new; messages under way stay in the outboxes. Answers are sent until
-        :meth:`close`.
-        """
+        """Receive nothing new; messages under way stay in the outboxes. Answers are sent until `close`."""
         if self._tasks:
             self.unbind()
             tasks = [*self._tasks, *self._hello.tasks]

@@ -75,7 +75,7 @@ class StoreApplier:
         self._home.learn()
         try:
             self._collector = self._state.collector_id()
-            self._held = {held.uid: held for held in quarantine.found(self._state)}
+            self._held = {held.uid: held for held in quarantine.load_all(self._state)}
             self._underway.open()
             held = self._held.get(self._underway.died_of)
             if held is not None:

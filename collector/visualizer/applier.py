@@ -191,7 +191,7 @@ class VisualizerApplier:
             return
 
     def _look(self, renderer: RendererProcess, now_s: float) -> None:
-        for line in renderer.heard():
+        for line in renderer.receive():
             if "failed" in line:
                 where = f"{line.get('folder')}: {line['failed']}"
                 self._complain(f"picture was not drawn: {where}: {line.get('why')}")
