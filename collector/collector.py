@@ -1,4 +1,4 @@
-"""Connects the parts of one collector in the order data flows through them, and tells their status."""
+"""Connects the parts of one collector in the order in which data flows, and reports their status."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from neural.tracking.state.tombstones import Tombstones
 
 
 class Collector:
-    """All parts of one collector, and what each tells the others.
+    """All parts of one collector and the callbacks between them.
 
     Args:
-        auto: the collector was started by a training, and leaves when it is idle.
-        pair: the key pair it shows to other hosts; None where it does not listen to any.
+        auto: whether a training started the collector, so that it leaves when it is idle.
+        pair: the key pair that it shows to other hosts; None if it does not listen to any.
     """
 
     def __init__(
@@ -123,12 +123,12 @@ class Collector:
         )
 
     def close(self) -> None:
-        """Close the sockets, end the context, and only then let go of the lock."""
+        """Close the sockets and the ZeroMQ context, and only then release the lock. Blocks briefly."""
         self._inbox.close()
         self._context.term()
-        if self._lock.in_place():  # else they are a successor's
+        if self._lock.in_place():  # otherwise the sockets are a successor's
             for socket_file in (self._state.data_socket, self._state.control_socket):
-                socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
+                socket_file.unlink(missing_ok=True)  # ZeroMQ does not remove them
         self._lock.release()
 
     def _make_uploads(self) -> Uploads | None:
@@ -139,7 +139,7 @@ class Collector:
 
     def _make_housekeeper(self, endpoint: Endpoint) -> Housekeeper:
         idle_exit = None
-        if self._auto and self._config.listen is None:  # no other host could start it again
+        if self._auto and self._config.listen is None:  # another host could not start it again
             busy = (
                 self._adopter.has_outboxes,
                 self._supervisor.undelivered,
@@ -204,7 +204,7 @@ class Collector:
         for session in self._sessions:
             session.forget_applied(position)
 
-    async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         durable = self._log.durable
         size = await asyncio.to_thread(self._log.stored_bytes)
         quarantined = await asyncio.to_thread(list_quarantined, self._state)
@@ -217,7 +217,9 @@ class Collector:
             "state_dir": str(self._state.root),
             "auto": self._auto,
             "remote": self._remote(),
-            "sessions": [{**_told(s), "unheeded": self._roster.ignored_settings(s)} for s in self._sessions],
+            "sessions": [
+                {**_session_status(s), "unheeded": self._roster.ignored_settings(s)} for s in self._sessions
+            ],
             "log": {
                 "segments": len(self._log.segments),
                 "bytes": size,
@@ -236,7 +238,9 @@ class Collector:
         }
 
     def _remote(self) -> dict[str, Any] | None:
-        """Return where it listens to other hosts, as whom, and whom it lets in; None where it does not."""
+        """Return its address for other hosts, its key and the keys that it admits; None if it listens to
+        none.
+        """
         if self._pair is None or self._listeners.remote_address is None:
             return None
         public = keys.public_text(self._pair.public)
@@ -249,7 +253,7 @@ class Collector:
         }
 
 
-def _told(session: SessionState) -> dict[str, Any]:
+def _session_status(session: SessionState) -> dict[str, Any]:
     ended = "ended" if session.ended is not None else None
     return {
         "session": session.id.hex(),

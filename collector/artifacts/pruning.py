@@ -75,7 +75,7 @@ async def record_pruned(
     deadline = time.monotonic() + timeout_s
     while positions and applied() < max(positions):
         if time.monotonic() > deadline:
-            raise TimeoutError("the store has not noted what is to be removed; nothing was")
+            raise TimeoutError("the store did not apply the notes in time; nothing was removed")
         await asyncio.sleep(0.01)
 
 

@@ -28,7 +28,7 @@ from neural.tracking.state.tombstones import Tombstones
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
-_MEND = "put it back from a copy, or `ntrack runs rebuild {}` makes it anew from what is stored"
+_MEND = "put it back from a copy, or `ntrack runs rebuild {}` makes it again from what is stored"
 
 
 class Unusable(TrackingError):
@@ -74,7 +74,7 @@ class RunFolders:
             raise self.hold(job, FormatError(f"{job.folder} holds another run, {run_file.uid.hex()[:8]}"))
         self.base_dir.prove(folder)
         if self._held.pop(job.uid, None) is not None:
-            logger.info("artifacts of %s go on: its folder can be used again", job.folder)
+            logger.info("artifacts of %s continue: its folder can be used again", job.folder)
         return folder
 
     def is_local(self, job: ArtifactJob) -> bool:
@@ -99,7 +99,7 @@ class RunFolders:
         self._held[job.uid] = _Held(job.folder, text, since_ns, now_s + pause_s, pause_s)
         if before is None or before.error != text:
             logger.error(
-                "artifacts of %s wait, nothing of them is lost: %s; it is tried again by itself",
+                "artifacts of %s wait, none is lost: %s; the collector tries again by itself",
                 job.folder,
                 text,
             )

@@ -173,7 +173,7 @@ class Adopter:
             info = outbox.info
             # Containers have host names of their own. Under one kernel the lock counts all the same.
             if info.get("host") != platform.node() and info.get("boot_id") != os_support.boot_id():
-                raise FormatError(f"it is another host's: {info.get('host')}")
+                raise FormatError(f"it belongs to another host: {info.get('host')}")
             adopted = folder.with_name(key + ADOPTED_SUFFIX)
             if folder != adopted:
                 await asyncio.to_thread(folder.rename, adopted)
@@ -214,13 +214,13 @@ class Adopter:
         self._sequencer.removals.account(orphan.session, orphan.uid, late)
 
     async def _read_info(self, folder: Path, key: str) -> OutboxInfo | None:
-        """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
+        """Return the session of an outbox. If its file is lost, as after a power failure, the log may have it.
 
         Returns:
-            None if nobody can tell and it held nothing: it is removed then.
+            None if the session is unknown and the outbox held nothing: it is removed then.
 
         Raises:
-            FormatError, OSError: nobody can tell.
+            FormatError, OSError: the session is unknown.
         """
         try:
             return await asyncio.to_thread(outbox_files.read_info, folder)

@@ -46,7 +46,7 @@ class Barriers:
             self._answer(session)
 
     def recheck(self) -> None:
-        """Answer those whose run is held back no longer."""
+        """Answer the barriers of runs that are no longer in quarantine."""
         self.on_applied(self.applied)
 
     def forget(self, session: SessionState) -> None:

@@ -192,9 +192,7 @@ class Inbox:
 
     def _on_data(self, session: SessionState, data: wire.Data) -> wire.Message | None:
         if wire.data_crc(data.schemas, data.payload) != data.crc:
-            logger.warning(
-                "batch %d-%d of session %s was damaged on its way", data.first, data.last, session.id.hex()
-            )
+            logger.warning("batch %d-%d of session %s arrived damaged", data.first, data.last, session.id.hex())
             self._welcome(session)  # the sender cuts the batch anew and sends it again
             return None
         return self._verdict_reply(
@@ -266,4 +264,6 @@ class Inbox:
         self._replies.refused_total += 1
         if time.monotonic() - self._warned_s >= _WARN_EVERY_S:
             self._warned_s = time.monotonic()
-            logger.warning("%d messages were not understood, the last: %s", self.refused_total, error)
+            logger.warning(
+                "%d messages were refused or not understood, the last: %s", self.refused_total, error
+            )

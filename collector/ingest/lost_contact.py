@@ -49,7 +49,10 @@ class LostContacts:
                 self._note(session, LOST_NOTE)
                 where = session.info.get("host", "?")
                 logger.warning(
-                    "session %s on %s is silent since %.0f s", session.id.hex(), where, now_s - session.seen_s
+                    "session %s on %s has been silent for %.0f s",
+                    session.id.hex(),
+                    where,
+                    now_s - session.seen_s,
                 )
 
     def _note_return(self, session: SessionState) -> None:

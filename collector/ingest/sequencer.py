@@ -209,7 +209,7 @@ class Sequencer:
         more = {"signal": signal, "open_gap": open_gap}
         given = {key: value for key, value in more.items() if value is not None}
         self.note(session, "died", "died", reason=reason, **given)
-        logger.info("session %s ended without an end: %s", session.id.hex(), reason)
+        logger.info("session %s ended without an end event: %s", session.id.hex(), reason)
 
     def record_lost(self, lost: list[LostStretch]) -> None:
         """Record as gaps what the recovery found damaged in the log."""
@@ -250,7 +250,7 @@ class Sequencer:
         records: list[tuple[int, bytes]] = []
         for item in segment.scan(schemas, session.id, base=0):
             if not isinstance(item, Record) or item.kind != segment.SCHEMA:
-                raise FormatError("something that is no schema of this session")
+                raise FormatError("a record is not a schema of this session")
             records.append((item.id, schemas[item.pos : item.end]))
         new = [(schema_id, record) for schema_id, record in records if schema_id not in session.schemas]
         size = session.schema_bytes + sum(len(record) for _, record in new)

@@ -34,7 +34,7 @@ def stored_session(base_dir: Path, folder: str, session: bytes) -> StoredSession
     except (OSError, InvalidNameError):
         return best
     for damage in damages:  # a damaged ledger counts as missing: only the log counts then
-        logger.warning("ledger of run folder %s was passed over: %s", folder, damage)
+        logger.warning("ledger of run folder %s was ignored: %s", folder, damage)
     for item in by_collector.values():
         entry = item.sessions.get(session.hex())
         if entry is not None and entry.last > best.last:

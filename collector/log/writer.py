@@ -254,7 +254,7 @@ class LogWriter:
                     raise LogFailed(f"log write failed: {error}") from error
                 await self._wait_for_space(error)
         if self.disk_error:
-            logger.info("log goes on in %s", self._current.path.name if self._current else "")
+            logger.info("log continues in %s", self._current.path.name if self._current else "")
             self.disk_error = None
         for entry, end in zip(group, ends, strict=True):
             self.held_bytes -= entry.size
@@ -341,7 +341,7 @@ class LogWriter:
             try:
                 os.truncate(self._current.path, self._offset)
             except OSError as refused:  # readers deduplicate what the next segment repeats
-                logger.warning("log segment %s was not cut: %s", self._current.path.name, refused)
+                logger.warning("log segment %s was not truncated: %s", self._current.path.name, refused)
         await self._close()
         if self._stopping.is_set():
             raise _StoppedWithoutSpace(f"no room on the disk while leaving: {error}")

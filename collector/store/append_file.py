@@ -1,6 +1,4 @@
-"""The two files of a run folder that grow: the tail and the event lines. An append is complete or has no
-effect.
-"""
+"""The two growing files of a run folder: the tail and the event lines. An append is whole or has no effect."""
 
 from __future__ import annotations
 

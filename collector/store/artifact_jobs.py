@@ -28,5 +28,5 @@ def make_jobs(state: State, writer: RunWriter) -> None:
         except FormatError as error:
             logger.error("%s: %s", writer.folder.name, error)
         except OSError as error:
-            raise RetryLater(f"cannot note what is to be done for an artifact: {error}") from error
+            raise RetryLater(f"cannot write the job of an artifact: {error}") from error
         del writer.artifacts[0]

@@ -198,7 +198,7 @@ def _write_checksums(path: Path) -> None:
         start, stop = parts.value_span(footer, parts.CRC_KEY, path.name)
         chunks = "".join(digits).encode()
         if stop - start != 8 + len(chunks):
-            raise OSError(f"{path.name}: has another number of column chunks than it was written with")
+            raise OSError(f"{path.name}: the number of column chunks differs from the expected one")
         footer = footer[: start + 8] + chunks + footer[stop:]
         footer = footer[:start] + f"{zlib.crc32(footer):08x}".encode() + footer[start + 8 :]
         file.seek(size - length - 8)

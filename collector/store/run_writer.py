@@ -46,9 +46,7 @@ ENDS = ("bye", "died")  # kinds of notes that end a session
 
 
 class RunWriter:
-    """The only writer of its collector's files in one run folder. Not thread-safe; the methods block on the
-    disk.
-    """
+    """The only writer of its collector's files in one run folder. Not thread-safe; the methods block."""
 
     def __init__(self, folder: Path, uid: bytes, collector: str) -> None:
         self.folder = folder
@@ -99,7 +97,7 @@ class RunWriter:
         return self._identity != _identity(self.folder) or self._tail.is_removed() or self._events.is_removed()
 
     def apply(self, item: EventBatch | SessionNote | SessionMark) -> None:
-        """Store one item of the log, if it is not stored yet. After RetryLater call again with the same
+        """Store one item of the log if it is not stored yet. After RetryLater, call again with the same
         item.
         """
         if isinstance(item, EventBatch):

@@ -66,7 +66,7 @@ def draw_run(folder: Path, report: Report) -> None:
         except OSError as error:
             failure = {"failed": picture.name, "folder": folder.name, "why": str(error)}
             report({**failure, "passing": error.errno in PASSING})
-        except Exception as error:  # noqa: BLE001 - drawing is a library's work on a user's values: whatever it is, the other pictures want to be drawn, and this one says why it was not
+        except Exception as error:  # noqa: BLE001 - a library draws a user's values: no failure may stop the others
             report({"failed": picture.name, "folder": folder.name, "why": f"{type(error).__name__}: {error}"})
             _save_note(path, picture.name, error, report)
 
@@ -82,7 +82,7 @@ def _save_note(path: Path, name: str, error: Exception, report: Report) -> None:
         with house_style():
             why = shown(f"{type(error).__name__}: {error}".replace("\n", " "), 90)
             save(note_figure(f"this picture could not be drawn\n{why}", title=name), path)
-    except Exception as second:  # noqa: BLE001 - as above; that it failed was told already
+    except Exception as second:  # noqa: BLE001 - as above; the failure itself is reported already
         report({"failed": name, "folder": path.parent.parent.name, "why": f"nor could its note: {second}"})
 
 

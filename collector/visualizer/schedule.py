@@ -124,9 +124,7 @@ class Schedule:
         return uid, run.folder
 
     def done(self, now_s: float, cpu_s: float) -> bytes | None:
-        """Note that the round was drawn and cost ``cpu_s`` seconds; return the uid if it was the run's last
-        round.
-        """
+        """Note that the round was drawn and cost ``cpu_s`` seconds; return the run's uid if it was the last."""
         assert self._drawing is not None
         (uid, _, ended), self._drawing = self._drawing, None
         self._free_s = max(self._free_s, now_s + cpu_s * (1 / SHARE - 1))
@@ -173,7 +171,7 @@ class Schedule:
                 run.live.update(map(bytes.fromhex, one.get("live", ())))
                 self._runs[bytes.fromhex(uid)] = run
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no record of what is due: {error!r}") from error
+            raise ValueError(f"not a record of due pictures: {error!r}") from error
 
     def _drop_if_over(self, uid: bytes, ended: bool) -> bool:
         run = self._runs[uid]

@@ -48,7 +48,7 @@ class SinkRoster:
         except (TrackingError, OSError) as error:
             # Tried again each time: the file's owner or mode may be corrected without a change of the file.
             if str(error) != self.config_error:
-                logger.error("sinks stay as they are: %s", error)
+                logger.error("the sinks were not changed, their configuration cannot be read: %s", error)
             self.config_error = str(error)
         return True
 

@@ -184,7 +184,7 @@ class Supervisor:
                 if waiting > spec.budget_bytes or stuck_s > spec.budget_s:
                     handle.detached = True
                     logger.error(
-                        "sink %s is detached: %d bytes of log wait for it, it stood still for %.0f s; "
+                        "sink %s is detached: %d bytes of log wait for it, it did not advance for %.0f s; "
                         "it will read run folders",
                         handle.name, waiting, stuck_s,
                     )  # fmt: skip
@@ -192,8 +192,7 @@ class Supervisor:
                 handle.process.kill_over(spec.memory_bytes)
 
     def errand(self, name: str) -> bool:
-        """Tell a worker that it has a request beside the log (an errand); return whether there is such a
-        worker.
+        """Tell a worker that it has a request beside the log (an errand); return whether the worker exists.
 
         Never blocks.
         """
