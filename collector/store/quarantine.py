@@ -90,11 +90,11 @@ class Quarantine:
         if file is None:
             file = self._file = _create(self.place)
         session = item.session.session
-        described, pieces = file.written_schemas.get(session), list[Any]()
-        if described is None:
+        written, pieces = file.written_schemas.get(session), list[Any]()
+        if written is None:
             about = events.pack_session(session, item.session.uid, dict(item.session.info))
             pieces += file.frame(segment.SESSION, [about], 0)
-        new = item.session.schema_records.keys() - (described or set())
+        new = item.session.schema_records.keys() - (written or set())
         if new:
             records = b"".join(item.session.schema_records[schema] for schema in sorted(new))
             pieces += file.frame(segment.SCHEMAS, [session, records], sum(map(len, pieces)))
@@ -158,11 +158,9 @@ def load_all(state: State) -> Iterator[Quarantine]:
         why: dict[str, Any] = {"run": "?", "since_ns": time.time_ns(), "tries": 1, "retry_s": 0.0}
         # if why.json is damaged, what is kept may still be whole
         with contextlib.suppress(ValueError, TypeError):
-            described = read_json(place / WHY_FILE) or {}
+            stored = read_json(place / WHY_FILE) or {}
             why |= {
-                key: described[key]
-                for key in why.keys() & described.keys()
-                if type(described[key]) is type(why[key])
+                key: stored[key] for key in why.keys() & stored.keys() if type(stored[key]) is type(why[key])
             }
         if len(place.name) == 32:
             yield Quarantine(place, why)
