@@ -238,9 +238,7 @@ class Collector:
         }
 
     def _remote(self) -> dict[str, Any] | None:
-        """Return its address for other hosts, its key and the keys that it admits; None if it listens to
-        none.
-        """
+        """Return its address for other hosts, its key, and the keys that it admits; None without an address."""
         if self._pair is None or self._listeners.remote_address is None:
             return None
         public = keys.public_text(self._pair.public)

@@ -32,8 +32,7 @@ STORE_SETTLES_S = 10.0
 
 
 class ControlCommands:
-    """Each method answers one command: a map in, a map out. A ValueError or OSError becomes the answer's error
-    text.
+    """Each method answers one command: a map in, a map out. A ValueError or OSError becomes an error text.
 
     Args:
         status: returns the answer to ``status``.
@@ -99,8 +98,7 @@ class ControlCommands:
         return {"applied": self._barriers.applied >= goal}
 
     async def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Delete a run: first its tombstone, then stop its senders, then make the store close it, then its
-        folder.
+        """Delete a run: write its tombstone, stop its senders, make the store close it, remove its folder.
 
         Of a copy only the folder goes: the run stays in the folder that it was copied from.
         """
@@ -133,9 +131,7 @@ class ControlCommands:
         return {"known": self._supervisor.errand(str(request.get("sink")))}
 
     async def _prune(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Remove versions, given as (session, event number), from the folder ``dir``, then unreferenced
-        blobs.
-        """
+        """Remove versions, given as (session, event number), from the folder ``dir``; then sweep the blobs."""
         wanted = request.get("versions")
         if not wanted:
             return await self._artifacts.sweep()

@@ -104,11 +104,10 @@ def run(
     auto: bool,
     pair: Pair | None = None,
 ) -> int:
-    """Run the collector of ``base_dir`` until it is stopped; return the exit code. The lock must be held
-    already.
+    """Run the collector of ``base_dir`` until it is stopped; return the exit code. Blocks until then.
 
-    ``pair`` is the key pair that it shows to other hosts; it is given if the collector listens to any. Blocks
-    until the collector has stopped.
+    The lock must be held already. ``pair`` is the key pair that it shows to other hosts; it is given if the
+    collector listens to any.
     """
     return asyncio.run(_main(base_dir, lock, state, config, auto, pair))
 

@@ -24,8 +24,7 @@ class VersionNumbers:
         self._reading = threading.Lock()
 
     def claim(self, run: Path, name: str, put: Callable[[Path], None]) -> int:
-        """Return the number under which ``put`` placed a version. Numbers may be skipped, but are never used
-        twice.
+        """Return the number under which ``put`` placed a version. A number may be skipped, never used twice.
 
         Args:
             put: places the version at the path that it gets. If the path is taken, it raises FileExistsError,

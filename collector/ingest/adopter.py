@@ -151,7 +151,7 @@ class Adopter:
                 yield Path(entry.path)
 
     def _remove_stale(self, folder: Path) -> None:
-        """Remove what a process left that died while making its outbox, or while removing it."""
+        """Remove the folder of a process that died while it created or removed its outbox."""
         if folder.name.startswith(REMOVED_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
             return
@@ -220,7 +220,7 @@ class Adopter:
             None if the session is unknown and the outbox held nothing: it is removed then.
 
         Raises:
-            FormatError, OSError: the session is unknown.
+            FormatError, OSError: the outbox cannot be read, and the log does not know the session.
         """
         try:
             return await asyncio.to_thread(outbox_files.read_info, folder)
@@ -240,7 +240,7 @@ class Adopter:
         self._not_before_s[folder.name] = time.monotonic() + RETRY_S
 
     async def _store_rest(self, orphan: Orphan, session: SessionState) -> None:
-        """Bring the rest of the session into the log, close it there, and wait until that is on disk."""
+        """Store the rest of the session in the log, close the session, and wait until that is durable."""
         schemas = await asyncio.to_thread(orphan.schemas)
         newest: OutboxPiece | LostNumbers | None = None
         again = True

@@ -61,8 +61,9 @@ class Sequencer:
         self.on_durable: Callable[[SessionState], None] = lambda session: None
 
     async def open(self, session_id: bytes, uid: bytes, info: dict[str, Any]) -> SessionState:
-        """Return the session. Its marks are the highest that the log and the run's ledger hold. Waits for the
-        disk.
+        """Return the session. Its marks are the highest that the log and the run's ledger hold.
+
+        Waits for the disk.
 
         Raises:
             Refused: its run was removed after it was opened, it belongs to another run, or too many sessions
@@ -169,8 +170,7 @@ class Sequencer:
     async def late_note(
         self, session_id: bytes, uid: bytes, info: Mapping[str, Any], kind: str, key: str, **data: Any
     ) -> Position:
-        """Record the outcome of something that a session emitted; the session may have ended and been
-        forgotten.
+        """Record the outcome of something that a session emitted, even if the session was forgotten.
 
         Returns:
             The position of the note in the log, once it is durable.
@@ -246,7 +246,7 @@ class Sequencer:
         return base // segment.LAP_BYTES == (base + size - 1) // segment.LAP_BYTES
 
     def _fresh_schemas(self, session: SessionState, schemas: bytes) -> list[bytes]:
-        """Return the SCHEMA records the log's current segment does not have yet."""
+        """Return the SCHEMA records that the log's current segment does not have yet."""
         records: list[tuple[int, bytes]] = []
         for item in segment.scan(schemas, session.id, base=0):
             if not isinstance(item, Record) or item.kind != segment.SCHEMA:

@@ -1,5 +1,4 @@
-"""Decides how much of a small or full disk the log must leave free, so that acknowledged events can be
-delivered.
+"""Decides how much of a small or full disk the log leaves free, so that acknowledged events can be stored.
 
 The store needs room before it can free any: a run's files grow first, and only then is a segment of the log
 deleted. A log that fills the disk would wait for the store, and the store would wait for the log, for ever. So

@@ -52,8 +52,7 @@ class EventBatch:
         return events.decode(self.payload, self.session.schemas)
 
     def singly(self) -> Iterator[EventBatch]:
-        """Yield the batch as one batch for each record: a record that does not decode then costs no other
-        record.
+        """Yield the batch as one batch for each record: then a record that does not decode costs no other.
 
         The session learns the schemas among the records. Never blocks.
         """

@@ -68,8 +68,7 @@ class Quarantine:
         return not time.time() < float(self._why["retry_s"]) <= time.time() + LONGEST_PAUSE_S
 
     def failed(self, error: Exception, *, later: bool = False) -> None:
-        """Record that a try failed with ``error``; the next try is at once after the first failure, then ever
-        later.
+        """Record that a try failed with ``error``. The first retry is at once, the next ones ever later.
 
         ``later``: not before the longest pause, because each try may cost all other runs a restart. Raises
         OSError.
@@ -135,8 +134,7 @@ class Quarantine:
 
 
 def begin(state: State, uid: bytes, run: str) -> Quarantine:
-    """Create the place of a quarantine. Every later start of the worker knows it after
-    :meth:`Quarantine.failed`.
+    """Create the place of a quarantine. Later starts of the worker find it after :meth:`Quarantine.failed`.
 
     Raises:
         OSError: it could not be created.

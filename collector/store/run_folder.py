@@ -25,10 +25,9 @@ def folder_names(session: LoggedSession) -> list[str]:
 
 
 def owner(folder: Path) -> bytes | None:
-    """Return the uid of the run that a folder belongs to; None if it holds nothing of a run. Blocks on the
-    disk.
+    """Return the uid of the run that a folder belongs to; None if it holds nothing of a run.
 
-    If ``run.json`` is damaged or missing, the store's own files in the folder still tell.
+    If ``run.json`` is damaged or missing, the store's own files in the folder still tell. Blocks on the disk.
 
     Raises:
         FormatError: ``run.json`` is damaged, and no other file tells.

@@ -97,9 +97,7 @@ class RunWriter:
         return self._identity != _identity(self.folder) or self._tail.is_removed() or self._events.is_removed()
 
     def apply(self, item: EventBatch | SessionNote | SessionMark) -> None:
-        """Store one item of the log if it is not stored yet. After RetryLater, call again with the same
-        item.
-        """
+        """Store one item of the log if it is not stored yet. After RetryLater, call again with the item."""
         if isinstance(item, EventBatch):
             entry = self._entry(item.session)
             if item.last > entry.last:

@@ -1,5 +1,4 @@
-"""When which run's pictures are due. It has no files, processes or clock of its own: the caller passes
-everything.
+"""When which run's pictures are due. It has no files, processes or clock: the caller passes everything.
 
 A run is drawn the first time as soon as it has logged as often as it asked for, later at most every 30 s, and
 once more after it ended. Only the newest state is ever drawn: what is logged meanwhile is counted, not queued.

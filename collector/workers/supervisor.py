@@ -126,8 +126,7 @@ class Supervisor:
         handle.has_own_work = handle.name == VISUALIZER and self._state.pictures_due.exists()
 
     async def drain(self, deadline: float) -> int:
-        """Let the store apply what is durable, then ask all workers to leave; return whether the store is
-        behind.
+        """Let the store apply what is durable, then stop all workers; return whether the store is behind.
 
         The drain does not wait for a backend that is down, and does not count it as left: its events stay in
         the log.
@@ -239,8 +238,7 @@ class Supervisor:
             return START
 
     def position(self, value: Any) -> Position:
-        """Return the position in a worker's line; the log's beginning if the log does not have it. Never
-        blocks.
+        """Return the position in a worker's line; the log's beginning if the log does not have it.
 
         Raises:
             ValueError, TypeError, IndexError: it is not a position.
