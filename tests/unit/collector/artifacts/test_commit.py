@@ -47,7 +47,7 @@ class Desk:
         return artifact_jobs.make(b"u" * 16, "run_1", SESSION, self.seq, self.seq, {}, said)
 
     def store(self, job, *, again=False, on_progress=lambda count: None):
-        """Do the job, and remember that its note was written, as the keeper does."""
+        """Do the job, and remember that its note was written, as the artifact store does."""
         told = Commit(self.state, self.run, job, self.numbers, on_progress, again=again, local=True).store()
         if told["version"] is not None:
             self.numbers.mark_noted(self.run, job.name, told["version"])

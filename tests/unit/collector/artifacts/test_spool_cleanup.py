@@ -29,7 +29,7 @@ class Spool:
         return name
 
     def tidy(self, applied=END, tokens=()):
-        """Do as the keeper does; return what is left."""
+        """Do as the artifact store does; return what is left."""
         spool_cleanup.remove_unreferenced(
             spool_cleanup.finished_folders(self.state, self.sessions, applied), tokens
         )
