@@ -32,7 +32,7 @@ class DaemonPart(Protocol):
     name: str
 
     async def start(self) -> None:
-        """Return once the part is ready; raise if it cannot be."""
+        """Return once the part is ready; raise if it cannot be. May wait for the disk."""
 
     async def drain(self, deadline: float) -> int:
         """Take nothing new, finish what is held, return how much was left.

@@ -32,7 +32,7 @@ class Endpoint:
         self._written = True
 
     async def drain(self, deadline: float) -> int:
-        """Remove the file, unless another collector has replaced this one."""
+        """Remove the file, unless another collector has replaced this one. Blocks briefly on the disk."""
         if self._written and self._lock.in_place():
             self._state.endpoint_file.unlink(missing_ok=True)
         self._written = False

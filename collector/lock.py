@@ -43,14 +43,17 @@ class Lock:
         return not self.last_boot_id or self.last_boot_id != os_support.boot_id()
 
     def release(self) -> None:
-        """Release the lock; safe to call twice. The file stays: without it two could hold "the" lock."""
+        """Release the lock; safe to call twice. The file stays: without it two could hold "the" lock.
+
+        Never blocks.
+        """
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def acquire(path: Path) -> Lock | None:
-    """Take the lock, within 0.2 s; return None if another process holds it.
+    """Take the lock; return None if another process holds it. Blocks for 0.2 s at most.
 
     Raises:
         OSError: the file cannot be created or opened.

@@ -78,7 +78,9 @@ class RunFolders:
         return folder
 
     def is_local(self, job: ArtifactJob) -> bool:
-        """Return whether the snapshot, if it exists, lies in this very spool: no upload will bring it."""
+        """Return whether the snapshot, if it exists, is in this very spool: no upload brings it. Never
+        blocks.
+        """
         if VIA in job.info:
             return False  # its own host name does not count: a path from another host is never opened here
         host, boot = job.info.get("host"), job.info.get("boot_id")

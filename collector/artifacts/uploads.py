@@ -86,7 +86,7 @@ class Uploads:
         self._task = asyncio.create_task(self._receive_forever(), name="uploads")
 
     async def drain(self, deadline: float) -> int:
-        """Receive nothing more; uploads continue later from where they are."""
+        """Receive nothing more; uploads continue later from where they are. Never waits for an upload."""
         if self._task is not None and self._router is not None:
             tasks = [self._task, *self._checks.values()]
             for task in tasks:

@@ -52,7 +52,7 @@ class Authenticator:
         self._task = asyncio.create_task(self._answer_forever(), name="authenticator")
 
     async def drain(self, deadline: float) -> int:
-        """Stop answering: no new connection is accepted."""
+        """Stop answering: no new connection is accepted. Never blocks."""
         if self._task is not None and self._router is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

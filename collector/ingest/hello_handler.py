@@ -129,7 +129,7 @@ def head_of_any_form(part: bytes) -> dict[str, Any]:
 
 
 def description_error(hello: wire.Hello) -> str:
-    """Return why the description in a HELLO cannot be used; empty if it can."""
+    """Return why the description in a HELLO cannot be used; empty if it can. Never blocks."""
     name = hello.info.get("name")
     if not isinstance(name, str):
         return "info must hold the run's name"

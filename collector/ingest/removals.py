@@ -75,6 +75,8 @@ def admitted_info(
 ) -> dict[str, Any] | None:
     """Return the info under which a session of a removed run is admitted; None if the removal covers it.
 
+    Never blocks.
+
     Args:
         tombstone: the tombstone of the run.
         session: the session's id.

@@ -135,5 +135,5 @@ class Peer(NamedTuple):
     key: str
 
     def send(self, parts: Sequence[bytes]) -> bool:
-        """Send an answer; see :meth:`Router.send`."""
+        """Send an answer; see :meth:`Router.send`. Never blocks."""
         return self.router.send(self.identity, parts)

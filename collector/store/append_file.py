@@ -1,4 +1,7 @@
-"""The two growing files of a run folder: the tail and the event lines. An append is whole or has no effect."""
+"""The two growing files of a run folder: the tail and the event lines. An append is whole or has no effect.
+
+Everything here blocks on the disk.
+"""
 
 from __future__ import annotations
 

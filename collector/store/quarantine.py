@@ -136,6 +136,8 @@ class Quarantine:
 def begin(state: State, uid: bytes, run: str) -> Quarantine:
     """Create the place of a quarantine. Later starts of the worker find it after :meth:`Quarantine.failed`.
 
+    Blocks on the disk.
+
     Raises:
         OSError: it could not be created.
     """

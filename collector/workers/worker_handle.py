@@ -23,7 +23,7 @@ SEND_EVERY_S, SEND_SELDOM_S = 0.01, 0.5
 
 
 class WorkerOwner(Protocol):
-    """What a handle needs of the supervisor."""
+    """What a handle needs of the supervisor. Nothing here blocks for long."""
 
     durable: Position
 

@@ -74,7 +74,10 @@ class WorkerProcess:
         return True
 
     def kill_over(self, memory_bytes: float) -> None:
-        """Kill a process that uses more than ``memory_bytes``; its successor continues at its cursor."""
+        """Kill a process that uses more than ``memory_bytes``; its successor continues at its cursor.
+
+        Never blocks.
+        """
         try:
             taken = psutil.Process(self.pid).memory_info().rss
         except psutil.Error:
@@ -96,7 +99,7 @@ class WorkerProcess:
         return self._process.returncode or 0
 
     async def end(self) -> None:
-        """Kill the process if it still runs, kill what it left behind, and reap it."""
+        """Kill the process if it still runs, kill what it left behind, and reap it. Waits until it is gone."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
