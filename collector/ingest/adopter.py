@@ -97,7 +97,9 @@ class Adopter:
         self._wake.set()
 
     def has_outboxes(self) -> bool:
-        """Return whether some outbox is live or waits for adoption. Blocks briefly."""
+        """Return whether an outbox is live or waits for adoption. Blocks briefly on the disk; raises
+        OSError.
+        """
         return bool(self._adopting) or any(folder.name not in self._not_before_s for folder in self._outboxes())
 
     def _on_exit(self, session: bytes) -> None:

@@ -1,7 +1,7 @@
 """Receives messages from senders (ROUTER) and answers them as ``docs/wire-protocol.md`` says.
 
-Whatever a peer sends, it can only cost the peer its own answer. A message that does not decode is
-counted and dropped. A message that does not fit is refused. Nothing is read while the log's queue is full.
+A bad message harms only the peer that sent it. A message that does not decode is counted and dropped. A message
+that breaks the protocol is refused. Nothing is read while the log's queue is full.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Inbox:
         self._barriers.add(session, barrier.seq, lambda: self._send(session.peer, visible))
 
     def _on_alive(self, session: SessionState, alive: wire.Alive) -> None:
-        """Nothing more: every message shows that the sender is alive."""
+        """Do nothing more: every message shows that the sender is alive."""
 
     def _on_died(self, session: SessionState, died: wire.Died) -> None:
         if session.ended is None:
@@ -246,7 +246,7 @@ class Inbox:
             self._log.after_sync(send)
 
     def _send(self, peer: Connection | None, message: wire.Message | None) -> None:
-        """Send a message; the one place that does. Nothing happens without a peer or a message."""
+        """Send a message; no other method does. Nothing is sent without a peer or a message."""
         if peer is not None and message is not None:
             peer.send(message.encode())
 

@@ -1,4 +1,4 @@
-"""Makes the messages that answer senders; ``docs/wire-protocol.md`` says which answer means what."""
+"""Makes the answers to senders; ``docs/wire-protocol.md`` says what each answer means."""
 
 from __future__ import annotations
 

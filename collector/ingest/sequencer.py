@@ -217,7 +217,7 @@ class Sequencer:
             self.note(session, "gap", f"{first}-{last}", first=first, last=last, reason="damage")
 
     def forget_run(self, uid: bytes) -> list[SessionState]:
-        """Take nothing more of a run that was just removed; return its sessions."""
+        """Store nothing more of a run that was just removed; return its sessions."""
         gone = [session for session in self._sessions if session.uid == uid]
         for session in gone:
             session.deleted = True

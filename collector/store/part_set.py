@@ -214,7 +214,7 @@ class _Window(NamedTuple):
 
     @property
     def metric(self) -> str | None:
-        """The only metric in it, None where there may be several."""
+        """The only metric in it; None if there may be several."""
         return self.low[0] if self.low == self.high else None
 
     def holds(self, name: str) -> bool:
