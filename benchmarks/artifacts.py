@@ -214,7 +214,7 @@ def unsynced(source: Path, path: Path) -> Iterator[Path]:
 
 
 def store(path: Path, place: Path) -> None:
-    """Do with a spooled file what the keeper does; a blob that is new each time."""
+    """Do with a spooled file what the artifact store does; a blob that is new each time."""
     with path.open("rb") as file:
         staged = blobs.stage(file.fileno(), path, place / ".tmp-x", copying.nothing)
     blob = blobs.add(place, staged, copying.nothing)

@@ -1,1 +1,1 @@
-"""The daemon: takes events from every session, makes them durable, acknowledges them, and runs the workers."""
+"""The daemon: receives events of all sessions, makes them durable, acknowledges them, and runs the workers."""

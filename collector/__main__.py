@@ -11,7 +11,7 @@ from neural.tracking.errors import TrackingError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, be the collector, return the exit code."""
+    """Parse the command line, run the collector, and return the exit code. Blocks until the collector stops."""
     parser = argparse.ArgumentParser(prog="neural.tracking.collector")
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--base-dir", required=True)

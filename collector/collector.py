@@ -1,4 +1,4 @@
-"""Connects the parts of one collector in the order data flows through them, and tells their status."""
+"""Connects the parts of one collector in the order in which data flows, and reports their status."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from neural.tracking.state.tombstones import Tombstones
 
 
 class Collector:
-    """All parts of one collector, and what each tells the others.
+    """All parts of one collector and the callbacks between them.
 
     Args:
-        auto: the collector was started by a training, and leaves when it is idle.
-        pair: the key pair it shows to other hosts; None where it does not listen to any.
+        auto: whether a training started the collector, so that it leaves when it is idle.
+        pair: the key pair that it shows to other hosts; None if it does not listen to any.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Collector:
             on_committed=self._on_committed,
             on_failed=self._on_failed,
             host_went_down=lock.host_went_down(),
-            leave_room=self._leave_room,
+            check_room=self._check_room,
         )
         self._roster = SinkRoster(state)
         self._supervisor = Supervisor(
@@ -101,8 +101,8 @@ class Collector:
             self._sessions,
             self._barriers,
             self._contacts,
-            on_greeted=self._adopter.watch,
-            unheeded=self._roster.unheeded,
+            on_hello=self._adopter.watch,
+            ignored_settings=self._roster.ignored_settings,
         )
         self._sequencer.on_durable = self._inbox.on_durable
         remote: list[DaemonPart] = [] if self._uploads is None else [self._uploads, self._authenticator]
@@ -123,12 +123,12 @@ class Collector:
         )
 
     def close(self) -> None:
-        """Close the sockets, end the context, and only then let go of the lock."""
+        """Close the sockets and the ZeroMQ context, and only then release the lock. Blocks briefly."""
         self._inbox.close()
         self._context.term()
-        if self._lock.in_place():  # else they are a successor's
+        if self._lock.in_place():  # otherwise the sockets are a successor's
             for socket_file in (self._state.data_socket, self._state.control_socket):
-                socket_file.unlink(missing_ok=True)  # ZeroMQ leaves them
+                socket_file.unlink(missing_ok=True)  # ZeroMQ does not remove them
         self._lock.release()
 
     def _make_uploads(self) -> Uploads | None:
@@ -139,12 +139,12 @@ class Collector:
 
     def _make_housekeeper(self, endpoint: Endpoint) -> Housekeeper:
         idle_exit = None
-        if self._auto and self._config.listen is None:  # no other host could start it again
+        if self._auto and self._config.listen is None:  # another host could not start it again
             busy = (
-                self._adopter.anything_there,
+                self._adopter.has_outboxes,
                 self._supervisor.undelivered,
                 lambda: self._log.held_bytes,
-                self._artifacts.busy,
+                self._artifacts.is_busy,
             )
             idle_exit = IdleExit(self._config.idle_exit_s, self._inbox, busy)
         return Housekeeper(
@@ -181,16 +181,16 @@ class Collector:
         self.daemon.request_stop()
 
     def _on_recovered(self) -> None:
-        self._supervisor.log_known(self._log.durable)
+        self._supervisor.on_log_recovered(self._log.durable)
         self._sequencer.record_lost(self._log.lost)
 
     def _on_committed(self, position: Position) -> None:
         self._supervisor.on_committed(position)
         self._inbox.on_committed(position)
 
-    def _leave_room(self, more_bytes: int) -> None:
+    def _check_room(self, more_bytes: int) -> None:
         undelivered = self._log.bytes_beyond(self._supervisor.synced()) + more_bytes
-        disk_reserve.leave_some(self._state.log, self._base_dir, undelivered)
+        disk_reserve.check_room(self._state.log, self._base_dir, undelivered)
 
     def _upload_port(self) -> int:
         return 0 if self._uploads is None else self._uploads.port
@@ -202,9 +202,9 @@ class Collector:
         self._barriers.on_applied(position)
         self._artifacts.wake()
         for session in self._sessions:
-            session.applied(position)
+            session.forget_applied(position)
 
-    async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         durable = self._log.durable
         size = await asyncio.to_thread(self._log.stored_bytes)
         quarantined = await asyncio.to_thread(list_quarantined, self._state)
@@ -217,17 +217,19 @@ class Collector:
             "state_dir": str(self._state.root),
             "auto": self._auto,
             "remote": self._remote(),
-            "sessions": [{**_told(s), "unheeded": self._roster.unheeded(s)} for s in self._sessions],
+            "sessions": [
+                {**_session_status(s), "unheeded": self._roster.ignored_settings(s)} for s in self._sessions
+            ],
             "log": {
                 "segments": len(self._log.segments),
                 "bytes": size,
-                "durable": durable.told(),
+                "durable": durable.to_json(),
                 "held_bytes": self._log.held_bytes,
             },
             "workers": self._supervisor.status(),
             "quarantined": [run.told() for run in quarantined],
-            "sinks_trouble": self._roster.trouble,
-            "disk": {"state": "full" if self._log.trouble else "ok", "error": self._log.trouble},
+            "sinks_trouble": self._roster.config_error,
+            "disk": {"state": "full" if self._log.disk_error else "ok", "error": self._log.disk_error},
             "events_total": self._sequencer.events_total,
             "repeated_total": self._sequencer.repeated_total,
             "refused_total": self._inbox.refused_total,
@@ -236,7 +238,7 @@ class Collector:
         }
 
     def _remote(self) -> dict[str, Any] | None:
-        """Return where it listens to other hosts, as whom, and whom it lets in; None where it does not."""
+        """Return its address for other hosts, its key, and the keys that it admits; None without an address."""
         if self._pair is None or self._listeners.remote_address is None:
             return None
         public = keys.public_text(self._pair.public)
@@ -249,7 +251,7 @@ class Collector:
         }
 
 
-def _told(session: SessionState) -> dict[str, Any]:
+def _session_status(session: SessionState) -> dict[str, Any]:
     ended = "ended" if session.ended is not None else None
     return {
         "session": session.id.hex(),

@@ -32,22 +32,22 @@ def run(
     verbose: bool = False,
     listen: str | None = None,
 ) -> int:
-    """Be the collector of ``base_dir`` until stopped.
+    """Run the collector of ``base_dir`` until it is stopped. Blocks until then.
 
     Args:
-        base_dir: where the run folders are; made if it is not there.
-        auto: leave by itself after the idle time.
-        idle_exit_s: the idle time; default ``NTRACK_IDLE_EXIT_S``, else as configured.
-        verbose: say on stderr what goes to ``collector.log``.
-        listen: ``tcp://host:port`` for trainings on other hosts; default as configured, else nowhere.
+        base_dir: the folder of the run folders; created if it is missing.
+        auto: leave when the idle time is over.
+        idle_exit_s: the idle time in seconds; default ``NTRACK_IDLE_EXIT_S``, else as configured.
+        verbose: write to stderr, too, what goes to ``collector.log``.
+        listen: ``tcp://host:port`` for trainings on other hosts; default as configured, else none.
 
     Returns:
-        0, also when another one holds the lock; 1 after a failure; 3 if anything was left.
+        0, also if another collector holds the lock; 1 after a failure; 3 if events were left.
 
     Raises:
-        ConfigError: a setting is wrong, the state folder another user's, it is to listen to other hosts
-            and has no keys, or there is no Python to start its workers with.
-        OSError: the state folder cannot be made.
+        ConfigError: a setting is wrong, the state folder belongs to another user, the collector should listen
+            to other hosts and has no keys, or there is no Python to start its workers with.
+        OSError: the state folder cannot be created.
     """
     interpreter.to_start()
     state = State.for_base_dir(base_dir)
@@ -70,10 +70,12 @@ def run(
 
 
 def check_listen(state: State, listen: str | None) -> Pair | None:
-    """Return the key pair for listening to other hosts, None where it is not to; make room for many.
+    """Return the key pair for listening to other hosts, None if the collector should not; raise the file limit.
+
+    Blocks briefly on the disk.
 
     Raises:
-        ConfigError: it is to listen, and has no key to prove itself with.
+        ConfigError: it should listen, and has no key to prove itself with.
         OSError: the key cannot be read.
     """
     address = collector_config(state.base_dir, listen=listen).listen
@@ -92,21 +94,21 @@ def check_listen(state: State, listen: str | None) -> Pair | None:
 
 
 def _most_files() -> tuple[int, int]:
-    """Return the limit of open files that may be had: each connection is one."""
+    """Return the highest possible limit of open files: each connection needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     return max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), hard
 
 
 def start(base_dir: Path | str, *, timeout_s: float = 30.0, listen: str | None = None) -> int:
-    """Start a detached collector, listening to other hosts where asked, and wait until it answers.
+    """Start a detached collector, and wait until it answers, ``timeout_s`` seconds at most.
 
     Returns:
-        0 when one answers, also if it ran before; 4 when it does not within the time, or when the
-        lock is held by one that does not answer: that one is never doubled.
+        0 when a collector answers, also if it ran before; 4 if none answers within the time. A collector that
+        holds the lock and does not answer is never doubled.
 
     Raises:
-        ConfigError: with these settings none would come up.
+        ConfigError: with these settings no collector would start.
     """
     state = State.for_base_dir(base_dir)
     if not state.collector_runs():
@@ -124,7 +126,7 @@ def start(base_dir: Path | str, *, timeout_s: float = 30.0, listen: str | None =
 
 
 def spawn(state: State, *arguments: str) -> int:
-    """Spawn a detached collector, its own session, without waiting for it; return its process id.
+    """Spawn a detached collector in a session of its own; return its process id. Does not wait for it.
 
     Raises:
         ConfigError: there is no Python to start it with.
@@ -138,15 +140,17 @@ def spawn(state: State, *arguments: str) -> int:
         start_new_session=True,
         cwd="/",
     )
-    process.returncode = 0  # it is nobody's child to wait for: keeps Popen from warning of that
+    process.returncode = 0  # nobody waits for it: this keeps Popen from a warning
     return process.pid
 
 
 def stop(base_dir: Path | str, *, timeout_s: float = 40.0) -> int:
-    """Ask the collector to drain and leave, and wait until it let go of its lock.
+    """Ask the collector to drain and leave, and wait until it has released its lock.
+
+    Blocks for ``timeout_s`` seconds at most.
 
     Returns:
-        0 once none runs; 4 if one still holds the lock after the time.
+        0 once no collector runs; 4 if one still holds the lock after the time.
     """
     state = State.for_base_dir(base_dir)
     if not state.collector_runs():
@@ -164,10 +168,10 @@ def stop(base_dir: Path | str, *, timeout_s: float = 40.0) -> int:
 
 
 def status(base_dir: Path | str, *, timeout_s: float = 2.0) -> dict[str, Any]:
-    """Return what the collector tells of itself, and ``running``: whether one holds the lock.
+    """Return the collector's status, and ``running``: whether a collector holds the lock.
 
-    ``{"running": False}`` where none runs; ``{"running": True, "reachable": False, "holder": …}``
-    where one holds the lock and does not answer.
+    The result is ``{"running": False}`` if none runs, and ``{"running": True, "reachable": False, "holder":
+    …}`` if one holds the lock and does not answer within ``timeout_s`` seconds. Blocks for that long at most.
     """
     state = State.for_base_dir(base_dir)
     if not state.collector_runs():
@@ -186,7 +190,7 @@ def _ask(state: State, cmd: str, *, timeout_s: float) -> dict[str, Any]:
 
 
 def _terminate(state: State) -> None:
-    """Ask by signal one that does not answer; it acts on it when it is continued."""
+    """Ask by signal a collector that does not answer; if it is suspended, it obeys when it is continued."""
     about = locks.holder(state.lock)
     pid = about.get("pid")
     if isinstance(pid, int) and pid > 1 and about.get("host") == os.uname().nodename:

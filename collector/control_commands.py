@@ -1,4 +1,4 @@
-"""The commands of the control socket: what ``ntrack`` and managers ask a running collector for."""
+"""The commands of the control socket: what ``ntrack`` and managers ask a running collector to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STORE_SETTLES_S = 10.0
 
 
 class ControlCommands:
-    """Each method answers one command: a map in, a map out; a ValueError or OSError becomes the error told.
+    """Each method answers one command: a map in, a map out. A ValueError or OSError becomes an error text.
 
     Args:
         status: returns the answer to ``status``.
@@ -78,32 +78,32 @@ class ControlCommands:
             "prune": self._prune,
         }
 
-    async def _ping(self, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _ping(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"pid": os.getpid(), "version": __version__, "protocol": wire.PROTOCOL}
 
-    async def _stop(self, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _stop(self, request: dict[str, Any]) -> dict[str, Any]:
         asyncio.get_running_loop().call_later(ANSWER_LEAVES_S, self._request_stop)
         return {"pid": os.getpid()}
 
-    async def _adopt(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self._adopter.look_now()
+    async def _adopt(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._adopter.scan_now()
         return {}
 
-    async def _sync(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Wait until everything durable now is applied by the store, at most ``timeout_s``."""
+    async def _sync(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Wait until the store has applied everything that is durable now, at most ``timeout_s`` seconds."""
         goal = self._log.durable
-        deadline = time.monotonic() + min(60.0, float(asked.get("timeout_s", 5.0)))
+        deadline = time.monotonic() + min(60.0, float(request.get("timeout_s", 5.0)))
         while self._barriers.applied < goal and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         return {"applied": self._barriers.applied >= goal}
 
-    async def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Delete a run: tombstone first, then its senders, the store's hold on it, its folder.
+    async def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Delete a run: write its tombstone, stop its senders, make the store close it, remove its folder.
 
-        Of a copy only its folder goes: the run lives on in the folder it was copied from.
+        Of a copy only the folder goes: the run stays in the folder that it was copied from.
         """
-        uid = _uid_of(asked, "delete wants the run's uid, 16 bytes")
-        run = await self._named_run(asked, uid)
+        uid = _uid_of(request, "delete wants the run's uid, 16 bytes")
+        run = await self._named_run(request, uid)
         if run is not None and await asyncio.to_thread(run_list.is_copy, self._base_dir, run):
             await asyncio.to_thread(take_away, run.folder)
             return {"removed": True, **await self._artifacts.sweep()}
@@ -113,43 +113,43 @@ class ControlCommands:
             folder = "" if run is None else run.folder.name
             await asyncio.to_thread(self._removals.record, uid, folder, remote)
             await self._inbox.refuse_run(uid)
-            self._supervisor.tell({"run_gone": uid.hex()})
-            await self._supervisor.settle(STORE, {"run_gone": uid.hex()}, STORE_SETTLES_S)
+            self._supervisor.broadcast({"run_gone": uid.hex()})
+            await self._supervisor.send_and_wait(STORE, {"run_gone": uid.hex()}, STORE_SETTLES_S)
             if run is not None:
                 await asyncio.to_thread(take_away, run.folder)
         return {"removed": run is not None, **await self._artifacts.sweep()}
 
-    async def _sinks(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Read the configured sinks again, now."""
-        await asyncio.to_thread(self._roster.look)
+    async def _sinks(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Read the configuration of the sinks again, now."""
+        await asyncio.to_thread(self._roster.reload)
         self._supervisor.set_workers(self._roster.specs())
-        return {"trouble": self._roster.trouble}
+        return {"trouble": self._roster.config_error}
 
-    async def _errand(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Let a sink look at what it was asked for."""
-        await self._sinks(asked)
-        return {"known": self._supervisor.errand(str(asked.get("sink")))}
+    async def _errand(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Tell a sink's worker that there is a request for it."""
+        await self._sinks(request)
+        return {"known": self._supervisor.errand(str(request.get("sink")))}
 
-    async def _prune(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Remove versions, as (session, number of event), from the folder ``dir``; then unreferenced blobs."""
-        wanted = asked.get("versions")
+    async def _prune(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Remove versions, given as (session, event number), from the folder ``dir``; then sweep the blobs."""
+        wanted = request.get("versions")
         if not wanted:
             return await self._artifacts.sweep()
-        uid = _uid_of(asked, refusal := "prune wants the run's uid, 16 bytes, and a list of versions")
+        uid = _uid_of(request, refusal := "prune wants the run's uid, 16 bytes, and a list of versions")
         if not isinstance(wanted, list):
             raise ValueError(refusal)
-        run = await self._named_run(asked, uid)
+        run = await self._named_run(request, uid)
         if run is None:
             raise FileNotFoundError(2, "no such run", f"{self._base_dir}/*_{uid.hex()[:8]}")
         chosen = {(str(session), int(seq)) for session, seq in wanted}
-        return await self._artifacts.prune(run, chosen, timeout_s=float(asked.get("timeout_s", 20.0)))
+        return await self._artifacts.prune(run, chosen, timeout_s=float(request.get("timeout_s", 20.0)))
 
-    async def _named_run(self, asked: dict[str, Any], uid: bytes) -> Run | None:
-        return await asyncio.to_thread(run_list.named_folder, self._base_dir, uid, asked.get("dir"))
+    async def _named_run(self, request: dict[str, Any], uid: bytes) -> Run | None:
+        return await asyncio.to_thread(run_list.named_folder, self._base_dir, uid, request.get("dir"))
 
 
-def _uid_of(asked: dict[str, Any], refusal: str) -> bytes:
-    uid = asked.get("uid")
+def _uid_of(request: dict[str, Any], refusal: str) -> bytes:
+    uid = request.get("uid")
     if not isinstance(uid, bytes) or len(uid) != 16:
         raise ValueError(refusal)
     return uid

@@ -1,7 +1,7 @@
-"""The control socket: one msgpack map in, one out, for ``ntrack`` and everything else that asks.
+"""The control socket: one msgpack map in, one map out, for ``ntrack`` and every other client.
 
-A client uses REQ (:func:`neural.tracking.state.control_client.request`). The daemon answers from a ROUTER,
-so that a slow answer, or a client that left before it, holds up nobody else.
+A client uses REQ (:func:`neural.tracking.state.control_client.request`). The daemon answers from a ROUTER
+socket. So a slow answer, or a client that left before its answer, delays no other client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ControlServer:
-    """A part of the daemon: answers requests with the commands it was given."""
+    """A part of the daemon: answers requests with the commands that it gets."""
 
     name = "control"
 
@@ -41,13 +41,13 @@ class ControlServer:
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Bind and begin to answer."""
+        """Bind the socket and start to answer. Never blocks; raises zmq.ZMQError if it cannot be bound."""
         self._router = Router(self._context, max_part_bytes=MAX_REQUEST_BYTES)
         self._router.bind(f"ipc://{self._state.control_socket}")
         self._task = asyncio.create_task(self._serve(), name="control")
 
     async def drain(self, deadline: float) -> int:
-        """Answer what was asked, then close."""
+        """Finish the answers that are under way, for one second at most, then close."""
         if self._task is not None and self._router is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -71,12 +71,12 @@ class ControlServer:
     async def _answer(self, identity: bytes, body: bytes) -> None:
         assert self._router is not None
         try:
-            asked = unpack_map(body)
-            command = self._commands.get(str(asked.get("cmd")))
+            message = unpack_map(body)
+            command = self._commands.get(str(message.get("cmd")))
             if command is None:
-                answer = {"ok": False, "error": f"unknown command {str(asked.get('cmd'))[:40]!r}"}
+                answer = {"ok": False, "error": f"unknown command {str(message.get('cmd'))[:40]!r}"}
             else:
-                answer = {"ok": True, **await command(asked)}
+                answer = {"ok": True, **await command(message)}
         except (ValueError, TypeError, OSError) as error:
             answer = {"ok": False, "error": str(error)}
         self._router.send(identity, [b"", msgpack.packb(answer, default=str)])

@@ -1,8 +1,8 @@
-"""The collector's life: its parts in the order data flows, one written order of starting and stopping.
+"""The collector's lifecycle: its parts in the order of the data flow, one order of starting and of stopping.
 
-Parts start from the end of the pipe, so that nothing comes in before all can take it, and drain from
-its mouth, under one deadline. The lock is let go last, after the ZeroMQ context is gone: libzmq
-unlinks socket files late, and a successor's could be among them.
+Parts start from the end of the flow, so that nothing comes in before every part can take it. They drain from
+its beginning, with one deadline. The lock is released last, after the ZeroMQ context is closed: libzmq unlinks
+socket files late, and a successor's could be among them.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from neural.tracking.state.paths import State
 
 logger = logging.getLogger(__name__)
 
-FAILED_DRAIN_S = 2.0  # after a failure there is little worth waiting for, and a successor may be
+FAILED_DRAIN_S = 2.0  # after a failure little is worth waiting for, and a successor may wait
 
 
 class DaemonPart(Protocol):
-    """Something the daemon starts and stops."""
+    """A part that the daemon starts and stops."""
 
     name: str
 
     async def start(self) -> None:
-        """Return once ready to work; raise if that cannot be."""
+        """Return once the part is ready; raise if it cannot be. May wait for the disk."""
 
     async def drain(self, deadline: float) -> int:
         """Take nothing new, finish what is held, return how much was left.
 
-        Must return by ``deadline`` (``time.monotonic()`` seconds) and be safe to call twice.
+        Must return by ``deadline`` (``time.monotonic()`` seconds). A second call must be safe.
         """
 
 
 class Daemon:
-    """Starts the parts, waits to be asked to stop, drains them."""
+    """Starts the parts, waits until it is asked to stop, and drains them."""
 
     def __init__(self, parts: Sequence[DaemonPart], *, drain_timeout_s: float) -> None:
         self.failure: BaseException | None = None
@@ -51,7 +51,7 @@ class Daemon:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Work until asked to stop; return 0, 1 after a failure, 3 if anything was left."""
+        """Run until asked to stop; return 0, or 1 after a failure, or 3 if anything was left."""
         started: list[DaemonPart] = []
         clean = True
         try:
@@ -59,7 +59,7 @@ class Daemon:
                 await part.start()
                 started.append(part)
             await self._stop.wait()
-        except Exception as error:  # a part that cannot start ends the daemon, after the others drained
+        except Exception as error:  # a part that cannot start ends the daemon, after the others have drained
             logger.exception("collector failed")
             self.failure = error
         finally:
@@ -69,11 +69,11 @@ class Daemon:
         return EXIT_OK if clean else EXIT_LEFT
 
     def request_stop(self) -> None:
-        """Ask for a drain; on the event loop only, where asyncio delivers signals too."""
+        """Ask for a drain. Never blocks; call it on the event loop, where asyncio delivers signals, too."""
         self._stop.set()
 
     def fail(self, error: BaseException) -> None:
-        """End with exit code 1: a part can no longer keep its promise."""
+        """Stop with exit code 1: a part cannot do its work any more. Never blocks."""
         logger.critical("collector stopped: %s", error)
         self.failure = self.failure or error
         self._stop.set()
@@ -85,7 +85,7 @@ class Daemon:
         for part in parts:
             try:
                 left = await part.drain(deadline)
-            except Exception:  # one broken part must not keep the others from draining
+            except Exception:  # one broken part must not prevent the drain of the others
                 logger.exception("%s failed to drain", part.name)
                 clean = False
                 continue
@@ -104,9 +104,10 @@ def run(
     auto: bool,
     pair: Pair | None = None,
 ) -> int:
-    """Be the collector of ``base_dir`` until stopped; the lock is held already. Return the exit code.
+    """Run the collector of ``base_dir`` until it is stopped; return the exit code. Blocks until then.
 
-    ``pair`` is what it shows to other hosts, given where it listens to any.
+    The lock must be held already. ``pair`` is the key pair that it shows to other hosts; it is given if the
+    collector listens to any.
     """
     return asyncio.run(_main(base_dir, lock, state, config, auto, pair))
 

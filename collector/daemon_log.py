@@ -1,4 +1,4 @@
-"""The daemon's own log file, bounded: what happened, for people."""
+"""The daemon's own log file of bounded size, for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES, BACKUPS = 4 << 20, 2
 
 @contextlib.contextmanager
 def to_file(path: Path, *, also_stderr: bool = False) -> Iterator[None]:
-    """Send this package's log records to a rotating file while the daemon lives."""
+    """Write this package's log records to a rotating file while the context lasts. Blocks briefly."""
     logging.raiseExceptions = False  # a full disk must not fill stderr as well
     handlers: list[logging.Handler] = [_file_handler(path)]
     if also_stderr:
@@ -32,7 +32,7 @@ def to_file(path: Path, *, also_stderr: bool = False) -> Iterator[None]:
         root.level = before
         for handler in handlers:
             root.removeHandler(handler)
-            with contextlib.suppress(OSError):  # what it still held had no room
+            with contextlib.suppress(OSError):  # the last records had no space
                 handler.close()
 
 
@@ -41,5 +41,5 @@ def _file_handler(path: Path) -> logging.Handler:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.close(descriptor)
         return logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=BACKUPS)
-    except OSError:  # no room or read-only: the daemon works without its diary
+    except OSError:  # the disk is full or read-only: the daemon works without its log file
         return logging.StreamHandler(sys.stderr)

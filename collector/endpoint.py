@@ -1,4 +1,4 @@
-"""Publishes where the collector can be reached, and checks that others can still find it there."""
+"""Publishes the addresses of the collector, and checks that other processes still find it there."""
 
 from __future__ import annotations
 
@@ -27,28 +27,31 @@ class Endpoint:
         self._written = False
 
     async def start(self) -> None:
-        """Write the file, now that the collector can be reached."""
+        """Write the file, now that the collector can be reached. Waits for the disk; raises OSError."""
         await asyncio.to_thread(self._write)
         self._written = True
 
     async def drain(self, deadline: float) -> int:
-        """Remove the file, unless another collector took this one's place."""
+        """Remove the file, unless another collector has replaced this one. Blocks briefly on the disk."""
         if self._written and self._lock.in_place():
             self._state.endpoint_file.unlink(missing_ok=True)
         self._written = False
         return 0
 
     def check(self) -> None:
-        """Raise LogFailed if the lock, the file or a socket is gone: nobody would find this collector."""
+        """Raise LogFailed if the lock, the file or a socket is gone: no process would find this collector.
+
+        Blocks briefly on the disk.
+        """
         if not self._lock.in_place():
             raise LogFailed(f"the lock {self._lock.path} is gone")
-        # A predecessor whose folder was removed takes them along: ZeroMQ unlinks a socket by its path.
+        # A predecessor whose folder was removed may remove the sockets: ZeroMQ unlinks a socket by its path.
         for path in (self._state.endpoint_file, self._state.data_socket, self._state.control_socket):
             if not path.exists():
                 raise LogFailed(f"{path} is gone")
 
     def _write(self) -> None:
-        about = {
+        description = {
             "data": f"ipc://{self._state.data_socket}",
             "remote": self._listeners.remote_address,
             "control": f"ipc://{self._state.control_socket}",
@@ -57,4 +60,4 @@ class Endpoint:
             "protocol": wire.PROTOCOL,
             "version": __version__,
         }
-        files.write_json(self._state.endpoint_file, about, durable=False, mode=0o600)
+        files.write_json(self._state.endpoint_file, description, durable=False, mode=0o600)

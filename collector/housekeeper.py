@@ -1,4 +1,4 @@
-"""Does every second what no event triggers: follows the settings, frees the log, lets the collector leave."""
+"""Does every second what no event triggers: reads settings, deletes log segments, lets the collector leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neural.tracking.collector.workers.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
+PERIOD_S = 1.0
 
 
 class Housekeeper:
@@ -25,8 +25,8 @@ class Housekeeper:
 
     Args:
         idle_exit: decides whether to leave; None for a collector that stays until it is stopped.
-        any_quarantined: tells whether the store holds a run in quarantine. Blocks briefly.
-        on_failed: is called once if the log, or what others find the collector by, is gone.
+        any_quarantined: returns whether the store has a run in quarantine. Blocks briefly on the disk.
+        on_failed: is called once if the log, or a file by which others find the collector, is gone.
         on_idle: is called once when the collector may leave.
     """
 
@@ -62,24 +62,24 @@ class Housekeeper:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Pass on what sinks were asked for while no collector ran; begin to look."""
-        for name in await asyncio.to_thread(self._roster.errands):
+        """Pass on the requests to sinks that came while no collector ran; start to work. Waits for the disk."""
+        for name in await asyncio.to_thread(self._roster.pending_errands):
             self._supervisor.errand(name)
-        self._task = asyncio.create_task(self._look_forever(), name="housekeeper")
+        self._task = asyncio.create_task(self._run_forever(), name="housekeeper")
 
     async def drain(self, deadline: float) -> int:
-        """Stop looking."""
+        """Stop the work."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         return 0
 
-    async def _look_forever(self) -> None:
+    async def _run_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(PERIOD_S)
             try:
-                self._look()
+                self._run_once()
             except LogFailed as error:
                 self._on_failed(error)
                 return
@@ -90,18 +90,18 @@ class Housekeeper:
                 self._on_idle()
                 return
 
-    def _look(self) -> None:
-        self._log.check_place()
+    def _run_once(self) -> None:
+        self._log.check_in_place()
         self._endpoint.check()
         self._follow_settings()
         self._delete_passed()
-        self._contacts.look()
+        self._contacts.check()
         if self._any_quarantined():
-            self._barriers.look_again()
+            self._barriers.recheck()
 
     def _follow_settings(self) -> None:
-        """Start and stop the workers of sinks, before the log lets go of what a new sink would want."""
-        changed, named = self._roster.read_file(), self._roster.heard(self._sessions)
+        """Start and stop the workers of sinks, before the log deletes what a new sink would need."""
+        changed, named = self._roster.reload_file(), self._roster.add_named(self._sessions)
         if changed or named:
             self._supervisor.set_workers(self._roster.specs())
         self._supervisor.review(self._log.bytes_beyond)
@@ -113,4 +113,4 @@ class Housekeeper:
         self._log.delete_passed(synced)
         if synced != self._synced:
             self._synced = synced
-            self._log.try_now()
+            self._log.retry_now()

@@ -12,8 +12,8 @@ class IdleExit:
     """Measures for how long the collector has had nothing to do.
 
     Args:
-        idle_exit_s: the collector may leave after so many idle seconds.
-        busy: each tells whether there is something to do.
+        idle_exit_s: after so many idle seconds the collector may leave.
+        busy: functions that return whether there is something to do; they block briefly on the disk at most.
     """
 
     def __init__(self, idle_exit_s: float, inbox: Inbox, busy: Sequence[Callable[[], object]]) -> None:
@@ -23,7 +23,10 @@ class IdleExit:
         self._busy_s = time.monotonic()
 
     def may_leave(self) -> bool:
-        """Return whether the collector was idle for long enough, and nobody connected at the last moment."""
+        """Return whether the collector was idle for long enough, and no sender connected at the last moment.
+
+        Blocks briefly on the disk.
+        """
         if self._is_busy():
             self._busy_s = time.monotonic()
         if time.monotonic() - self._busy_s < self.idle_exit_s:

@@ -1,5 +1,5 @@
-"""Stores artifacts: the keeper does one job after the other, off the event loop.
+"""Stores artifacts, off the event loop: one job after the other.
 
-A job's way: the spooled bytes are hashed and synced, become a blob, get a version number, and only then
-a note in the log names them. Every step can be repeated, so a kill between two of them costs nothing.
+A job hashes and syncs the spooled bytes, makes them a blob, and claims a version number. Only then a note in
+the log names the version. Every step can be repeated, so a kill between two steps loses nothing.
 """

@@ -1,8 +1,8 @@
-"""Does the jobs that the store writer makes of artifact events: a part of the daemon.
+"""Does the jobs that the store makes of artifact events: a part of the daemon.
 
-Hashing and copying run in threads of their own, so no acknowledgement waits for them. Of one name in one
-run only one job is done at a time, in the order of the calls; of different names a few. A job whose bytes
-have not come yet (from another host) holds up only later ones of the same session and name.
+Hashing and copying run in threads of their own, so no acknowledgement waits for them. For one name of one run,
+one job runs at a time, in the order of the calls; jobs of different names run in parallel. A job whose bytes
+have not arrived yet (from another host) delays only later jobs of the same session and name.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from neural.tracking.state.tombstones import Tombstones
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 2
-MAX_OUTCOMES = 10_000  # kept for those on other hosts who wait to hear of them
-LOOK_EVERY_S, LEAST_PAUSE_S = 1.0, 0.04
-TIDY_EVERY_S = 5.0
-MAX_RUNS = 200  # of which is remembered what their notes say
-STOPPING_S = 2.0  # of a drain's time, kept for what a thread has in hand
+MAX_PARALLEL = 2
+MAX_OUTCOMES = 10_000  # kept for trainings on other hosts that ask for them
+SCAN_EVERY_S, MIN_PAUSE_S = 1.0, 0.04
+CLEANUP_EVERY_S = 5.0
+MAX_RUNS = 200  # runs whose notes are remembered
+THREAD_GRACE_S = 2.0  # the time at the end of a drain in which threads end their step
 
-Key = tuple[str, int]  # session and number
+Key = tuple[str, int]  # session and number of the event
 
 
 class ArtifactStore:
-    """Keeps the artifacts; whoever brought bytes, or made a job, calls :meth:`wake`."""
+    """Stores artifacts. Call :meth:`wake` when bytes arrived or a job was made. Runs on the event loop."""
 
     name = "artifacts"
 
@@ -58,157 +58,161 @@ class ArtifactStore:
         self._state, self._sequencer, self._sessions, self._applied = state, sequencer, sessions, applied
         self._numbers = VersionNumbers()
         self._jobs: dict[Key, ArtifactJob] = {}
-        self._bad: dict[Key, str] = {}  # jobs that could not be read, and why
-        self._begun: set[Key] = set()  # in this life or before, perhaps up to a version on disk
-        self._unchecked: set[Key] = set()  # a life before may have written their note already
-        self._done: set[Key] = set()  # in this life: a store writer that begins anew makes their jobs again
-        self._goal: Position | None = None  # until this is applied, notes of lives before may be missing
+        self._unreadable: dict[Key, str] = {}  # jobs that could not be read, and why
+        self._started: set[Key] = set()  # perhaps by an earlier process: a version may be on disk
+        self._unchecked: set[Key] = set()  # jobs for which an earlier process may have written the note
+        self._done: set[Key] = set()  # jobs that this process did: a restarted store makes them again
+        self._applied_goal: Position | None = None  # before it, notes of earlier processes may be missing
         self._outcomes: dict[Path, OutcomeWatch] = {}
-        self._doing: dict[Key, asyncio.Task[None]] = {}
-        self._retries: dict[Key, tuple[float, float, str]] = {}  # when again, how long after that, and why
-        self._ready = False  # something waits only for its turn
-        self._order: list[Key] | None = None  # of the calls; made anew when there are new jobs
-        self._tidied_s = 0.0
-        self._told_afar: dict[tuple[str, str], dict[str, Any]] = {}  # of other hosts, by session and token
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._retries: dict[Key, tuple[float, float, str]] = {}  # when to retry, next pause, error
+        self._ready = False  # a job could run if others did not run before it
+        self._order: list[Key] | None = None  # the jobs in the order of their calls; None: sort them again
+        self._cleaned_s = 0.0
+        self._remote_outcomes: dict[tuple[str, str], dict[str, Any]] = {}  # by session and token
         self._wake = asyncio.Event()
         self._stop = False
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="artifacts")
+        self._pool = ThreadPoolExecutor(MAX_PARALLEL, thread_name_prefix="artifacts")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to look for jobs."""
-        await asyncio.to_thread(self._folders.home.learn, record=True)
-        self._begun = set(await asyncio.to_thread(artifact_jobs.waiting, self._state))
+        """Start to look for jobs. Waits for the disk; raises OSError."""
+        await asyncio.to_thread(self._folders.base_dir.learn, record=True)
+        self._started = set(await asyncio.to_thread(artifact_jobs.waiting, self._state))
         await asyncio.to_thread(spool_cleanup.remove_temporaries, self._state)
-        self._goal = self._sequencer.durable
-        self._task = asyncio.create_task(self._look_forever(), name="artifacts")
+        self._applied_goal = self._sequencer.durable
+        self._task = asyncio.create_task(self._scan_forever(), name="artifacts")
 
     async def drain(self, deadline: float) -> int:
-        """Do what is ready while there is time; the rest is found again by the next life."""
+        """Do the jobs that are ready while there is time; the next process finds the rest again."""
         if self._task is None:
             return 0
-        while (self._doing or self._ready) and time.monotonic() < deadline - STOPPING_S:
+        while (self._running or self._ready) and time.monotonic() < deadline - THREAD_GRACE_S:
             await asyncio.sleep(0.02)
         self._stop = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._doing:
-            await asyncio.wait(self._doing.values(), timeout=max(0.0, deadline - time.monotonic()))
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=max(0.0, deadline - time.monotonic()))
         self._task = None
         self._pool.shutdown(wait=False, cancel_futures=True)
         return 0
 
     def wake(self) -> None:
-        """Look at once: there may be a new job, or the bytes of one have come."""
+        """Look for jobs at once: there may be a new job, or a job's bytes have arrived. Never blocks."""
         self._wake.set()
 
-    def wants(self, session: str, token: str) -> ArtifactJob | None:
-        """Return the job whose bytes have to come from another host under this token, None if there is none."""
+    def awaited_job(self, session: str, token: str) -> ArtifactJob | None:
+        """Return the job that waits for bytes of another host under this token, or None. Never blocks."""
         for job in self._jobs.values():
             if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
                 return job
         return None
 
     def outcome(self, session: str, token: str) -> dict[str, Any]:
-        """Return what became of an artifact of another host lately; empty where that is not known."""
-        return self._told_afar.get((session, token), {})
+        """Return the latest outcome of an artifact of another host; empty if it is unknown. Never blocks."""
+        return self._remote_outcomes.get((session, token), {})
 
     def is_settled(self, session: str) -> bool:
-        """Return whether every artifact of a session that ended has its job, or had it."""
-        if any(session == bad for bad, _ in self._bad):  # what its jobs name is not known
+        """Return whether every artifact of a session that ended has its job, or had it. Blocks briefly."""
+        if any(session == bad for bad, _ in self._unreadable):  # its jobs cannot be read
             return False
         return spool_cleanup.is_settled(self._state, self._sessions, session, self._applied())
 
-    def busy(self) -> bool:
-        """Return whether something is being stored, or could be, or waits for trouble to pass."""
+    def is_busy(self) -> bool:
+        """Return whether a job runs, could run, or waits for a failure to pass. Never blocks."""
         retried = self._retries.keys() & self._jobs.keys()
-        return bool(self._doing or self._ready or retried or self._folders.any_held())
+        return bool(self._running or self._ready or retried or self._folders.any_held())
 
     def status(self) -> dict[str, Any]:
-        """Return what ``ntrack status`` tells."""
+        """Return the state of all jobs for ``ntrack status``. Never blocks."""
         return {
             "waiting": len(self._jobs),
             "stored_total": self.stored_total,
             "lost_total": self.lost_total,
-            "last_error": next((why for *_, why in reversed(list(self._retries.values()))), None),
+            "last_error": next((error for *_, error in reversed(list(self._retries.values()))), None),
             "held": self._folders.status(),
-            "damaged": list(self._bad.values()),
+            "damaged": list(self._unreadable.values()),
         }
 
     async def prune(self, run: Run, wanted: set[Key], *, timeout_s: float) -> dict[str, Any]:
-        """Remove versions from a run's folder, and the blobs that are nobody's then; return what was freed.
+        """Remove versions of a run, then unreferenced blobs; return what was freed. Waits for the disk.
 
-        The notes come first: until the run folder has them a missing version would be damage. What the log
+        The notes come first: until the run folder has them, a missing version would be damage. What the log
         brings goes to the run's own folder, so the notes of a copy are written into the copy.
 
         Raises:
-            ValueError: one of them is no version, or its name's newest.
-            TimeoutError: the store did not apply the notes in time; nothing was removed.
+            ValueError: one of them is no version, or is its name's newest version.
+            TimeoutError: the store did not apply the notes within ``timeout_s`` seconds; nothing was removed.
         """
-        chosen = await asyncio.to_thread(pruning.chosen, run.folder, wanted)
+        chosen = await asyncio.to_thread(pruning.select_versions, run.folder, wanted)
         if run.is_home:
             tombstones = Tombstones(self._state.tombstones)
-            await pruning.note(self._sequencer, tombstones, run, chosen, self._applied, timeout_s)
+            await pruning.record_pruned(self._sequencer, tombstones, run, chosen, self._applied, timeout_s)
         else:
-            await asyncio.to_thread(pruning.note_in_copy, run.folder, chosen)
-        removed = await asyncio.to_thread(pruning.remove, run.folder, chosen)
+            await asyncio.to_thread(pruning.record_in_copy, run.folder, chosen)
+        removed = await asyncio.to_thread(pruning.remove_versions, run.folder, chosen)
         return {"versions": removed, **await self.sweep()}
 
     async def sweep(self) -> dict[str, Any]:
-        """Remove the blobs that no run refers to."""
+        """Remove the blobs that no run refers to. Waits for the disk."""
         swept = await asyncio.to_thread(sweep, self._state.blobs)
         return {"blobs": swept.blobs, "bytes": swept.size_bytes}
 
-    async def _look_forever(self) -> None:
+    async def _scan_forever(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._scan()
             except OSError as error:
-                logger.warning("artifact jobs could not be looked at: %s", error)
-            await asyncio.sleep(LEAST_PAUSE_S)
+                logger.warning("artifact jobs could not be listed: %s", error)
+            await asyncio.sleep(MIN_PAUSE_S)
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                await asyncio.wait_for(self._wake.wait(), SCAN_EVERY_S)
             except TimeoutError:
                 continue
             self._wake.clear()
 
-    async def _look(self) -> None:
-        over: list[Path] = []
-        if time.monotonic() - self._tidied_s > TIDY_EVERY_S:
-            self._tidied_s = time.monotonic()
+    async def _scan(self) -> None:
+        finished: list[Path] = []
+        if time.monotonic() - self._cleaned_s > CLEANUP_EVERY_S:
+            self._cleaned_s = time.monotonic()
             try:
-                over = await asyncio.to_thread(spool_cleanup.over, self._state, self._sessions, self._applied())
-            except OSError as error:  # then nothing is tidied away now
-                logger.warning("the spool could not be looked at: %s", error)
-        await self._learn()  # after that: then whatever an event named has a job that is known
-        if over:
+                finished = await asyncio.to_thread(
+                    spool_cleanup.finished_folders, self._state, self._sessions, self._applied()
+                )
+            except OSError as error:  # nothing is removed now
+                logger.warning("the spool could not be listed: %s", error)
+        await self._read_new_jobs()  # after the listing: then every event has its job here
+        if finished:
             tokens = {job.token for job in self._jobs.values()}
-            unread = {session for session, _ in self._bad}  # what their jobs name is not known
-            await asyncio.to_thread(spool_cleanup.tidy, [one for one in over if one.name not in unread], tokens)
-        if self._unchecked and self._goal is not None and self._applied() >= self._goal:
+            unread = {session for session, _ in self._unreadable}  # their jobs cannot be read
+            await asyncio.to_thread(
+                spool_cleanup.remove_unreferenced, [one for one in finished if one.name not in unread], tokens
+            )
+        if self._unchecked and self._applied_goal is not None and self._applied() >= self._applied_goal:
             await self._finish_noted()
-        self._folders.forget_but(self._jobs.values())
-        self._begin()
+        self._folders.keep_only(self._jobs.values())
+        self._start_ready_jobs()
 
-    async def _learn(self) -> None:
-        """Take in the jobs that are new, all at once: what is done meanwhile begins the next of those known."""
-        found = await asyncio.to_thread(artifact_jobs.waiting, self._state)
+    async def _read_new_jobs(self) -> None:
+        """Read the jobs that are new, all before any is started: their order counts."""
+        waiting = await asyncio.to_thread(artifact_jobs.waiting, self._state)
         new: dict[Key, ArtifactJob] = {}
-        for key in self._bad.keys() - set(found):
-            del self._bad[key]
+        for key in self._unreadable.keys() - set(waiting):
+            del self._unreadable[key]
             self._retries.pop(key, None)
-        for key in found:
+        for key in waiting:
             if key in self._jobs or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
                 continue
             try:
                 job = await asyncio.to_thread(artifact_jobs.read, self._state, *key)
             except (OSError, FormatError) as error:
-                if self._bad.get(key) != str(error):
+                if self._unreadable.get(key) != str(error):
                     logger.error("artifact job cannot be read, its bytes are kept: %s", error)
-                self._bad[key] = str(error)
-                self._put_off(key, str(error))
+                self._unreadable[key] = str(error)
+                self._retry_later(key, str(error))
                 continue
-            if self._bad.pop(key, None) is not None:
+            if self._unreadable.pop(key, None) is not None:
                 self._retries.pop(key, None)
             if job is not None and key in self._done:
                 await asyncio.to_thread(self._forget, job)
@@ -220,10 +224,10 @@ class ArtifactStore:
             self._order = None
 
     async def _finish_noted(self) -> None:
-        """Forget jobs that a life before had noted and whose bytes it had let go of.
+        """Forget jobs whose note an earlier process wrote and whose bytes it removed already.
 
-        It left their job, or a store writer that begins anew has just made it again. Those whose run
-        cannot be looked at stay unchecked until it can.
+        It left the job itself, or a restarted store has just made the job again. A job whose run folder cannot
+        be read stays unchecked until it can.
         """
         for key in list(self._unchecked):
             job = self._jobs.get(key)
@@ -251,118 +255,118 @@ class ArtifactStore:
         except BytesLost:
             return False
 
-    def _begin(self) -> None:
-        """Begin what can be done now, the oldest call first."""
+    def _start_ready_jobs(self) -> None:
+        """Start the jobs that can run now, the oldest call first."""
         if self._order is None:
             self._order = sorted(self._jobs, key=lambda key: self._jobs[key].order)
-        busy = {self._jobs[key].key for key in self._doing}
+        busy = {self._jobs[key].key for key in self._running}
         behind: set[tuple[bytes, str, str]] = set()
         self._ready = False
         for key in self._order:
             job = self._jobs.get(key)
-            if job is None or key in self._doing:
+            if job is None or key in self._running:
                 continue
             if job.key in busy:
-                self._ready = True  # as soon as the one before it is done
+                self._ready = True  # it can run as soon as the one before it is done
                 continue
             place = (*job.key, job.session)
             if place in behind or not self._is_ready(job, key):
                 behind.add(place)
                 continue
-            if self._stop or len(self._doing) >= AT_ONCE:
+            if self._stop or len(self._running) >= MAX_PARALLEL:
                 self._ready = True
                 return
             busy.add(job.key)
-            self._doing[key] = asyncio.create_task(self._do(key, job), name=f"artifact {job.name}")
+            self._running[key] = asyncio.create_task(self._run_job(key, job), name=f"artifact {job.name}")
 
     def _is_ready(self, job: ArtifactJob, key: Key) -> bool:
         if self._folders.is_held(job.uid) or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
             return False
-        if self._goal is None or self._applied() < self._goal:
+        if self._applied_goal is None or self._applied() < self._applied_goal:
             return False
         try:
             if job.lost is not None or self._folders.is_local(job) or is_there(job.spooled(self._state)):
                 return True
             return self._folders.is_deleted(job)
         except OSError as error:
-            self._put_off(key, f"{job.name} of {job.folder}: {error}")
+            self._retry_later(key, f"{job.name} of {job.folder}: {error}")
             return False
 
-    async def _do(self, key: Key, job: ArtifactJob) -> None:
-        """Bring one job to its end: bytes, note, and then the spool lets go."""
+    async def _run_job(self, key: Key, job: ArtifactJob) -> None:
+        """Do one job to its end: store the bytes, write the note, and then clean the spool."""
         try:
-            told = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
-            if told is not None:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._pool, self._store, key, job)
+            if outcome is not None:
                 session = bytes.fromhex(job.session)
                 await self._sequencer.late_note(
-                    session, job.uid, job.info, artifact_event.KIND, str(job.seq), **told
+                    session, job.uid, job.info, artifact_event.KIND, str(job.seq), **outcome
                 )
-            if told is not None and VIA in job.info:
-                self._told_afar[job.session, job.token] = {"seq": job.seq, **told}
-                while len(self._told_afar) > MAX_OUTCOMES:
-                    del self._told_afar[next(iter(self._told_afar))]
-            await asyncio.to_thread(self._forget, job, told)
+            if outcome is not None and VIA in job.info:
+                self._remote_outcomes[job.session, job.token] = {"seq": job.seq, **outcome}
+                while len(self._remote_outcomes) > MAX_OUTCOMES:
+                    del self._remote_outcomes[next(iter(self._remote_outcomes))]
+            await asyncio.to_thread(self._forget, job, outcome)
             self._done.add(key)
             self._jobs.pop(key, None)
-            self._begun.discard(key)
+            self._started.discard(key)
             self._retries.pop(key, None)
         except (Stopped, Unusable):
             return
         except (OSError, TrackingError) as error:
-            self._put_off(key, f"{job.name} of {job.folder}: {error}")
+            self._retry_later(key, f"{job.name} of {job.folder}: {error}")
         finally:
-            del self._doing[key]
-            self._begin()
+            del self._running[key]
+            self._start_ready_jobs()
 
-    def _put_off(self, key: Key, why: str) -> None:
-        """Try a job again later, each time after a longer pause."""
+    def _retry_later(self, key: Key, error: str) -> None:
+        """Try a job again later, with exponential backoff."""
         pause_s = self._retries.pop(key, (0.0, FIRST_RETRY_S))[1]
-        self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s), why
-        if key not in self._bad:
-            logger.error("artifact %s, tried again in %.0f s", why, pause_s)
+        self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s), error
+        if key not in self._unreadable:
+            logger.error("artifact %s, tried again in %.0f s", error, pause_s)
 
     def _store(self, key: Key, job: ArtifactJob) -> dict[str, Any] | None:
-        """Return what the note says; None where the run was deleted, or the note is there already."""
+        """Return what the note says; None if the run was deleted, or the note is there already."""
         if self._folders.is_deleted(job):
             return None
-        told: dict[str, Any] = {"name": job.name, "token": job.token}
+        outcome: dict[str, Any] = {"name": job.name, "token": job.token}
         try:
             run = self._folders.find(job)
             if self._is_noted(run, job):
                 return None
-            again = key in self._begun
-            self._begun.add(key)  # from now on there may be a version on disk that no note names
+            again = key in self._started
+            self._started.add(key)  # from now on there may be a version on disk without a note
             commit = Commit(
                 self._state,
                 run,
                 job,
                 self._numbers,
-                self._look_up,
+                self._raise_if_stopped,
                 again=again,
                 local=self._folders.is_local(job),
             )
-            told |= commit.store()
+            outcome |= commit.store()
         except BytesLost as error:
-            self._folders.home.check()  # else what is gone now may be there again once the disk is
+            self._folders.base_dir.check()  # otherwise a disk that is not mounted would make artifacts lost
             self.lost_total += 1
             logger.error("artifact %s of %s is lost: %s", job.name, job.folder, error)
-            return {**told, "version": None, "lost": str(error)}
+            return {**outcome, "version": None, "lost": str(error)}
         self.stored_total += 1
-        return told
+        return outcome
 
     def _is_noted(self, run: Path, job: ArtifactJob) -> bool:
-        """Whether the run folder says already what became of it; reads only what is new there."""
+        """Whether the run folder already holds the outcome; reads only the new part of its files."""
         if run not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
             self._outcomes.clear()
         return self._outcomes.setdefault(run, OutcomeWatch(run)).look(job.token) is not None
 
-    def _look_up(self, count: int) -> None:
+    def _raise_if_stopped(self, count: int) -> None:
         if self._stop:
             raise Stopped
 
-    def _forget(self, job: ArtifactJob, told: dict[str, Any] | None = None) -> None:
-        if told is not None and isinstance(told["version"], int):
+    def _forget(self, job: ArtifactJob, outcome: dict[str, Any] | None = None) -> None:
+        if outcome is not None and isinstance(outcome["version"], int):
             run = inside(self._state.base_dir, job.folder)
-            self._numbers.take(run, job.name, told["version"])
+            self._numbers.mark_noted(run, job.name, outcome["version"])
         spool.remove(job.spooled(self._state))
         artifact_jobs.remove(self._state, job)

@@ -1,7 +1,7 @@
-"""Blobs: every artifact's bytes once, under their SHA-256, and hard links to them in run folders.
+"""Blobs: the bytes of artifacts, each stored once under its SHA-256, with hard links from the run folders.
 
-A blob with one link is nobody's, and may be swept away at any time, by whomever: then it is linked anew
-from what waits in the spool.
+A blob with one link is unreferenced, and any process may sweep it at any time. It is then linked again from
+what waits in the spool. Everything here blocks on the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NO_LINK = frozenset((errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS,
 
 
 class Staged(NamedTuple):
-    """A file whose bytes are durable, on the file system of the blobs, and that nobody else may change."""
+    """A file whose bytes are durable, on the file system of the blobs, and that no other process may change."""
 
     path: Path
     sha256: str
@@ -29,19 +29,20 @@ class Staged(NamedTuple):
 
 
 def stage(source_fd: int, source: Path, temporary: Path, progress: Progress) -> Staged:
-    """Hash a file and make it durable; return it, or a copy of it that is ours alone.
+    """Hash a file and make it durable; return it, or a copy that only this process knows.
 
     Args:
-        source_fd, source: a file that was opened for reading; used as it is where it is on the file system of
+        source_fd, source: a file opened for reading. It is used as it is if it lies on the file system of
             ``temporary``, has no second name and belongs to this user.
-        temporary: where a copy goes, to be removed by the caller in the end.
+        temporary: the path for a copy; the caller removes it in the end.
+        progress: is called with the size of each piece, in bytes; may raise.
 
     Raises:
-        OSError: no room, for one; calling again is safe.
+        OSError: for example there is no room; calling again is safe.
     """
-    found = os.fstat(source_fd)
+    status = os.fstat(source_fd)
     folder = os.stat(temporary.parent)
-    if found.st_dev == folder.st_dev and found.st_nlink == 1 and found.st_uid == os.geteuid():
+    if status.st_dev == folder.st_dev and status.st_nlink == 1 and status.st_uid == os.geteuid():
         return _hashed(source_fd, source, progress)
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -62,18 +63,18 @@ def _hashed(fd: int, path: Path, progress: Progress) -> Staged:
 
 
 def add(root: Path, staged: Staged, progress: Progress) -> Path:
-    """Make the staged file a blob, or find the one with the same bytes; return its path. Durable.
+    """Make the staged file a blob, or find the blob with the same bytes; return its path. It is durable then.
 
-    A blob that no longer holds its bytes is replaced: the versions that share it are found by verify.
+    A blob that no longer holds its bytes is replaced; ``ntrack verify`` finds the versions that share it.
     """
-    blob = place(root, staged.sha256)
+    blob = blob_path(root, staged.sha256)
     if not blob.parent.is_dir():
         blob.parent.mkdir(exist_ok=True)
         fsync_dir(root)
     try:
         os.link(staged.path, blob)
     except FileExistsError:
-        if not _same(blob, staged.path, progress):
+        if not _holds_same_bytes(blob, staged.path, progress):
             _replace(staged.path, blob)
     except OSError as error:
         if error.errno not in _NO_LINK:
@@ -83,17 +84,17 @@ def add(root: Path, staged: Staged, progress: Progress) -> Path:
     return blob
 
 
-def place(root: Path, sha256: str) -> Path:
-    """Return where the blob of this digest lies."""
+def blob_path(root: Path, sha256: str) -> Path:
+    """Return the path of the blob with this digest. Never blocks."""
     return root / sha256[:2] / sha256
 
 
 def link(blob: Path, target: Path) -> None:
-    """Give the bytes of a blob a name in a run folder: a hard link, or a copy where there are none left.
+    """Give the bytes of a blob a name in a run folder: a hard link, or a copy if no more links are possible.
 
     Raises:
         FileExistsError: the name is taken.
-        FileNotFoundError: the blob was swept away, or the folder is not there.
+        FileNotFoundError: the blob was swept, or the folder is not there.
     """
     try:
         os.link(blob, target)
@@ -116,7 +117,7 @@ def link(blob: Path, target: Path) -> None:
         os.close(fd)
 
 
-def _same(blob: Path, other: Path, progress: Progress) -> bool:
+def _holds_same_bytes(blob: Path, other: Path, progress: Progress) -> bool:
     first, second = open_regular(blob, follow=False), open_regular(other, follow=False)
     try:
         if os.fstat(first).st_ino == os.fstat(second).st_ino:

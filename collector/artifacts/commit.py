@@ -1,7 +1,8 @@
-"""Storing one artifact: bytes, blob, version number, what is current. In threads; blocks on the disk.
+"""Stores one artifact: its bytes, the blob, the version number, the current version. Blocks on the disk.
 
-The order in which things become durable: the bytes, the blob's name, the version's name; the note that
-names them is written by the caller after that, and only after the note is durable the spool lets go.
+It runs in threads. The order in which things become durable: the bytes, the blob's name, the version's name.
+Then the caller writes the note that names them. Only after the note is durable the caller removes the spooled
+bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from neural.tracking.state.paths import State
 
 
 class BytesLost(Exception):
-    """The bytes are gone or not those of the call, for good; the reason goes into the note."""
+    """The bytes are gone or differ from those of the call, for good; the reason goes into the note."""
 
 
 class Commit:
-    """What one job needs to become a version; made anew for each try."""
+    """Makes one job a version; a new object for each try."""
 
     def __init__(
         self,
@@ -38,29 +39,29 @@ class Commit:
         run: Path,
         job: ArtifactJob,
         numbers: VersionNumbers,
-        look: Callable[[int], None],
+        on_progress: Callable[[int], None],
         *,
         again: bool,
         local: bool,
     ) -> None:
-        """Prepare to store; nothing is touched yet.
+        """Prepare to store; touch nothing yet.
 
         Args:
-            look: called with each piece's bytes; may raise Stopped.
-            again: it was tried before, and may have come to any step.
-            local: the call was made on this host, so that a path it named means the same file here.
+            on_progress: is called with the size of each piece, in bytes; may raise Stopped.
+            again: whether the job was tried before: any of its steps may have been done.
+            local: whether the call was made on this host, so that a path it names means the same file here.
         """
         self._state, self._run, self._job = state, run, job
-        self._numbers, self._look, self._again, self._local = numbers, look, again, local
+        self._numbers, self._on_progress, self._again, self._local = numbers, on_progress, again, local
         self._temporary = state.blobs / f".tmp-{state.collector_id()}-{job.token}"
 
     def store(self) -> dict[str, Any]:
-        """Return what the note says of the stored artifact.
+        """Return what the note says of the stored artifact. Blocks while the bytes are hashed and synced.
 
         Raises:
-            Lost: it never will be.
-            OSError: the disk refused; calling again is safe.
-            Stopped: as ``look`` says.
+            BytesLost: it can never be stored.
+            OSError: the disk failed; calling again is safe.
+            Stopped: ``on_progress`` raised it.
         """
         job = self._job
         if job.lost is not None:
@@ -72,8 +73,8 @@ class Commit:
             if job.files is not None:
                 return self._store_folder(job.spooled(self._state))
             staged = self._staged_source()
-            told = {"sha256": staged.sha256, "size": staged.size}
-            return told | (self._versioned(staged) if job.versioned else self._unversioned(staged))
+            outcome = {"sha256": staged.sha256, "size": staged.size}
+            return outcome | (self._versioned(staged) if job.versioned else self._unversioned(staged))
         finally:
             spool.remove(self._temporary)
 
@@ -86,12 +87,12 @@ class Commit:
         try:
             if os.fstat(fd).st_size != job.size:
                 raise BytesLost(f"the snapshot has {os.fstat(fd).st_size} bytes, {job.size} were taken")
-            return blobs.stage(fd, path, self._temporary, self._look)
+            return blobs.stage(fd, path, self._temporary, self._on_progress)
         finally:
             os.close(fd)
 
     def _staged_in_place(self) -> Staged:
-        """Copy what the training promised not to touch; that it was touched is found out."""
+        """Copy a file that the training promised not to change; a change raises BytesLost."""
         path = Path(self._job.source)
         fd = _open(path)
         try:
@@ -100,7 +101,7 @@ class Commit:
             self._temporary.unlink(missing_ok=True)
             copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                copying.clone_or_copy(fd, copy, lambda count: self._look(0))
+                copying.clone_or_copy(fd, copy, lambda count: self._on_progress(0))
             finally:
                 os.close(copy)
             if not before == identity(os.fstat(fd)) == self._job.stat:
@@ -109,22 +110,22 @@ class Commit:
             os.close(fd)
         fd = _open(self._temporary)
         try:
-            return blobs.stage(fd, self._temporary, self._temporary, self._look)
+            return blobs.stage(fd, self._temporary, self._temporary, self._on_progress)
         finally:
             os.close(fd)
 
     def _versioned(self, staged: Staged) -> dict[str, Any]:
-        blob = blobs.add(self._state.blobs, staged, self._look)
-        number = self._mine(blob)
+        blob = blobs.add(self._state.blobs, staged, self._on_progress)
+        number = self._claimed_number(blob)
         if number is None:
             number = self._numbers.claim(self._run, self._job.name, lambda path: self._link(blob, staged, path))
         path = self._path_of(number)
-        self._show(lambda fresh: blobs.link(path, fresh))
+        self._make_current(lambda fresh: blobs.link(path, fresh))
         return {"version": number, "path": path.relative_to(self._run).as_posix()}
 
     def _unversioned(self, staged: Staged) -> dict[str, Any]:
-        """Replace what is current, and keep nothing of what was there before."""
-        self._show(lambda fresh: blobs.link(staged.path, fresh))
+        """Replace the current artifact, and keep nothing of the one before."""
+        self._make_current(lambda fresh: blobs.link(staged.path, fresh))
         return {"version": None, "path": f"artifacts/{self._job.name}"}
 
     def _linker(self, blob: Path, staged: Staged) -> Callable[[Path], None]:
@@ -133,11 +134,11 @@ class Commit:
     def _link(self, blob: Path, staged: Staged, target: Path) -> None:
         try:
             blobs.link(blob, target)
-        except FileNotFoundError:  # nobody's until now, so it may have been swept away
-            blobs.link(blobs.add(self._state.blobs, staged, self._look), target)
+        except FileNotFoundError:  # the blob was unreferenced until now, so it may have been swept
+            blobs.link(blobs.add(self._state.blobs, staged, self._on_progress), target)
 
-    def _mine(self, blob: Path) -> int | None:
-        """Return the number that a try before took for this job, and did not come to note."""
+    def _claimed_number(self, blob: Path) -> int | None:
+        """Return the number that an earlier try claimed for this job without writing a note."""
         if self._again:
             wanted = blob.stat()
             for number, path in self._numbers.unnoted(self._run, self._job.name):
@@ -148,8 +149,8 @@ class Commit:
     def _path_of(self, number: int) -> Path:
         return inside(self._run, "versions", self._job.name) / version_name(number, self._job.name)
 
-    def _show(self, put: Callable[[Path], None]) -> None:
-        """Make what ``put`` puts in place current, under ``artifacts/``; a picture also under ``plots/``."""
+    def _make_current(self, put: Callable[[Path], None]) -> None:
+        """Make what ``put`` places the current version: in ``artifacts/``, a picture also in ``plots/``."""
         for place in ("artifacts", "plots") if self._job.picture else ("artifacts",):
             folder = made_inside(self._run, place)
             fresh, shown = folder / f".tmp-{self._job.token}", folder / self._job.name
@@ -158,7 +159,7 @@ class Commit:
             if shown.is_dir() or (shown.exists() and fresh.is_dir()):
                 spool.remove(shown)
             os.rename(fresh, shown)
-            spool.remove(fresh)  # it is still there where both were names of one file: rename does nothing then
+            spool.remove(fresh)  # it is still there if both were names of one file: rename does nothing then
             fsync_dir(folder)
 
     # A folder: its files are blobs, and so is the manifest that lists them.
@@ -173,7 +174,7 @@ class Commit:
             try:
                 relative = path.relative_to(source).as_posix()
                 temporary = self._state.blobs / f"{self._temporary.name}-{len(files)}"
-                files[relative] = blobs.stage(fd, path, temporary, self._look)
+                files[relative] = blobs.stage(fd, path, temporary, self._on_progress)
             finally:
                 os.close(fd)
         total = sum(staged.size for staged in files.values())
@@ -182,8 +183,10 @@ class Commit:
                 f"the snapshot has {len(files)} files of {total} bytes, {job.files} of {job.size} were taken"
             )
         try:
-            told = {"size": total, "files": len(files)}
-            return told | (self._versioned_folder(files) if job.versioned else self._unversioned_folder(files))
+            outcome = {"size": total, "files": len(files)}
+            return outcome | (
+                self._versioned_folder(files) if job.versioned else self._unversioned_folder(files)
+            )
         finally:
             for staged in files.values():
                 if staged.path.name.startswith(self._temporary.name):
@@ -192,9 +195,10 @@ class Commit:
     def _versioned_folder(self, files: dict[str, Staged]) -> dict[str, Any]:
         listing = self._manifest(files)
         shared = {
-            name: (blobs.add(self._state.blobs, staged, self._look), staged) for name, staged in files.items()
+            name: (blobs.add(self._state.blobs, staged, self._on_progress), staged)
+            for name, staged in files.items()
         }
-        manifest_blob = blobs.add(self._state.blobs, listing, self._look)
+        manifest_blob = blobs.add(self._state.blobs, listing, self._on_progress)
         versions = made_inside(self._run, "versions", self._job.name)
         built = versions / f".tmp-{self._job.token}"
         spool.remove(built)
@@ -211,16 +215,16 @@ class Commit:
                 listed.unlink()
                 raise
 
-        number = self._mine_folder(manifest_blob, built)
+        number = self._claimed_folder_number(manifest_blob, built)
         if number is None:
             number = self._numbers.claim(self._run, self._job.name, put)
         path = self._path_of(number)
-        self._show(lambda fresh: _build(fresh, {name: _linking(path / name) for name in files}))
+        self._make_current(lambda fresh: _build(fresh, {name: _linking(path / name) for name in files}))
         place = path.relative_to(self._run).as_posix()
         return {"version": number, "path": place, "sha256": listing.sha256}
 
-    def _mine_folder(self, manifest_blob: Path, built: Path) -> int | None:
-        """Return the number a try before claimed with its manifest; complete what it had begun."""
+    def _claimed_folder_number(self, manifest_blob: Path, built: Path) -> int | None:
+        """Return the number that an earlier try claimed with its manifest; complete what that try began."""
         versions, name = built.parent, self._job.name
         wanted = manifest_blob.stat()
         for path in sorted(versions.glob("v*" + manifest.SUFFIX)) if self._again else ():
@@ -242,7 +246,9 @@ class Commit:
         listed = made_inside(self._run, "versions", self._job.name) / manifest.CURRENT
         spool.remove(listed)
         blobs.link(listing.path, listed)
-        self._show(lambda fresh: _build(fresh, {name: _linking(staged.path) for name, staged in files.items()}))
+        self._make_current(
+            lambda fresh: _build(fresh, {name: _linking(staged.path) for name, staged in files.items()})
+        )
         return {"version": None, "path": f"artifacts/{self._job.name}", "sha256": listing.sha256}
 
     def _manifest(self, files: dict[str, Staged]) -> Staged:
@@ -251,13 +257,13 @@ class Commit:
         self._temporary.write_bytes(data)
         fd = _open(self._temporary)
         try:
-            return blobs.stage(fd, self._temporary, self._temporary, self._look)
+            return blobs.stage(fd, self._temporary, self._temporary, self._on_progress)
         finally:
             os.close(fd)
 
 
 def _build(folder: Path, puts: dict[str, Callable[[Path], None]]) -> None:
-    """Make a folder of files, each put in place by its function; durable when this returns."""
+    """Make a folder of files, each put in place by its function; it is durable when this returns."""
     folder.mkdir()
     made = {folder}
     for relative, put in puts.items():
@@ -283,11 +289,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _open(path: Path) -> int:
-    """Open what is to be stored.
+    """Open a file that is to be stored.
 
     Raises:
-        Lost: it is gone, or no file.
-        OSError: it cannot be read now, which may change: also where that is not permitted.
+        BytesLost: it is gone, or is not a regular file.
+        OSError: it cannot be read now; this may change, also if a permission is missing.
     """
     try:
         return open_regular(path, follow=False)

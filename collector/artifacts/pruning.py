@@ -1,4 +1,4 @@
-"""Taking versions out of run folders; the note that says so is durable before."""
+"""Removes versions from run folders; a durable note says so before. The functions block on the disk."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from neural.tracking.state import spool
 from neural.tracking.state.tombstones import AFTER, Tombstones
 
 
-def chosen(folder: Path, wanted: Collection[tuple[str, int]]) -> list[ArtifactCall]:
-    """Return the versions to remove, by session and number of their events.
+def select_versions(folder: Path, wanted: Collection[tuple[str, int]]) -> list[ArtifactCall]:
+    """Return the versions to remove, selected by session and number of their events.
 
-    One that has its note already, because a kill came between note and removal, may be removed again.
+    A version whose note exists already may be removed again: a kill came between the note and the removal.
 
     Raises:
-        ValueError: one of them is no version, or its name's newest; or the lines that would tell are damaged.
+        ValueError: one of them is no version, or is its name's newest; or the run's event lines are damaged.
     """
     facts = read_facts(folder)
     if facts.damages:
         raise ValueError(f"nothing is removed of a damaged run: {facts.damages[0]}")
     artifacts = facts.artifacts
     newest = {name: artifacts.versions(name)[-1:] for name in artifacts.names()}
-    known = {(entry.session, entry.seq): entry for entry in artifacts.entries if entry.version is not None}
-    found = []
+    versions = {(entry.session, entry.seq): entry for entry in artifacts.entries if entry.version is not None}
+    chosen = []
     for key in sorted(wanted):
-        entry = known.get(key)
+        entry = versions.get(key)
         if entry is None:
             raise ValueError(f"event {key[1]} of session {key[0][:8]} made no version")
         if entry in newest.get(entry.name, []):
             raise ValueError(f"version {entry.version} of {entry.name} is its newest, which stays")
-        found.append(entry)
-    return found
+        chosen.append(entry)
+    return chosen
 
 
-async def note(
+async def record_pruned(
     sequencer: Sequencer,
     tombstones: Tombstones,
     run: Run,
@@ -55,13 +55,13 @@ async def note(
     applied: Callable[[], Position],
     timeout_s: float,
 ) -> None:
-    """Note that these versions go, and wait until the run folder says so.
+    """Write notes that these versions are removed, and wait until the run folder has the notes.
 
     Raises:
-        TimeoutError: the store did not apply the notes in time.
+        TimeoutError: the store did not apply the notes within ``timeout_s`` seconds.
     """
     info = {"dir": run.folder.name, "name": run.name}
-    # Of a run that was removed and put back from a copy: this is meant for the folder that is there.
+    # A run may have been removed and put back from a copy: the notes are for the folder that is there now.
     newest = await asyncio.to_thread(tombstones.newest, run.uid)
     after = {AFTER: newest} if newest else {}
     notes = [
@@ -75,14 +75,15 @@ async def note(
     deadline = time.monotonic() + timeout_s
     while positions and applied() < max(positions):
         if time.monotonic() > deadline:
-            raise TimeoutError("the store has not noted what is to be removed; nothing was")
+            raise TimeoutError("the store did not apply the notes in time; nothing was removed")
         await asyncio.sleep(0.01)
 
 
-def note_in_copy(folder: Path, entries: Sequence[ArtifactCall]) -> None:
-    """Write the notes into a folder that no store writer writes to, and show them in its views.
+def record_in_copy(folder: Path, entries: Sequence[ArtifactCall]) -> None:
+    """Write the notes into a folder to which no store writes, and update its views.
 
-    Into a file of their own: in a copy made with hard links, the others are the original's as well.
+    The notes get a file of their own: in a copy made with hard links, the other files are the original's as
+    well.
 
     Raises:
         OSError: they were not written.
@@ -106,11 +107,11 @@ def note_in_copy(folder: Path, entries: Sequence[ArtifactCall]) -> None:
         json_views.write_views(folder, ("artifacts", "metadata", "summary"))
 
 
-def remove(folder: Path, entries: Sequence[ArtifactCall]) -> int:
-    """Remove the files of these versions; return of how many there were any."""
+def remove_versions(folder: Path, entries: Sequence[ArtifactCall]) -> int:
+    """Remove the files of these versions; return how many versions had files."""
     removed = 0
     for entry in entries:
-        name = check_artifact_name(entry.name)  # the notes may be anybody's
+        name = check_artifact_name(entry.name)  # the name comes from a file that anybody may have written
         versions = inside(folder, "versions", name)
         path = versions / version_name(entry.version or 0, name)
         removed += path.exists()

@@ -1,4 +1,7 @@
-"""Removes from the spool what belongs to no event: the rest of a process that died in the middle of a call."""
+"""Removes from the spool what belongs to no event: files of a process that died in the middle of a call.
+
+The functions block on the disk.
+"""
 
 from __future__ import annotations
 
@@ -14,49 +17,49 @@ from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
 
 
-def over(state: State, sessions: Sessions, applied: Position) -> list[Path]:
-    """Return the spool folders of sessions from which no further event will come.
+def finished_folders(state: State, sessions: Sessions, applied: Position) -> list[Path]:
+    """Return the spool folders of sessions from which no event will come any more.
 
-    They ended, their outbox is gone, and the store has applied all of it: whatever an event names has a
-    job by now.
+    The sessions ended, their outboxes are gone, and the store has applied all of them: so whatever an event
+    names has its job by now.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the folders cannot be read.
     """
-    found = []
+    finished = []
     for folder in list(state.spool.iterdir()) if is_there(state.spool) else ():
         if not is_hex_id(folder.name):
             continue
         outbox = state.outbox / folder.name
         unsent = is_there(outbox) or is_there(outbox.with_name(folder.name + ADOPTED_SUFFIX))
         if not unsent and is_settled(state, sessions, folder.name, applied):
-            found.append(folder)
-    return found
+            finished.append(folder)
+    return finished
 
 
 def is_settled(state: State, sessions: Sessions, session: str, applied: Position) -> bool:
-    """Return whether every artifact event of a session is known to the store and has, or had, its job.
+    """Return whether every artifact event of a session was applied by the store, and has or had its job.
 
-    Of a run in quarantine none has: its events were passed, and wait there until its folder can be used.
+    Events of a run in quarantine have no job: they wait there until the run's folder can be used.
 
     Args:
-        applied: how far the store was before this was called.
+        applied: how far the store was before this call.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the folders cannot be read.
     """
-    known = sessions.get(bytes.fromhex(session))
-    if known is not None and known.deleted:
-        return True  # nothing of it is stored any more
-    if known is not None and (known.ended is None or known.end > applied):
+    state_of_session = sessions.get(bytes.fromhex(session))
+    if state_of_session is not None and state_of_session.deleted:
+        return True  # its run was removed: nothing of it is stored any more
+    if state_of_session is not None and (state_of_session.ended is None or state_of_session.end > applied):
         return False
-    if known is None:  # whose it was is not known any more: it may be any run's
+    if state_of_session is None:  # its run is unknown, so it may be any run in quarantine
         return not matching(state.quarantine, "?" * 32)
-    return not is_there(state.quarantine / known.uid.hex())
+    return not is_there(state.quarantine / state_of_session.uid.hex())
 
 
-def tidy(folders: Collection[Path], tokens: Collection[str]) -> None:
-    """Remove what is in these folders and no job waits for; and the folders, once they are empty."""
+def remove_unreferenced(folders: Collection[Path], tokens: Collection[str]) -> None:
+    """Remove the files in these folders for which no job waits, and the folders that are empty then."""
     for folder in folders:
         for entry in list(folder.iterdir()):
             if entry.name.removeprefix(TEMPORARY_PREFIX) not in tokens:
@@ -67,7 +70,7 @@ def tidy(folders: Collection[Path], tokens: Collection[str]) -> None:
 
 
 def remove_temporaries(state: State) -> None:
-    """Remove the copies that this collector's life before left beside the blobs."""
+    """Remove the copies that an earlier process of this collector left beside the blobs."""
     for path in state.blobs.glob(f".tmp-{state.collector_id()}-*"):
         with contextlib.suppress(OSError):
             spool.remove(path)

@@ -1,4 +1,4 @@
-"""Version numbers: which comes next, and claiming it so that two collectors never take the same one."""
+"""Version numbers: finds the next one, and claims it so that two collectors never use the same one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAKEN = frozenset((errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR))
 
 
 class VersionNumbers:
-    """The highest number of each name in each run, read once and kept."""
+    """The highest number of each name in each run, read once and kept. The methods block on the disk."""
 
     def __init__(self) -> None:
         self._highest: dict[tuple[Path, str], int] = {}
@@ -24,14 +24,14 @@ class VersionNumbers:
         self._reading = threading.Lock()
 
     def claim(self, run: Path, name: str, put: Callable[[Path], None]) -> int:
-        """Return the number under which ``put`` placed a version; holes are allowed, doubles are not.
+        """Return the number under which ``put`` placed a version. A number may be skipped, never used twice.
 
         Args:
-            put: places it at the path it is given; raises FileExistsError, or what a rename onto something
-                raises, where that is taken.
+            put: places the version at the path that it gets. If the path is taken, it raises FileExistsError,
+                or the error of a rename onto something.
         """
         folder = versions_folder(run, name)
-        number = self._known(run, folder, name)
+        number = self._highest_number(run, folder, name)
         while True:
             number += 1
             try:
@@ -44,47 +44,47 @@ class VersionNumbers:
             fsync_dir(folder)
             return number
 
-    def take(self, run: Path, name: str, number: int) -> None:
-        """Remember that a note names this number: it is no longer anybody's who tries again."""
+    def mark_noted(self, run: Path, name: str, number: int) -> None:
+        """Remember that a note names this number: a retried job does not use it any more."""
         self._noted(run).setdefault(name, set()).add(number)
 
     def unnoted(self, run: Path, name: str) -> list[tuple[int, Path]]:
-        """Return versions on disk of which no note is known: what a kill left between link and note."""
+        """Return the versions on disk that no known note names: a kill came between link and note."""
         folder = versions_folder(run, name)
         noted = self._noted(run).get(name, set())
         return [(number, folder / version_name(number, name)) for number in _on_disk(folder, name) - noted]
 
     def forget(self, run: Path) -> None:
-        """Read anew what is known of a run's numbers."""
+        """Forget the numbers of a run, so that they are read again. Never blocks."""
         self._read.pop(run, None)
         for key in [key for key in self._highest if key[0] == run]:
             del self._highest[key]
 
-    def _known(self, run: Path, folder: Path, name: str) -> int:
+    def _highest_number(self, run: Path, folder: Path, name: str) -> int:
         if (run, name) not in self._highest:
             noted = self._noted(run).get(name, set())
             self._highest[run, name] = max(noted | _on_disk(folder, name), default=0)
         return self._highest[run, name]
 
     def _noted(self, run: Path) -> dict[str, set[int]]:
-        """Return the numbers that notes of the run name, also of versions that were removed since."""
+        """Return the numbers that notes of the run name, also those of versions that were removed later."""
         with self._reading:
             if run not in self._read:
-                found: dict[str, set[int]] = {}
+                by_name: dict[str, set[int]] = {}
                 for entry in read_facts(run).artifacts.entries:
                     if entry.version is not None:
-                        found.setdefault(entry.name, set()).add(entry.version)
-                self._read[run] = found
+                        by_name.setdefault(entry.name, set()).add(entry.version)
+                self._read[run] = by_name
             return self._read[run]
 
 
 def version_name(number: int, name: str) -> str:
-    """Return what a version is called in its folder."""
+    """Return the name of a version's file or folder. Never blocks."""
     return f"v{number}_{name}"
 
 
 def versions_folder(run: Path, name: str) -> Path:
-    """Return the folder of a name's versions, made if it is not there.
+    """Return the folder of a name's versions; create it if it is missing. Blocks on the disk.
 
     Raises:
         InvalidNameError: it leads out of the run folder, through a symbolic link.
@@ -93,7 +93,7 @@ def versions_folder(run: Path, name: str) -> Path:
 
 
 def made_inside(run: Path, *parts: str) -> Path:
-    """Return a folder below the run's, each part of it made durable; raises as versions_folder."""
+    """Return a folder below the run folder, all of it durable. Blocks and raises as :func:`versions_folder`."""
     folder = run
     for depth in range(1, len(parts) + 1):
         folder = inside(run, *parts[:depth])

@@ -1,1 +1,1 @@
-"""From the network and from abandoned outboxes to the log."""
+"""Takes events from the network and from orphaned outboxes, and appends them to the log."""

@@ -1,8 +1,9 @@
-"""Takes over the outboxes of processes that are gone, and tells how their sessions ended.
+"""Adopts the outboxes of processes that have ended, and records how their sessions ended.
 
-An orphan is an outbox whose owner's lock is free. It is claimed, renamed, shipped under its own
-session id through the same rules as everything else, closed, and deleted once all of it is on disk.
-A crash in between is harmless: the renamed folder is found again, and what the log has counts once.
+An orphan is an outbox whose owner no longer holds its lock. The adopter locks it, renames it, and sends its
+events through the sequencer under the orphan's own session id. Then it closes the session, and deletes the
+outbox once all of it is on disk. A crash in between is harmless: the renamed folder is found again, and what
+the log has already counts once.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ from neural.tracking.state.tombstones import RUN_DELETED, Late
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
-LIVE_LOOK_EVERY_S = 4.0  # at an outbox whose process is seen to live: finish() may have left it
+SCAN_EVERY_S = 1.0
+LIVE_SCAN_EVERY_S = 4.0  # for an outbox whose process runs: finish() may have released it
 TEMPORARY_MAX_AGE_S = 600.0
-GRACE_S = 5.0  # before a session without process and outbox is given up
-RETRY_S = 30.0  # before an orphan that could not be taken is tried again
+GRACE_S = 5.0  # until a session without process and outbox is closed
+RETRY_S = 30.0  # until an orphan that could not be adopted is tried again
 
 
 class Adopter:
-    """A part of the daemon: looks for orphans every second and at every death it is told of."""
+    """A part of the daemon: looks for orphans every second, and whenever a watched process ends."""
 
     name = "adopter"
 
@@ -70,16 +71,16 @@ class Adopter:
         self._wake = asyncio.Event()
         self._adopting: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
-        self._look_again_s: dict[str, float] = {}
+        self._next_scan_s: dict[str, float] = {}
         self._missing_since_s: dict[bytes, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._look_forever(), name="adopter")
+        """Start to look for orphans. Never blocks."""
+        self._task = asyncio.create_task(self._scan_forever(), name="adopter")
 
     async def drain(self, deadline: float) -> int:
-        """Take no more orphans; those in hand stay on disk for the next collector."""
+        """Adopt no more orphans; those that are being adopted stay on disk for the next collector."""
         tasks = [task for task in (self._task, *self._adopting.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -89,33 +90,35 @@ class Adopter:
         return 0
 
     def watch(self, session: SessionState) -> None:
-        """Watch the process of a session that said HELLO."""
+        """Watch the process of a session that sent HELLO. Never blocks."""
         self._watch.add(session)
 
-    def look_now(self) -> None:
+    def scan_now(self) -> None:
         """Look for orphans without waiting for the next second."""
         self._wake.set()
 
-    def anything_there(self) -> bool:
-        """Return whether some outbox is live or waits for adoption. Blocks briefly."""
+    def has_outboxes(self) -> bool:
+        """Return whether an outbox is live or waits for adoption. Blocks briefly on the disk; raises
+        OSError.
+        """
         return bool(self._adopting) or any(folder.name not in self._not_before_s for folder in self._outboxes())
 
     def _on_exit(self, session: bytes) -> None:
         self._wake.set()
 
-    async def _look_forever(self) -> None:
+    async def _scan_forever(self) -> None:
         while True:
             try:
-                self._look()
+                self._scan()
             except OSError as error:
-                logger.warning("outboxes could not be looked at: %s", error)
+                logger.warning("outboxes could not be listed: %s", error)
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                await asyncio.wait_for(self._wake.wait(), SCAN_EVERY_S)
             except TimeoutError:
                 continue
             self._wake.clear()
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         now_s = time.monotonic()
         self._watch.prune(self._sessions)
         present: set[str] = set()
@@ -123,19 +126,19 @@ class Adopter:
             key = folder.name.removesuffix(ADOPTED_SUFFIX)
             present.add(key)
             if key in self._adopting or now_s < self._not_before_s.get(folder.name, 0.0):
-                continue  # claiming one's own again would drop its lock
-            if now_s < self._look_again_s.get(key, 0.0) and self._sees_alive(key):
+                continue  # to claim it a second time would release the lock
+            if now_s < self._next_scan_s.get(key, 0.0) and self._is_running(key):
                 continue
-            self._look_again_s[key] = now_s + LIVE_LOOK_EVERY_S
+            self._next_scan_s[key] = now_s + LIVE_SCAN_EVERY_S
             fd = self._claim(folder)
             if fd is not None:
                 self._adopting[key] = asyncio.create_task(self._adopt(folder, key, fd), name=f"adopt {key}")
-        self._look_again_s = {key: at for key, at in self._look_again_s.items() if key in present}
+        self._next_scan_s = {key: at for key, at in self._next_scan_s.items() if key in present}
         self._give_up_missing(present, now_s)
 
-    def _sees_alive(self, key: str) -> bool:
-        """Return whether the process is known to live; it may still have let go of its outbox."""
-        return is_hex_id(key) and self._watch.sees_alive(bytes.fromhex(key))
+    def _is_running(self, key: str) -> bool:
+        """Return whether the process is watched and runs; it may have released its outbox all the same."""
+        return is_hex_id(key) and self._watch.is_running(bytes.fromhex(key))
 
     def _outboxes(self) -> Iterator[Path]:
         try:
@@ -151,7 +154,7 @@ class Adopter:
                 yield Path(entry.path)
 
     def _remove_stale(self, folder: Path) -> None:
-        """Remove what a process left that died while making its outbox, or while removing it."""
+        """Remove the folder of a process that died while it created or removed its outbox."""
         if folder.name.startswith(REMOVED_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
             return
@@ -163,22 +166,22 @@ class Adopter:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(fd)
         except OSError:
-            return  # it was renamed into place, or is gone
+            return  # it was renamed to its final name, or is gone
 
     async def _adopt(self, folder: Path, key: str, fd: int) -> None:
         try:
-            whose = await self._whose(folder, key)
-            if whose is None:
+            outbox = await self._read_info(folder, key)
+            if outbox is None:
                 return
-            info = whose.info
-            # Containers have names of their own, yet under one kernel the lock that was taken counts.
+            info = outbox.info
+            # Containers have host names of their own. Under one kernel the lock counts all the same.
             if info.get("host") != platform.node() and info.get("boot_id") != os_support.boot_id():
-                raise FormatError(f"it is another host's: {info.get('host')}")
+                raise FormatError(f"it belongs to another host: {info.get('host')}")
             adopted = folder.with_name(key + ADOPTED_SUFFIX)
             if folder != adopted:
                 await asyncio.to_thread(folder.rename, adopted)
                 folder = adopted
-            orphan = await asyncio.to_thread(Orphan, folder, whose)
+            orphan = await asyncio.to_thread(Orphan, folder, outbox)
             await self._deliver(orphan)
             await asyncio.to_thread(outbox_files.remove, folder)
             self._watch.forget(orphan.session)
@@ -192,35 +195,35 @@ class Adopter:
             del self._adopting[key]
 
     async def _deliver(self, orphan: Orphan) -> None:
-        """Bring all of an outbox into the log; or, where its run was removed, write down what it held.
+        """Store all of an outbox in the log. If its run was removed, record what it held instead.
 
         Raises:
-            Refused: it cannot be taken now.
-            OSError: it cannot be read, or that not be written.
+            Refused: the session cannot be taken now.
+            OSError: the outbox cannot be read, or the record cannot be written.
         """
         try:
             session = await self._sequencer.open(orphan.session, orphan.uid, orphan.info)
-            await self._ship(orphan, session)
+            await self._store_rest(orphan, session)
         except Refused as refused:
             if refused.code != RUN_DELETED:
                 raise
             await asyncio.to_thread(self._account, orphan)
 
     def _account(self, orphan: Orphan) -> None:
-        known = self._sessions.get(orphan.session)
-        if known is not None and known.ended is not None and not orphan.emitted > known.ended:
-            return  # all of it was here before the run was removed
+        session = self._sessions.get(orphan.session)
+        if session is not None and session.ended is not None and not orphan.emitted > session.ended:
+            return  # all of it was stored before the run was removed
         late = Late.of(orphan.info, orphan.emitted, exact=True)
         self._sequencer.removals.account(orphan.session, orphan.uid, late)
 
-    async def _whose(self, folder: Path, key: str) -> OutboxInfo | None:
-        """Return whose outbox it is; where that is lost, as to a power failure, the log may know.
+    async def _read_info(self, folder: Path, key: str) -> OutboxInfo | None:
+        """Return the session of an outbox. If its file is lost, as after a power failure, the log may have it.
 
         Returns:
-            None if nobody can tell and it held nothing: it is removed then.
+            None if the session is unknown and the outbox held nothing: it is removed then.
 
         Raises:
-            FormatError, OSError: nobody can tell.
+            FormatError, OSError: the outbox cannot be read, and the log does not know the session.
         """
         try:
             return await asyncio.to_thread(outbox_files.read_info, folder)
@@ -239,8 +242,8 @@ class Adopter:
             logger.error("outbox %s could not be adopted and stays: %s", folder, error)
         self._not_before_s[folder.name] = time.monotonic() + RETRY_S
 
-    async def _ship(self, orphan: Orphan, session: SessionState) -> None:
-        """Bring the rest of the session into the log, close it there, and wait until that is on disk."""
+    async def _store_rest(self, orphan: Orphan, session: SessionState) -> None:
+        """Store the rest of the session in the log, close the session, and wait until that is durable."""
         schemas = await asyncio.to_thread(orphan.schemas)
         newest: OutboxPiece | LostNumbers | None = None
         again = True
@@ -248,9 +251,9 @@ class Adopter:
             again = False
             pieces = orphan.pieces(session.received)
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                await self._log.room()
-                if self._take(session, piece, schemas) is Verdict.OUT_OF_ORDER:
-                    again = True  # something of it still came by the socket: cut anew
+                await self._log.wait_for_queue_room()
+                if self._store_piece(session, piece, schemas) is Verdict.OUT_OF_ORDER:
+                    again = True  # some of it still arrived over the socket: cut the batches anew
                     break
                 newest = piece
         emitted = max(session.received, await asyncio.to_thread(lambda: orphan.emitted))
@@ -259,13 +262,13 @@ class Adopter:
             self._sequencer.note_death(session, *death)
         await self._close(session, emitted)
 
-    def _take(self, session: SessionState, piece: OutboxPiece | LostNumbers, schemas: bytes) -> Verdict:
+    def _store_piece(self, session: SessionState, piece: OutboxPiece | LostNumbers, schemas: bytes) -> Verdict:
         if session.deleted:
             raise Refused(RUN_DELETED, "its run was removed meanwhile")
         if isinstance(piece, LostNumbers):
             return self._sequencer.gap(session, piece.first, piece.last, piece.reason)
         verdict = self._sequencer.data(session, piece.first, piece.last, piece.base, schemas, piece.payload)
-        if verdict is Verdict.UNFIT and session.ended is None:
+        if verdict is Verdict.INVALID and session.ended is None:
             return self._sequencer.gap(session, piece.first, piece.last, "damage")
         return verdict
 
@@ -277,12 +280,12 @@ class Adopter:
         await closed.wait()
 
     def _give_up_missing(self, present: set[str], now_s: float) -> None:
-        """Close sessions whose process is gone and whose outbox is not there: nobody will bring more."""
+        """Close the sessions whose process and outbox are gone: nothing more will arrive."""
         for session in self._sessions.open():
             if session.id.hex() in present or session.deleted or not is_local(session.info):
                 self._missing_since_s.pop(session.id, None)
                 continue
-            if self._watch.sees_alive(session.id) or is_alive(session.info):
+            if self._watch.is_running(session.id) or is_alive(session.info):
                 continue
             if now_s - self._missing_since_s.setdefault(session.id, now_s) > GRACE_S:
                 del self._missing_since_s[session.id]

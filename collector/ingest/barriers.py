@@ -1,4 +1,4 @@
-"""Tells senders when the run folder holds what they asked for: from number to log position to applied."""
+"""Tells a sender when the run folder holds everything up to a number: the store has applied its position."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from neural.tracking.collector.log.sessions import START, Position, SessionState
 
-MAX_WAITING = 64  # a session; the oldest is forgotten, its sender's wait runs out by itself
+MAX_WAITING = 64  # per session; the oldest is dropped, and its sender's wait times out
 
 
 @dataclass(eq=False)
@@ -18,45 +18,45 @@ class _Wait:
 
 
 class Barriers:
-    """Waits of sessions for the store."""
+    """The barriers of all sessions that the store has not reached. Nothing here blocks for long."""
 
-    def __init__(self, is_held_back: Callable[[bytes], bool] = lambda uid: False) -> None:
+    def __init__(self, is_quarantined: Callable[[bytes], bool] = lambda uid: False) -> None:
         self.applied = START
-        self._is_held_back = is_held_back  # a run the store applies somewhere else than to its folder
+        self._is_quarantined = is_quarantined  # then the store applies the run elsewhere than to its folder
         self._waiting: dict[SessionState, list[_Wait]] = {}
 
     def add(self, session: SessionState, seq: int, reply: Callable[[], None]) -> None:
-        """Call ``reply`` once everything up to ``seq`` is durable and applied by the store."""
+        """Call ``reply`` once everything up to number ``seq`` is durable and applied by the store."""
         waits = self._waiting.setdefault(session, [])
         waits.append(_Wait(seq, reply))
         del waits[:-MAX_WAITING]
         self.on_durable(session)
 
     def on_durable(self, session: SessionState) -> None:
-        """Look again at a session whose durable mark moved."""
+        """Check the barriers of a session whose durable mark moved."""
         for wait in self._waiting.get(session, ()):
             if wait.position is None and wait.seq <= session.durable:
                 wait.position = session.position_of(wait.seq)
         self._answer(session)
 
     def on_applied(self, position: Position) -> None:
-        """Look again at every session: the store applied the log up to ``position``."""
+        """Check all barriers: the store has applied the log up to ``position``."""
         self.applied = max(self.applied, position)
         for session in list(self._waiting):
             self._answer(session)
 
-    def look_again(self) -> None:
-        """Answer those whose run is held back no longer."""
+    def recheck(self) -> None:
+        """Answer the barriers of runs that are no longer in quarantine."""
         self.on_applied(self.applied)
 
     def forget(self, session: SessionState) -> None:
-        """Drop the waits of a session that left."""
+        """Drop the barriers of a session that has ended."""
         self._waiting.pop(session, None)
 
     def _answer(self, session: SessionState) -> None:
         waits = self._waiting.get(session, [])
         ready = [w for w in waits if w.position is not None and w.position <= self.applied]
-        if ready and self._is_held_back(session.uid):
+        if ready and self._is_quarantined(session.uid):
             return
         for wait in ready:
             waits.remove(wait)

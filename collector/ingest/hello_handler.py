@@ -29,7 +29,7 @@ class HelloHandler:
     Args:
         send: sends a message to a peer.
         welcome: sends WELCOME to a session as soon as what is queued is durable.
-        on_greeted: is called with each session that was opened.
+        on_hello: is called with each session that was opened.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class HelloHandler:
         *,
         send: Callable[[Peer, wire.Message], None],
         welcome: Callable[[SessionState], None],
-        on_greeted: Callable[[SessionState], None],
+        on_hello: Callable[[SessionState], None],
     ) -> None:
         self._sequencer = sequencer
         self._sessions = sessions
@@ -49,23 +49,23 @@ class HelloHandler:
         self._replies = replies
         self._send = send
         self._welcome = welcome
-        self._on_greeted = on_greeted
+        self._on_hello = on_hello
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """The sessions that are being opened now."""
+        """The tasks of the sessions that are being opened now. Never blocks."""
         return list(self._tasks.values())
 
     def handle(self, peer: Peer, hello: wire.Hello, via: str) -> wire.Message | None:
-        """Begin to open the session; return a refusal, or None where the answer comes later.
+        """Start to open the session; return a refusal, or None if the answer follows later. Never blocks.
 
         Args:
-            via: the name of the key with which the peer came from another host; empty for this host.
+            via: the name of the key with which the peer connected from another host; empty for this host.
         """
         if hello.protocol != wire.PROTOCOL:
             return self._replies.other_protocol(hello.session, hello.protocol)
-        if reason := unfit(hello):
+        if reason := description_error(hello):
             return self._replies.refusal(hello.session, "bad_hello", reason)
         if hello.session not in self._tasks:
             info = {key: value for key, value in hello.info.items() if key not in (VIA, wire.EMITTED)}
@@ -77,29 +77,29 @@ class HelloHandler:
         return None
 
     async def _open(self, peer: Peer, hello: wire.Hello, emitted: object) -> None:
-        known = self._sessions.get(hello.session)
-        if VIA in hello.info and known is not None and not known.is_remote:
+        before = self._sessions.get(hello.session)
+        if VIA in hello.info and before is not None and not before.is_remote:
             self._send(peer, self._replies.local_session(hello.session))
             return
         try:
-            session = await self._opened(hello, emitted)
+            session = await self._open_session(hello, emitted)
         except Refused as refused:
             self._send(peer, self._replies.refusal(hello.session, refused.code, str(refused)))
             return
-        except OSError as error:  # the sender repeats its HELLO, and keeps what it has
+        except OSError as error:  # the sender keeps its events and repeats its HELLO
             logger.warning("session %s was not answered: %s", hello.session.hex(), error)
             return
-        self._contacts.greeted(session, known=known is not None and not session.greeted)
+        self._contacts.on_hello(session, in_log=before is not None and not session.hello_received)
         session.peer = peer
-        if not session.greeted:
-            for text in self._replies.unheeded(session):
+        if not session.hello_received:
+            for text in self._replies.ignored_settings(session):
                 name, via = session.info.get("name"), session.info.get(VIA)
                 logger.warning("run %s_%s of %s: %s", name, session.uid.hex()[:8], via, text)
-        session.greeted = True
-        self._on_greeted(session)
+        session.hello_received = True
+        self._on_hello(session)
         self._welcome(session)
 
-    async def _opened(self, hello: wire.Hello, emitted: object) -> SessionState:
+    async def _open_session(self, hello: wire.Hello, emitted: object) -> SessionState:
         """Open the session. If its run was removed, record first what the session emitted.
 
         Raises:
@@ -110,8 +110,8 @@ class HelloHandler:
             return await self._sequencer.open(hello.session, hello.uid, hello.info)
         except Refused as refused:
             if refused.code == RUN_DELETED:
-                known = self._sessions.get(hello.session)
-                late = Late.of(hello.info, 0 if known is None else known.received)
+                before = self._sessions.get(hello.session)
+                late = Late.of(hello.info, 0 if before is None else before.received)
                 if isinstance(emitted, int) and 0 <= emitted <= wire.MAX_NUMBER:
                     late = Late.of(hello.info, emitted, exact=True)
                 await asyncio.to_thread(self._sequencer.removals.account, hello.session, hello.uid, late)
@@ -119,7 +119,7 @@ class HelloHandler:
 
 
 def head_of_any_form(part: bytes) -> dict[str, Any]:
-    """Return a head's map; another protocol's may come without the checksum. Empty where it is damaged."""
+    """Return the map in a head; another protocol's head may lack the checksum. Empty if it is damaged."""
     try:
         return wire.unpack_head(part)
     except ProtocolError:
@@ -128,8 +128,8 @@ def head_of_any_form(part: bytes) -> dict[str, Any]:
     return {}
 
 
-def unfit(hello: wire.Hello) -> str:
-    """Return why a HELLO's description cannot be used, empty if it can."""
+def description_error(hello: wire.Hello) -> str:
+    """Return why the description in a HELLO cannot be used; empty if it can. Never blocks."""
     name = hello.info.get("name")
     if not isinstance(name, str):
         return "info must hold the run's name"

@@ -1,7 +1,7 @@
 """Receives messages from senders (ROUTER) and answers them as ``docs/wire-protocol.md`` says.
 
-Whatever a peer sends, it can only cost the peer its own answer. A message that does not decode is
-counted and dropped. A message that does not fit is refused. Nothing is read while the log's queue is full.
+A bad message harms only the peer that sent it. A message that does not decode is counted and dropped. A message
+that breaks the protocol is refused. Nothing is read while the log's queue is full.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Handler = Callable[[SessionState, Any], wire.Message | None]  # returns the answ
 
 
 class Inbox:
-    """A part of the daemon: the ROUTER sockets senders connect to."""
+    """A part of the daemon: the ROUTER sockets that senders connect to. It runs on the event loop."""
 
     name = "inbox"
 
@@ -46,8 +46,8 @@ class Inbox:
         sessions: Sessions,
         barriers: Barriers,
         contacts: LostContacts,
-        on_greeted: Callable[[SessionState], None],
-        unheeded: Callable[[SessionState], list[str]] = lambda session: [],
+        on_hello: Callable[[SessionState], None],
+        ignored_settings: Callable[[SessionState], list[str]] = lambda session: [],
     ) -> None:
         self._listeners = listeners
         self._sequencer = sequencer
@@ -55,7 +55,7 @@ class Inbox:
         self._sessions = sessions
         self._barriers = barriers
         self._contacts = contacts
-        self._replies = Replies(log, sessions, unheeded)
+        self._replies = Replies(log, sessions, ignored_settings)
         self._hello = HelloHandler(
             sequencer,
             sessions,
@@ -63,7 +63,7 @@ class Inbox:
             self._replies,
             send=self._send,
             welcome=self._welcome,
-            on_greeted=on_greeted,
+            on_hello=on_hello,
         )
         self._handlers: dict[type[wire.Message], Handler] = {
             wire.Data: self._on_data,
@@ -73,31 +73,36 @@ class Inbox:
             wire.Alive: self._on_alive,
             wire.Died: self._on_died,
         }
-        self._to_acknowledge: set[SessionState] = set()  # after the group that the log writes now
+        self._to_acknowledge: set[SessionState] = set()  # once the log has written the current group
         self._tasks: list[asyncio.Task[None]] = []
         self._warned_s = -_WARN_EVERY_S
 
     @property
     def refused_total(self) -> int:
-        """How many messages were refused or not understood."""
+        """How many messages were refused or could not be decoded."""
         return self._replies.refused_total
 
     async def start(self) -> None:
-        """Bind and begin to receive."""
+        """Bind the sockets and start to receive.
+
+        Raises:
+            zmq.ZMQError: this host's own address cannot be bound.
+            ConfigError: the address for other hosts cannot be bound.
+        """
         self._listeners.open()
         for router in self._listeners.routers:
             self._tasks.append(asyncio.create_task(self._receive_forever(router), name="inbox"))
 
     def unbind(self) -> None:
-        """Let no new sender connect."""
+        """Accept no new connections. Never blocks."""
         self._listeners.unbind()
 
     def rebind(self) -> None:
-        """Let senders connect again."""
+        """Accept connections again. Never blocks; raises as :meth:`start`."""
         self._listeners.rebind()
 
     async def drain(self, deadline: float) -> int:
-        """Take nothing new; what is on its way stays in the outboxes. Answers go on until closed."""
+        """Receive nothing new; messages under way stay in the outboxes. Answers are sent until `close`."""
         if self._tasks:
             self.unbind()
             tasks = [*self._tasks, *self._hello.tasks]
@@ -108,22 +113,22 @@ class Inbox:
         return 0
 
     def close(self) -> None:
-        """Close the sockets, after the last acknowledgement."""
+        """Close the sockets, after the last acknowledgement was sent. Never blocks."""
         self._listeners.close()
 
     def on_durable(self, session: SessionState) -> None:
-        """A session's durable mark moved: acknowledge with the group, and look at its barriers."""
+        """Note that a session's durable mark moved: acknowledge it with the group, and check its barriers."""
         self._to_acknowledge.add(session)
         self._barriers.on_durable(session)
 
     def on_committed(self, position: Position) -> None:
-        """A group is on disk: send one acknowledgement a session, for however many batches."""
+        """Send the acknowledgements of a group that is on disk: one a session, for any number of batches."""
         for session in self._to_acknowledge:
             self._send(session.peer, self._replies.ack(session))
         self._to_acknowledge.clear()
 
     async def refuse_run(self, uid: bytes) -> None:
-        """Tell the senders of a run that was just removed to stop."""
+        """Tell the senders of a run that was just removed to stop. Waits for the disk; raises OSError."""
         for session in self._sequencer.forget_run(uid):
             if session.ended is None:  # the total is known when the outbox ends
                 late = Late.of(session.info, session.received)
@@ -132,7 +137,7 @@ class Inbox:
                 self._send(session.peer, self._replies.run_deleted(session))
 
     def receive(self, peer: Peer, parts: list[bytes]) -> None:
-        """Handle one message and send its answer, if it has one now."""
+        """Handle one message, and send its answer if it has one now. Never blocks."""
         try:
             message = wire.decode(parts)
         except ProtocolError as error:
@@ -142,14 +147,14 @@ class Inbox:
             reply = self._reply(peer, message)
         self._send(peer, reply)
 
-    async def greeted(self) -> None:
-        """Return once every HELLO that was received is answered."""
+    async def wait_for_hellos(self) -> None:
+        """Wait until every HELLO that was received is answered."""
         await asyncio.gather(*self._hello.tasks)
 
     async def _receive_forever(self, router: Router) -> None:
         while True:
             await router.readable()
-            await self._log.room()
+            await self._log.wait_for_queue_room()
             started, taken = time.monotonic(), 0
             while taken < TURN_BYTES and time.monotonic() - started < TURN_S:
                 received = router.receive_from()
@@ -175,21 +180,19 @@ class Inbox:
             self._warn(ProtocolError(f"{message.type} is for senders to receive"))
             return None
         session = self._sessions.get(session_id)
-        if session is None or not session.greeted:
+        if session is None or not session.hello_received:
             return self._replies.refusal(session_id, "unknown_session", "say HELLO first")
         if via and not session.is_remote:
             return self._replies.local_session(session_id)
         if session.deleted:
             return self._replies.run_deleted(session)
         session.peer = peer
-        self._contacts.heard(session)
+        self._contacts.on_message(session)
         return handler(session, message)
 
     def _on_data(self, session: SessionState, data: wire.Data) -> wire.Message | None:
         if wire.data_crc(data.schemas, data.payload) != data.crc:
-            logger.warning(
-                "batch %d-%d of session %s was damaged on its way", data.first, data.last, session.id.hex()
-            )
+            logger.warning("batch %d-%d of session %s arrived damaged", data.first, data.last, session.id.hex())
             self._welcome(session)  # the sender cuts the batch anew and sends it again
             return None
         return self._verdict_reply(
@@ -216,7 +219,7 @@ class Inbox:
         self._barriers.add(session, barrier.seq, lambda: self._send(session.peer, visible))
 
     def _on_alive(self, session: SessionState, alive: wire.Alive) -> None:
-        """Nothing more: every message shows that the sender is alive."""
+        """Do nothing more: every message shows that the sender is alive."""
 
     def _on_died(self, session: SessionState, died: wire.Died) -> None:
         if session.ended is None:
@@ -225,7 +228,7 @@ class Inbox:
     def _verdict_reply(self, session: SessionState, verdict: Verdict) -> wire.Message | None:
         if verdict is Verdict.REPEATED:
             return self._replies.ack(session)
-        if verdict is Verdict.UNFIT:
+        if verdict is Verdict.INVALID:
             return self._replies.refusal(session.id, "bad_data", "the batch does not follow the protocol")
         if verdict is Verdict.OUT_OF_ORDER:
             self._welcome(session)
@@ -237,13 +240,13 @@ class Inbox:
         def send(_: Position) -> None:
             self._send(session.peer, self._replies.welcome(session))
 
-        if self._log.trouble:
+        if self._log.disk_error:
             send(self._log.durable)  # the disk may be full for long; what is sent again counts once
         else:
             self._log.after_sync(send)
 
     def _send(self, peer: Connection | None, message: wire.Message | None) -> None:
-        """Send a message; the one place that does. Nothing happens without a peer or a message."""
+        """Send a message; no other method does. Nothing is sent without a peer or a message."""
         if peer is not None and message is not None:
             peer.send(message.encode())
 
@@ -253,12 +256,14 @@ class Inbox:
         if head.get("t") != "hello" or head.get("protocol") == wire.PROTOCOL:
             return None
         session = head.get("session")
-        known = session if isinstance(session, bytes) and len(session) == 16 else bytes(16)
-        return self._replies.other_protocol(known, head.get("protocol"))
+        session_id = session if isinstance(session, bytes) and len(session) == 16 else bytes(16)
+        return self._replies.other_protocol(session_id, head.get("protocol"))
 
     def _warn(self, error: ProtocolError) -> None:
         """Count a message that was not understood; log that every ten seconds at most."""
         self._replies.refused_total += 1
         if time.monotonic() - self._warned_s >= _WARN_EVERY_S:
             self._warned_s = time.monotonic()
-            logger.warning("%d messages were not understood, the last: %s", self.refused_total, error)
+            logger.warning(
+                "%d messages were refused or not understood, the last: %s", self.refused_total, error
+            )

@@ -1,7 +1,8 @@
-"""The sockets that senders come in by: one for this host, and where asked for one for other hosts.
+"""The sockets that senders connect to: one for this host, and, if configured, one for other hosts.
 
-Two sockets, so that nothing of another host can ever be taken for something of this one: the former
-has no keys and is a file only its user can open, the latter lets nobody in without an allowed key.
+They are two sockets, so that a message of another host is never taken for one of this host. The socket of this
+host has no keys and is a file that only its user can open. The other socket accepts nobody without an allowed
+key.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Listeners:
     """Opened and closed by the inbox.
 
     Args:
-        listen: where to listen to other hosts; None for nowhere.
-        pair: the key pair to prove to them; given where ``listen`` is.
-        upload_port: tells the port for artifacts of other hosts, 0 if none.
+        listen: the address to listen on for other hosts; None for none.
+        pair: the collector's key pair; given if ``listen`` is.
+        upload_port: returns the port for artifacts of other hosts, 0 if there is none.
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class Listeners:
         self._pair = pair
 
     def open(self) -> None:
-        """Bind all.
+        """Bind all sockets. Never blocks.
 
         Raises:
-            zmq.ZMQError: this host's own address cannot be had.
-            ConfigError: the one for other hosts cannot be had.
+            zmq.ZMQError: this host's own address cannot be bound.
+            ConfigError: the address for other hosts cannot be bound.
         """
         for address in self._addresses:
             router = Router(self._context, max_part_bytes=wire.MAX_PART_BYTES)
@@ -60,31 +61,34 @@ class Listeners:
                 router.secure(self._pair, ZAP_DOMAIN)
             self._bind(router, address)
         if remote := self.remote_address:
-            self._addresses[1] = remote  # with the port that was chosen: the same again after unbind
+            self._addresses[1] = remote  # with the port that was chosen: rebind() uses the same
             logger.info("listening to other hosts on %s as %s", remote, self._pair)
 
     @property
     def remote_address(self) -> str | None:
-        """Where it listens to other hosts, None if nowhere."""
+        """The address on which it listens to other hosts, None if there is none. Never blocks."""
         return self.routers[1].address or None if len(self.routers) > 1 else None
 
     def unbind(self) -> None:
-        """Let nobody new connect; those connected stay."""
+        """Accept no new connections; existing connections stay. Never blocks."""
         for router in self.routers:
             router.unbind()
 
     def rebind(self) -> None:
-        """Let others connect again."""
+        """Accept connections again. Never blocks; raises as :meth:`open`."""
         for router, address in zip(self.routers, self._addresses, strict=True):
             self._bind(router, address)
 
     def close(self) -> None:
-        """Close all; safe to call twice."""
+        """Close all sockets; safe to call twice. Never blocks."""
         for router in self.routers:
             router.close()
 
     def name_of(self, peer: Peer) -> str | None:
-        """Return under which name a peer of another host is allowed, "" for this host's, None if shut out."""
+        """Return the name under which a peer of another host is allowed; None if it is not; "" for this host.
+
+        Blocks briefly on the disk.
+        """
         return self._authenticator.name_of(peer.key) if peer.router is not self.routers[0] else ""
 
     def _bind(self, router: Router, address: str) -> None:

@@ -1,7 +1,7 @@
-"""Watches the processes behind sessions: told at once when one ends, with its signal where the kernel tells.
+"""Watches the processes behind sessions: reports at once when one ends, with its signal if the kernel knows it.
 
-Only a hint: that an owner is gone is decided by its lock, which also works where process ids mean
-something else (containers) or cannot be watched (macOS).
+This is only a hint. That an owner is gone is decided by its lock, which also works where process ids have
+another meaning (containers) or processes cannot be watched (macOS).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neural.tracking.core.process_end import (
 
 
 class ProcessWatch:
-    """The processes of the sessions that said HELLO from this host."""
+    """The processes of the sessions that sent HELLO from this host. Runs on the event loop."""
 
     def __init__(self, on_exit: Callable[[bytes], None]) -> None:
         self._on_exit = on_exit
@@ -33,7 +33,7 @@ class ProcessWatch:
         self._gone: set[bytes] = set()
 
     def add(self, session: SessionState) -> None:
-        """Watch the session's process, if it is one of this host that can be watched."""
+        """Watch the session's process, if it runs on this host and can be watched. Never blocks."""
         if session.id in self._fds or not is_local(session.info):
             return
         fd = open_pidfd(session.info)
@@ -41,12 +41,12 @@ class ProcessWatch:
             self._fds[session.id] = fd
             asyncio.get_running_loop().add_reader(fd, self._exited, session.id)
 
-    def sees_alive(self, session: bytes) -> bool:
-        """Return whether the process is watched and has not ended."""
+    def is_running(self, session: bytes) -> bool:
+        """Return whether the process is watched and has not ended. Never blocks."""
         return session in self._fds and session not in self._gone
 
     async def death(self, session: bytes) -> Death:
-        """Return how the session's process ended; waits a little for its parent to take note of it."""
+        """Return how the session's process ended; wait up to 2 s until its parent has read its exit code."""
         patient_until = time.monotonic() + REAPED_WITHIN_S
         while session in self._fds:
             death = ask_kernel(self._fds[session])
@@ -58,7 +58,7 @@ class ProcessWatch:
         return UNKNOWN_DEATH
 
     def forget(self, session: bytes) -> None:
-        """Stop watching; safe to call for what is not watched."""
+        """Stop watching; safe to call for a session that is not watched. Never blocks."""
         fd = self._fds.pop(session, None)
         self._gone.discard(session)
         if fd is not None:
@@ -66,30 +66,30 @@ class ProcessWatch:
             os.close(fd)
 
     def prune(self, sessions: Sessions) -> None:
-        """Stop watching for sessions that have ended."""
+        """Stop watching the processes of sessions that have ended. Never blocks."""
         for watched in list(self._fds):
             session = sessions.get(watched)
             if session is None or session.ended is not None:
                 self.forget(watched)
 
     def close(self) -> None:
-        """Stop watching all."""
+        """Stop watching all processes. Never blocks."""
         for session in list(self._fds):
             self.forget(session)
 
     def _exited(self, session: bytes) -> None:
-        asyncio.get_running_loop().remove_reader(self._fds[session])  # it stays readable for ever
+        asyncio.get_running_loop().remove_reader(self._fds[session])  # the descriptor stays readable for ever
         self._gone.add(session)
         self._on_exit(session)
 
 
 def is_local(info: dict[str, Any]) -> bool:
-    """Return whether the session's process runs, or ran, on this host."""
-    return VIA not in info and info.get("host") == platform.node()  # hosts may share a name
+    """Return whether the session's process runs, or ran, on this host. Never blocks."""
+    return VIA not in info and info.get("host") == platform.node()  # VIA decides: two hosts may have one name
 
 
 def is_alive(info: dict[str, Any]) -> bool:
-    """Return whether the session's very process still runs here; True where that cannot be told."""
+    """Return whether the session's very process still runs here; True if that is unknown. Never blocks."""
     if not isinstance(info.get("pid"), int) or not is_local(info):
         return True
     return same_process(info)

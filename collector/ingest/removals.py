@@ -1,7 +1,8 @@
-"""Runs that were removed, as the collector meets them: whom it still lets in, and what came too late.
+"""Which sessions of removed runs the collector still admits, and the record of what they emitted too late.
 
 A removal covers the sessions that were opened before it (see :mod:`neural.tracking.state.tombstones`). What
-these emit is stored nowhere: the gap ``run_deleted`` says so, before anything of it may be removed.
+these sessions emit is stored nowhere. The gap ``run_deleted`` records that, before anything of it may be
+removed.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 from neural.tracking.collector.log.sessions import VIA, SessionState
 from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
-LOOK_S = 0.02  # between two looks whether a removal is over
+POLL_S = 0.02  # between two checks whether a removal is over
 
 
 class Removals:
     """All removals of one ``base_dir``; everything here but :meth:`account` runs on the event loop.
 
     Args:
-        tombstones: where they are kept.
+        tombstones: the tombstones of the removed runs.
         collector: returns this collector's id, eight hex digits.
     """
 
@@ -34,7 +35,7 @@ class Removals:
 
     @contextlib.contextmanager
     def under_way(self, uid: bytes) -> Iterator[None]:
-        """Let no session of this run in while it is being removed: it would write to the folder that goes."""
+        """Admit no session of this run while it is being removed: it would write to the deleted folder."""
         self._begun_total += 1
         self._under_way.add(uid)
         try:
@@ -43,42 +44,48 @@ class Removals:
             self._under_way.discard(uid)
 
     async def look_up(self, uid: bytes) -> tuple[Tombstone | None, int]:
-        """Return the tombstone once no removal of the run is under way; and a number for :meth:`is_current`."""
+        """Wait until no removal of the run is under way; return its tombstone, and a number for `is_current`.
+
+        Raises:
+            OSError: the tombstone cannot be read.
+        """
         while uid in self._under_way:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         begun = self._begun_total
         return await asyncio.to_thread(self._tombstones.of, uid), begun
 
     def is_current(self, number: int) -> bool:
-        """Return whether no removal began since."""
+        """Return whether no removal has begun since :meth:`look_up` returned ``number``. Never blocks."""
         return number == self._begun_total
 
-    def record(self, uid: bytes, folder: str, afar: list[str]) -> None:
-        """Put up the tombstone; durable when this returns. Blocks; raises OSError."""
-        self._tombstones.add(uid, folder, afar)
+    def record(self, uid: bytes, folder: str, remote_sessions: list[str]) -> None:
+        """Write the tombstone; it is durable when this returns. Blocks on the disk; raises OSError."""
+        self._tombstones.add(uid, folder, remote_sessions)
 
     def account(self, session: bytes, uid: bytes, late: Late) -> None:
-        """Write down what a session emitted that its run's removal covers. Blocks; raises OSError."""
-        known = self._accounted.get(session)
-        if known is None or known.n < late.n or (late.exact and not known.exact):
+        """Record what a session emitted that its run's removal covers. Blocks on the disk; raises OSError."""
+        before = self._accounted.get(session)
+        if before is None or before.n < late.n or (late.exact and not before.exact):
             self._tombstones.account(self._collector(), uid, session, late)
             self._accounted[session] = late
 
 
-def admitted(
-    stone: Tombstone, session: bytes, info: dict[str, Any], known: SessionState | None
+def admitted_info(
+    tombstone: Tombstone, session: bytes, info: dict[str, Any], logged: SessionState | None
 ) -> dict[str, Any] | None:
-    """Return the info under which a session of a removed run is let in; None where the removal covers it.
+    """Return the info under which a session of a removed run is admitted; None if the removal covers it.
+
+    Never blocks.
 
     Args:
-        stone: the run's tombstone.
-        session: its id.
-        info: as it describes itself.
-        known: as the log has it, if it does.
+        tombstone: the tombstone of the run.
+        session: the session's id.
+        info: the session's own description.
+        logged: the session as the log has it, if it does.
     """
-    if not stone.covers(info if known is None else known.info):
+    if not tombstone.covers(info if logged is None else logged.info):
         return info
-    if known is None and VIA in info and session.hex() not in stone.afar:
-        # Of another host, which sees no tombstone, and unknown here when the run was removed.
-        return {**info, AFTER: stone.removal}
+    if logged is None and VIA in info and session.hex() not in tombstone.afar:
+        # The session is on another host, which sees no tombstone. It was unknown here when the run was removed.
+        return {**info, AFTER: tombstone.removal}
     return None

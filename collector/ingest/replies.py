@@ -1,4 +1,4 @@
-"""Makes the messages that answer senders; ``docs/wire-protocol.md`` says which answer means what."""
+"""Makes the answers to senders; ``docs/wire-protocol.md`` says what each answer means."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ MAX_NOTICE = 1000  # characters of a text in a head
 
 
 class Replies:
-    """Makes messages; sends none. Counts the refusals."""
+    """Makes messages, and counts the refusals. Sends nothing and never blocks."""
 
     def __init__(
-        self, log: LogWriter, sessions: Sessions, unheeded: Callable[[SessionState], list[str]]
+        self, log: LogWriter, sessions: Sessions, ignored_settings: Callable[[SessionState], list[str]]
     ) -> None:
         self.refused_total = 0
         self._log = log
         self._sessions = sessions
-        self.unheeded = unheeded  # what the session asked for and does not get, for people
+        self.ignored_settings = ignored_settings  # what the session asked for in vain, for people
 
     def welcome(self, session: SessionState) -> wire.Welcome:
-        """Tell the durable mark, from which the sender goes on."""
+        """Return the durable mark, from which the sender continues."""
         return wire.Welcome(
             session=session.id,
             log_id=self._log.log_id,
             last=session.durable,
             window=self._sessions.window(),
-            notice="; ".join(self.unheeded(session))[:MAX_NOTICE],
+            notice="; ".join(self.ignored_settings(session))[:MAX_NOTICE],
         )
 
     def ack(self, session: SessionState) -> wire.Ack:
-        """Tell the durable mark: the sender frees its outbox up to it."""
+        """Return the durable mark: the sender frees its outbox up to it."""
         return wire.Ack(
             session=session.id, log_id=self._log.log_id, last=session.durable, window=self._sessions.window()
         )
@@ -46,7 +46,7 @@ class Replies:
         return wire.ByeAck(session=session.id, log_id=self._log.log_id)
 
     def pong(self, session: bytes, upload_port: int) -> wire.Pong:
-        """Tell who answers here, and at which port artifacts are taken (0: at none)."""
+        """Return who answers here, and the port at which artifacts are received (0: none)."""
         return wire.Pong(session=session, version=__version__, time_ns=time.time_ns(), uploads=upload_port)
 
     def refusal(self, session: bytes, code: str, reason: str) -> wire.Refuse:
@@ -63,7 +63,7 @@ class Replies:
         return self.refusal(session, "not_allowed", "the session is of the collector's own host")
 
     def other_protocol(self, session: bytes, protocol: object) -> wire.Refuse:
-        """Refuse a sender that speaks another version of the protocol."""
+        """Refuse a sender that uses another version of the protocol."""
         theirs = str(protocol)[:20]
         reason = f"this collector speaks protocol {wire.PROTOCOL}, the sender {theirs}; upgrade the older"
         return self.refusal(session, "protocol", reason)

@@ -1,8 +1,7 @@
-"""A ROUTER socket on the event loop, without a thread and without a wait; and who spoke through it.
+"""A ROUTER socket on the event loop: no thread, no blocking call, and the peer of each message.
 
-ZeroMQ's descriptor is edge-triggered: after *any* call on the socket its signal may be used up. So
-whoever sends or receives here looks again before waiting: :meth:`Router.readable` asks the socket's
-own state first, and every send wakes it.
+ZeroMQ's descriptor is edge-triggered: after *any* call on the socket its signal may be used up. So the state of
+the socket must be checked before each wait: :meth:`Router.readable` reads it first, and every send wakes it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from neural.tracking.remote.keys import Pair
 from neural.tracking.remote.sockets import notice_dead_peers
 
 HIGH_WATER_MARK = 128
-BACKLOG = 1024  # a cluster may connect in one moment
-HANDSHAKE_MS = 10_000  # who connects and says nothing is not waited for any longer
+BACKLOG = 1024  # a whole cluster may connect at the same moment
+HANDSHAKE_MS = 10_000  # a peer that connects and sends nothing is dropped after this
 
 
 class Router:
-    """One bound ROUTER socket; used by the event loop's thread only."""
+    """One bound ROUTER socket. Only the event loop's thread may use it, and nothing here blocks."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, max_part_bytes: int) -> None:
         self._socket = context.socket(zmq.ROUTER)
@@ -32,7 +31,7 @@ class Router:
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to nobody is an error, not a silence
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to an unknown peer is an error, not ignored
         notice_dead_peers(self._socket)
         fd = self._socket.getsockopt(zmq.FD)
         assert isinstance(fd, int)
@@ -41,22 +40,22 @@ class Router:
         self._address = ""
 
     def secure(self, pair: Pair, domain: bytes) -> None:
-        """Let in only who proves a key that the ZAP handler allows; without a handler, nobody."""
+        """Admit only peers that prove a key which the ZAP handler allows; without a handler, admit none."""
         for option, value in (
             (zmq.CURVE_SERVER, 1),
             (zmq.CURVE_SECRETKEY, pair.secret),
             (zmq.ZAP_DOMAIN, domain),
-            (zmq.ZAP_ENFORCE_DOMAIN, 1),  # else ZeroMQ lets everybody in where no handler answers
+            (zmq.ZAP_ENFORCE_DOMAIN, 1),  # otherwise ZeroMQ admits everybody if no handler answers
             (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
             (zmq.BACKLOG, BACKLOG),
         ):
             self._socket.setsockopt(option, value)
 
     def bind(self, address: str) -> None:
-        """Listen; a socket file is readable by its user alone.
+        """Listen on the address; a socket file is accessible to its user only.
 
         Raises:
-            zmq.ZMQError: the address cannot be had.
+            zmq.ZMQError: the address cannot be bound.
         """
         self._socket.setsockopt(zmq.IPV6, is_ipv6(address))
         before = os.umask(0o077)
@@ -70,11 +69,11 @@ class Router:
 
     @property
     def address(self) -> str:
-        """Where it listens, empty if nowhere; with the port that the system chose."""
+        """The address that it listens on, with the port that the system chose; empty if there is none."""
         return self._address
 
     def unbind(self) -> None:
-        """Listen no more; those connected stay."""
+        """Stop listening; existing connections stay."""
         if self._address:
             self._socket.unbind(self._address)
             self._address = ""
@@ -86,7 +85,7 @@ class Router:
             self._socket.close()
 
     async def readable(self) -> None:
-        """Return once a message may be there."""
+        """Wait until a message may be there."""
         while not self._has_message():
             self._signal.clear()
             if self._has_message():
@@ -98,14 +97,14 @@ class Router:
         return isinstance(events, int) and bool(events & zmq.POLLIN)
 
     def receive(self) -> list[bytes] | None:
-        """Return the parts of the next message, the sender's identity first; None when there is none."""
+        """Return the parts of the next message, the sender's identity first; None if there is none."""
         try:
             return self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
 
     def receive_from(self) -> tuple[Peer, list[bytes]] | None:
-        """Return who said the next message, and its parts; None when there is none."""
+        """Return the peer that sent the next message, and the message's parts; None if there is none."""
         try:
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -113,15 +112,15 @@ class Router:
             return None
         try:
             key = frame.get("User-Id")
-        except zmq.ZMQError:  # ZeroMQ was not told: nobody asked for a key here
+        except zmq.ZMQError:  # this socket asks for no key
             key = ""
         return Peer(self, frame.bytes, str(key)), parts
 
     def send(self, identity: bytes, parts: Sequence[bytes]) -> bool:
-        """Hand over a message if its receiver is there and not behind; return whether it was taken."""
+        """Queue a message if its receiver is connected and not behind; return whether it was queued."""
         try:
             self._socket.send_multipart([identity, *parts], zmq.NOBLOCK)
-        except zmq.ZMQError:  # gone, or its queue is full: it asks again when it misses an answer
+        except zmq.ZMQError:  # the peer is gone, or its queue is full; it asks again if it misses an answer
             return False
         finally:
             self._signal.set()
@@ -129,12 +128,12 @@ class Router:
 
 
 class Peer(NamedTuple):
-    """A connection that said something, and where the answer goes; one of another host showed ``key``."""
+    """A connection that sent a message, and to which the answer goes; a peer of another host showed ``key``."""
 
     router: Router
     identity: bytes
     key: str
 
     def send(self, parts: Sequence[bytes]) -> bool:
-        """Answer, as :meth:`Router.send`."""
+        """Send an answer; see :meth:`Router.send`. Never blocks."""
         return self.router.send(self.identity, parts)

@@ -1,6 +1,6 @@
-"""What run folders know beyond the log: how far a session was stored. Blocks.
+"""Reads from run folders how far a session was stored, which may be beyond the log. Blocks on the disk.
 
-The ledger is the store writer's; the collector only reads it, and does without where there is none.
+The store writes the ledgers. The collector only reads them, and works without those that are missing.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class StoredSession(NamedTuple):
     ended: int | None = None
 
 
-def known(base_dir: Path, folder: str, session: bytes) -> StoredSession:
-    """Return what the ledgers in the run folder say of the session."""
+def stored_session(base_dir: Path, folder: str, session: bytes) -> StoredSession:
+    """Return how far the ledgers in the run folder say that the session is stored. Blocks briefly."""
     best = StoredSession()
     if not folder or "/" in folder or folder in (".", ".."):
         return best
     damages: list[str] = []
     try:
-        found = ledgers.read_all(inside(base_dir, folder), damages, session.hex())
+        by_collector = ledgers.read_all(inside(base_dir, folder), damages, session.hex())
     except (OSError, InvalidNameError):
         return best
-    for damage in damages:  # as good as none: the log alone counts
-        logger.warning("ledger of run folder %s was passed over: %s", folder, damage)
-    for item in found.values():
+    for damage in damages:  # a damaged ledger counts as missing: only the log counts then
+        logger.warning("ledger of run folder %s was ignored: %s", folder, damage)
+    for item in by_collector.values():
         entry = item.sessions.get(session.hex())
         if entry is not None and entry.last > best.last:
             best = StoredSession(entry.last, entry.ended)

@@ -1,8 +1,9 @@
-"""How much of a small or full disk the log leaves alone, so that what it acknowledged can be delivered.
+"""Decides how much of a small or full disk the log leaves free, so that acknowledged events can be stored.
 
-The store needs room before it can free any: a run's files grow first, and only then does a segment of
-the log go. A log that took the last byte would wait for the store, and the store for it, for ever. So it
-stops acknowledging while trainers still keep their events, and goes on as the store works off what it has.
+The store needs room before it can free any: a run's files grow first, and only then is a segment of the log
+deleted. A log that fills the disk would wait for the store, and the store would wait for the log, for ever. So
+the log stops acknowledging while trainers still keep their events. It goes on as soon as the store has freed
+space.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ from pathlib import Path
 
 from neural.tracking.core import os_support
 
-GROWTH = 3  # what a byte of the log may take in a run folder while it is there twice: tail and part
+GROWTH = 3  # bytes in a run folder per byte of log, while tail and part hold it twice
 LEAST_BYTES = 1 << 20
 LEAST_SEGMENT_BYTES = 1 << 20
-LEAST_RESERVE_BYTES = 8 << 20  # also of a disk so small that outboxes leave less
+LEAST_RESERVE_BYTES = 8 << 20  # also on a disk so small that outboxes leave less free
 
 
 def segment_bytes(folder: Path, wanted: int) -> int:
-    """Return how large a segment may be: applying one must fit into what nobody else takes."""
+    """Return how large a log segment may be, in bytes: applying one segment must fit into the reserve.
+
+    Blocks briefly on the disk.
+    """
     _, reserve = os_support.free_and_reserve(folder)
     return min(wanted, max(LEAST_SEGMENT_BYTES, reserve // (GROWTH + 1))) if reserve else wanted
 
 
-def leave_some(folder: Path, runs: Path, undelivered_bytes: int) -> None:
-    """Raise OSError (ENOSPC) where the log must not grow now. Blocks briefly.
+def check_room(folder: Path, runs: Path, undelivered_bytes: int) -> None:
+    """Raise OSError (ENOSPC) if the log must not grow now. Blocks briefly on the disk.
 
     Args:
-        folder: of the log.
-        runs: holds the run folders; on another disk, the log's fullness is not their trouble.
-        undelivered_bytes: of the log, with what is about to be added.
+        folder: the folder of the log.
+        runs: the folder of the run folders; if it is on another disk, the log needs no reserve for it.
+        undelivered_bytes: the size of the log that is not delivered yet, with what is about to be added.
     """
     free, reserve = os_support.free_and_reserve(folder)
     if not reserve:
@@ -46,5 +50,5 @@ def leave_some(folder: Path, runs: Path, undelivered_bytes: int) -> None:
 def _on_same_disk(one: Path, other: Path) -> bool:
     try:
         return os.stat(one).st_dev == os.stat(other).st_dev
-    except OSError:  # gone, and with it whatever wanted room there
+    except OSError:  # the folder is gone, so it needs no room
         return False

@@ -1,4 +1,4 @@
-"""What the log holds, as its readers get it: batches of events, notes, and marks of what is complete."""
+"""The items that readers of the log get: batches of events, notes, and marks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from neural.tracking.formats.event_stream import Decoded
 
 @dataclass(eq=False)
 class LoggedSession:
-    """A session as the log describes it; ``schemas`` grows as the log brings more.
+    """A session as the log describes it; ``schemas`` grows as the log is read.
 
-    ``info`` is what the session's HELLO said: name, dir, rank, world_size, attempt, role and more.
+    ``info`` is the map that the session's HELLO sent: name, dir, rank, world_size, attempt, role and more.
     """
 
     session: bytes
@@ -25,14 +25,17 @@ class LoggedSession:
 
     @property
     def rank(self) -> int:
-        """The session's rank, 0 where it did not say."""
+        """The session's rank; 0 if the session did not send it. Never blocks."""
         rank = self.info.get("rank")
         return rank if isinstance(rank, int) else 0
 
 
 @dataclass(frozen=True)
 class EventBatch:
-    """Consecutive events ``first..last`` of one session; ``payload`` is valid during ``write`` only."""
+    """Consecutive events ``first..last`` of one session; ``payload`` is valid during ``write`` only.
+
+    ``base`` is the position of the payload in the session's stream, in bytes.
+    """
 
     session: LoggedSession
     first: int
@@ -41,17 +44,17 @@ class EventBatch:
     payload: memoryview
 
     def decode(self) -> Decoded:
-        """Return the events and gaps in the batch.
+        """Return the events and gaps in the batch. Never blocks.
 
         Raises:
-            FormatError: a schema it uses was lost to damage in the log.
+            FormatError: a schema that the batch uses was lost to damage in the log.
         """
         return event_stream.decode(self.payload, self.session.schemas)
 
     def singly(self) -> Iterator[EventBatch]:
-        """Yield the batch record by record, so that of one that does not decode only that is lost which must.
+        """Yield the batch as one batch for each record: then a record that does not decode costs no other.
 
-        The session learns the schemas among the records.
+        The session learns the schemas among the records. Never blocks.
         """
         for record in segment.scan(self.payload, self.session.session, base=self.base):
             if not isinstance(record, segment.Record):
@@ -68,7 +71,10 @@ class EventBatch:
 
 @dataclass(frozen=True)
 class SessionNote:
-    """What no session emitted: a gap, the orderly end, a death; kept once per (session, kind, key)."""
+    """A fact about a session that the session did not emit: a gap, the orderly end, a death.
+
+    The store keeps one note for each (session, kind, key).
+    """
 
     session: LoggedSession
     note: Mapping[str, Any]
@@ -76,7 +82,7 @@ class SessionNote:
 
 @dataclass(frozen=True)
 class SessionMark:
-    """The log has seen everything of the session up to ``last``; ``ended`` is its total once known."""
+    """The log has held everything of the session up to ``last``; ``ended`` is its total, if that is known."""
 
     session: LoggedSession
     last: int

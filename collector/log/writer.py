@@ -1,12 +1,12 @@
-"""The log: append what is queued, sync it once, then say so. Nothing is told before it is on disk.
+"""Writes the write-ahead log by group commit: append what is queued, sync once, then call back.
 
 Invariants:
 
-- One group at a time: frame, write, sync, and only then its entries' ``done`` run, in order.
-- A failed write or sync never becomes ``done``. No room or read-only: the segment is closed at its
-  durable offset and the same entries go to a new one, every 5 s until it works. Anything else, and a
-  log whose file is no longer where it was made, ends the collector.
-- The event loop never waits for the disk: writes go through aiofiles, all else through threads.
+- One group at a time: frame, write, sync. Only then the ``done`` callbacks of its entries run, in order.
+- After a failed write or sync no ``done`` runs. If there is no space, or the disk is read-only: the segment is
+  closed at its durable offset, and the same entries go to a new segment, every 5 s until that works. Any other
+  error ends the collector. So does a log file that is no longer at its path.
+- The event loop never waits for the disk: writes go through aiofiles, everything else through threads.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from neural.tracking.formats.segment import Buffer
 logger = logging.getLogger(__name__)
 
 GROUP_BYTES = 4 << 20
-HELD_BYTES = 64 << 20
+MAX_QUEUE_BYTES = 64 << 20
 RETRY_S = 5.0
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 Done = Callable[[Position], None]
 
 
 class LogEntry(NamedTuple):
-    """A record to append, or with ``kind`` 0 only a wish to hear when all before it is durable."""
+    """A record to append; with ``kind`` 0 only a callback for when all entries before it are durable."""
 
     kind: int
     body: Sequence[Buffer]
@@ -53,16 +53,16 @@ class LogEntry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes waiting with this entry holds."""
+        """How many bytes the entry takes in the queue."""
         return sum(map(len, self.body)) + segment.FRAME_BYTES
 
 
 class LogFailed(Exception):
-    """The log can no longer promise anything; nothing more may be acknowledged."""
+    """The log is not reliable any more; nothing more may be acknowledged."""
 
 
-class _GaveUp(Exception):
-    """Asked to leave while there was no room; the outboxes have what was not acknowledged."""
+class _StoppedWithoutSpace(Exception):
+    """The log was asked to stop while there was no space. The outboxes keep what was not acknowledged."""
 
 
 class LogWriter:
@@ -81,13 +81,13 @@ class LogWriter:
         on_failed: Callable[[LogFailed], None],
         host_went_down: bool = False,
         retry_s: float = RETRY_S,
-        leave_room: Callable[[int], None] = lambda more_bytes: None,
+        check_room: Callable[[int], None] = lambda more_bytes: None,  # raises OSError
     ) -> None:
         self.folder = folder
         self.segments: list[SegmentFile] = []
         self.durable = START
         self.log_id = b""
-        self.trouble: str | None = None  # why acknowledging has stopped, in words
+        self.disk_error: str | None = None  # why acknowledging has stopped, for people
         self.held_bytes = 0
         self.lost: list[LostStretch] = []
         self._sessions = sessions
@@ -96,13 +96,13 @@ class LogWriter:
         self._on_committed = on_committed
         self._on_failed = on_failed
         self._retry_s = retry_s
-        self._leave_room = leave_room
+        self._check_room = check_room
         self._host_went_down = host_went_down
         self._queue: deque[LogEntry] = deque()
         self._arrived = asyncio.Event()
-        self._try_now = asyncio.Event()
+        self._retry_now = asyncio.Event()
         self._idle = asyncio.Event()
-        self._leaving = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._current: SegmentFile | None = None
         self._file: AsyncFileIO | None = None
         self._offset = 0
@@ -111,33 +111,33 @@ class LogWriter:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Recover what is there; return once entries can be appended."""
+        """Recover the log; return once entries can be appended. Waits for the disk; raises OSError."""
         self.log_id = await asyncio.to_thread(segment_files.log_id, self.folder)
         self._segment_bytes = await asyncio.to_thread(
             disk_reserve.segment_bytes, self.folder, self._segment_bytes
         )
-        found = await asyncio.to_thread(
+        state = await asyncio.to_thread(
             recovery.recover, self.folder, self._sessions, host_went_down=self._host_went_down
         )
-        self.segments, self.lost = found.segments, found.lost
-        if found.damaged_bytes:
-            logger.error("log held %d damaged bytes; %d gaps follow", found.damaged_bytes, len(found.lost))
-        if found.current is not None:
-            await self._continue(found.current, found.end)
-            self._group = found.group
-        if found.durable is None:
+        self.segments, self.lost = state.segments, state.lost
+        if state.damaged_bytes:
+            logger.error("log held %d damaged bytes; %d gaps follow", state.damaged_bytes, len(state.lost))
+        if state.current is not None:
+            await self._continue(state.current, state.end)
+            self._group = state.group
+        if state.durable is None:
             await self._next_segment()
         else:
-            self.durable = found.durable
+            self.durable = state.durable
         self._idle.set()
         self._on_recovered()
         self._task = asyncio.create_task(self._commit_forever(), name="log")
 
     async def drain(self, deadline: float) -> int:
-        """Commit what is queued, seal the segment; return how many entries were left."""
+        """Commit what is queued and seal the segment, within the deadline; return how many were left."""
         if self._task is None:
             return 0
-        self._leaving.set()
+        self._stopping.set()
         idle = asyncio.ensure_future(self._idle.wait())
         timeout = max(0.0, deadline - time.monotonic())
         await asyncio.wait({idle, self._task}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -155,7 +155,7 @@ class LogWriter:
         return left
 
     def append(self, kind: int, body: Sequence[Buffer], done: Done | None = None) -> None:
-        """Queue a record; ``done`` gets the position after it once it is on disk."""
+        """Queue a record; ``done`` gets the position after the record once it is durable. Never blocks."""
         entry = LogEntry(kind, body, done)
         self._queue.append(entry)
         self.held_bytes += entry.size
@@ -164,56 +164,56 @@ class LogWriter:
         self._arrived.set()
 
     def after_sync(self, done: Done) -> None:
-        """Call ``done`` once everything queued so far is on disk: at once if it is."""
+        """Call ``done`` once all that is queued now is durable; at once if nothing is queued. Never blocks."""
         if self._idle.is_set():
             done(self.durable)
         else:
             self.append(0, (), done)
 
-    def has_room(self) -> bool:
-        """Return whether more may be queued."""
-        return self.held_bytes < HELD_BYTES
+    def has_queue_room(self) -> bool:
+        """Return whether the queue takes more. Never blocks."""
+        return self.held_bytes < MAX_QUEUE_BYTES
 
-    async def room(self) -> None:
-        """Return once more may be queued."""
-        while not self.has_room():
+    async def wait_for_queue_room(self) -> None:
+        """Wait until the queue takes more."""
+        while not self.has_queue_room():
             await asyncio.sleep(0.005)
 
-    def check_place(self) -> None:
-        """Raise LogFailed if the segment in use is no longer where it was made. Blocks briefly."""
+    def check_in_place(self) -> None:
+        """Raise LogFailed if the current segment is no longer at its path. Blocks briefly on the disk."""
         if self._current is None:
             if not self.folder.is_dir():
                 raise LogFailed(f"the log folder {self.folder} is gone")
             return
         try:
-            there = os.stat(self._current.path)
+            at_path = os.stat(self._current.path)
         except OSError as error:
             raise LogFailed(f"log segment {self._current.path} is gone: {error}") from error
-        if not os.path.samestat(there, os.fstat(self._fd())):
+        if not os.path.samestat(at_path, os.fstat(self._fd())):
             raise LogFailed(f"log segment {self._current.path} was replaced")
 
     def ordinal_of(self, uuid: bytes) -> int | None:
-        """Return which segment this is, None if the log does not have it (any more)."""
+        """Return the ordinal of a segment, None if the log does not have it (any more). Never blocks."""
         return next((s.ordinal for s in self.segments if s.uuid == uuid), None)
 
     def delete_passed(self, synced: Position) -> None:
-        """Remove the segments that every cursor has passed, never the newest. Blocks briefly."""
+        """Delete the segments that every cursor has passed, never the newest. Blocks; raises OSError."""
         while len(self.segments) > 1 and self.segments[0].ordinal < synced.ordinal:
             self.segments[0].path.unlink(missing_ok=True)
             del self.segments[0]
 
     def bytes_beyond(self, position: Position) -> int:
-        """Return how much of the log lies beyond a position. Blocks briefly."""
+        """Return how many bytes of the log lie after a position. Blocks briefly on the disk."""
         beyond = [s for s in list(self.segments) if s.ordinal >= position.ordinal]
         size = sum(s.path.stat().st_size for s in beyond if s.path.exists())
         return size - (position.offset if beyond and beyond[0].ordinal == position.ordinal else 0)
 
-    def try_now(self) -> None:
-        """Something was freed: where there was no room, do not wait for the next try."""
-        self._try_now.set()
+    def retry_now(self) -> None:
+        """Retry at once if the log waits for space: some space was freed. Never blocks."""
+        self._retry_now.set()
 
     def stored_bytes(self) -> int:
-        """Return how much disk the log takes. Blocks briefly."""
+        """Return how many bytes the log takes on the disk. Blocks briefly on the disk."""
         return sum(s.path.stat().st_size for s in list(self.segments) if s.path.exists())
 
     async def _commit_forever(self) -> None:
@@ -226,13 +226,13 @@ class LogWriter:
                     self._idle.set()
                     continue
                 await self._commit(group)
-        except _GaveUp as error:
+        except _StoppedWithoutSpace as error:
             logger.error("log stopped with %d bytes held: %s", self.held_bytes, error)
         except LogFailed as error:
             self._on_failed(error)
 
     def _take_group(self) -> list[LogEntry]:
-        """Take what is there, up to a group's size: it never waits for company."""
+        """Take what is queued, up to the size of a group. It never waits for more entries."""
         group: list[LogEntry] = []
         size = 0
         while self._queue and size < min(
@@ -243,18 +243,18 @@ class LogWriter:
         return group
 
     async def _commit(self, group: list[LogEntry]) -> None:
-        """Make the group durable, however long that takes, then say so."""
+        """Make the group durable, however long that takes, then run the callbacks."""
         while True:
             try:
                 ends = await self._write_group(group)
                 break
             except OSError as error:
-                if error.errno not in NO_ROOM:
+                if error.errno not in NO_SPACE:
                     raise LogFailed(f"log write failed: {error}") from error
-                await self._wait_for_room(error)
-        if self.trouble:
-            logger.info("log goes on in %s", self._current.path.name if self._current else "")
-            self.trouble = None
+                await self._wait_for_space(error)
+        if self.disk_error:
+            logger.info("log continues in %s", self._current.path.name if self._current else "")
+            self.disk_error = None
         for entry, end in zip(group, ends, strict=True):
             self.held_bytes -= entry.size
             self._pending -= 1
@@ -267,17 +267,17 @@ class LogWriter:
 
         Raises:
             OSError: nothing of the group counts.
-            LogFailed: the log is not where it was.
+            LogFailed: the current segment is no longer at its path.
         """
         if not any(entry.kind for entry in group):
             return [self.durable] * len(group)
-        if not self._leaving.is_set():  # what is held is worth more than room that a start can wait for
-            self._leave_room(sum(entry.size for entry in group))
+        if not self._stopping.is_set():  # when stopping, queued events are worth more than the reserve
+            self._check_room(sum(entry.size for entry in group))
         if self._file is None or self._offset >= self._segment_bytes:
             await self._next_segment()
         assert self._file is not None and self._current is not None
         self._group += 1
-        if sum(entry.size for entry in group) > 1 << 18:  # its checksums would hold up the loop
+        if sum(entry.size for entry in group) > 1 << 18:  # checksums of so much would delay the event loop
             data, ends = await asyncio.to_thread(self._frame, group)
         else:
             data, ends = self._frame(group)
@@ -304,7 +304,7 @@ class LogWriter:
 
     def _sync(self) -> None:
         os_support.sync_data(self._fd())
-        self.check_place()
+        self.check_in_place()
 
     def _fd(self) -> int:
         assert self._file is not None
@@ -313,13 +313,13 @@ class LogWriter:
     async def _next_segment(self) -> None:
         await self._close()
         ordinal = self.segments[-1].ordinal + 1 if self.segments else 1
-        made = SegmentFile.named(self.folder, ordinal, secrets.token_bytes(16))
-        head = segment_files.head_bytes(made.uuid, self._sessions)
-        await asyncio.to_thread(files.atomic_write, made.path, head, mode=0o600)
-        self.segments.append(made)
-        await self._continue(made, len(head))
+        created = SegmentFile.named(self.folder, ordinal, secrets.token_bytes(16))
+        head = segment_files.head_bytes(created.uuid, self._sessions)
+        await asyncio.to_thread(files.atomic_write, created.path, head, mode=0o600)
+        self.segments.append(created)
+        await self._continue(created, len(head))
         self._group = 0
-        self.durable = segment_files.position(made, self._offset)
+        self.durable = segment_files.position(created, self._offset)
 
     async def _continue(self, current: SegmentFile, offset: int) -> None:
         self._file = await aiofiles.open(current.path, "r+b", buffering=0)
@@ -331,19 +331,19 @@ class LogWriter:
             await self._file.close()
         self._file = self._current = None
 
-    async def _wait_for_room(self, error: OSError) -> None:
+    async def _wait_for_space(self, error: OSError) -> None:
         """Close the segment at its durable offset and wait before the next try."""
-        if self.trouble is None:
+        if self.disk_error is None:
             logger.error("log stopped acknowledging with %d bytes held: %s", self.held_bytes, error)
-        self.trouble = f"{errno.errorcode.get(error.errno or 0, '')}: {error.strerror}"
+        self.disk_error = f"{errno.errorcode.get(error.errno or 0, '')}: {error.strerror}"
         if self._current is not None:
             try:
                 os.truncate(self._current.path, self._offset)
             except OSError as refused:  # readers deduplicate what the next segment repeats
-                logger.warning("log segment %s was not cut: %s", self._current.path.name, refused)
+                logger.warning("log segment %s was not truncated: %s", self._current.path.name, refused)
         await self._close()
-        if self._leaving.is_set():
-            raise _GaveUp(f"no room on the disk while leaving: {error}")
-        self._try_now.clear()
+        if self._stopping.is_set():
+            raise _StoppedWithoutSpace(f"no room on the disk while leaving: {error}")
+        self._retry_now.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._try_now.wait(), self._retry_s)
+            await asyncio.wait_for(self._retry_now.wait(), self._retry_s)

@@ -1,4 +1,7 @@
-"""The two files of a run folder that grow: the tail and the events lines. Whole appends or none."""
+"""The two growing files of a run folder: the tail and the event lines. An append is whole or has no effect.
+
+Everything here blocks on the disk.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from neural.tracking.formats.segment import Buffer
 
 
 class AppendFile:
-    """A file whose valid end is known, so that a torn append is cut before the next one."""
+    """A file whose valid end is known, so that a torn append is cut before the next one. Blocks on the disk."""
 
     def __init__(self, path: Path, size: int, *, flags: int = 0) -> None:
         self.path = path
@@ -25,14 +28,14 @@ class AppendFile:
         self.size = size
         self.dirty = False
         if os.fstat(self._fd).st_size > size:
-            # Beyond this nothing was ever told to be durable: it comes again from the log.
+            # Bytes after this were never reported durable: they come again from the log.
             os.ftruncate(self._fd, size)
 
     def append(self, pieces: Sequence[Buffer]) -> None:
-        """Write all pieces behind each other.
+        """Write all pieces, one after the other.
 
         Raises:
-            RetryLater: nothing of it stayed.
+            RetryLater: nothing of them stayed.
         """
         total = sum(map(len, pieces))
         try:
@@ -49,33 +52,33 @@ class AppendFile:
         """Make what was appended durable.
 
         Raises:
-            OSError: what was appended since the last sync may be lost although it can still be
-                read; only a new start, which reads it from the log again, makes it sure.
+            OSError: what was appended since the last sync may be lost, although it can still be read. Only a
+                restart, which reads it from the log again, is safe.
         """
         if self.dirty:
             sync_data(self._fd)
             self.dirty = False
 
-    def gone(self) -> bool:
-        """Return whether somebody removed the file."""
+    def is_removed(self) -> bool:
+        """Return whether the file was removed."""
         return os.fstat(self._fd).st_nlink == 0
 
     def read(self) -> bytes:
-        """Return the valid content, from the disk's view of it."""
+        """Return the valid content of the file."""
         data = os.pread(self._fd, self.size, 0)
         while len(data) < self.size and (more := os.pread(self._fd, self.size - len(data), len(data))):
             data += more
         return data
 
     def close(self) -> None:
-        """Let go; nothing is synced."""
+        """Close the file; nothing is synced. Safe to call twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def open_events(path: Path, size: int) -> AppendFile:
-    """Return the events file cut to its durable size, made if it is not there."""
+    """Return the events file cut to its durable size, in bytes; create it if it is missing. Raises OSError."""
     created = not path.exists()
     file = AppendFile(path, size, flags=os.O_CREAT)
     if created:
@@ -85,34 +88,34 @@ def open_events(path: Path, size: int) -> AppendFile:
 
 
 class TailFile(AppendFile):
-    """A tail: records of the segment format under an identity of its own."""
+    """A tail: records of the segment format, with a uuid of its own."""
 
     def __init__(self, path: Path, uuid: bytes, size: int) -> None:
         super().__init__(path, size)
         self.uuid = uuid
         self.began_s = time.monotonic()
-        # What this file already says of each session, so that a batch never precedes its schemas.
-        self.told: dict[bytes, set[int]] = {}
+        # By session: the schemas in this file, so that a batch never precedes its schemas.
+        self.written_schemas: dict[bytes, set[int]] = {}
 
     @property
     def empty(self) -> bool:
-        """Return whether it holds no record."""
+        """Whether it holds no record."""
         return self.size <= segment.HEADER_BYTES
 
     def frame(self, kind: int, body: Sequence[Buffer], ahead: int) -> list[Buffer]:
-        """Return the pieces of a record that will stand ``ahead`` bytes beyond the present end."""
+        """Return the pieces of a record that will begin ``ahead`` bytes after the present end."""
         offset = self.size + ahead - segment.HEADER_BYTES
         return frame_parts(kind, body, segment.seed(self.uuid, offset), 0)
 
 
 def create_tail(path: Path) -> TailFile:
-    """Put a new, empty tail in the place of whatever is there.
+    """Replace the tail, if there is one, with a new, empty tail.
 
-    Its header becomes durable with the first sync, before a ledger vouches for it; should it be lost
-    before, everything that was durable is in the parts.
+    Its header becomes durable with the first sync, before a ledger refers to it. If it is lost before that,
+    everything that was durable is in the parts.
 
     Raises:
-        RetryLater: the old one is untouched.
+        RetryLater: the old tail is unchanged.
     """
     uuid = secrets.token_bytes(16)
     temporary = path.with_suffix(".tmp")
@@ -129,7 +132,7 @@ def create_tail(path: Path) -> TailFile:
 
 
 def tail_identity(path: Path) -> bytes | None:
-    """Return the identity in a tail's header, None where the file is absent or its header damaged."""
+    """Return the uuid in a tail's header; None if the file is missing or its header damaged."""
     try:
         with path.open("rb") as file:
             return segment.read_header(file.read(segment.HEADER_BYTES)).uuid

@@ -58,7 +58,7 @@ class StoreApplier(Applier):
         self._base_dir.learn()
         try:
             self._collector = self._state.collector_id()
-            self._quarantined = {held.uid: held for held in quarantine.found(self._state)}
+            self._quarantined = {held.uid: held for held in quarantine.load_all(self._state)}
             self._crash_marker.open()
             held = self._quarantined.get(self._crash_marker.died_of)
             if held is not None:

@@ -1,4 +1,4 @@
-"""Hands artifact events over to the keeper: a durable job each, before a ledger vouches for the event."""
+"""Makes a durable job of each artifact event, before the ledger counts the event as stored."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 
 def make_jobs(state: State, writer: RunWriter) -> None:
-    """Make a job of each artifact event that was applied since the last call.
+    """Make a job of each artifact event that was applied since the last call. Blocks on the disk.
 
     Raises:
-        RetryLater: not of all; call again, or apply the same events anew.
+        RetryLater: not all jobs were made; call again, or apply the same events again.
     """
     while writer.artifacts:
         session, event = writer.artifacts[0]
-        whose = (session.uid, writer.folder.name, session.session.hex())
+        owner = (session.uid, writer.folder.name, session.session.hex())
         try:
             artifact_jobs.write(
-                state, artifact_jobs.make(*whose, event.seq, event.time_ns, session.info, event.data)
+                state, artifact_jobs.make(*owner, event.seq, event.time_ns, session.info, event.data)
             )
         except FormatError as error:
             logger.error("%s: %s", writer.folder.name, error)
         except OSError as error:
-            raise RetryLater(f"cannot note what is to be done for an artifact: {error}") from error
+            raise RetryLater(f"cannot write the job of an artifact: {error}") from error
         del writer.artifacts[0]

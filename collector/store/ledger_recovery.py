@@ -1,4 +1,7 @@
-"""What the writer must find out when its own notes do not tell: after damage, or beside other collectors."""
+"""Finds out what the ledger does not tell: after damage, or if other collectors write to the same folder.
+
+Everything here blocks on the disk.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,23 @@ from neural.tracking.state.outbox_files import last_number
 from neural.tracking.verify.verify import verify_run
 
 
-def others(folder: Path, collector: str) -> dict[str, int]:
-    """Return up to where other collectors stored each session in this folder, vouched for or not.
+def stored_by_others(folder: Path, collector: str) -> dict[str, int]:
+    """Return up to which number other collectors stored each session in this folder.
 
-    What their ledgers do not vouch for is stored all the same, and counts: whoever wrote it may have lost
-    its state folder, and with it every chance to vouch for it or to cut it.
+    What their ledgers do not list is stored all the same, and counts: such a collector may have lost its state
+    folder, and can then neither list it nor cut it.
     """
-    found: dict[str, int] = {}
+    last_numbers: dict[str, int] = {}
     claims = ledgers.read_all(folder, [])
     for owner in owners(folder).keys() - {collector}:
-        for ledger in (claims.get(owner, Ledger()), recovered(folder, owner, b"")):
+        for ledger in (claims.get(owner, Ledger()), rebuilt_ledger(folder, owner, b"")):
             for session, entry in ledger.sessions.items():
-                found[session] = max(entry.last, found.get(session, 0))
-    return found
+                last_numbers[session] = max(entry.last, last_numbers.get(session, 0))
+    return last_numbers
 
 
-def beyond(batch: EventBatch, last: int) -> EventBatch:
-    """Return the batch without what is numbered up to ``last``, which is stored already."""
+def without_stored(batch: EventBatch, last: int) -> EventBatch:
+    """Return the batch without the records up to number ``last``, which are stored already."""
     for record in segment.scan(batch.payload, batch.session.session, base=batch.base):
         if isinstance(record, segment.Record) and last_number(record) > last:
             rest = batch.payload[record.pos :]
@@ -43,7 +46,7 @@ def beyond(batch: EventBatch, last: int) -> EventBatch:
     return batch
 
 
-def lost(folder: Path, durable: Mapping[str, int]) -> list[tuple[str, int, int]]:
+def lost_numbers(folder: Path, durable: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """Return (session, first, last) of numbers that were durable and are in no part, tail, line or gap."""
     return [
         (state.session, first, min(last, durable[state.session]))
@@ -53,8 +56,8 @@ def lost(folder: Path, durable: Mapping[str, int]) -> list[tuple[str, int, int]]
     ]
 
 
-def recovered(folder: Path, collector: str, uid: bytes) -> Ledger:
-    """Return a ledger made from what the files hold, in place of one that cannot be read."""
+def rebuilt_ledger(folder: Path, collector: str, uid: bytes) -> Ledger:
+    """Return a ledger that is made from the files, in place of one that cannot be read."""
     ledger = Ledger(uid=uid.hex())
     metrics = folder / "metrics"
     for part in part_list.list_parts(metrics, []):
@@ -98,8 +101,11 @@ def _add_lines(ledger: Ledger, path: Path) -> None:
             entry.rank = data["info"]["rank"]
 
 
-def settle(ledger: Ledger, ledger_file: Path, ended: list[str]) -> None:
-    """Move sessions that have ended out of what is written every second. Raises OSError, RetryLater."""
+def settle_ended(ledger: Ledger, ledger_file: Path, ended: list[str]) -> None:
+    """Move ended sessions from the ledger to the file of ended sessions, which is not rewritten every second.
+
+    Raises OSError and RetryLater.
+    """
     file = open_events(ledgers.ended_file(ledger_file), ledger.ended_bytes)
     try:
         file.append(ledger.ended_lines(ended))

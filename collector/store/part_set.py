@@ -1,9 +1,9 @@
-"""The parts of one run and one collector: makes them from the tail, merges them, removes what was replaced.
+"""The parts of one run and one collector: makes them from the tail, merges them, removes replaced ones.
 
-Every step leaves a folder that reads the same: a part is written under a temporary name, synced and
-renamed before the tail it came from is replaced, and a merged part names what it replaces. Other readers
-know nothing of that and take every ``*.parquet``: so what a part replaces gets another name in the same
-step, and is removed a minute later, when nobody can be reading it any more.
+After every step the folder reads the same. A part is written under a temporary name, synced and renamed before
+the tail that it came from is replaced. A merged part names the parts that it replaces. Other readers do not
+know that and read every ``*.parquet``. So a replaced part gets another name in the same step. It is removed a
+minute later, when no reader can be using it any more.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ logger = logging.getLogger(__name__)
 MERGE_COUNT = 8
 MAX_MERGED_ROWS = 16 << 20
 WINDOW_ROWS = 512 << 10
-MANY_NAMES_ROWS = 64 << 10  # where each row may have a name of its own, which takes ten times its room
+MANY_NAMES_ROWS = 64 << 10  # if each row may have a name of its own: that takes ten times the memory
 
 
 class PartSet:
-    """Parts of ``metrics/`` that this collector wrote. Not thread-safe; blocks on the disk."""
+    """The parts in ``metrics/`` that this collector wrote. Not thread-safe; the methods block on the disk."""
 
     def __init__(self, folder: Path, collector: str) -> None:
         self._folder = folder
         self._collector = collector
         self._removals: list[tuple[float, Path]] = []
         damages: list[str] = []
-        found = part_list.look(folder, damages)
+        listed = part_list.look(folder, damages)
         for text in damages:
             logger.error("part could not be read: %s", text)
-        self.parts = [self._in_place(part) for part in found.live if part.collector == collector]
-        for path in found.replaced:  # what a kill in the middle of a merge left to be done
+        self.parts = [self._in_place(part) for part in listed.live if part.collector == collector]
+        for path in listed.replaced:  # a kill in the middle of a merge left these
             if path.name.lstrip(".").startswith(f"part-{collector}-"):
                 self._put_aside(parts.own_name(path))
         self._next = 1
@@ -58,11 +58,11 @@ class PartSet:
                 self._next = max(self._next, int(named[2]) + 1)
 
     def highest(self) -> dict[bytes, int]:
-        """Return the highest number of each session that a part accounts for."""
+        """Return the highest number of each session that a part covers. Never blocks."""
         return part_list.highest(self.parts)
 
     def add(self, tail: Tail, ranks: Mapping[str, int]) -> int:
-        """Make a part of what the tail holds beyond the parts; return how many points that was.
+        """Make a part of the points in the tail that no part has yet; return how many points these were.
 
         Raises:
             RetryLater: no part was made.
@@ -81,10 +81,10 @@ class PartSet:
         return len(rows)
 
     def merge(self, ranks: Mapping[str, int]) -> bool:
-        """Make one part of the oldest eight of a level, where there are so many; return whether it did.
+        """Merge the oldest eight parts of a level, if there are so many; return whether a merge was made.
 
         Raises:
-            RetryLater: the parts are as they were.
+            RetryLater: the parts are unchanged.
         """
         chosen = self._choice()
         if not chosen:
@@ -92,10 +92,11 @@ class PartSet:
         spans: dict[str, tuple[int, int]] = {}
         for part in chosen:
             for key, (first, last) in part.sessions.items():
-                known = spans.get(key.hex(), (first, last))
-                spans[key.hex()] = (min(first, known[0]), max(last, known[1]))
+                span = spans.get(key.hex(), (first, last))
+                spans[key.hex()] = (min(first, span[0]), max(last, span[1]))
         numbers = {number for part in chosen for number in (part.number, *part.replaces)}
-        # Those still on disk stay replaced, or removing their replacement would bring them back.
+        # Parts that are still on disk stay listed as replaced: otherwise, once their replacement is replaced,
+        # they would count again.
         replaced = sorted(number for number in numbers if self._is_there(self._path(number)))
         known_ranks = {key.hex(): rank for part in chosen for key, rank in part.ranks.items()}
         calls = sum(part.calls for part in chosen)
@@ -116,24 +117,24 @@ class PartSet:
 
     @property
     def sweeping(self) -> bool:
-        """Return whether something is still to be removed."""
+        """Whether something is still to be removed. Never blocks."""
         return bool(self._removals)
 
     def _put_aside(self, path: Path) -> None:
-        """Give a replaced part a name under which nobody finds it, and note that it is to be removed."""
+        """Rename a replaced part so that no reader finds it, and note that it is to be removed."""
         aside = parts.aside(path)
         try:
             os.rename(path, aside)
         except FileNotFoundError:
-            pass  # it lies there already
-        except OSError as error:  # replaced all the same: tried again when the run is next opened
+            pass  # it has the other name already
+        except OSError as error:  # it counts as replaced all the same; the next start tries again
             logger.error("%s was replaced and is still there: %s", path, error)
             return
         if all(aside != known for _, known in self._removals):
             self._removals.append((time.monotonic() + part_list.KEEP_REPLACED_S, aside))
 
     def _in_place(self, part: Part) -> Part:
-        """Return a part that counts under its own name; its replacement may never have become durable."""
+        """Return a part that counts, under its own name: its replacement may never have become durable."""
         path = parts.own_name(part.path)
         if path != part.path:
             os.rename(part.path, path)
@@ -162,7 +163,7 @@ class PartSet:
         replaces: list[int],
         ranks: Mapping[str, int],
     ) -> None:
-        """Write a part and put it in its place, durable."""
+        """Write a part and rename it into place, durably."""
         from neural.tracking.collector.store.part_writer import (
             PartWriter,  # loads pyarrow: 60 MB an idle worker saves
         )
@@ -206,14 +207,14 @@ def _merged(chosen: Sequence[Part]) -> Iterator[Rows]:
 
 
 class _Window(NamedTuple):
-    """A range of metric names; an end is (name, 0), or (name, 1) and (name, -1) just after and before it."""
+    """A range of metric names. An end is (name, 0); 1 means just after the name, -1 just before it."""
 
     low: tuple[str, int]
     high: tuple[str, int]
 
     @property
     def metric(self) -> str | None:
-        """The only metric in it, None where there may be several."""
+        """The only metric in it; None if there may be several."""
         return self.low[0] if self.low == self.high else None
 
     def holds(self, name: str) -> bool:
@@ -225,7 +226,7 @@ class _Window(NamedTuple):
 
 
 def _windows(chosen: Sequence[Part]) -> Iterator[_Window]:
-    """Yield ranges that together hold every metric; one with row groups of its own has its own range."""
+    """Yield ranges that together hold every metric; a metric with row groups of its own has its own range."""
     most = MANY_NAMES_ROWS if any(not part.stats for part in chosen) else WINDOW_ROWS
     groups = [group for part in chosen for group in part.groups]
     own = {group.first for group in groups if group.first == group.last}
@@ -254,7 +255,7 @@ def _read(reader: PartReader, window: _Window) -> Iterator[Rows]:
 
 
 def _large_metric(readers: Sequence[PartReader], window: _Window) -> Iterator[Rows]:
-    """Yield the rows of one metric too large to hold, some sessions at a time."""
+    """Yield the rows of one metric that is too large for the memory, some sessions at a time."""
     for wanted in _session_batches(readers, window):
         held: list[Rows] = []
         for reader in readers:
@@ -262,7 +263,7 @@ def _large_metric(readers: Sequence[PartReader], window: _Window) -> Iterator[Ro
                 chosen = np.array([name in wanted for name in rows.sessions], bool)
                 rows = rows if chosen.all() else rows.take(np.flatnonzero(chosen[rows.session]))
                 if len(wanted) == 1 and len(rows):
-                    yield sort(rows)  # of one session, a later part holds only higher numbers
+                    yield sort(rows)  # in a later part, a session has only higher numbers
                 else:
                     held.append(rows)
         if len(wanted) > 1:
@@ -270,7 +271,7 @@ def _large_metric(readers: Sequence[PartReader], window: _Window) -> Iterator[Ro
 
 
 def _session_batches(readers: Sequence[PartReader], window: _Window) -> list[set[str]]:
-    """Return all sessions in order, cut so that each batch has about half a million rows or one session."""
+    """Return all sessions in order, in batches of about half a million rows or one session."""
     counts: dict[str, int] = {}
     for reader in readers:
         for group in window.groups(reader.part):

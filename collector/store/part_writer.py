@@ -1,4 +1,4 @@
-"""Writing a part: row groups, encodings, checksums; nothing counts before the caller renames it."""
+"""Writes a part: row groups, encodings, checksums. The file counts only after the caller has renamed it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.metric_stats import Stats, metric_stats
 from neural.tracking.reader.rows import Rows
 
-OWN_GROUP_ROWS = 64 << 10  # from here on a metric shares its row groups with no other
+OWN_GROUP_ROWS = 64 << 10  # a metric with so many rows shares its row groups with no other metric
 MAX_GROUP_ROWS = 512 << 10
 MAX_STATS = 10_000
 
@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
     [
         pa.field("metric", _TEXT, nullable=False),
         pa.field("value", pa.float64(), nullable=False),
-        pa.field("step", pa.int64()),  # null where the call gave none
+        pa.field("step", pa.int64()),  # null if the call had no step
         pa.field("time", _TIME, nullable=False),
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("session", _TEXT, nullable=False),
@@ -40,7 +40,7 @@ assert tuple(_SCHEMA.names) == parts.COLUMNS
 
 
 class PartWriter:
-    """Writes rows, given in order, to a temporary file; :meth:`finish` makes it whole and durable."""
+    """Writes rows, given in order, to a temporary file; :meth:`finish` makes the file durable. Blocks."""
 
     def __init__(
         self, path: Path, *, collector: str, number: int, level: int, ranks: Mapping[str, int]
@@ -73,13 +73,13 @@ class PartWriter:
         )
 
     def add(self, rows: Rows) -> None:
-        """Write sorted rows that come after all given before; they make row groups of their own."""
+        """Write sorted rows that come after all rows before; they get row groups of their own."""
         for start, stop in _group_spans(rows):
             self._write_group(rows.take(slice(start, stop)))
         if len(self._stats) <= MAX_STATS:
             for name, stats in metric_stats(rows):
-                known = self._stats.get(name)
-                self._stats[name] = stats if known is None else known.merged(stats)
+                before = self._stats.get(name)
+                self._stats[name] = stats if before is None else before.merged(stats)
                 if len(self._stats) > MAX_STATS:
                     break
 
@@ -91,8 +91,13 @@ class PartWriter:
     def finish(self, sessions: Mapping[str, tuple[int, int]], *, calls: int, replaces: list[int]) -> None:
         """Write the footer and the checksums, and sync the file.
 
+        Args:
+            sessions: by session: the first and last number that the part covers.
+            calls: how many log calls it covers.
+            replaces: the numbers of the parts that it replaces.
+
         Raises:
-            OSError: the file is of no use.
+            OSError: the file is unusable.
         """
         self._meta |= {
             "rows": sum(rows for rows, _, _ in self._groups),
@@ -134,7 +139,7 @@ class PartWriter:
         self._groups.append((len(rows), names[int(rows.metric[0])], names[int(rows.metric[-1])]))
 
 
-# Arrays are made of their memory: ``pa.array`` imports pandas where there is one, half a second and 50 MB.
+# Arrays are made from their memory: ``pa.array`` imports pandas if it is installed, half a second and 50 MB.
 
 
 def _numbers(values: Any, kind: pa.DataType, missing: Any = None) -> Any:
@@ -144,7 +149,7 @@ def _numbers(values: Any, kind: pa.DataType, missing: Any = None) -> Any:
 
 
 def _texts(texts: Any, codes: Any) -> Any:
-    """Return a dictionary column with only the texts it uses: each row group stores its dictionary."""
+    """Return a dictionary column with only the texts that it uses: each row group stores its dictionary."""
     used = np.flatnonzero(np.bincount(codes, minlength=len(texts)))
     compact = np.zeros(len(texts), np.int32)
     compact[used] = np.arange(len(used), dtype=np.int32)
@@ -169,7 +174,7 @@ def _group_spans(rows: Rows) -> Iterator[tuple[int, int]]:
                 yield at, min(at + MAX_GROUP_ROWS, int(ends[index]))
             index += 1
         else:
-            # Small metrics share a row group until it is full or a large one comes.
+            # Small metrics share a row group until it is full or a large metric follows.
             full = int(np.searchsorted(ends, start + OWN_GROUP_ROWS))
             following = np.flatnonzero(large[index : full + 1])
             index = index + int(following[0]) if len(following) else min(full + 1, len(ends))
@@ -178,7 +183,7 @@ def _group_spans(rows: Rows) -> Iterator[tuple[int, int]]:
 
 
 def _write_checksums(path: Path) -> None:
-    """Put the checksums of every column chunk and of the footer where the footer has room for them."""
+    """Write the checksums of all column chunks and of the footer into the room that the footer has for them."""
     metadata = pq.read_metadata(path)
     with path.open("r+b") as file:
         digits = []
@@ -193,7 +198,7 @@ def _write_checksums(path: Path) -> None:
         start, stop = parts.value_span(footer, parts.CRC_KEY, path.name)
         chunks = "".join(digits).encode()
         if stop - start != 8 + len(chunks):
-            raise OSError(f"{path.name}: has another number of column chunks than it was written with")
+            raise OSError(f"{path.name}: the number of column chunks differs from the expected one")
         footer = footer[: start + 8] + chunks + footer[stop:]
         footer = footer[:start] + f"{zlib.crc32(footer):08x}".encode() + footer[start + 8 :]
         file.seek(size - length - 8)

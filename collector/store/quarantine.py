@@ -1,11 +1,11 @@
-"""A run whose folder cannot be used: what the log brings of it is kept in a small log of its own.
+"""Keeps what the log brings of a run whose folder cannot be used, in a small log of its own.
 
-So one folder that belongs to another user, or that a disk will not write, holds up no other run and
-keeps no segment of the log. Once the folder can be used again, all of it is applied as the log would
-have been, and this place is removed.
+So one folder that belongs to another user, or that the disk does not write, delays no other run and keeps no
+segment of the log. Once the folder can be used again, everything is applied as from the log, and the quarantine
+is removed.
 
-``why.json`` is written before anything else. Also when there is nothing to keep yet: a worker that has to
-start again because of this run must not meet it unprepared.
+``why.json`` is written before anything else, even if there is nothing to keep yet: a worker that has to restart
+because of this run must find it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ LONGEST_PAUSE_S = 60.0
 
 
 class Quarantine:
-    """One run's; made by :func:`begin` or found by :func:`found`. Not thread-safe; blocks on the disk."""
+    """The quarantine of one run; made by :func:`begin` or loaded by :func:`load_all`. Not thread-safe.
+
+    The methods block on the disk; the properties do not.
+    """
 
     def __init__(self, place: Path, why: dict[str, Any]) -> None:
         self.uid = bytes.fromhex(place.name)
@@ -46,28 +49,29 @@ class Quarantine:
 
     @property
     def empty(self) -> bool:
-        """Return whether nothing is kept here."""
+        """Whether nothing is kept here."""
         return self._file is None or self._file.empty
 
     @property
     def run(self) -> str:
-        """The folder it belongs into."""
+        """The name of the run's folder."""
         return str(self._why["run"])
 
     @property
     def outlived(self) -> bool:
-        """Return whether the reason for it is long past."""
+        """Whether the reason for the quarantine is long past."""
         return time.time() - float(self._why["retry_s"]) > LONGEST_PAUSE_S
 
     @property
     def due(self) -> bool:
-        """Return whether the folder is to be tried again; a clock that was set back delays it little."""
+        """Whether the folder should be tried again; a clock that was set back delays that only a little."""
         return not time.time() < float(self._why["retry_s"]) <= time.time() + LONGEST_PAUSE_S
 
     def failed(self, error: Exception, *, later: bool = False) -> None:
-        """Remember what the last try met; the next one is later than the last, the very first at once.
+        """Record that a try failed with ``error``. The first retry is at once, the next ones ever later.
 
-        ``later``: not before the longest pause, since each try may cost all other runs a restart.
+        ``later``: not before the longest pause, because each try may cost all other runs a restart. Raises
+        OSError.
         """
         tries = self._why["tries"]
         pause_s = min(LONGEST_PAUSE_S, 2.0**tries) if tries else 0.0
@@ -79,23 +83,23 @@ class Quarantine:
         """Append one item of the log.
 
         Raises:
-            RetryLater: there is no room; call again with the same item.
+            RetryLater: there is no space; call again with the same item.
         """
         file = self._file
         if file is None:
             file = self._file = _create(self.place)
         session = item.session.session
-        told, pieces = file.told.get(session), list[Any]()
-        if told is None:
+        written, pieces = file.written_schemas.get(session), list[Any]()
+        if written is None:
             about = events.pack_session(session, item.session.uid, dict(item.session.info))
             pieces += file.frame(segment.SESSION, [about], 0)
-        new = item.session.schema_records.keys() - (told or set())
+        new = item.session.schema_records.keys() - (written or set())
         if new:
             records = b"".join(item.session.schema_records[schema] for schema in sorted(new))
             pieces += file.frame(segment.SCHEMAS, [session, records], sum(map(len, pieces)))
         kind, body = _packed(item)
         file.append(pieces + file.frame(kind, body, sum(map(len, pieces))))
-        file.told.setdefault(session, set()).update(new)
+        file.written_schemas.setdefault(session, set()).update(new)
 
     def sync(self) -> None:
         """Make what was kept durable; the cursor may pass it then. Raises OSError."""
@@ -106,33 +110,36 @@ class Quarantine:
         """Yield what is kept, in order, some megabytes at a time; each list is valid until the next."""
         if self._file is None:
             return
-        follower = LogReader(self.place, None)
+        reader = LogReader(self.place, None)
         try:
-            while items := follower.read(CursorPosition(self._file.uuid.hex(), self._file.size)):
+            while items := reader.read(CursorPosition(self._file.uuid.hex(), self._file.size)):
                 yield items
         finally:
-            follower.close()
+            reader.close()
 
     def remove(self) -> None:
-        """All of it is where it belongs: remove this place."""
+        """Remove the quarantine: everything in it was applied to the run's folder."""
         self.close()
-        # The reason last: without it nobody looks here again, with it the rest may be applied twice.
+        # The reason is removed last: without it the rest would be forgotten; with it the rest is at worst
+        # applied twice.
         for path in sorted(self.place.iterdir(), key=lambda path: path.name == WHY_FILE):
             path.unlink(missing_ok=True)
         self.place.rmdir()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file. Never blocks."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 def begin(state: State, uid: bytes, run: str) -> Quarantine:
-    """Make the place, known to every later start of the worker once :meth:`Quarantine.failed` said why.
+    """Create the place of a quarantine. Later starts of the worker find it after :meth:`Quarantine.failed`.
+
+    Blocks on the disk.
 
     Raises:
-        OSError: it could not be made.
+        OSError: it could not be created.
     """
     place = state.quarantine / uid.hex()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,23 +148,26 @@ def begin(state: State, uid: bytes, run: str) -> Quarantine:
     return Quarantine(place, {"run": run, "since_ns": time.time_ns(), "tries": 0, "retry_s": 0.0})
 
 
-def found(state: State) -> Iterator[Quarantine]:
-    """Yield those an earlier worker left.
+def load_all(state: State) -> Iterator[Quarantine]:
+    """Yield the quarantines that an earlier worker left. Blocks on the disk.
 
     Raises:
         OSError: they cannot be read.
     """
     for place in matching(state.quarantine, "*"):
         why: dict[str, Any] = {"run": "?", "since_ns": time.time_ns(), "tries": 1, "retry_s": 0.0}
-        with contextlib.suppress(ValueError, TypeError):  # its reason is damaged; what it keeps need not be
-            told = read_json(place / WHY_FILE) or {}
-            why |= {key: told[key] for key in why.keys() & told.keys() if type(told[key]) is type(why[key])}
+        # if why.json is damaged, what is kept may still be whole
+        with contextlib.suppress(ValueError, TypeError):
+            stored = read_json(place / WHY_FILE) or {}
+            why |= {
+                key: stored[key] for key in why.keys() & stored.keys() if type(stored[key]) is type(why[key])
+            }
         if len(place.name) == 32:
             yield Quarantine(place, why)
 
 
 def discard(state: State, uid: bytes) -> None:
-    """Remove what is kept of a run that was deleted."""
+    """Remove what is kept of a run that was deleted. Blocks on the disk."""
     shutil.rmtree(state.quarantine / uid.hex(), ignore_errors=True)
 
 
@@ -176,7 +186,7 @@ def _packed(item: LogItem) -> tuple[int, list[Any]]:
 def _create(place: Path) -> TailFile:
     named = segment_files.SegmentFile.named(place, 1, secrets.token_bytes(16))
     try:
-        # In one go, so that no start ever finds a file that does not say what it is.
+        # Written under a temporary name, so that no start ever finds a file without its header.
         temporary = named.path.with_suffix(".tmp")
         temporary.write_bytes(segment.Header(segment.ROLE_LOG, named.uuid, 0, time.time_ns()).pack())
         os.rename(temporary, named.path)
@@ -189,9 +199,9 @@ def _create(place: Path) -> TailFile:
 
 
 def _valid_end(file: segment_files.SegmentFile) -> int:
-    """Return where its valid records end: beyond is what a killed worker had not written in full."""
+    """Return where its valid records end; a killed worker had not written the rest in full."""
     end = segment.HEADER_BYTES
-    with segment_files.opened(file.path) as view:
+    with segment_files.mapped_view(file.path) as view:
         for item in segment.scan(view, file.uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
             end = item.end if isinstance(item, segment.Record) else end
     return end

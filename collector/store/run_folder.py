@@ -1,4 +1,4 @@
-"""Which folder a run gets that the log names, and the file that says whose it is."""
+"""The folder name of a run that the log describes, and the file that says which run a folder belongs to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from neural.tracking.formats.run_file import RunFile, folder_name, write_describ
 
 
 def folder_names(session: LoggedSession) -> list[str]:
-    """Return the names the run's folder may have, the one its session asks for first."""
-    told, name = session.info.get("dir"), session.info.get("name")
-    names = [told] if isinstance(told, str) else []
+    """Return the names that the run's folder may have, the one that its session asks for first."""
+    requested, name = session.info.get("dir"), session.info.get("name")
+    names = [requested] if isinstance(requested, str) else []
     try:
         names.append(folder_name(check_run_name(name), session.uid))  # type: ignore[arg-type]
     except (TypeError, InvalidNameError):
@@ -25,31 +25,31 @@ def folder_names(session: LoggedSession) -> list[str]:
 
 
 def owner(folder: Path) -> bytes | None:
-    """Return whose run a folder holds; None where it holds nothing of any.
+    """Return the uid of the run that a folder belongs to; None if it holds nothing of a run.
 
-    A ``run.json`` that is damaged or gone says nothing of it; what the store itself keeps there still does.
+    If ``run.json`` is damaged or missing, the store's own files in the folder still tell. Blocks on the disk.
 
     Raises:
-        FormatError: ``run.json`` is damaged, and nothing else tells.
-        OSError: it cannot be read just now.
+        FormatError: ``run.json`` is damaged, and no other file tells.
+        OSError: the folder cannot be read now.
     """
     try:
-        found = RunFile.load(folder)
+        run_file = RunFile.load(folder)
     except FormatError:
         uid = ledgers.owner(folder)
         if uid is None:
             raise
         return uid
-    return ledgers.owner(folder) if found is None else found.uid
+    return ledgers.owner(folder) if run_file is None else run_file.uid
 
 
 def has_run_file(folder: Path) -> bool:
-    """Return whether the folder's ``run.json`` is there and whole."""
+    """Return whether the folder's ``run.json`` is there and valid. Blocks on the disk."""
     return RunFile.read(folder) is not None
 
 
 def write_run_file(folder: Path, session: LoggedSession) -> None:
-    """Write ``run.json`` as the session describes its run; durable when this returns. Raises OSError."""
+    """Write ``run.json`` from the session's description, durably. Blocks on the disk; raises OSError."""
     info = session.info
     opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
     write_described(folder, session.uid, info, opened_ns)

@@ -202,7 +202,7 @@ class VisualizerApplier(Applier):
             return
 
     def _check_round(self, renderer: RendererProcess, now_s: float) -> None:
-        for line in renderer.heard():
+        for line in renderer.receive():
             if "failed" in line:
                 where = f"{line.get('folder')}: {line['failed']}"
                 self._report_error(f"picture was not drawn: {where}: {line.get('why')}")

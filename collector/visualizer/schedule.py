@@ -1,9 +1,9 @@
-"""When which run's pictures are due. Knows nothing of files, processes or clocks: it is told.
+"""When which run's pictures are due. It has no files, processes or clock: the caller passes everything.
 
-A run is drawn the first time as soon as it has logged so many times as it asked for, later at most every
-30 s, and once more when it ended. Only the newest state is ever drawn: what came since is a number, not a
-queue. Later rounds wait, in turns, so that those of all runs together cost at most 5 % of a core; the first
-and the last one of a run do not.
+A run is drawn the first time as soon as it has logged as often as it asked for, later at most every 30 s, and
+once more after it ended. Only the newest state is ever drawn: what is logged meanwhile is counted, not queued.
+Later rounds wait, in turns, so that the rounds of all runs together cost at most 5 % of a core. The first and
+the last round of a run do not wait.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 DEFAULT_EVERY = 10
 PAUSE_S = 30.0
 SHARE = 0.05
-MOST_TRIES = 3  # a round that failed so often is given up; the next log call begins anew
-MOST_WAITS = 9  # of rounds that met what passes, as a full disk: some 5 minutes
+MOST_TRIES = 3  # a round that failed so often is given up until the next log call
+MOST_WAITS = 9  # tries if the error may pass, as a full disk: about 5 minutes
 LONGEST_WAIT_S = 60.0
 
 
 @dataclass
 class Watched:
-    """What is known of one run. ``logs`` and ``ended``: since its last round began."""
+    """The state of one run. ``logs`` and ``ended`` count from the beginning of its last round."""
 
     folder: str
     every: int
     logs: int = 0
-    logged: bool = False  # ever
+    logged: bool = False  # whether it ever logged a metric
     rounds: int = 0
     drawn_s: float = float("-inf")
     not_before_s: float = float("-inf")
@@ -37,11 +37,11 @@ class Watched:
 
     @property
     def owes(self) -> bool:
-        """Return whether a round will be drawn even if nothing more comes."""
+        """Whether a round will be drawn even if nothing more is logged. Never blocks."""
         return self.logs >= self.every or self.ended
 
     def due_s(self, free_s: float) -> float:
-        """Return when the round is due; ``free_s``: when drawing has cost little enough again."""
+        """Return when the round is due; ``free_s``: when drawing has cost little enough again. Never blocks."""
         last = self.ended and not self.live
         if last or not self.rounds:
             return self.not_before_s
@@ -49,7 +49,10 @@ class Watched:
 
 
 class Schedule:
-    """All runs that are drawn automatically. ``now_s`` is any clock that only goes forward."""
+    """All runs that are drawn automatically. Nothing here blocks.
+
+    ``now_s`` is the time in seconds of any clock that only goes forward.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[bytes, Watched] = {}
@@ -60,22 +63,22 @@ class Schedule:
         return uid in self._runs
 
     def watch(self, uid: bytes, folder: str, every: int | None, *, logged: bool = False) -> None:
-        """Draw this run from now on; ``logged``: it has points from before."""
+        """Draw this run from now on; ``every``: after so many log calls; ``logged``: it has points already."""
         self._runs.setdefault(uid, Watched(folder, every or DEFAULT_EVERY, logged=logged))
 
     def forget(self, uid: bytes) -> None:
-        """Draw this run no more: it is gone."""
+        """Draw this run no more: it was removed."""
         self._runs.pop(uid, None)
 
     def logged(self, uid: bytes, session: bytes, calls: int) -> None:
-        """Take note of log calls of a session that is live."""
+        """Count log calls of a live session."""
         run = self._runs[uid]
         run.logs += calls
         run.logged = run.logged or calls > 0
         run.live.add(session)
 
     def ended(self, uid: bytes, session: bytes) -> None:
-        """Take note that a session will bring nothing more; with the last one, the run is drawn again."""
+        """Note that a session has ended; after the last session of a run, the run is drawn again."""
         run = self._runs.get(uid)
         if run is None or (session not in run.live and run.ended):
             return
@@ -88,7 +91,7 @@ class Schedule:
             del self._runs[uid]
 
     def missed(self, uid: bytes) -> None:
-        """Take note that a watched run ended without a word of it having come here."""
+        """Note that a watched run ended without being noticed here."""
         run = self._runs[uid]
         run.live.clear()
         run.logged = run.ended = True
@@ -98,13 +101,13 @@ class Schedule:
         return self._drawing is not None or any(run.owes for run in self._runs.values())
 
     def next_due_s(self) -> float | None:
-        """Return when the next round is due, None where none is."""
+        """Return when the next round is due; None if none is."""
         return min((run.due_s(self._free_s) for run in self._runs.values() if run.owes), default=None)
 
     def begin(self, now_s: float) -> tuple[bytes, str] | None:
-        """Return uid and folder of the run to draw now, None where none is due; one at a time.
+        """Return uid and folder of the run to draw now; None if none is due. Only one round runs at a time.
 
-        Those that have ended come first, then who was drawn the longest ago.
+        Runs that have ended come first, then the run that was drawn the longest ago.
         """
         due = [
             (not run.ended, run.drawn_s, uid)
@@ -120,7 +123,7 @@ class Schedule:
         return uid, run.folder
 
     def done(self, now_s: float, cpu_s: float) -> bytes | None:
-        """Take note that the round was drawn, and what it cost; return the run if it was its last."""
+        """Note that the round was drawn and cost ``cpu_s`` seconds; return the run's uid if it was the last."""
         assert self._drawing is not None
         (uid, _, ended), self._drawing = self._drawing, None
         self._free_s = max(self._free_s, now_s + cpu_s * (1 / SHARE - 1))
@@ -131,7 +134,7 @@ class Schedule:
         return uid if self._drop_if_over(uid, ended) else None
 
     def failed(self, now_s: float, most_tries: int = MOST_TRIES) -> bool:
-        """Take note that the round came to nothing; return whether it is tried again, after a pause."""
+        """Note that the round failed; return whether it is tried again, after a pause."""
         assert self._drawing is not None
         (uid, logs, ended), self._drawing = self._drawing, None
         run = self._runs.get(uid)
@@ -154,12 +157,12 @@ class Schedule:
             if run.logged:
                 logs, ended = run.logs + now[1], run.ended or now[2]
                 live = sorted(session.hex() for session in run.live)
-                told = {"folder": run.folder, "every": run.every, "logs": logs, "ended": ended, "live": live}
-                kept[uid.hex()] = told
+                entry = {"folder": run.folder, "every": run.every, "logs": logs, "ended": ended, "live": live}
+                kept[uid.hex()] = entry
         return kept
 
     def resume(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take up what :meth:`pending` returned to a predecessor; raises ValueError for what it did not."""
+        """Continue with what :meth:`pending` returned to a predecessor; raises ValueError for anything else."""
         try:
             for uid, one in kept.items():
                 logs, ended = int(one["logs"]), bool(one["ended"])
@@ -167,7 +170,7 @@ class Schedule:
                 run.live.update(map(bytes.fromhex, one.get("live", ())))
                 self._runs[bytes.fromhex(uid)] = run
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no record of what is due: {error!r}") from error
+            raise ValueError(f"not a record of due pictures: {error!r}") from error
 
     def _drop_if_over(self, uid: bytes, ended: bool) -> bool:
         run = self._runs[uid]

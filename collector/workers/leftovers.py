@@ -1,7 +1,7 @@
-"""Processes a worker started and left behind: a backend's service outlives the worker that was killed.
+"""Ends the processes that a dead worker left behind: a backend's service outlives the worker that was killed.
 
-They are known by a mark in their environment, which everything a worker starts inherits, whatever session
-or parent it has by then. One that is suspended holds the worker's pipes open, and the run it serves.
+They are recognised by a mark in their environment. Every process that a worker starts inherits it, in any
+session and under any parent. A suspended one keeps the worker's pipes open, and the run that it serves.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ MARK = "NTRACK_WORKER"
 
 
 def mark_of(state_root: Path, name: str) -> dict[str, str]:
-    """Return the environment that marks a worker and all it starts."""
+    """Return the environment variable that marks a worker and every process that it starts. Never blocks."""
     return {MARK: f"{state_root}:{name}"}
 
 
 def end_leftovers(state_root: Path, name: str, *, but: int) -> list[int]:
-    """Kill every process that bears the worker's mark, but one; return their ids.
+    """Kill every process with the worker's mark except ``but``; return their ids.
 
-    Only for a worker that is gone, or one that holds the lock its predecessors held to their end.
+    Call it only for a worker that is gone, or from a worker that holds the lock of its name.
 
-    Blocks: on a look at every process of this user.
+    Blocks while every process of this user is read.
     """
     import psutil
 

@@ -1,7 +1,7 @@
-"""Which sinks a collector keeps workers for: those of ``config.toml``, and those that runs name.
+"""Which sinks a collector has workers for: those of ``config.toml``, and those that runs name.
 
-The file is people's, too: it is looked at every second and read again when it changed. One that cannot
-be read changes nothing; ``status`` tells why.
+People edit the file, too: its stamp is checked every second, and it is read again when it has changed. A file
+that cannot be read changes nothing; ``status`` shows the error.
 """
 
 from __future__ import annotations
@@ -24,61 +24,62 @@ class SinkRoster:
     """The sinks of one collector."""
 
     def __init__(self, state: State) -> None:
-        self.trouble: str | None = None
+        self.config_error: str | None = None
         self._state = state
         self._configured: dict[str, SinkConfig] = {}
         self._stamp: tuple[int, int] | None = None
         self._named: set[str] = set()
-        self.look()
+        self.reload()
 
-    def look(self) -> None:
-        """Read the file and the folders: a sink that a run named stays known. Blocks briefly."""
+    def reload(self) -> None:
+        """Read the file and the sinks' folders: a sink that a run named once stays known. Blocks briefly."""
         self._named |= {folder.name for folder in sink_folders(self._state) if default_sink(folder.name)}
-        self.read_file()
+        self.reload_file()
 
-    def read_file(self) -> bool:
-        """Read the file if it changed; return whether it did. Blocks briefly."""
+    def reload_file(self) -> bool:
+        """Read the file if it has changed; return whether it had. Blocks briefly on the disk."""
         stamp = self._file_stamp()
-        if stamp == self._stamp and self.trouble is None:
+        if stamp == self._stamp and self.config_error is None:
             return False
         self._stamp = stamp
         try:
             self._configured = sink_configs(self._state.base_dir)
-            self.trouble = None
+            self.config_error = None
         except (TrackingError, OSError) as error:
-            # Tried again each time: whose the file is may be mended without a change of the file.
-            if str(error) != self.trouble:
-                logger.error("sinks stay as they are: %s", error)
-            self.trouble = str(error)
+            # Tried again each time: the file's owner or mode may be corrected without a change of the file.
+            if str(error) != self.config_error:
+                logger.error("the sinks were not changed, their configuration cannot be read: %s", error)
+            self.config_error = str(error)
         return True
 
     def _file_stamp(self) -> tuple[int, int] | None:
         try:
-            found = self._state.config_file.stat()
+            status = self._state.config_file.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size
 
-    def heard(self, sessions: Iterable[SessionState]) -> bool:
-        """Learn which sinks the sessions name; return whether there is a new one."""
-        # One of another host starts nothing that its owner did not configure: it would have his credentials.
+    def add_named(self, sessions: Iterable[SessionState]) -> bool:
+        """Add the sinks that the sessions name; return whether one is new. Never blocks."""
+        # A session of another host starts no sink that the owner did not configure: it would use the owner's
+        # credentials.
         names = {name for session in sessions if not session.is_remote for name in named_sinks(session)}
         new = {name for name in names - self._named if default_sink(name)}
         self._named |= new
         return bool(new - set(self._configured))
 
-    def unheeded(self, session: SessionState) -> list[str]:
-        """Return what a session of another host says of sinks and does not get."""
+    def ignored_settings(self, session: SessionState) -> list[str]:
+        """Return what a session of another host asks of sinks in vain, for people. Blocks briefly."""
         return guests.unheeded(session.info, self._configured, self._state.base_dir)
 
     def specs(self) -> list[WorkerSpec]:
-        """Return every worker that is to be kept."""
+        """Return every worker that the collector should have. Never blocks."""
         implicit = {name: default_sink(name) for name in sorted(self._named) if name not in self._configured}
         configs = {**self._configured, **{n: c for n, c in implicit.items() if c is not None}}
         return [*builtin_specs(), *(_spec(config) for config in configs.values() if config.enabled)]
 
-    def errands(self) -> list[str]:
-        """Return the sinks that were asked for something while nobody listened."""
+    def pending_errands(self) -> list[str]:
+        """Return the sinks with a request that came while no collector ran. Blocks briefly on the disk."""
         return [
             spec.name
             for spec in self.specs()
@@ -89,7 +90,7 @@ class SinkRoster:
 
 
 def named_sinks(session: SessionState) -> list[str]:
-    """Return the sinks a session's run is for by name."""
+    """Return the sinks that a session names for its run. Never blocks."""
     names = session.info.get("sinks")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 

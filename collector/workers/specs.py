@@ -1,7 +1,7 @@
-"""Which workers a collector keeps, and what each one is inside its own process.
+"""Which workers a collector has, and which applier each one runs in its own process.
 
-``BUILTIN`` is where a new kind of worker is plugged in: its name, how its applier is made (called in
-the worker's process, so heavy imports belong inside), and how the supervisor is to treat it.
+``BUILTIN`` is the place for a new kind of worker: its name, how its applier is created (in the worker's
+process, so heavy imports belong inside), and how the supervisor treats it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ VISUALIZER = "visualizer"
 class WorkerSpec(NamedTuple):
     """How the supervisor treats one worker.
 
-    ``holds_log``: log segments stay until its cursor passed them, unless that takes more than
-    ``budget_bytes`` or ``budget_s``. ``stays``: it is kept while a session is live, also when it has
-    nothing to do; others leave when idle and are spawned again when needed. ``reads_folders``: it is told
-    of the log only what the store has applied, at most twice a second. ``named_only``: only sessions that
-    name it concern it. ``python``: its interpreter, where that is not the collector's own. ``version``:
-    where it changes, the worker is started anew.
+    ``holds_log``: log segments stay until its cursor has passed them, unless that takes more than
+    ``budget_bytes`` or ``budget_s`` seconds. ``stays``: it runs while a session is live, even if it has nothing
+    to do; other workers leave when idle and are spawned again when needed. ``reads_folders``: it may read the
+    log only as far as the store has applied it, and is told at most twice a second. ``named_only``: it needs
+    only the sessions that name it. ``python``: its interpreter, if that is not the collector's own.
+    ``version``: when it changes, the worker is restarted.
     """
 
     name: str
@@ -42,7 +42,7 @@ class WorkerSpec(NamedTuple):
 
 
 class Builtin(NamedTuple):
-    """A kind of worker every collector has: makes its applier, says how it is treated."""
+    """A kind of worker that every collector has: how its applier is created, how the worker is treated."""
 
     make: Callable[[State], Applier]
     holds_log: bool
@@ -63,7 +63,8 @@ def _visualizer(state: State) -> Applier:
 
     try:
         config = collector_config(state.base_dir)
-    except ConfigError:  # edited since the collector started, which goes on, too; the doctor tells of it
+    # the file was edited after the collector started; the collector goes on, and the doctor reports it
+    except ConfigError:
         config = CollectorConfig()
     return VisualizerApplier(state, niceness=config.drawing_niceness)
 
@@ -75,7 +76,7 @@ BUILTIN: dict[str, Builtin] = {
 
 
 def builtin_specs() -> list[WorkerSpec]:
-    """Return the workers that need no configuration, the store first."""
+    """Return the workers that need no configuration, the store first. Never blocks."""
     return [
         WorkerSpec(name, kind.holds_log, kind.stays, reads_folders=kind.reads_folders)
         for name, kind in BUILTIN.items()
@@ -83,10 +84,10 @@ def builtin_specs() -> list[WorkerSpec]:
 
 
 def make_applier(name: str, state: State) -> Applier:
-    """Return what the worker of this name applies the log to, not yet opened.
+    """Return the applier of the worker with this name, not yet opened. Blocks while its modules are imported.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such worker.
     """
     if name in BUILTIN:
         return BUILTIN[name].make(state)

@@ -1,7 +1,7 @@
-"""Runs the workers: starts each when there is something for it, restarts it when it dies, lets it go when idle.
+"""Runs the workers: spawns each when it has work, restarts it when it dies, stops it when it is idle.
 
-A worker is told durable positions on its stdin and tells applied and synced ones on its stdout, JSON
-lines both ways. Its stdin closing is how it is asked to leave. Which workers there are may change at
+The supervisor sends durable positions to a worker's stdin. The worker sends applied and synced positions on its
+stdout. Both are JSON lines. To stop a worker, the supervisor closes its stdin. The set of workers may change at
 any time: :meth:`Supervisor.set_workers`.
 """
 
@@ -27,18 +27,26 @@ from neural.tracking.state.quarantine import any_quarantined
 
 logger = logging.getLogger(__name__)
 
-IDLE_S = 30.0  # how long a worker stays with nothing to do
+IDLE_S = 30.0  # how long a worker stays without work
 
 
 def worker_command(spec: WorkerSpec, state: State) -> list[str]:
-    """Return how a worker is spawned; ``-P`` keeps a user's own ``queue.py`` out."""
+    """Return the command that spawns a worker; ``-P`` keeps a user's own ``queue.py`` out. Never blocks."""
     module = "neural.tracking.collector.workers.worker"
     places = ["--base-dir", str(state.base_dir), "--state", str(state.root)]
     return [spec.python or interpreter.to_start(), "-P", "-m", module, spec.name, *places]
 
 
 class Supervisor:
-    """A part of the daemon: the workers."""
+    """A part of the daemon: the workers. Runs on the event loop.
+
+    Args:
+        specs: the workers; default the builtin ones.
+        locate: returns the ordinal of a log segment from its uuid; None if the log has no such segment.
+        on_applied: is called with each new position that the store has applied.
+        command: returns the command that spawns a worker.
+        idle_s: for how many seconds an idle worker stays.
+    """
 
     name = "supervisor"
 
@@ -56,199 +64,213 @@ class Supervisor:
         self.durable = START
         self._state = state
         self._sessions = sessions
-        self._locate = locate  # from a segment's uuid to its ordinal, None if the log has no such segment
+        self._locate = locate
         self._on_applied = on_applied
         self._command = command
         self._idle_s = idle_s
         wanted = builtin_specs() if specs is None else specs
-        self._keepers = {spec.name: WorkerHandle(spec, self) for spec in wanted}
+        self._handles = {spec.name: WorkerHandle(spec, self) for spec in wanted}
         self._tasks: dict[WorkerHandle, asyncio.Task[None]] = {}
-        self._named: set[str] = set()  # sinks that a session the log still carries is for by name
-        self._started = self._leaving = False
+        self._named: set[str] = set()  # sinks that a session in the log names
+        self._started = self._stopping = False
 
     @property
     def state_root(self) -> Path:
-        """Where the state folder is."""
+        """The path of the state folder. Never blocks."""
         return self._state.root
 
     async def start(self) -> None:
-        """Begin to keep workers; none is spawned before there is something to do."""
+        """Start to watch the workers; a worker is spawned only when it has work. Never blocks."""
         self._started = True
-        for keeper in self._keepers.values():
-            self._keep(keeper)
+        for handle in self._handles.values():
+            self._run_handle(handle)
 
     def set_workers(self, specs: Iterable[WorkerSpec]) -> None:
-        """Keep exactly these workers from now on.
+        """Keep exactly these workers from now on. Blocks briefly on the disk.
 
-        A new one begins at its cursor, one that is not named leaves, and one whose version changed is
-        started anew.
+        A new worker begins at its cursor. A worker without a spec leaves. A worker whose version changed is
+        restarted.
         """
         wanted = {spec.name: spec for spec in specs}
-        for name, keeper in list(self._keepers.items()):
-            if name not in wanted or wanted[name].version != keeper.spec.version:
-                keeper.retire()
-                del self._keepers[name]
+        for name, handle in list(self._handles.items()):
+            if name not in wanted or wanted[name].version != handle.spec.version:
+                handle.retire()
+                del self._handles[name]
         for name, spec in wanted.items():
-            known = self._keepers.get(name)
-            if known is not None:
-                known.spec = spec
+            existing = self._handles.get(name)
+            if existing is not None:
+                existing.spec = spec
                 continue
-            keeper = self._keepers[name] = WorkerHandle(spec, self)
-            self._find_place(keeper)
-            if self._started and not self._leaving:
-                self._keep(keeper)
+            handle = self._handles[name] = WorkerHandle(spec, self)
+            self._load_cursor(handle)
+            if self._started and not self._stopping:
+                self._run_handle(handle)
 
-    def _keep(self, keeper: WorkerHandle) -> None:
-        task = asyncio.create_task(keeper.keep(), name=f"worker {keeper.name}")
-        self._tasks[keeper] = task
-        task.add_done_callback(lambda _: self._tasks.pop(keeper, None))
+    def _run_handle(self, handle: WorkerHandle) -> None:
+        task = asyncio.create_task(handle.run(), name=f"worker {handle.name}")
+        self._tasks[handle] = task
+        task.add_done_callback(lambda _: self._tasks.pop(handle, None))
 
-    def log_known(self, durable: Position) -> None:
-        """Read how far each worker came; possible once the log knows its segments."""
+    def on_log_recovered(self, durable: Position) -> None:
+        """Read the cursor of each worker, now that the log knows its segments. Blocks briefly on the disk."""
         self.durable = durable
-        for keeper in self._keepers.values():
-            self._find_place(keeper)
-            self.moved(keeper)
+        for handle in self._handles.values():
+            self._load_cursor(handle)
+            self.on_worker_applied(handle)
 
-    def _find_place(self, keeper: WorkerHandle) -> None:
-        cursor = self.read_cursor(keeper.name)
+    def _load_cursor(self, handle: WorkerHandle) -> None:
+        cursor = self.read_cursor(handle.name)
         if self.durable.ordinal == 1 and self.durable.offset == segment.HEADER_BYTES:
-            cursor = self.durable  # a log in which nothing was ever written needs no reading
-        keeper.applied = keeper.synced = cursor
-        keeper.owes = keeper.name == VISUALIZER and self._state.pictures_due.exists()
+            cursor = self.durable  # nothing was ever written to this log, so there is nothing to read
+        handle.applied = handle.synced = cursor
+        handle.has_own_work = handle.name == VISUALIZER and self._state.pictures_due.exists()
 
     async def drain(self, deadline: float) -> int:
-        """Let the store finish what is durable, then ask all to leave; return whether it is behind.
+        """Let the store apply what is durable, then stop all workers; return whether the store is behind.
 
-        A backend that is down is no reason to wait, nor something left undone: its part stays in the log.
+        The drain does not wait for a backend that is down, and does not count it as left: its events stay in
+        the log.
         """
-        store = self._keepers.get(STORE)
-        while store is not None and time.monotonic() < deadline and store.running and store.behind():
+        store = self._handles.get(STORE)
+        while store is not None and time.monotonic() < deadline and store.running and store.is_behind():
             await asyncio.sleep(0.02)
-        self._leaving = True
-        for keeper in list(self._tasks):
-            keeper.retire()
+        self._stopping = True
+        for handle in list(self._tasks):
+            handle.retire()
         if self._tasks:
             patience = max(0.5, deadline - time.monotonic())
             _, late = await asyncio.wait(list(self._tasks.values()), timeout=patience)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        return int(store is not None and store.behind())
+        return int(store is not None and store.is_behind())
 
     def on_committed(self, position: Position) -> None:
-        """The log is durable up to here: the workers may read it."""
+        """The log is durable up to ``position``: the workers may read it. Never blocks."""
         self.durable = position
-        for keeper in self._keepers.values():
-            keeper.wake.set()
+        for handle in self._handles.values():
+            handle.wake.set()
 
     def synced(self) -> Position:
-        """Return what every cursor that the log waits for has durably passed."""
-        waited_for = (k.synced for k in self._keepers.values() if self._holds(k))
+        """Return the position that every cursor for which the log waits has durably passed. Never blocks."""
+        waited_for = (k.synced for k in self._handles.values() if self._holds(k))
         return min(waited_for, default=START)
 
-    def _holds(self, keeper: WorkerHandle) -> bool:
-        return keeper.spec.holds_log and not keeper.detached and self._concerned(keeper)
+    def _holds(self, handle: WorkerHandle) -> bool:
+        return handle.spec.holds_log and not handle.detached and self._is_concerned(handle)
 
-    def _concerned(self, keeper: WorkerHandle) -> bool:
+    def _is_concerned(self, handle: WorkerHandle) -> bool:
         """Return whether the log can hold anything for the worker."""
-        if not keeper.spec.named_only:
+        if not handle.spec.named_only:
             return True
-        return keeper.name in self._named
+        return handle.name in self._named
 
     def review(self, beyond_bytes: Callable[[Position], int]) -> None:
-        """Look which sinks sessions name; let go of workers over a budget: of waiting log, or of memory."""
+        """Check which sinks the sessions name, and which workers are over a budget of waiting log or of memory.
+
+        Blocks briefly on the disk.
+
+        Args:
+            beyond_bytes: returns how many bytes of log lie after a position.
+        """
         self._named = {name for session in self._sessions for name in named_sinks(session)}
-        for keeper in self._keepers.values():
-            spec, now = keeper.spec, time.monotonic()
-            if not self._concerned(keeper) or keeper.synced >= self.durable:
-                keeper.moved_s = keeper.caught_up_s = now
-            if spec.holds_log and not keeper.detached:
-                waiting, stuck_s = beyond_bytes(keeper.synced), now - keeper.moved_s
+        for handle in self._handles.values():
+            spec, now = handle.spec, time.monotonic()
+            if not self._is_concerned(handle) or handle.synced >= self.durable:
+                handle.moved_s = handle.caught_up_s = now
+            if spec.holds_log and not handle.detached:
+                waiting, stuck_s = beyond_bytes(handle.synced), now - handle.moved_s
                 if waiting > spec.budget_bytes or stuck_s > spec.budget_s:
-                    keeper.detached = True
+                    handle.detached = True
                     logger.error(
-                        "sink %s is detached: %d bytes of log wait for it, it stood still for %.0f s; "
+                        "sink %s is detached: %d bytes of log wait for it, it did not advance for %.0f s; "
                         "it will read run folders",
-                        keeper.name, waiting, stuck_s,
+                        handle.name, waiting, stuck_s,
                     )  # fmt: skip
-            if keeper.process is not None and spec.memory_bytes < math.inf:
-                keeper.process.kill_over(spec.memory_bytes)
+            if handle.process is not None and spec.memory_bytes < math.inf:
+                handle.process.kill_over(spec.memory_bytes)
 
     def errand(self, name: str) -> bool:
-        """Tell a worker that it was asked for something; return whether there is such a worker."""
-        keeper = self._keepers.get(name)
-        if keeper is None:
+        """Tell a worker that it has a request beside the log (an errand); return whether the worker exists.
+
+        Never blocks.
+        """
+        handle = self._handles.get(name)
+        if handle is None:
             return False
-        keeper.errand = True
-        if keeper.process is not None:
-            keeper.process.send({"errand": True, "sync": "errand"})
-        keeper.wake.set()
+        handle.errand = True
+        if handle.process is not None:
+            handle.process.send({"errand": True, "sync": "errand"})
+        handle.wake.set()
         return True
 
     def undelivered(self) -> bool:
-        """Return whether a worker that the log waits for is behind it, or one has something else to do."""
-        return self.synced() < self.durable or any(keeper.owes for keeper in self._keepers.values())
+        """Return whether a worker for which the log waits is behind, or one has work of its own."""
+        return self.synced() < self.durable or any(handle.has_own_work for handle in self._handles.values())
 
-    async def settle(self, name: str, line: dict[str, Any], timeout_s: float) -> bool:
-        """Send a worker a line and then a token; return whether it answered the token in time."""
-        keeper = self._keepers.get(name)
-        if keeper is None or keeper.process is None:
-            return True  # not running: it has nothing open
-        return await keeper.settle(line, timeout_s)
+    async def send_and_wait(self, name: str, line: dict[str, Any], timeout_s: float) -> bool:
+        """Send a worker a line and then a token; return whether it answered within ``timeout_s`` seconds."""
+        handle = self._handles.get(name)
+        if handle is None or handle.process is None:
+            return True  # it does not run, so it has nothing open
+        return await handle.send_and_wait(line, timeout_s)
 
-    def tell(self, line: dict[str, Any]) -> None:
-        """Send a line to every running worker."""
-        for keeper in self._keepers.values():
-            if keeper.process is not None:
-                keeper.process.send(line)
+    def broadcast(self, line: dict[str, Any]) -> None:
+        """Send a line to every running worker. Never blocks."""
+        for handle in self._handles.values():
+            if handle.process is not None:
+                handle.process.send(line)
 
     def status(self) -> list[dict[str, Any]]:
-        """Return what ``ntrack collector status`` tells of each worker."""
-        return [keeper.status() for keeper in self._keepers.values()]
+        """Return the state of each worker for ``ntrack collector status``. Never blocks."""
+        return [handle.status() for handle in self._handles.values()]
 
     def pids(self) -> list[int]:
-        """Return the process ids of the running workers."""
-        return [k.process.pid for k in self._keepers.values() if k.process is not None]
+        """Return the process ids of the running workers. Never blocks."""
+        return [k.process.pid for k in self._handles.values() if k.process is not None]
 
     def read_cursor(self, name: str) -> Position:
-        """Return a worker's durable position; the log's beginning where it is absent or unknown."""
+        """Return a worker's durable position; the log's beginning if there is no valid one. Blocks briefly."""
         try:
             found = read_json(self._state.cursors / f"{name}.json")
             return self.position(found["position"])
         except (OSError, ValueError, KeyError, TypeError):
             return START
 
-    def position(self, told: Any) -> Position:
-        """Return the position a worker means; the log's beginning for a place the log does not have."""
-        uuid, offset = bytes.fromhex(told[0]), int(told[1])
+    def position(self, value: Any) -> Position:
+        """Return the position in a worker's line; the log's beginning if the log does not have it.
+
+        Raises:
+            ValueError, TypeError, IndexError: it is not a position.
+        """
+        uuid, offset = bytes.fromhex(value[0]), int(value[1])
         ordinal = self._locate(uuid)
         found = START if ordinal is None else Position(ordinal, offset, uuid)
         return found if found <= self.durable else START
 
-    def wanted(self, keeper: WorkerHandle) -> bool:
-        """Return whether the worker should run now."""
-        behind = keeper.synced < self.readable(keeper) and self._concerned(keeper)
-        busy = behind or keeper.errand or keeper.owes or keeper.holds
-        busy = busy or (keeper.spec.stays and self._sessions.any_live())
-        # A run in quarantine comes out of it only where someone tries.
-        if busy or (keeper.name == STORE and any_quarantined(self._state)):
-            keeper.busy_s = time.monotonic()
-        return time.monotonic() - keeper.busy_s < self._idle_s
+    def is_wanted(self, handle: WorkerHandle) -> bool:
+        """Return whether the worker should run now. Blocks briefly on the disk."""
+        behind = handle.synced < self.readable(handle) and self._is_concerned(handle)
+        busy = behind or handle.errand or handle.has_own_work or handle.holds
+        busy = busy or (handle.spec.stays and self._sessions.any_live())
+        # A run leaves quarantine only if the store tries it again.
+        if busy or (handle.name == STORE and any_quarantined(self._state)):
+            handle.busy_s = time.monotonic()
+        return time.monotonic() - handle.busy_s < self._idle_s
 
-    def readable(self, keeper: WorkerHandle) -> Position:
+    def readable(self, handle: WorkerHandle) -> Position:
         """Return up to where the worker may read the log: what is durable, or what the store has applied."""
-        store = self._keepers.get(STORE)
-        return store.applied if keeper.spec.reads_folders and store is not None else self.durable
+        store = self._handles.get(STORE)
+        return store.applied if handle.spec.reads_folders and store is not None else self.durable
 
     def command(self, spec: WorkerSpec) -> list[str]:
-        """Return how to spawn the worker."""
+        """Return the command that spawns the worker."""
         return self._command(spec, self._state)
 
-    def moved(self, keeper: WorkerHandle) -> None:
-        """A worker told a new applied position."""
-        if keeper.name == STORE:
-            self._on_applied(keeper.applied)
-            for other in self._keepers.values():
+    def on_worker_applied(self, handle: WorkerHandle) -> None:
+        """A worker reported a new applied position."""
+        if handle.name == STORE:
+            self._on_applied(handle.applied)
+            for other in self._handles.values():
                 if other.spec.reads_folders:
                     other.wake.set()

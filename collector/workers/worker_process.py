@@ -1,4 +1,4 @@
-"""One worker process and its pipes: JSON lines in and out, its complaints into the daemon's log."""
+"""One worker process and its pipes: JSON lines in and out, and its stderr goes to the daemon's log."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ from neural.tracking.collector.workers.leftovers import end_leftovers, mark_of
 logger = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 1 << 20
-MAX_UNREAD_BYTES = 256 << 10  # a hung worker's stdin may hold this much; positions are then left out
+MAX_UNREAD_BYTES = 256 << 10  # a hung worker's stdin may buffer this much; further lines are dropped
 LEAVE_S = 20.0
 
-Heard = Callable[[dict[str, Any] | None], None]
+OnLine = Callable[[dict[str, Any] | None], None]
 
 
 class WorkerProcess:
-    """A spawned worker, its own session so that a terminal's Ctrl-C reaches only the daemon."""
+    """A spawned worker, in a session of its own: a terminal's Ctrl-C reaches only the daemon.
 
-    def __init__(self, name: str, state_root: Path, process: Process, heard: Heard) -> None:
+    ``on_line`` is called with each JSON object that the worker writes, and with None when the worker is gone.
+    """
+
+    def __init__(self, name: str, state_root: Path, process: Process, on_line: OnLine) -> None:
         self.name = name
         self._state_root = state_root
         self.pid = process.pid
         self._process = process
-        self._heard = heard
+        self._on_line = on_line
         self._readers = [
             asyncio.create_task(self._read_lines(), name=f"{name} stdout"),
-            asyncio.create_task(self._read_complaints(), name=f"{name} stderr"),
+            asyncio.create_task(self._read_stderr(), name=f"{name} stderr"),
         ]
 
     @classmethod
-    async def spawn(cls, name: str, state_root: Path, command: Sequence[str], heard: Heard) -> WorkerProcess:
-        """Start the process.
+    async def spawn(cls, name: str, state_root: Path, command: Sequence[str], on_line: OnLine) -> WorkerProcess:
+        """Start the process. Waits until it is started.
 
         Raises:
             OSError: it could not be started.
@@ -55,14 +58,14 @@ class WorkerProcess:
             start_new_session=True,
             env={**os.environ, **mark_of(state_root, name)},
         )
-        return cls(name, state_root, process, heard)
+        return cls(name, state_root, process, on_line)
 
     def alive(self) -> bool:
-        """Return whether the process has not yet been reaped."""
+        """Return whether the process has not been reaped yet. Never blocks."""
         return self._process.returncode is None
 
     def send(self, line: dict[str, Any]) -> bool:
-        """Hand over a line; return False where it was not, since the worker does not read."""
+        """Queue a line for the worker's stdin; return False if the worker does not read. Never blocks."""
         stdin = self._process.stdin
         if stdin is None or stdin.is_closing() or stdin.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             return False
@@ -71,7 +74,10 @@ class WorkerProcess:
         return True
 
     def kill_over(self, memory_bytes: float) -> None:
-        """Kill a process that takes more memory than it may; its successor begins where it was."""
+        """Kill a process that uses more than ``memory_bytes``; its successor continues at its cursor.
+
+        Never blocks.
+        """
         try:
             taken = psutil.Process(self.pid).memory_info().rss
         except psutil.Error:
@@ -82,29 +88,30 @@ class WorkerProcess:
                 self._process.kill()
 
     async def leave(self) -> int:
-        """Close its stdin, wait for it to go; kill it if it will not. Return its exit code."""
+        """Close its stdin and wait until it exits; kill it after 20 s. Return its exit code."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._gone(), LEAVE_S)
+            await asyncio.wait_for(self._wait_for_exit(), LEAVE_S)
         except TimeoutError:
             logger.error("worker %s did not leave within %.0f s and was killed", self.name, LEAVE_S)
         await self.end()
         return self._process.returncode or 0
 
     async def end(self) -> None:
-        """Kill it if it is still there; its cursor tells the next one where to go on. Reap it."""
+        """Kill the process if it still runs, kill what it left behind, and reap it. Waits until it is gone."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        # Before the wait, which lasts as long as anybody has the pipes: a suspended service, for ever.
+        # This comes before the wait: the wait lasts as long as any process holds the pipes, and a suspended one
+        # holds them for ever.
         for pid in await asyncio.to_thread(end_leftovers, self._state_root, self.name, but=self.pid):
             logger.warning("worker %s left process %d behind; it was killed", self.name, pid)
         await self._process.wait()
         await asyncio.gather(*self._readers, return_exceptions=True)
 
-    async def _gone(self) -> None:
-        """Wait for the process alone: its pipes may be with something it left behind."""
+    async def _wait_for_exit(self) -> None:
+        """Wait for the process alone: a process that it left behind may hold its pipes."""
         while self.alive():
             await asyncio.sleep(0.02)
 
@@ -113,7 +120,7 @@ class WorkerProcess:
         while True:
             try:
                 raw = await self._process.stdout.readline()
-            except ValueError:  # a line over the limit: no position is that long
+            except ValueError:  # the line is over the limit; no position is that long
                 logger.error("worker %s wrote a line over %d bytes", self.name, MAX_LINE_BYTES)
                 continue
             if not raw:
@@ -124,11 +131,11 @@ class WorkerProcess:
                 logger.warning("worker %s wrote %r", self.name, raw[:200])
                 continue
             if isinstance(line, dict):
-                self._heard(line)
+                self._on_line(line)
         await self._process.wait()
-        self._heard(None)
+        self._on_line(None)
 
-    async def _read_complaints(self) -> None:
+    async def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         while raw := await self._process.stderr.read(8192):
             for text in raw.decode("utf-8", "replace").splitlines():

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from neural.tracking.collector.artifacts.artifact_store import TIDY_EVERY_S
+from neural.tracking.collector.artifacts.artifact_store import CLEANUP_EVERY_S
 from neural.tracking.errors import TrackingError
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
@@ -119,7 +119,7 @@ def test_collector_that_ends_meanwhile_leaves_them_to_the_next(keeper, base_dir,
 
     keeper.run_collector(base_dir, prefix=BOUND)
     wait_until(lambda: held(base_dir), what="they wait in the next life")
-    wait_until(lambda: lived_s(base_dir) > 2 * TIDY_EVERY_S, what="the spool was tidied meanwhile")
+    wait_until(lambda: lived_s(base_dir) > 2 * CLEANUP_EVERY_S, what="the spool was tidied meanwhile")
     folder.chmod(0o755)
 
     wait_until(lambda: contents(only_run(base_dir)) == EXPECTED, what="all versions are stored")

@@ -213,7 +213,7 @@ def test_collector_prunes_nothing_of_a_run_whose_lines_are_damaged(base):
     base.damage("lines")
 
     with pytest.raises(ValueError, match="damaged"):
-        pruning.chosen(base.folder, {(entry.session, entry.seq)})
+        pruning.select_versions(base.folder, {(entry.session, entry.seq)})
 
 
 def test_damaged_run_can_be_removed(base):

@@ -161,7 +161,7 @@ def test_in_a_run_folder_that_came_from_elsewhere(kept, tmp_path, others):
                 copy_out(run.folder, forged, tmp_path / "out")
         if name != "x":
             with contextlib.suppress(OSError, ValueError):
-                pruning.remove(run.folder, [named])
+                pruning.remove_versions(run.folder, [named])
 
     written = others().keys() - before.keys() - {tmp_path / "out"}
     assert all(path.parent == tmp_path / "out" for path in written)

@@ -28,10 +28,10 @@ class Listeners:
 class Contacts:
     """Nobody is on another host, so nobody can fall silent."""
 
-    def greeted(self, session, *, known):
+    def on_hello(self, session, *, in_log):
         pass
 
-    def heard(self, session):
+    def on_message(self, session):
         pass
 
 

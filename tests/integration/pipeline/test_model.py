@@ -161,7 +161,7 @@ class Pipeline(RuleBasedStateMachine):
 
     async def arrive(self, trainer, parts):
         self.inbox.receive(Peer(trainer), parts)
-        await self.inbox.greeted()
+        await self.inbox.wait_for_hellos()
 
     def hear(self, trainer, parts):
         trainer.talk.hear(wire.decode(parts), self.now)
@@ -265,7 +265,7 @@ class Pipeline(RuleBasedStateMachine):
         self.run(self.look())
 
     async def look(self):
-        self.adopter._look()
+        self.adopter._scan()
         await asyncio.sleep(0.001)
 
     # The store

@@ -180,7 +180,7 @@ def test_settings_that_somebody_planted_are_refused(tmp_path, monkeypatch, whose
 
     with pytest.raises(ConfigError, match=rf"settings are not used: .* belongs to another user .{SOMEBODY}"):
         ExperimentTracker("mine", base_dir, mode="offline")
-    assert SinkRoster(State.for_base_dir(base_dir)).trouble is not None
+    assert SinkRoster(State.for_base_dir(base_dir)).config_error is not None
     assert not list(base_dir.glob("mine_*"))
 
 
@@ -236,10 +236,10 @@ def test_running_collector_reads_its_settings_again_once_nobody_else_may_write_t
     state.make()
     config = plant(tmp_path, file=0o666)
     roster = SinkRoster(state)
-    assert "may be written to by others" in roster.trouble
+    assert "may be written to by others" in roster.config_error
 
     config.chmod(0o600)
 
-    assert roster.read_file()
-    assert roster.trouble is None
+    assert roster.reload_file()
+    assert roster.config_error is None
     assert [spec.name for spec in roster.specs()] == ["store", "visualizer", "jsonl"]

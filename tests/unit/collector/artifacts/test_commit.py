@@ -46,11 +46,11 @@ class Desk:
             said.setdefault("size", len(content))
         return artifact_jobs.make(b"u" * 16, "run_1", SESSION, self.seq, self.seq, {}, said)
 
-    def store(self, job, *, again=False, look=lambda count: None):
-        """Do the job, and remember that its note was written, as the keeper does."""
-        told = Commit(self.state, self.run, job, self.numbers, look, again=again, local=True).store()
+    def store(self, job, *, again=False, on_progress=lambda count: None):
+        """Do the job, and remember that its note was written, as the artifact store does."""
+        told = Commit(self.state, self.run, job, self.numbers, on_progress, again=again, local=True).store()
         if told["version"] is not None:
-            self.numbers.take(self.run, job.name, told["version"])
+            self.numbers.mark_noted(self.run, job.name, told["version"])
         return told
 
     def read(self, told):
@@ -152,7 +152,7 @@ def test_stopped_in_the_middle_it_is_done_in_the_next_life(desk):
     job = desk.job(bytes(3 << 20))
 
     with pytest.raises(Stopped):
-        desk.store(job, look=stop)
+        desk.store(job, on_progress=stop)
     assert not (desk.run / "versions").exists()
     assert desk.store(job, again=True)["version"] == 1
 

@@ -31,7 +31,7 @@ class Place:
 
     def restart(self):
         self.folders = RunFolders(self.state)
-        self.folders.home.learn(record=True)
+        self.folders.base_dir.learn(record=True)
 
     def find(self, uid=UID, folder="run_1"):
         said = {"name": "model", "token": new_token(), "how": "copy", "size": 1}
@@ -203,7 +203,7 @@ def test_base_dir_that_was_made_anew_has_what_is_in_it_and_how_to_go_on_is_told(
     place = Place(tmp_path, apart=True)
     place.unmount()  # not removed: a new folder might get the same number
     (place.base / "new_1").mkdir()
-    home = place.folders.home
+    home = place.folders.base_dir
 
     assert home.lacks("new_1") is False
     with pytest.raises(RetryLater, match=f"remove {place.state.root}/base-dir"):
@@ -225,4 +225,4 @@ def test_what_is_looked_at_while_the_disk_comes_and_goes_is_one_folder(place, mo
     monkeypatch.setattr(os, "lstat", mounted_meanwhile)
 
     with pytest.raises(RetryLater):
-        place.folders.home.lacks("run_1")
+        place.folders.base_dir.lacks("run_1")

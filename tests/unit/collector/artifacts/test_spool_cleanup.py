@@ -29,8 +29,10 @@ class Spool:
         return name
 
     def tidy(self, applied=END, tokens=()):
-        """Do as the keeper does; return what is left."""
-        spool_cleanup.tidy(spool_cleanup.over(self.state, self.sessions, applied), tokens)
+        """Do as the artifact store does; return what is left."""
+        spool_cleanup.remove_unreferenced(
+            spool_cleanup.finished_folders(self.state, self.sessions, applied), tokens
+        )
         return sorted(path.name for path in self.folder.rglob("*"))
 
 

@@ -31,7 +31,7 @@ class Door:
     def begin(self, job):
         """Return whether it may begin, or go on."""
         try:
-            self._uploads._begin(job, self._uploads._path(job, ""), job.size)
+            self._uploads._accept_offer(job, self._uploads._path(job, ""), job.size)
         except OSError as error:
             assert "are wanted" in str(error)
             return False
@@ -79,7 +79,7 @@ def test_room_of_an_upload_that_was_given_up_is_another_s(door, monkeypatch):
     assert not door.begin(second)
 
     now = module.time.monotonic()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + 1.1 * module.PROMISED_S)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 1.1 * module.RESERVED_S)
 
     assert door.begin(second)
 

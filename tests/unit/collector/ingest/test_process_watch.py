@@ -37,10 +37,10 @@ def watch_the_end_of(how):
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
             session = session_of(process.pid)
             watch.add(session)
-            assert watch.sees_alive(session.id)
+            assert watch.is_running(session.id)
             how(process)
             await asyncio.wait_for(gone.wait(), PATIENCE_S)
-            assert not watch.sees_alive(session.id)
+            assert not watch.is_running(session.id)
         death = await watch.death(session.id)
         watch.close()
         return death
@@ -72,7 +72,7 @@ def test_process_of_another_host_is_not_watched():
     async def scenario():
         watch = ProcessWatch(lambda session: None)
         watch.add(session_of(os.getpid(), host="elsewhere"))
-        return watch.sees_alive(b"s" * 16)
+        return watch.is_running(b"s" * 16)
 
     assert asyncio.run(scenario()) is False
 

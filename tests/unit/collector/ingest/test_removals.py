@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from neural.tracking.collector.ingest.removals import Removals, admitted
+from neural.tracking.collector.ingest.removals import Removals, admitted_info
 from neural.tracking.collector.log.sessions import VIA, SessionState
 from neural.tracking.state.tombstones import AFTER, Late, Tombstone, Tombstones
 
@@ -25,14 +25,14 @@ AFAR = {VIA: "me"}
     ],
 )
 def test_session_the_log_does_not_have_is_let_in_where_it_was_opened_later(session, info, let_in):
-    assert admitted(STONE, session, info, None) == let_in
+    assert admitted_info(STONE, session, info, None) == let_in
 
 
 def test_session_the_log_has_is_judged_as_it_was_let_in():
     before, after = SessionState(SESSION, UID, AFAR), SessionState(SESSION, UID, {**AFAR, AFTER: "newest"})
 
-    assert admitted(STONE, SESSION, AFAR, before) is None
-    assert admitted(STONE, SESSION, AFAR, after) is not None
+    assert admitted_info(STONE, SESSION, AFAR, before) is None
+    assert admitted_info(STONE, SESSION, AFAR, after) is not None
 
 
 def test_while_a_run_is_removed_nobody_learns_whether_it_was(tmp_path):

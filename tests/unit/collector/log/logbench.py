@@ -50,7 +50,7 @@ class Bench:
 
         def done(position):
             self.done.append(number)
-            known.stored(number, position)
+            known.mark_durable(number, position)
 
         self.log.append(segment.BATCH, [body], done)
 

@@ -30,16 +30,16 @@ def test_window_is_8_mib_for_few_and_shared_by_many():
 
 def test_number_maps_to_the_end_of_its_batch():
     known = session()
-    known.stored(10, at(100))
-    known.stored(20, at(200))
+    known.mark_durable(10, at(100))
+    known.mark_durable(20, at(200))
 
     assert [known.position_of(n) for n in (1, 10, 11, 20)] == [at(100), at(100), at(200), at(200)]
 
 
 def test_number_maps_to_the_end_once_it_was_applied():
     known = session()
-    known.stored(10, at(100))
-    known.applied(at(100))
+    known.mark_durable(10, at(100))
+    known.forget_applied(at(100))
 
     assert known.position_of(3) == at(100)
 
@@ -47,7 +47,7 @@ def test_number_maps_to_the_end_once_it_was_applied():
 def test_very_many_batches_keep_memory_flat_and_never_map_too_early():
     known = session()
     for n in range(1, 50_001):
-        known.stored(n, at(n * 8))
+        known.mark_durable(n, at(n * 8))
 
     assert len(known.recent) <= 5000
     assert all(known.position_of(n) >= at(n * 8) for n in range(1, 50_001, 97))
@@ -72,7 +72,7 @@ def test_barrier_waits_for_durable_then_for_applied():
     barriers.on_applied(at(1000))
     assert seen == []
 
-    known.stored(5, at(2000))
+    known.mark_durable(5, at(2000))
     barriers.on_durable(known)
     assert seen == []
 
@@ -82,7 +82,7 @@ def test_barrier_waits_for_durable_then_for_applied():
 
 def test_barrier_for_what_is_applied_answers_at_once():
     barriers, known, seen = Barriers(), session(), []
-    known.stored(5, at(100))
+    known.mark_durable(5, at(100))
     barriers.on_applied(at(100))
 
     barriers.add(known, 4, lambda: seen.append("visible"))
@@ -103,7 +103,7 @@ def test_oldest_of_too_many_barriers_is_forgotten():
     for n in range(MAX_WAITING + 1):
         barriers.add(known, 1, lambda n=n: seen.append(n))
 
-    known.stored(1, at(100))
+    known.mark_durable(1, at(100))
     barriers.on_durable(known)
     barriers.on_applied(at(100))
 

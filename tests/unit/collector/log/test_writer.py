@@ -43,7 +43,7 @@ def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatc
 
     def refuse_thrice(fd):
         if len(refusals) < 3:
-            refusals.append(bench.log.trouble)
+            refusals.append(bench.log.disk_error)
             raise OSError(number, "no room")
         real(fd)
 
@@ -60,12 +60,12 @@ def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatc
             while len(refusals) < 2:
                 await asyncio.sleep(0.001)
             assert bench.done == []
-            assert errno.errorcode[number] in bench.log.trouble
+            assert errno.errorcode[number] in bench.log.disk_error
             await bench.settled()
 
     asyncio.run(scenario())
     assert bench.done == [1, 2]
-    assert bench.log.trouble is None
+    assert bench.log.disk_error is None
     assert numbers(folder)[-2:] == [1, 2]
     first = segment_files.list_segments(folder)[0]
     assert all(  # it was cut at its durable offset

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from neural.tracking.collector.ingest.stored_runs import StoredSession, known
+from neural.tracking.collector.ingest.stored_runs import StoredSession, stored_session
 from neural.tracking.collector.store import run_writer
 from neural.tracking.formats import ledgers
 from neural.tracking.verify.verify import verify_run
@@ -40,8 +40,8 @@ def test_ended_sessions_leave_the_ledger_and_are_read_with_it(log):
     assert {entry.last for entry in ledgers.read(path).sessions.values()} == {3, 1}
     assert len(ledgers.read(path).sessions) == 6
     assert verify_run(path.parent).exit_code == 0
-    assert known(log.state.base_dir, live.info["dir"], ended[0].session) == StoredSession(3, 3)
-    assert known(log.state.base_dir, live.info["dir"], b"x" * 16) == StoredSession()
+    assert stored_session(log.state.base_dir, live.info["dir"], ended[0].session) == StoredSession(3, 3)
+    assert stored_session(log.state.base_dir, live.info["dir"], b"x" * 16) == StoredSession()
 
 
 def test_what_comes_again_of_an_ended_session_counts_once(log):

@@ -212,12 +212,12 @@ def test_nobody_is_told_that_a_held_back_run_is_visible():
     held, answers = [True], []
     barriers = Barriers(lambda uid: held[0])
     session = SessionState(bytes(16), bytes(16), {})
-    session.stored(1, START)
+    session.mark_durable(1, START)
 
     barriers.add(session, 1, lambda: answers.append(1))
     barriers.on_applied(START)
     told_meanwhile = list(answers)
     held[0] = False
-    barriers.look_again()
+    barriers.recheck()
 
     assert (told_meanwhile, answers) == ([], [1])

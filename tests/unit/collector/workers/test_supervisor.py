@@ -69,7 +69,7 @@ class Bench:
 
     async def __aenter__(self):
         await self.supervisor.start()
-        self.supervisor.log_known(at(64))
+        self.supervisor.on_log_recovered(at(64))
         return self
 
     async def __aexit__(self, *_):
@@ -116,7 +116,7 @@ def test_worker_that_did_not_read_for_long_hears_the_last_position(tmp_path):
         async with Bench(tmp_path, f"{waits}\n    time.sleep(0.01)\n{OBEDIENT}") as bench:
             bench.supervisor.on_committed(at(200))
             await bench.until(lambda: bench.status()["pid"])
-            bench.supervisor.tell({"filling": "x" * (2 * MAX_UNREAD_BYTES)})
+            bench.supervisor.broadcast({"filling": "x" * (2 * MAX_UNREAD_BYTES)})
             bench.supervisor.on_committed(at(300))
             await asyncio.sleep(0.1)  # in which it is not told: nothing more goes into the pipe
             reads.touch()
@@ -189,10 +189,10 @@ def test_worker_that_holds_runs_back_stays_and_tries_them_again(tmp_path):
 def test_settle_waits_for_the_token(tmp_path):
     async def scenario():
         async with Bench(tmp_path, OBEDIENT) as bench:
-            assert await bench.supervisor.settle("store", {"run_gone": "00"}, 0.1)  # none runs
+            assert await bench.supervisor.send_and_wait("store", {"run_gone": "00"}, 0.1)  # none runs
             bench.supervisor.on_committed(at(200))
             await bench.until(lambda: bench.status()["pid"])
-            assert await bench.supervisor.settle("store", {"run_gone": "00"}, PATIENCE_S)
+            assert await bench.supervisor.send_and_wait("store", {"run_gone": "00"}, PATIENCE_S)
 
     asyncio.run(scenario())
 
@@ -204,10 +204,10 @@ def test_cursor_of_an_unknown_log_or_beyond_its_end_is_the_beginning(tmp_path):
     found = []
     for content in ({"position": ["00" * 16, 100]}, {"position": [SEGMENT.hex(), 900]}, {"position": 3}, []):
         files.write_json(cursor, content)
-        bench.supervisor.log_known(at(500))
+        bench.supervisor.on_log_recovered(at(500))
         found.append(bench.supervisor.synced())
     files.write_json(cursor, {"position": [SEGMENT.hex(), 400]})
-    bench.supervisor.log_known(at(500))
+    bench.supervisor.on_log_recovered(at(500))
 
     assert found == [START] * 4
     assert bench.supervisor.synced() == at(400)
@@ -255,7 +255,7 @@ def test_log_waits_for_those_workers_only_that_say_so(tmp_path):
 
             await bench.until(lambda: bench.supervisor.synced() == at(200))
             assert not bench.supervisor.undelivered()
-            assert bench.supervisor.status()[1]["synced"] != at(200).told()
+            assert bench.supervisor.status()[1]["synced"] != at(200).to_json()
 
     asyncio.run(scenario())
 
@@ -265,7 +265,7 @@ def test_stopping_does_not_wait_for_a_worker_whose_backend_is_down(tmp_path):
         specs = [*STORE_ONLY, WorkerSpec("stuck", holds_log=True)]
         async with Bench(tmp_path, {"store": OBEDIENT, "stuck": STUCK}, specs=specs) as bench:
             bench.supervisor.on_committed(at(200))
-            await bench.until(lambda: bench.status()["synced"] == at(200).told())
+            await bench.until(lambda: bench.status()["synced"] == at(200).to_json())
             await bench.until(lambda: bench.supervisor.status()[1]["pid"])
             began = time.monotonic()
             left = await bench.supervisor.drain(time.monotonic() + PATIENCE_S)
