@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Those that are supported; `make test-minors` skips what this machine does not have.
+PYTHONS ?= python3.11 python3.12 python3.13
 # Most tests wait for processes, disks and clocks: several at once use a small machine better.
 TEST_WORKERS ?= 4
 STAMP := $(VENV)/.installed
@@ -15,12 +17,13 @@ FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/t
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench compare system-tools browser-tools clean
+.PHONY: help venv demo test format format-check lint types tests unit test-frameworks test-minors faults bench compare system-tools browser-tools clean
 
 help:
 	@echo "make demo             train two processes that log into one run, then look at what was stored"
 	@echo "make test             everything CI runs: format, lint, types, tests"
 	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
+	@echo "make test-minors      the unit tests on every supported Python that is here, types on the oldest and newest"
 	@echo "make faults           the long fault runs: kills, power loss, full disks"
 	@echo "make bench            the benchmarks: machine, versions, medians and p99"
 	@echo "make compare          the same work through this project and through what people use today"
@@ -59,6 +62,13 @@ tests: $(STAMP) system-tools browser-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 	@echo "not run here: the tests marked frameworks (MLflow, W&B, TensorBoard, Dash, Chromium); make test-frameworks does"
 
+# For `test-minors`, which names an environment of its own.
+unit: $(STAMP)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal tests/unit
+
+test-minors: $(STAMP)
+	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
+
 test-frameworks: $(FRAMEWORKS) browser-tools
 	$(BIN)/python -m pytest -m frameworks
 
@@ -88,4 +98,4 @@ system-tools:
 	@sh tests/faults/install_tools.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
