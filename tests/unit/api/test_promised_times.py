@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[3]
+BOTH = [5.0, 60.0]
 MARKS_OF_A_CONTAINER = ("/.dockerenv", "/run/.containerenv")
 
 # Prints how long a read, finish() and an end without finish() let the session wait.
@@ -53,7 +54,11 @@ def waits(base_dir, *, container="", **environment):
     own = {k: v for k, v in os.environ.items() if not k.startswith(("NTRACK_", "SLURM_", "KUBERNETES_"))}
     command = [sys.executable, "-c", CALLS, str(base_dir), container, *MARKS_OF_A_CONTAINER]
     done = subprocess.run(
-        command, env={**own, "NTRACK_MODE": "offline", **environment}, capture_output=True, text=True, check=True
+        command,
+        env={**own, "NTRACK_MODE": "offline", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -71,9 +76,9 @@ def test_end_waits_5_s_and_a_read_1_s_as_the_documents_say(tmp_path):
 
     assert told == {"read": 1.0, "finished": 5.0, "left-open": 5.0}
     assert promised("README.md", r"`finish\(\)` returns within (\d+) s") == [5.0]
-    assert promised("docs/guarantees.md", r"\*\*P3\.\*\* The timeout is (\d+) s, or (\d+) s where") == [5.0, 60.0]
+    assert promised("docs/guarantees.md", r"\*\*P3\.\*\* The timeout is (\d+) s, or (\d+) s where") == BOTH
     assert promised("docs/guarantees.md", r"what this process logged: at most (\d+) s, and not at all") == [1.0]
-    assert promised("neural/tracking/tracker.py", r"timeout: seconds; default (\d+), and (\d+) where") == [5.0, 60.0]
+    assert promised("neural/tracking/tracker.py", r"timeout: seconds; default (\d+), and (\d+) where") == BOTH
 
 
 @pytest.mark.parametrize(
