@@ -15,7 +15,7 @@ from neural.tracking.sink_state.progress import Share, SinkFolder
 from neural.tracking.state.paths import State
 from tests.browser.conftest import ids
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("routes")]
 
 TOKEN = "a token of some length"
 

@@ -198,6 +198,15 @@ def test_disk_that_is_not_mounted_removes_no_run(place):
     assert place.find() == place.run.resolve()
 
 
+def test_state_folder_that_is_another_removes_no_run(place):
+    shutil.rmtree(place.run)
+    place.state.root.rename(place.state.root.with_name("the state"))  # not removed, as below
+    place.state.root.mkdir()
+
+    with pytest.raises(Unusable, match="is not the folder it was"):
+        place.find()
+
+
 def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_removed(tmp_path):
     place = Place(tmp_path, apart=True)
     place.unmount()
