@@ -70,6 +70,11 @@ class StoreApplier:
         self._underway = CrashMarker(state.root / "store-underway")
         self._home = BaseDir(state)
 
+    @property
+    def writers(self) -> dict[bytes, RunWriter]:
+        """The writers of the runs that are open now, by the run's uid."""
+        return {uid: run.writer for uid, run in self._runs.items()}
+
     def open(self) -> None:
         """Learn this state folder's identity; run folders are opened as the log names them."""
         self._home.learn()

@@ -39,8 +39,8 @@ class Base:
                     self.artifacts(emitter)
                 self.log.add(emitter)
             sink = applied(self.log, sink, None if sink is None else sink.position)
-            for run in sink._runs.values():
-                run.writer.compact()
+            for writer in sink.writers.values():
+                writer.compact()
             sink.flush()
         for emitter in (self.hurt, self.whole):
             self.log.add(emitter.metrics({"acc": 0.99}, step=POINTS))  # in the tail

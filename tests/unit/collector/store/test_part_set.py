@@ -29,10 +29,10 @@ def unmerged(log, monkeypatch):
     for i in range(BATCHES):
         log.add(emitter.metrics({"loss": float(i)}))
         sink = applied(log, sink, None if sink is None else sink.position, flush=False)
-    (opened,) = sink._runs.values()
-    opened.writer.compact()
-    opened.writer.flush()
-    yield folder_of(log, emitter), opened.writer
+    (writer,) = sink.writers.values()
+    writer.compact()
+    writer.flush()
+    yield folder_of(log, emitter), writer
     sink.close()
 
 
