@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 # What the tests marked frameworks need beside that.
 FRAMEWORK_EXTRAS := full,browser
 FRAMEWORKS := $(VENV)/.frameworks
+# Each worker collects what it is given: all tests would take it longer than some of these sets.
+FRAMEWORK_TESTS = $(shell grep -rl --include='test_*.py' 'mark\.frameworks' tests)
 # All that has a long form: kills and flips at every step are where the step is tested.
 FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/test_kills.py \
 	tests/integration/store/test_flips.py tests/integration/verify/test_any_damage.py
@@ -70,7 +72,7 @@ test-minors: $(STAMP)
 	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
 
 test-frameworks: $(FRAMEWORKS) browser-tools
-	$(BIN)/python -m pytest -m frameworks
+	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadgroup $(FRAMEWORK_TESTS)
 
 $(FRAMEWORKS): $(STAMP)
 	@echo "installing $(FRAMEWORK_EXTRAS) into $(VENV) (some minutes)"
