@@ -290,3 +290,12 @@ def test_what_was_durable_and_is_cut_off_is_damage(base, pattern):
     with pytest.raises(DataDamagedError, match=path.name):
         Run(base.folder).metadata if "events" in pattern else Run(base.folder).metric("acc")
     assert verify_run(base.folder).exit_code == 6
+
+
+def test_tail_that_is_gone_is_damage(base):
+    (tail,) = base.folder.glob("metrics/tail-*")
+    tail.unlink()
+
+    with pytest.raises(DataDamagedError, match=f"{tail.name}: is missing"):
+        Run(base.folder).metric("acc")
+    assert verify_run(base.folder).exit_code == 6
