@@ -10,7 +10,6 @@ A target may come with variables: "unit VENV=.venv-3.13". `CI_PYTHON` names the 
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ PYTHON = os.environ.get("CI_PYTHON", ".venv/bin/python")  # what `make` has set 
 TIMES = 2  # more would let a test through that fails every third time
 TOO_MANY = 5  # so many at once say something of the change, or of the machine
 TESTS_FAILED = 1  # pytest's exit status: all ran, some failed
-GROUP = re.compile(r"@[^\]@]*$")  # what pytest-xdist adds to the name of a test that is in a group
 
 
 def run_target(target: str, log: Path) -> int:
@@ -41,8 +39,7 @@ def failed_tests(log: Path) -> list[str]:
     failed = [report for report in reports if report.get("outcome") == "failed"]
     if ended != [TESTS_FAILED] or any(report["$report_type"] != "TestReport" for report in failed):
         return []
-    names = (GROUP.sub("", report["nodeid"]) for report in failed)
-    return list(dict.fromkeys(names))  # its teardown may have failed, too
+    return list(dict.fromkeys(report["nodeid"] for report in failed))  # its teardown may have failed, too
 
 
 def passes_alone(test: str) -> bool:

@@ -11,7 +11,7 @@ from neural.tracking.sink_state.status import links
 from neural.tracking.state.paths import State
 from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240), pytest.mark.xdist_group("lengthy")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
 
 # As a user would log it, with a sink that tells where people find the run.
 TRAINING = """

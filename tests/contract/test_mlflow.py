@@ -19,11 +19,7 @@ from neural.tracking.sinks.contract import SinkContract, event, every_kind, metr
 from neural.tracking.sinks.mlflow_sink import MlflowSink
 from tests.ports import free_port
 
-pytestmark = [
-    pytest.mark.frameworks,
-    pytest.mark.timeout(1800),  # on a busy machine a start takes minutes
-    pytest.mark.xdist_group("mlflow"),  # they share a server
-]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(1800)]  # on a busy machine a start takes minutes
 pytest.importorskip("mlflow")
 
 LARGEST = 1.7976931348623157e308

@@ -88,12 +88,10 @@ def test_what_is_not_run_by_default_is_run_again_too(project):
     assert done.stdout.splitlines()[-1] == "FLAKY: heavy/test_heavy_shaky.py::test_shaky"
 
 
-def test_what_failed_beside_others_in_a_group_is_run_again_too(project):
+def test_what_failed_beside_others_is_run_again_too(project):
     add(project, "shaky", "fpp", folder="heavy")
-    file = project / "heavy" / "test_heavy_shaky.py"
-    file.write_text("import pytest\npytestmark = pytest.mark.xdist_group('one')\n" + file.read_text())
     makefile = project / "Makefile"
-    side_by_side = "pytest -p xdist.plugin -n 2 --dist loadgroup heavy"
+    side_by_side = "pytest -p xdist.plugin -n 2 --dist loadfile heavy"
     makefile.write_text(makefile.read_text().replace("pytest heavy", side_by_side))
 
     done = ci(project)

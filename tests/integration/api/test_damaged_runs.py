@@ -1,5 +1,6 @@
 """A run of which a part, a line or the tail is damaged: no door gives fewer or older values in silence."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -50,11 +51,15 @@ class Base:
     def artifacts(self, emitter):
         for version in (1, 2, 3):
             emitter.event("artifact", name="m.pt", how="copy", size=2, versioned=True, aliases=[])
+            content, path = b"v%d" % version, f"versions/m.pt/v{version}"
+            file = folder_of(self.log, emitter) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
             stored = {
                 "version": version,
-                "sha256": f"{version:064x}",
-                "size": 2,
-                "path": f"versions/m.pt/v{version}",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "size": len(content),
+                "path": path,
             }
             self.log.add(emitter).note(emitter, "artifact", key=str(emitter.seq), **stored)
 
@@ -200,6 +205,7 @@ def test_command_says_in_a_line_which_file_is_damaged_and_exits_6(base, what, co
 
 def test_verifying_artifacts_does_not_say_that_all_is_well(base):
     shutil.rmtree(folder_of(base.log, base.whole))
+    assert ntrack(base, "artifacts", "verify")[0] == 0
     name = base.damage("lines")
 
     code, said = ntrack(base, "artifacts", "verify")
