@@ -71,9 +71,9 @@ unit: $(STAMP)
 test-minors: $(STAMP)
 	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
 
-# By file: tests of a file share a server or a base_dir. Ports, W&B's service and Chromium are a worker's own.
+# tests/conftest.py names the files that stay together; ports, W&B's service and Chromium are a worker's own.
 test-frameworks: $(FRAMEWORKS) browser-tools
-	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadfile $(FRAMEWORK_TESTS)
+	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadgroup $(FRAMEWORK_TESTS)
 
 $(FRAMEWORKS): $(STAMP)
 	@echo "installing $(FRAMEWORK_EXTRAS) into $(VENV) (some minutes)"

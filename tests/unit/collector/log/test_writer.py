@@ -32,7 +32,7 @@ def test_new_segment_repeats_the_schemas_of_open_sessions(tmp_path):
 
     asyncio.run(scenario())
     bodies = [record.body for record in records(tmp_path / "log", segment.SCHEMAS)]
-    assert len(bodies) == len(segment_files.list_segments(tmp_path / "log")) - 1
+    assert len(bodies) == len(segment_files.list_segments(tmp_path / "log")) - 1 > 0
     assert all(events.unpack_schemas(SESSION, body[16:]) == {1: ("loss",)} for body in bodies)
 
 
