@@ -1,4 +1,4 @@
-"""Which Pythons CI tests on: `.ci/minors.sh` in a project of its own, where interpreters tell a version only."""
+"""Which Pythons CI tests on: `.ci/minors.sh` in a made project, where interpreters tell only a version."""
 
 import os
 import shutil
