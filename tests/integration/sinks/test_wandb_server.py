@@ -100,7 +100,7 @@ class Training:
 
 
 def flush_now(bench):
-    request(bench.state, "errand", sink="lab", timeout_s=20)
+    request(bench.state, "errand", sink="lab", timeout_s=120)
 
 
 def openings(server):
