@@ -3,24 +3,29 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Those that are supported; `make test-minors` skips what this machine does not have.
+PYTHONS ?= python3.11 python3.12 python3.13
 # Most tests wait for processes, disks and clocks: several at once use a small machine better.
 TEST_WORKERS ?= 4
 STAMP := $(VENV)/.installed
 # What the tests marked frameworks need beside that.
 FRAMEWORK_EXTRAS := full,browser
 FRAMEWORKS := $(VENV)/.frameworks
+# Each worker collects what it is given: all tests would take it longer than some of these sets.
+FRAMEWORK_TESTS = $(shell grep -rl --include='test_*.py' 'mark\.frameworks' tests)
 # All that has a long form: kills and flips at every step are where the step is tested.
 FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/test_kills.py \
 	tests/integration/store/test_flips.py tests/integration/verify/test_any_damage.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test format format-check lint types tests test-frameworks faults bench compare system-tools browser-tools clean
+.PHONY: help venv demo test format format-check lint types tests unit test-frameworks test-minors faults bench compare system-tools browser-tools clean
 
 help:
 	@echo "make demo             train two processes that log into one run, then look at what was stored"
 	@echo "make test             everything CI runs: format, lint, types, tests"
 	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
+	@echo "make test-minors      the unit tests on every supported Python that is here, types on the oldest and newest"
 	@echo "make faults           the long fault runs: kills, power loss, full disks"
 	@echo "make bench            the benchmarks: machine, versions, medians and p99"
 	@echo "make compare          the same work through this project and through what people use today"
@@ -59,8 +64,16 @@ tests: $(STAMP) system-tools browser-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 	@echo "not run here: the tests marked frameworks (MLflow, W&B, TensorBoard, Dash, Chromium); make test-frameworks does"
 
+# For `test-minors`, which names an environment of its own.
+unit: $(STAMP)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal tests/unit
+
+test-minors: $(STAMP)
+	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
+
+# tests/conftest.py names the files that stay together; ports, W&B's service and Chromium are a worker's own.
 test-frameworks: $(FRAMEWORKS) browser-tools
-	$(BIN)/python -m pytest -m frameworks
+	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadgroup $(FRAMEWORK_TESTS)
 
 $(FRAMEWORKS): $(STAMP)
 	@echo "installing $(FRAMEWORK_EXTRAS) into $(VENV) (some minutes)"
@@ -88,4 +101,4 @@ system-tools:
 	@sh tests/faults/install_tools.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,6 +4,8 @@ A test that failed is run again, alone, twice. One that passes both times is pri
 ``FLAKY: name``, and does not fail the run; one that fails again does, and so do five or more.
 
     python3 .ci/rerun.py test test-frameworks
+
+A target may come with variables: "unit VENV=.venv-3.13". `CI_PYTHON` names the Python that runs a test again.
 """
 
 import json
@@ -22,7 +24,7 @@ TESTS_FAILED = 1  # pytest's exit status: all ran, some failed
 def run_target(target: str, log: Path) -> int:
     """Run ``make target``, whose pytest writes its report into ``log``; return make's exit status."""
     options = f"{os.environ.get('PYTEST_ADDOPTS', '')} --report-log={log}"
-    return subprocess.run(["make", target], env=os.environ | {"PYTEST_ADDOPTS": options}).returncode
+    return subprocess.run(["make", *target.split()], env=os.environ | {"PYTEST_ADDOPTS": options}).returncode
 
 
 def failed_tests(log: Path) -> list[str]:
@@ -49,8 +51,8 @@ def passes_alone(test: str) -> bool:
 def main(targets: list[str]) -> int:
     flaky: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        for target in targets:
-            log = Path(folder, f"{target}.jsonl")
+        for number, target in enumerate(targets):
+            log = Path(folder, f"{number}.jsonl")
             status = run_target(target, log)
             if status == 0:
                 continue

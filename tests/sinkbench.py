@@ -71,7 +71,7 @@ class Bench:
     def status(self, name):
         answer = None
         with contextlib.suppress(CollectorUnreachableError):  # not started yet
-            answer = request(self.state, "status", timeout_s=20)
+            answer = request(self.state, "status", timeout_s=PATIENCE_S)
         return next(s for s in sink_statuses(self.state, answer) if s.name == name)
 
     def until(self, condition, timeout_s=2 * PATIENCE_S):

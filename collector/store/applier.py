@@ -53,6 +53,11 @@ class StoreApplier(Applier):
         self._crash_marker = CrashMarker(state.root / "store-underway")
         self._base_dir = BaseDir(state)
 
+    @property
+    def writers(self) -> dict[bytes, RunWriter]:
+        """The writers of the runs that are open now, by the run's uid."""
+        return {uid: run.writer for uid, run in self._runs.items()}
+
     def open(self) -> None:
         """Read this state folder's identity and its quarantines. A run folder is opened at its first item."""
         self._base_dir.learn()

@@ -42,9 +42,8 @@ def browser():
         started.close()
 
 
-@pytest.fixture
-def serve():
-    """Return a function that starts the page as a user would, and returns its address."""
+def _serving():
+    """Yield a function that starts the page as a user would, and returns its address."""
     started = []
 
     def start(base_dir, *options, port=0):
@@ -70,6 +69,17 @@ def serve():
         process.terminate()
         process.wait(120)
         process.stdout.close()
+
+
+@pytest.fixture
+def serve():
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def serve_all():
+    """As ``serve``, for a page that all tests of a file share: each start takes some seconds of a core."""
+    yield from _serving()
 
 
 class Browsing:

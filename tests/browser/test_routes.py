@@ -14,6 +14,7 @@ from neural.tracking import ExperimentManager
 from neural.tracking.sink_state.progress import Share, SinkFolder
 from neural.tracking.state.paths import State
 from tests.browser.conftest import ids
+from tests.unit.ui.conftest import Runs
 
 pytestmark = pytest.mark.frameworks
 
@@ -36,8 +37,22 @@ class Asking:
             connection.close()
 
 
+@pytest.fixture(scope="module")
+def only_asked(tmp_path_factory, serve_all):
+    """A run, and the page over it, which starts once for all tests that change neither."""
+    runs = Runs(tmp_path_factory.mktemp("asked") / "runs")
+    runs.add("run", 10)
+    yield runs, Asking(serve_all(runs.base_dir))
+    runs.sink.close()
+
+
 @pytest.fixture
-def ask(runs, serve):
+def ask(only_asked):
+    return only_asked[1]
+
+
+@pytest.fixture
+def ask_own(runs, serve):
     runs.add("run", 10)
     return Asking(serve(runs.base_dir))
 
@@ -65,7 +80,7 @@ def test_other_site_cannot_call_back(ask):
     assert answer.status == 403
 
 
-def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask, serve):
+def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask_own, serve):
     bodies = (
         "",
         "{",
@@ -77,11 +92,12 @@ def test_what_no_tab_asks_is_turned_away_and_leaves_no_traceback(ask, serve):
     )
 
     answers = [
-        ask("/_dash-update-component", "POST", body, Content_Type="application/json").status for body in bodies
+        ask_own("/_dash-update-component", "POST", body, Content_Type="application/json").status
+        for body in bodies
     ]
 
     assert answers == [400] * len(bodies)
-    assert ask("/_dash-component-suites/os/__init__.py").status == 404
+    assert ask_own("/_dash-component-suites/os/__init__.py").status == 404
     serve.process.terminate()
     assert "Traceback" not in serve.process.stdout.read()
 
@@ -112,7 +128,8 @@ def test_every_answer_carries_the_policy(ask):
         "/_dash-component-suites/dash/..%2f..%2f..%2fetc/passwd",
     ],
 )
-def test_path_out_of_its_folder_leads_nowhere(ask, runs, path):
+def test_path_out_of_its_folder_leads_nowhere(ask, only_asked, path):
+    runs, _ = only_asked
     run = next(p for p in runs.base_dir.iterdir() if p.name.startswith("run_")).name.rpartition("_")[2]
 
     answer = ask(path.format(run=run))
@@ -122,13 +139,13 @@ def test_path_out_of_its_folder_leads_nowhere(ask, runs, path):
     assert b"opened_ns" not in answer.content
 
 
-def test_link_out_of_the_run_is_not_followed(ask, runs, tmp_path):
+def test_link_out_of_the_run_is_not_followed(ask_own, runs, tmp_path):
     (folder,) = (p for p in runs.base_dir.iterdir() if p.name.startswith("run_"))
     (tmp_path / "secret.png").write_bytes(b"secret")
     (folder / "plots").mkdir()
     (folder / "plots" / "out.png").symlink_to(tmp_path / "secret.png")
 
-    answer = ask(f"/plot/{folder.name.rpartition('_')[2]}/out.png")
+    answer = ask_own(f"/plot/{folder.name.rpartition('_')[2]}/out.png")
 
     assert answer.status == 404
     assert b"secret" not in answer.content.replace(b"secret.png", b"")

@@ -15,7 +15,7 @@ from neural.tracking.remote import keys
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.faults.training import STORED, assert_never_held_up
-from tests.patience import wait_until
+from tests.patience import PATIENCE_S, wait_until
 from tests.ports import free_port
 
 NET = "10.93.7"
@@ -73,7 +73,7 @@ class Remote:
 
     def status(self):
         with contextlib.suppress(CollectorUnreachableError):
-            return request(self.state, "status", timeout_s=20)
+            return request(self.state, "status", timeout_s=PATIENCE_S)
         return {"sessions": [], "events_total": 0, "remote": None}
 
 

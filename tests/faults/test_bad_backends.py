@@ -153,8 +153,8 @@ def test_run_the_backend_does_not_take_waits_and_all_others_go_on(bench):
     os.kill(status.pid, signal.SIGKILL)
     log(200, 100)
     bench.until(lambda: bench.status("rough").state == "holding")
-    assert train.finish(timeout=60)
-    assert deleted.finish(timeout=60)
+    assert train.finish(timeout=120)
+    assert deleted.finish(timeout=120)
     bench.mood("rough")
 
     both = {(name, s, s + 0.5): 1 for s in range(300) for name in ("loss", "gone")}
@@ -171,7 +171,7 @@ def test_dead_letter_of_a_run_that_is_held_back_stays_one(bench):
     bench.add("rough", how="refuse")
     tracker = ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
     tracker.log_metrics({POISON: 0.5}, step=1)
-    assert tracker.finish(timeout=60)
+    assert tracker.finish(timeout=120)
     bench.until(lambda: bench.status("rough").dead_letters == 1)
     bench.mood("rough", "without deleted")
 

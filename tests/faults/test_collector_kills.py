@@ -8,7 +8,7 @@ from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds
 from tests.faults.outcome import verify, wait_settled
 from tests.faults.training import TRAINING, assert_stored, end_unhurt
-from tests.patience import wait_until
+from tests.patience import PATIENCE_S, wait_until
 
 RESTING = """
 from neural.tracking import ExperimentTracker
@@ -77,6 +77,6 @@ def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_wh
     wait_settled(base_dir)
     assert verify(base_dir) == 0
     collector.wait_ready()  # all may be stored before it listens
-    request(collector.state, "stop")
+    request(collector.state, "stop", timeout_s=PATIENCE_S)
     wait_until(lambda: collector.process() is None)
     assert not rescue_orphans(base_dir)

@@ -47,9 +47,8 @@ def settled(base_dir):
     except CollectorUnreachableError:
         return False
     ended = all(session["state"] == "ended" for session in told["sessions"])
-    return ended and all(
-        worker["synced"] == told["log"]["durable"] for worker in told["workers"] if worker["holds_log"]
-    )
+    synced = [worker["synced"] for worker in told["workers"] if worker["holds_log"]]
+    return ended and bool(synced) and all(position == told["log"]["durable"] for position in synced)
 
 
 def segment_of(base_dir):

@@ -126,7 +126,7 @@ def test_environment_of_a_guest_counts_as_far_as_the_owner_says_whatever_way_its
     done = runner.invoke(main, ["runs", "rebuild", run.id, "--base-dir", str(owned.base_dir)])
     assert done.exit_code == 0, done.output
     shutil.rmtree(seen)
-    assert commands.stop(owned.base_dir) == 0
+    assert commands.stop(owned.base_dir, timeout_s=120) == 0
     elsewhere = tmp_path / "moved"
     elsewhere.mkdir()
     moved = run.folder.rename(elsewhere / run.folder.name)

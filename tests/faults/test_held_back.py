@@ -9,6 +9,7 @@ import pytest
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.state.control_client import request
+from tests.patience import PATIENCE_S
 from tests.rough_sinks import DELETED
 from tests.sinkbench import bench
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 @contextlib.contextmanager
 def stopped_store(bench):
     """Let the store stand still, and with it every run's folder."""
-    workers = request(bench.state, "status", timeout_s=20)["workers"]
+    workers = request(bench.state, "status", timeout_s=PATIENCE_S)["workers"]
     pid = next(worker["pid"] for worker in workers if worker["name"] == "store")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -70,7 +71,7 @@ def test_run_that_goes_on_while_its_folder_lags_is_delivered_whole(bench):
         bench.mood("rough")
         bench.ntrack("sinks", "enable", "rough")
         bench.until(lambda: bench.points("rough") or "still being written" in told(bench))
-    assert tracker.finish(timeout=60)
+    assert tracker.finish(timeout=PATIENCE_S)
 
     bench.until(lambda: bench.status("rough").state == "ok" and bench.status("rough").lag_events == 0)
     assert bench.points("rough") == all_once(300)
@@ -79,7 +80,7 @@ def test_run_that_goes_on_while_its_folder_lags_is_delivered_whole(bench):
 def test_run_whose_folder_is_away_waits_for_it(bench):
     tracker = held_run(bench)
     log(tracker, 0, 100)
-    assert tracker.finish(timeout=60)
+    assert tracker.finish(timeout=PATIENCE_S)
     bench.until(lambda: passed_over(bench, tracker) >= 100)
     with stopped_store(bench):  # it makes anew what goes away
         away = tracker.experiment_dir.rename(bench.base.parent / "away")
@@ -96,7 +97,7 @@ def test_flush_that_would_hold_a_run_back_is_tried_again_soon(bench):
     bench.mood("rough", "holding")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
     log(tracker, 0, 100)
-    assert tracker.finish(timeout=60)
+    assert tracker.finish(timeout=PATIENCE_S)
     bench.until(lambda: "a flush that holds" in told(bench))
     assert bench.status("rough").state == "retrying"
 

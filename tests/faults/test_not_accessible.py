@@ -73,7 +73,11 @@ def held(base_dir):
 
 
 def lived_s(base_dir):
-    return time.time() - request(State.for_base_dir(base_dir), "status")["started_ns"] / 1e9
+    """Return how long the collector has run; 0 while it does not answer."""
+    try:
+        return time.time() - request(State.for_base_dir(base_dir), "status")["started_ns"] / 1e9
+    except TrackingError:
+        return 0.0
 
 
 def ntrack(*words):

@@ -13,6 +13,7 @@ from tests.faults.dropping import (
     wait_keeping,
 )
 from tests.faults.outcome import OUTBOX_FULL, only_run, points_of, verify, wait_settled
+from tests.patience import wait_until
 
 MIB = 1 << 20
 SLOWLY = {"BURST": "60"}  # so that no spare segment is made before the disk is full
@@ -58,8 +59,13 @@ def test_blocking_keeps_everything(keeper, base_dir):
     collector = keeper.collector_of(base_dir)
     collector.wait_ready()
 
+    def stands_still():
+        before = trainer.returned(CALLS)
+        trainer.go_on_for(1.0)
+        return trainer.returned(CALLS) == before
+
     collector.suspend()
-    trainer.go_on_for(1.5)
+    wait_until(stands_still, what="a call waits for room")
     stopped_at = trainer.returned(CALLS)
     collector.resume()
     trainer.wait_returned(stopped_at + 10_000, CALLS)

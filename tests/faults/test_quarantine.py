@@ -87,7 +87,7 @@ def test_event_of_which_the_store_crashes_holds_up_no_other_run(keeper, base_dir
     assert "died 3 times" in held.error
     assert not stored(base_dir)["bad"]
     assert verify(base_dir) == 3
-    request(state, "stop")
+    request(state, "stop", timeout_s=120)
     crashing.wait(120)
     forget_the_pause(held.place)
     keeper.run_collector(base_dir)

@@ -67,7 +67,7 @@ def test_suspended_for_a_while_everything_follows(keeper, base_dir):
     collector.suspend()
     before = trainer.returned()
     trainer.go_on_for(rounds(2, 20))
-    assert trainer.returned() > before + 100
+    trainer.wait_returned(before + 100)
     collector.resume()
     wait_durable(base_dir, trainer.returned())
 

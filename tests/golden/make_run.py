@@ -28,8 +28,8 @@ def main():
             one.metrics({"loss": 2 / (i + 1)}, step=i)
         zero.metrics({"loss": math.nan, "inf": -math.inf}, step=20).gap(3)
         sink = applied(log.add(zero).add(one))
-        for run in sink._runs.values():
-            run.writer.compact()
+        for writer in sink.writers.values():
+            writer.compact()
         zero.metrics({"loss": 0.5}, step=21).event("text", name="sample", text="line\nbreak", step=21).end()
         applied(log.add(zero), sink, sink.position).close()
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -41,10 +41,10 @@ def add(project, name, outcomes, folder="tests"):
     (project / folder / f"test_{folder}_{name}.py").write_text(body)
 
 
-def ci(project):
+def ci(project, *targets):
     own = {"CI_PYTHON": sys.executable, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
-        [sys.executable, str(RERUN), "test", "heavy"],
+        [sys.executable, str(RERUN), *(targets or ("test", "heavy"))],
         cwd=project,
         env=os.environ | own,
         capture_output=True,
@@ -86,6 +86,26 @@ def test_what_is_not_run_by_default_is_run_again_too(project):
 
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "FLAKY: heavy/test_heavy_shaky.py::test_shaky"
+
+
+def test_what_failed_beside_others_is_run_again_too(project):
+    add(project, "shaky", "fpp", folder="heavy")
+    makefile = project / "Makefile"
+    side_by_side = "pytest -p xdist.plugin -n 2 --dist loadfile heavy"
+    makefile.write_text(makefile.read_text().replace("pytest heavy", side_by_side))
+
+    done = ci(project)
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "FLAKY: heavy/test_heavy_shaky.py::test_shaky"
+
+
+def test_variables_of_a_target_are_given_to_make(project):
+    makefile = project / "Makefile"
+    makefile.write_text("FAILS ?= true\n" + makefile.read_text() + "unit:\n\t@! $(FAILS)\n")
+
+    assert ci(project, "unit").returncode != 0
+    assert ci(project, "unit FAILS=false").returncode == 0
 
 
 @pytest.mark.parametrize("outcomes", ["f", "fpf", "ffp"])
@@ -144,3 +164,5 @@ def test_ci_runs_every_set_through_it():
     script = (RERUN.parent / "run").read_text()
 
     assert "python3 .ci/rerun.py test test-frameworks" in script
+    assert "make test-minors" in script
+    assert "python3 .ci/rerun.py" in (RERUN.parent / "minors.sh").read_text()

@@ -62,7 +62,8 @@ def clear_replaced(folder: Path) -> list[str]:
     """
     damages: list[str] = []
     cleared = []
-    for path in look(folder, damages).replaced if not damages else ():
+    replaced = look(folder, damages).replaced
+    for path in replaced if not damages else ():
         with contextlib.suppress(OSError):
             if path == own_name(path) or time.time() - path.stat().st_ctime > KEEP_REPLACED_S:
                 path.unlink()

@@ -56,7 +56,9 @@ def test_run_file_that_is_damaged_delays_the_artifacts_of_that_run_and_loses_non
             file.write_bytes(content)
             tracker.log_artifact(file)
         assert other.log_artifact(file).wait(STORED_S)
-        (held,) = wait_until(lambda: request(State.for_base_dir(base), "status")["artifacts"]["held"])
+        (held,) = wait_until(
+            lambda: request(State.for_base_dir(base), "status", timeout_s=PATIENCE_S)["artifacts"]["held"]
+        )
         told = CliRunner().invoke(main, ["status", "--base-dir", str(base)], env={"COLUMNS": "300"}).output
         assert held["run"] == tracker.experiment_dir.name
         assert f"artifacts of {held['run']} wait" in told and "run.json is damaged" in told
@@ -86,7 +88,7 @@ def test_job_that_is_damaged_is_told_and_holds_up_no_other(base, source):
 
     with ExperimentTracker("other", base) as other:
         assert other.log_artifact(source).wait(STORED_S)
-        (damaged,) = wait_until(lambda: request(state, "status")["artifacts"]["damaged"])
+        (damaged,) = wait_until(lambda: request(state, "status", timeout_s=PATIENCE_S)["artifacts"]["damaged"])
         stray = state.spool / ("ab" * 16) / ("ef" * 16)
         stray.parent.mkdir()
         stray.write_bytes(b"what no event names")

@@ -206,7 +206,7 @@ def test_prune_without_a_collector_starts_one(base, run):
     from neural.tracking.collector import commands
 
     wait_until(lambda: ntrack(base, "verify")[0] == 0, STORED_S, "all is stored")
-    assert commands.stop(base) == 0
+    assert commands.stop(base, timeout_s=120) == 0
 
     code, text = ntrack(base, "artifacts", "prune", "--keep-last", "2", "-y")
 

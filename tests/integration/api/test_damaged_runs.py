@@ -1,5 +1,6 @@
 """A run of which a part, a line or the tail is damaged: no door gives fewer or older values in silence."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -39,8 +40,8 @@ class Base:
                     self.artifacts(emitter)
                 self.log.add(emitter)
             sink = applied(self.log, sink, None if sink is None else sink.position)
-            for run in sink._runs.values():
-                run.writer.compact()
+            for writer in sink.writers.values():
+                writer.compact()
             sink.flush()
         for emitter in (self.hurt, self.whole):
             self.log.add(emitter.metrics({"acc": 0.99}, step=POINTS))  # in the tail
@@ -50,11 +51,15 @@ class Base:
     def artifacts(self, emitter):
         for version in (1, 2, 3):
             emitter.event("artifact", name="m.pt", how="copy", size=2, versioned=True, aliases=[])
+            content, path = b"v%d" % version, f"versions/m.pt/v{version}"
+            file = folder_of(self.log, emitter) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
             stored = {
                 "version": version,
-                "sha256": f"{version:064x}",
-                "size": 2,
-                "path": f"versions/m.pt/v{version}",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "size": len(content),
+                "path": path,
             }
             self.log.add(emitter).note(emitter, "artifact", key=str(emitter.seq), **stored)
 
@@ -200,6 +205,7 @@ def test_command_says_in_a_line_which_file_is_damaged_and_exits_6(base, what, co
 
 def test_verifying_artifacts_does_not_say_that_all_is_well(base):
     shutil.rmtree(folder_of(base.log, base.whole))
+    assert ntrack(base, "artifacts", "verify")[0] == 0
     name = base.damage("lines")
 
     code, said = ntrack(base, "artifacts", "verify")
@@ -289,4 +295,13 @@ def test_what_was_durable_and_is_cut_off_is_damage(base, pattern):
 
     with pytest.raises(DataDamagedError, match=path.name):
         Run(base.folder).metadata if "events" in pattern else Run(base.folder).metric("acc")
+    assert verify_run(base.folder).exit_code == 6
+
+
+def test_tail_that_is_gone_is_damage(base):
+    (tail,) = base.folder.glob("metrics/tail-*")
+    tail.unlink()
+
+    with pytest.raises(DataDamagedError, match=f"{tail.name}: is missing"):
+        Run(base.folder).metric("acc")
     assert verify_run(base.folder).exit_code == 6

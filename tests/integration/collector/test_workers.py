@@ -82,7 +82,7 @@ def test_wrong_requests_get_an_error_not_a_crash(start_collector):
     collector = start_collector()
 
     for cmd, fields in (("dance", {}), ("delete", {}), ("delete", {"uid": "text"}), ("delete", {"uid": b""})):
-        answer = request(collector.state, cmd, **fields)
+        answer = request(collector.state, cmd, timeout_s=120, **fields)
         assert answer["ok"] is False and answer["error"]
     assert collector.answers()
 

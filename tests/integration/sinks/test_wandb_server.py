@@ -100,7 +100,7 @@ class Training:
 
 
 def flush_now(bench):
-    request(bench.state, "errand", sink="lab", timeout_s=20)
+    request(bench.state, "errand", sink="lab", timeout_s=120)
 
 
 def openings(server):
@@ -146,7 +146,7 @@ def test_server_in_trouble_at_the_start_gets_all_of_the_run_once(lab, server, ho
     training.log(100)
     lab.until(lambda: told(lab, "W&B cannot be reached"), 120)
     assert "W&B cannot be reached" in lab.ntrack("sinks", "ls").stdout
-    assert training.tracker.finish(timeout=60)
+    assert training.tracker.finish(timeout=120)
 
     heal(server, how)
 
@@ -173,7 +173,7 @@ def test_server_in_trouble_in_the_middle_gets_all_of_the_run_once(lab, server, h
     training.log(50)
     assert told(lab, "W&B")
     unhurt(lab)
-    assert training.tracker.finish(timeout=60)
+    assert training.tracker.finish(timeout=120)
     heal(server, how)
 
     arrived(lab, server, training)
@@ -194,7 +194,7 @@ def test_collector_that_stops_while_the_server_is_silent_leaves_nothing_running_
     assert services(lab) == []
     heal(server, SILENT)
     training.log(50)
-    assert training.tracker.finish(timeout=60)
+    assert training.tracker.finish(timeout=120)
     arrived(lab, server, training)
 
 
@@ -211,7 +211,7 @@ def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, serve
     lab.until(lambda: told(lab, "rejected"), 120)
     training.log(50)
     listing = lab.ntrack("sinks", "ls").stdout + lab.ntrack("status", "--json").stdout
-    assert training.tracker.finish(timeout=60)
+    assert training.tracker.finish(timeout=120)
     running = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     mend(lab, new)
 
@@ -232,8 +232,8 @@ def test_run_that_was_deleted_on_the_page_waits_and_another_goes_on(lab, server)
 
     deleted.log(50)
     other.log(50)
-    assert other.tracker.finish(timeout=60)
-    assert deleted.tracker.finish(timeout=60)
+    assert other.tracker.finish(timeout=120)
+    assert deleted.tracker.finish(timeout=120)
 
     lab.until(lambda: lab.status("lab").state == "holding", 120)
     assert (

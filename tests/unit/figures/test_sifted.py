@@ -37,8 +37,8 @@ def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: pl
             log.add(emitter)
         sink = applied(log, sink, None if sink is None else sink.position)
         if not half.start:
-            for run in sink._runs.values():
-                run.writer.compact()
+            for writer in sink.writers.values():
+                writer.compact()
             sink.flush()
     sink.close()
     return Run(folder_of(log, first))

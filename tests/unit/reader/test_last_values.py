@@ -22,8 +22,8 @@ def stored(log, *emitters, compacted=False):
         log.add(emitter)
     sink = applied(log)
     if compacted:
-        for run in sink._runs.values():
-            run.writer.compact()
+        for writer in sink.writers.values():
+            writer.compact()
         sink.flush()
     sink.close()
     return Run(folder_of(log, emitters[0]))

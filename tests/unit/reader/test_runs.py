@@ -226,7 +226,7 @@ def jumped(log, sessions=1):
         for emitter in emitters:
             log.add(emitter.metrics({"loss": float(emitter.seq)}, time_ns=time))
     sink = applied(log)
-    sink._runs[emitters[0].uid].writer.compact()
+    sink.writers[emitters[0].uid].compact()
     for time in times[4:]:
         for emitter in emitters:
             log.add(emitter.metrics({"loss": float(emitter.seq)}, time_ns=time))

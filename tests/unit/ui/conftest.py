@@ -38,8 +38,8 @@ class Runs:
         self.sink = applied(self.log, self.sink, position)
 
     def compact(self):
-        for run in self.sink._runs.values():
-            run.writer.compact()
+        for writer in self.sink.writers.values():
+            writer.compact()
         self.sink.flush()
 
     def damage_values(self, emitter):

@@ -104,9 +104,19 @@ def test_what_cannot_be_understood_is_told(text, told):
         compile_query(text)
 
 
-def test_python_in_a_filter_is_only_text():
-    for text in ("__import__('os').system('true')", "lr.__class__", "[x for x in y]", "lambda: 1", "name[0]"):
+def test_python_in_a_filter_is_only_text(tmp_path):
+    trace = tmp_path / "was evaluated"
+    touch = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    for text in (
+        touch,
+        f"[{touch} for x in (1,)]",
+        f"(lambda: {touch})()",
+        f"lr > {touch}",
+        "lr.__class__",
+        "name[0]",
+    ):
         try:
             compile_query(text)(RUN)
         except QueryError:
             continue
+    assert not trace.exists()

@@ -3,9 +3,11 @@
 import os
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from neural.tracking.collector.artifacts import run_folders
 from neural.tracking.collector.artifacts.commit import BytesLost
 from neural.tracking.collector.artifacts.run_folders import RunFolders, Unusable
 from neural.tracking.errors import RetryLater
@@ -33,9 +35,12 @@ class Place:
         self.folders = RunFolders(self.state)
         self.folders.base_dir.learn(record=True)
 
-    def find(self, uid=UID, folder="run_1"):
+    def job(self, uid=UID, folder="run_1"):
         said = {"name": "model", "token": new_token(), "how": "copy", "size": 1}
-        return self.folders.find(artifact_jobs.make(uid, folder, "cd" * 16, 1, 1, {}, said))
+        return artifact_jobs.make(uid, folder, "cd" * 16, 1, 1, {}, said)
+
+    def find(self, uid=UID, folder="run_1"):
+        return self.folders.find(self.job(uid, folder))
 
     def unmount(self):
         """Leave an empty folder where base_dir was."""
@@ -50,6 +55,15 @@ class Place:
 @pytest.fixture(params=[False, True], ids=["state in base_dir", "state apart"])
 def place(request, tmp_path):
     return Place(tmp_path, apart=request.param)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of pauses, which only the test moves."""
+    moved = SimpleNamespace(now_s=1000.0, time_ns=time.time_ns)
+    moved.monotonic = lambda: moved.now_s
+    monkeypatch.setattr(run_folders, "time", moved)
+    return moved
 
 
 def test_folder_that_is_there_is_found(place):
@@ -135,14 +149,44 @@ def test_run_that_can_be_used_again_is_held_no_longer(place):
     assert not place.folders.any_held()
 
 
-def test_several_jobs_that_meet_the_same_make_the_pause_no_longer(place):
+def test_several_jobs_that_meet_the_same_make_the_pause_no_longer(place, clock):
     flipped(place.run)
 
     for _ in range(9):
         with pytest.raises(Unusable):
             place.find()
 
-    assert place.folders._held[UID].pause_s == 1.0
+    assert place.folders.is_held(UID)
+    clock.now_s += 1.0
+    assert not place.folders.is_held(UID)
+
+
+def test_pause_doubles_with_each_try_up_to_a_minute(place, clock):
+    flipped(place.run)
+    pauses = []
+
+    for _ in range(8):
+        with pytest.raises(Unusable):
+            place.find()
+        began_s = clock.now_s
+        while place.folders.is_held(UID):
+            clock.now_s += 1.0
+        pauses.append(clock.now_s - began_s)
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_trouble_of_a_run_is_forgotten_with_its_last_job(place):
+    flipped(place.run)
+    with pytest.raises(Unusable):
+        place.find()
+
+    place.folders.forget_but([place.job(), place.job(OTHER)])
+    assert place.folders.any_held()
+
+    place.folders.forget_but([place.job(OTHER)])
+    assert not place.folders.any_held()
+    assert place.folders.status() == []
 
 
 def test_disk_that_is_not_mounted_removes_no_run(place):
@@ -152,6 +196,15 @@ def test_disk_that_is_not_mounted_removes_no_run(place):
         place.find()
     place.mount()
     assert place.find() == place.run.resolve()
+
+
+def test_state_folder_that_is_another_removes_no_run(place):
+    shutil.rmtree(place.run)
+    place.state.root.rename(place.state.root.with_name("the state"))  # not removed, as below
+    place.state.root.mkdir()
+
+    with pytest.raises(Unusable, match="is not the folder it was"):
+        place.find()
 
 
 def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_removed(tmp_path):

@@ -50,7 +50,7 @@ def test_compaction_before_the_ledger_was_written_doubles_nothing(log):
     emitter = Emitter().open()
     sink = applied(log.add(emitter))
     applied(log.add(emitter.metrics({"loss": 1.0})), sink, flush=False)
-    (writer,) = [open_run.writer for open_run in sink._runs.values()]
+    (writer,) = sink.writers.values()
     writer.compact()  # never flushed: the process died here
 
     applied(log).close()
@@ -310,9 +310,9 @@ def test_merging_sorts_many_metrics_and_sessions(log, monkeypatch):
                 emitter.metrics({name: float(round_), "shared": float(emitter.info["rank"])})
             log.add(emitter)
         sink = applied(log, sink, sink.position if sink else None)
-        for open_run in sink._runs.values():
-            open_run.writer.compact()
-            open_run.writer.flush()
+        for writer in sink.writers.values():
+            writer.compact()
+            writer.flush()
     sink.flush()
     sink.close()
 

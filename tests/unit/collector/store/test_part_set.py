@@ -8,9 +8,9 @@ import pytest
 
 from neural.tracking.collector.store import run_writer as run_module
 from neural.tracking.collector.store.run_writer import RunWriter
-from neural.tracking.formats.parts import aside
+from neural.tracking.formats.parts import aside, own_name
+from neural.tracking.reader import part_list
 from neural.tracking.reader.event_replay import emitted
-from neural.tracking.reader.part_list import look
 from neural.tracking.reader.run import Run
 from neural.tracking.verify.rebuild import rebuild_run
 from neural.tracking.verify.verify import verify_base
@@ -29,10 +29,10 @@ def unmerged(log, monkeypatch):
     for i in range(BATCHES):
         log.add(emitter.metrics({"loss": float(i)}))
         sink = applied(log, sink, None if sink is None else sink.position, flush=False)
-    (opened,) = sink._runs.values()
-    opened.writer.compact()
-    opened.writer.flush()
-    yield folder_of(log, emitter), opened.writer
+    (writer,) = sink.writers.values()
+    writer.compact()
+    writer.flush()
+    yield folder_of(log, emitter), writer
     sink.close()
 
 
@@ -59,6 +59,24 @@ def test_replaced_parts_are_out_of_sight_in_the_step_that_replaces_them(unmerged
     assert seen_by_others(folder) == everything()
     assert len(list(folder.glob("metrics/.part-*.replaced"))) == BATCHES
     assert values(Run(folder).metric("loss")) == everything()
+    assert len(writer.parts.parts) == 1
+    assert not writer.parts.merge({}), "they were merged a second time"
+
+
+def test_listing_that_misses_parts_because_a_merge_renames_them_is_read_again(unmerged, monkeypatch):
+    folder, _ = unmerged
+    listdir, listings = os.listdir, []
+
+    def half_of_it_first(path):
+        listings.append(sorted(listdir(path)))
+        return listings[-1][:4] if len(listings) == 1 else listings[-1]
+
+    monkeypatch.setattr(part_list.os, "listdir", half_of_it_first)
+
+    found = part_list.look(folder / "metrics", [])
+
+    assert len(found.live) == BATCHES
+    assert len(listings) > 2
 
 
 def test_reader_that_listed_the_old_parts_starts_over(unmerged):
@@ -156,6 +174,20 @@ def test_nothing_is_cleared_where_the_replacement_is_damaged(unmerged, tmp_path)
     assert len(list(folder.glob("metrics/part-*"))) == BATCHES + 1
 
 
+def test_nothing_is_cleared_where_another_part_is_damaged(unmerged):
+    folder, writer = unmerged
+    merged(writer)
+    for replaced in folder.glob("metrics/.part-*.replaced"):
+        os.rename(replaced, own_name(replaced))  # as in a copy made meanwhile
+    damaged = own_name(replaced).with_name(f"part-{writer.parts.parts[0].collector}-99.parquet")
+    damaged.write_bytes(b"PAR1 nonsense PAR1")
+
+    cleared = part_list.clear_replaced(folder / "metrics")
+
+    assert cleared == []
+    assert len(list(folder.glob("metrics/part-*"))) == BATCHES + 2
+
+
 def test_damage_to_a_part_that_counts_no_more_is_none(unmerged):
     folder, writer = unmerged
     old = sorted(folder.glob("metrics/part-*"))[0]
@@ -163,6 +195,6 @@ def test_damage_to_a_part_that_counts_no_more_is_none(unmerged):
     old.write_bytes(b"PAR1 nonsense PAR1")
     damages = []
 
-    found = look(folder / "metrics", damages)
+    found = part_list.look(folder / "metrics", damages)
 
     assert (len(found.live), damages) == (1, [])

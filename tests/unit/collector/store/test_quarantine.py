@@ -41,7 +41,7 @@ def try_at_once(sink):
 
 def breaks(sink, emitter):
     """Close the tail under an open writer: the next append fails with EBADF."""
-    tail = sink._runs[emitter.uid].writer._tail
+    tail = sink.writers[emitter.uid]._tail
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, tail._fd)
     os.close(nowhere)

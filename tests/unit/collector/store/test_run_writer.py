@@ -14,8 +14,8 @@ from tests.made_runs import Emitter, applied, folder_of, values
 
 
 def only_writer(sink):
-    (open_run,) = sink._runs.values()
-    return open_run.writer
+    (writer,) = sink.writers.values()
+    return writer
 
 
 def test_ledger_vouches_only_for_what_was_synced(log, monkeypatch):
@@ -135,7 +135,7 @@ def test_many_runs_are_kept_open_only_up_to_a_limit(log, monkeypatch):
     for emitter in emitters:
         log.add(emitter)
     sink = applied(log)
-    assert len(sink._runs) == 3
+    assert len(sink.writers) == 3
 
     for emitter in emitters:
         log.add(emitter.metrics({"a": 2.0}))
