@@ -11,6 +11,7 @@ import pytest
 
 from neural.tracking.collector.artifacts.artifact_store import CLEANUP_EVERY_S
 from neural.tracking.errors import TrackingError
+from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
@@ -95,6 +96,9 @@ def test_artifacts_of_a_folder_that_may_not_be_entered_wait_and_others_are_store
     other = keeper.trainer(base_dir, KEEPING, prefix=BOUND, environment={"NAME": "other"})
     other.go()
     other.succeed()
+    (beside,) = (run for run in list_runs(base_dir) if run.name == "other")
+    wait_until(lambda: contents(Run(beside.folder)) == EXPECTED, what="those of the other run are stored")
+    assert held(base_dir) == [folder.name]
     told = ntrack("doctor", "--base-dir", str(base_dir)).stdout
 
     folder.chmod(0o755)

@@ -92,6 +92,30 @@ def test_failed_sync_is_never_done_and_ends_the_collector(tmp_path, monkeypatch)
     assert len(bench.failures) == 1
 
 
+def test_segment_that_went_from_its_place_is_never_done_and_ends_the_collector(tmp_path):
+    bench = Bench(tmp_path / "log")
+
+    async def scenario():
+        async with bench:
+            bench.open_session()
+            await bench.settled()
+            bench.log.segments[-1].path.rename(tmp_path / "moved")
+            bench.append_batch(1)
+            await bench.settled()
+
+    asyncio.run(scenario())
+    assert bench.done == []
+    assert len(bench.failures) == 1
+
+
+@pytest.mark.parametrize("seal", [True, False])
+def test_log_that_was_left_in_order_is_sealed(tmp_path, seal):
+    asyncio.run(write(tmp_path / "log", [1], seal=seal))
+
+    notes = [bytes(note.body) for note in records(tmp_path / "log", segment.NOTE)]
+    assert any(b"sealed" in note for note in notes) is seal
+
+
 def test_entry_without_a_record_waits_for_all_before_it(tmp_path):
     bench = Bench(tmp_path / "log")
     order = []
