@@ -105,22 +105,7 @@ class Collector:
             ignored_settings=self._roster.ignored_settings,
         )
         self._sequencer.on_durable = self._inbox.on_durable
-        remote: list[DaemonPart] = [] if self._uploads is None else [self._uploads, self._authenticator]
-        endpoint = Endpoint(state, lock, self._log, self._listeners)
-        self.daemon = Daemon(
-            [
-                self._make_housekeeper(endpoint),
-                endpoint,
-                ControlServer(self._context, state, self._make_commands().by_name),
-                self._inbox,
-                *remote,
-                self._adopter,
-                self._artifacts,
-                self._log,
-                self._supervisor,
-            ],
-            drain_timeout_s=config.drain_timeout_s,
-        )
+        self.daemon = Daemon(self._make_parts(), drain_timeout_s=config.drain_timeout_s)
 
     def close(self) -> None:
         """Close the sockets and the ZeroMQ context, and only then release the lock. Blocks briefly."""
@@ -130,6 +115,22 @@ class Collector:
             for socket_file in (self._state.data_socket, self._state.control_socket):
                 socket_file.unlink(missing_ok=True)  # ZeroMQ does not remove them
         self._lock.release()
+
+    def _make_parts(self) -> list[DaemonPart]:
+        """Return the parts in the order data flows; the daemon starts them from the end."""
+        remote: list[DaemonPart] = [] if self._uploads is None else [self._uploads, self._authenticator]
+        endpoint = Endpoint(self._state, self._lock, self._log, self._listeners)
+        return [
+            self._make_housekeeper(endpoint),
+            endpoint,
+            ControlServer(self._context, self._state, self._make_commands().by_name),
+            self._inbox,
+            *remote,
+            self._adopter,
+            self._artifacts,
+            self._log,
+            self._supervisor,
+        ]
 
     def _make_uploads(self) -> Uploads | None:
         if self._pair is None or self._config.listen is None:

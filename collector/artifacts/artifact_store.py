@@ -18,7 +18,8 @@ from typing import Any
 from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.collector.artifacts import pruning, spool_cleanup
 from neural.tracking.collector.artifacts.commit import BytesLost, Commit
-from neural.tracking.collector.artifacts.run_folders import FIRST_RETRY_S, LONGEST_RETRY_S, RunFolders, Unusable
+from neural.tracking.collector.artifacts.retries import Key, Retries
+from neural.tracking.collector.artifacts.run_folders import RunFolders, Unusable
 from neural.tracking.collector.artifacts.version_numbers import VersionNumbers
 from neural.tracking.collector.ingest.sequencer import Sequencer
 from neural.tracking.collector.log.sessions import VIA, Position, Sessions
@@ -26,7 +27,6 @@ from neural.tracking.core.copying import Stopped
 from neural.tracking.core.files import inside, is_there
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.formats import artifact_event
-from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 from neural.tracking.reader.run import Run
 from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.artifact_jobs import ArtifactJob
@@ -39,10 +39,7 @@ MAX_PARALLEL = 2
 MAX_OUTCOMES = 10_000  # kept for trainings on other hosts that ask for them
 SCAN_EVERY_S, MIN_PAUSE_S = 1.0, 0.04
 CLEANUP_EVERY_S = 5.0
-MAX_RUNS = 200  # runs whose notes are remembered
 THREAD_GRACE_S = 2.0  # the time at the end of a drain in which threads end their step
-
-Key = tuple[str, int]  # session and number of the event
 
 
 class ArtifactStore:
@@ -63,9 +60,8 @@ class ArtifactStore:
         self._unchecked: set[Key] = set()  # jobs for which an earlier process may have written the note
         self._done: set[Key] = set()  # jobs that this process did: a restarted store makes them again
         self._applied_goal: Position | None = None  # before it, notes of earlier processes may be missing
-        self._outcomes: dict[Path, OutcomeWatch] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
-        self._retries: dict[Key, tuple[float, float, str]] = {}  # when to retry, next pause, error
+        self._retries = Retries()
         self._ready = False  # a job could run if others did not run before it
         self._order: list[Key] | None = None  # the jobs in the order of their calls; None: sort them again
         self._cleaned_s = 0.0
@@ -130,7 +126,7 @@ class ArtifactStore:
             "waiting": len(self._jobs),
             "stored_total": self.stored_total,
             "lost_total": self.lost_total,
-            "last_error": next((error for *_, error in reversed(list(self._retries.values()))), None),
+            "last_error": self._retries.last_error,
             "held": self._folders.status(),
             "damaged": list(self._unreadable.values()),
         }
@@ -200,9 +196,9 @@ class ArtifactStore:
         new: dict[Key, ArtifactJob] = {}
         for key in self._unreadable.keys() - set(waiting):
             del self._unreadable[key]
-            self._retries.pop(key, None)
+            self._retries.discard(key)
         for key in waiting:
-            if key in self._jobs or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
+            if key in self._jobs or self._retries.is_pausing(key):
                 continue
             try:
                 job = await asyncio.to_thread(artifact_jobs.read, self._state, *key)
@@ -213,7 +209,7 @@ class ArtifactStore:
                 self._retry_later(key, str(error))
                 continue
             if self._unreadable.pop(key, None) is not None:
-                self._retries.pop(key, None)
+                self._retries.discard(key)
             if job is not None and key in self._done:
                 await asyncio.to_thread(self._forget, job)
             elif job is not None:
@@ -235,7 +231,7 @@ class ArtifactStore:
                 continue
             if job is not None and not self._is_ready(job, key):
                 try:
-                    noted = await asyncio.to_thread(self._was_noted, job)
+                    noted = await asyncio.to_thread(self._folders.was_noted, job)
                 except Unusable:
                     continue
                 except (OSError, TrackingError) as error:
@@ -245,15 +241,9 @@ class ArtifactStore:
                     await asyncio.to_thread(self._forget, job)
                     self._done.add(key)
                     self._jobs.pop(key, None)
-                    self._retries.pop(key, None)
+                    self._retries.discard(key)
                     self._order = None
             self._unchecked.discard(key)
-
-    def _was_noted(self, job: ArtifactJob) -> bool:
-        try:
-            return self._is_noted(self._folders.find(job), job)
-        except BytesLost:
-            return False
 
     def _start_ready_jobs(self) -> None:
         """Start the jobs that can run now, the oldest call first."""
@@ -280,7 +270,7 @@ class ArtifactStore:
             self._running[key] = asyncio.create_task(self._run_job(key, job), name=f"artifact {job.name}")
 
     def _is_ready(self, job: ArtifactJob, key: Key) -> bool:
-        if self._folders.is_held(job.uid) or time.monotonic() < self._retries.get(key, (0.0, 0.0))[0]:
+        if self._folders.is_held(job.uid) or self._retries.is_pausing(key):
             return False
         if self._applied_goal is None or self._applied() < self._applied_goal:
             return False
@@ -309,7 +299,7 @@ class ArtifactStore:
             self._done.add(key)
             self._jobs.pop(key, None)
             self._started.discard(key)
-            self._retries.pop(key, None)
+            self._retries.discard(key)
         except (Stopped, Unusable):
             return
         except (OSError, TrackingError) as error:
@@ -320,8 +310,7 @@ class ArtifactStore:
 
     def _retry_later(self, key: Key, error: str) -> None:
         """Try a job again later, with exponential backoff."""
-        pause_s = self._retries.pop(key, (0.0, FIRST_RETRY_S))[1]
-        self._retries[key] = time.monotonic() + pause_s, min(LONGEST_RETRY_S, 2 * pause_s), error
+        pause_s = self._retries.add(key, error)
         if key not in self._unreadable:
             logger.error("artifact %s, tried again in %.0f s", error, pause_s)
 
@@ -332,18 +321,13 @@ class ArtifactStore:
         outcome: dict[str, Any] = {"name": job.name, "token": job.token}
         try:
             run = self._folders.find(job)
-            if self._is_noted(run, job):
+            if self._folders.is_noted(run, job):
                 return None
             again = key in self._started
             self._started.add(key)  # from now on there may be a version on disk without a note
+            local = self._folders.is_local(job)
             commit = Commit(
-                self._state,
-                run,
-                job,
-                self._numbers,
-                self._raise_if_stopped,
-                again=again,
-                local=self._folders.is_local(job),
+                self._state, run, job, self._numbers, self._raise_if_stopped, again=again, local=local
             )
             outcome |= commit.store()
         except BytesLost as error:
@@ -353,12 +337,6 @@ class ArtifactStore:
             return {**outcome, "version": None, "lost": str(error)}
         self.stored_total += 1
         return outcome
-
-    def _is_noted(self, run: Path, job: ArtifactJob) -> bool:
-        """Whether the run folder already holds the outcome; reads only the new part of its files."""
-        if run not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
-            self._outcomes.clear()
-        return self._outcomes.setdefault(run, OutcomeWatch(run)).look(job.token) is not None
 
     def _raise_if_stopped(self, count: int) -> None:
         if self._stop:

@@ -20,6 +20,7 @@ from neural.tracking.core import os_support
 from neural.tracking.core.files import inside
 from neural.tracking.errors import FormatError, TrackingError
 from neural.tracking.formats.run_file import RUN_FILE, RunFile
+from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 from neural.tracking.state.artifact_jobs import ArtifactJob
 from neural.tracking.state.base_dir import BaseDir
 from neural.tracking.state.paths import State
@@ -28,6 +29,7 @@ from neural.tracking.state.tombstones import Tombstones
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+MAX_RUNS = 200  # runs whose notes are remembered
 _MEND = "put it back from a copy, or `ntrack runs rebuild {}` makes it again from what is stored"
 
 
@@ -50,6 +52,7 @@ class RunFolders:
         self.base_dir = BaseDir(state)
         self._state = state
         self._held: dict[bytes, _Held] = {}  # by uid of the run
+        self._outcomes: dict[Path, OutcomeWatch] = {}
 
     def find(self, job: ArtifactJob) -> Path:
         """Return the folder of a job's run. Blocks on the disk.
@@ -76,6 +79,19 @@ class RunFolders:
         if self._held.pop(job.uid, None) is not None:
             logger.info("artifacts of %s continue: its folder can be used again", job.folder)
         return folder
+
+    def was_noted(self, job: ArtifactJob) -> bool:
+        """Return whether the job is noted; False if its run folder is gone. Blocks; raises as :meth:`find`."""
+        try:
+            return self.is_noted(self.find(job), job)
+        except BytesLost:
+            return False
+
+    def is_noted(self, folder: Path, job: ArtifactJob) -> bool:
+        """Return whether the run folder holds the job's outcome. Blocks: reads what is new in its files."""
+        if folder not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
+            self._outcomes.clear()
+        return self._outcomes.setdefault(folder, OutcomeWatch(folder)).look(job.token) is not None
 
     def is_local(self, job: ArtifactJob) -> bool:
         """Return whether the snapshot, if it exists, is in this very spool: no upload brings it. Never

@@ -289,9 +289,9 @@ class RunWriter:
         new = batch.session.schema_records.keys() - (known_schemas or set())
         if new:
             records = b"".join(batch.session.schema_records[schema] for schema in sorted(new))
-            pieces += self._tail.frame(segment.SCHEMAS, [session, records], _length(pieces))
+            pieces += self._tail.frame(segment.SCHEMAS, [session, records], sum(map(len, pieces)))
         head = events.pack_batch(session, batch.first, batch.last, batch.base, b"")
-        pieces += self._tail.frame(segment.BATCH, [head, batch.payload], _length(pieces))
+        pieces += self._tail.frame(segment.BATCH, [head, batch.payload], sum(map(len, pieces)))
         self._tail.append(pieces)
         self._tail.written_schemas.setdefault(session, set()).update(new)
         self._tail_last[session] = batch.last
@@ -339,10 +339,6 @@ class RunWriter:
             raise RetryLater(f"cannot write {self._ledger_file}: {error}") from error
         self.unsaved = False
         self.fresh = False
-
-
-def _length(pieces: list[Any]) -> int:
-    return sum(map(len, pieces))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -333,14 +333,16 @@ def register(app: Dash, page: Page) -> None:
         State("params-shown", "data"),
     )(content)
 
-    def brushed(selected: dict[str, Any] | None, axes: list[brush.Axis] | None, where: str | None) -> Any:
-        box = (selected or {}).get("range")
-        return brush.narrowed(where or "", axes, box) if box and axes else no_update
-
     app.callback(
         Output(setting("where"), "value"),
         Input("parallel", "selectedData"),
         State("parallel-axes", "data"),
         State(setting("where"), "value"),
         prevent_initial_call=True,
-    )(brushed)
+    )(_brushed)
+
+
+def _brushed(selected: dict[str, Any] | None, axes: list[brush.Axis] | None, where: str | None) -> Any:
+    """Add the stretch of an axis that was marked with the mouse to the filter."""
+    box = (selected or {}).get("range")
+    return brush.narrowed(where or "", axes, box) if box and axes else no_update
