@@ -181,10 +181,10 @@ def test_trouble_of_a_run_is_forgotten_with_its_last_job(place):
     with pytest.raises(Unusable):
         place.find()
 
-    place.folders.forget_but([place.job(), place.job(OTHER)])
+    place.folders.keep_only([place.job(), place.job(OTHER)])
     assert place.folders.any_held()
 
-    place.folders.forget_but([place.job(OTHER)])
+    place.folders.keep_only([place.job(OTHER)])
     assert not place.folders.any_held()
     assert place.folders.status() == []
 
