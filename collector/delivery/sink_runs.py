@@ -14,10 +14,10 @@ from neural.tracking.errors import InvalidNameError, RetryLater
 from neural.tracking.formats.run_file import folder_name
 from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.run import Run
-from neural.tracking.sink_state import guests
+from neural.tracking.sink_state import remote_grants
 from neural.tracking.sink_state.config import SinkConfig
-from neural.tracking.sink_state.guests import Said
 from neural.tracking.sink_state.progress import Share, SinkFolder
+from neural.tracking.sink_state.remote_grants import Said
 from neural.tracking.sinks.base import RunInfo
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstone, Tombstones
@@ -90,7 +90,7 @@ class SinkRuns:
             return False
         if self._folder.share_file(found.uid.hex()).exists():
             return True
-        if guests.is_named(self._config, found.settings.get("backend"), via):
+        if remote_grants.is_named(self._config, found.settings.get("backend"), via):
             return True
         since_ns = self._in_use_since_ns()
         return self._config.runs == "all" and (found.end_ns is None or found.end_ns >= since_ns)
@@ -137,7 +137,7 @@ class SinkRuns:
             }
 
     def _is_named_by(self, session: LoggedSession) -> bool:
-        return guests.is_named(self._config, session.info.get("sinks"), session.info.get(VIA))
+        return remote_grants.is_named(self._config, session.info.get("sinks"), session.info.get(VIA))
 
     def _from_session(self, session: LoggedSession, stone: Tombstone | None) -> RunProgress | None:
         info, uid = session.info, session.uid.hex()
@@ -175,7 +175,7 @@ class SinkRuns:
     def _grant_env(self, run: RunProgress, said: Said) -> None:
         """Set what counts of the environment that the run names, or why the run must not be delivered."""
         share = run.share
-        share.env, run.refusal = guests.granted(self._config, said, self._state.base_dir)
+        share.env, run.refusal = remote_grants.granted(self._config, said, self._state.base_dir)
         share.env_vouched = said.vouched and bool(share.env)
         run.info.env = share.env
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from neural.tracking.collector.log.sessions import SessionState
 from neural.tracking.collector.workers.specs import WorkerSpec, builtin_specs
 from neural.tracking.errors import TrackingError
-from neural.tracking.sink_state import guests
+from neural.tracking.sink_state import remote_grants
 from neural.tracking.sink_state.config import SinkConfig, default_sink, sink_configs
 from neural.tracking.sink_state.progress import SinkFolder, sink_folders
 from neural.tracking.state.paths import State
@@ -70,7 +70,7 @@ class SinkRoster:
 
     def ignored_settings(self, session: SessionState) -> list[str]:
         """Return what a session of another host asks of sinks in vain, for people. Blocks briefly."""
-        return guests.unheeded(session.info, self._configured, self._state.base_dir)
+        return remote_grants.unheeded(session.info, self._configured, self._state.base_dir)
 
     def specs(self) -> list[WorkerSpec]:
         """Return every worker that the collector should have. Never blocks."""

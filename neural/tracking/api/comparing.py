@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from neural.tracking.figures.several import Comparison
+    from neural.tracking.figures.run_comparison import Comparison
 
 
 class ComparisonMethods:
@@ -75,7 +75,7 @@ class ComparisonMethods:
 
 def compare(base_dir: Path, ids: str | Iterable[str], metrics: str | Sequence[str] | None = None) -> Comparison:
     """Return the comparison of runs of ``base_dir``; raises as ``compare_experiments``."""
-    from neural.tracking.figures.several import Comparison
+    from neural.tracking.figures.run_comparison import Comparison
     from neural.tracking.reader.run_list import list_runs, the_one
 
     wanted = [ids] if isinstance(ids, str) else list(ids)

@@ -14,7 +14,7 @@ from neural.tracking.core.times import iso_time
 from neural.tracking.formats.event_lines import json_value
 
 if TYPE_CHECKING:
-    from neural.tracking.figures.several import Comparison
+    from neural.tracking.figures.run_comparison import Comparison
 
 PAGE, SUMMARY = "comparison.html", "comparison_summary.json"
 
@@ -55,7 +55,7 @@ def export(comparison: Comparison, folder: Path) -> Path:
 
 
 def _page(comparison: Comparison, images: dict[str, bytes], made: str) -> str:
-    from neural.tracking.figures.several import BEST, PARAMETERS
+    from neural.tracking.figures.run_comparison import BEST, PARAMETERS
 
     curves = [name for name in images if name not in (BEST, PARAMETERS)]
     names = ", ".join(comparison.labels)
@@ -94,7 +94,7 @@ def _duration(time_ns: int) -> str:
 
 def _best_table(comparison: Comparison) -> str:
     from neural.tracking.core.metric_direction import better
-    from neural.tracking.figures.several import BETTER_WORDS
+    from neural.tracking.figures.run_comparison import BETTER_WORDS
     from neural.tracking.figures.texts import number
 
     rows: list[list[str]] = []

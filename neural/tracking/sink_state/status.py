@@ -12,10 +12,10 @@ from neural.tracking.formats.wire import VIA
 from neural.tracking.reader.event_replay import vouched
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.sink_state import guests
+from neural.tracking.sink_state import remote_grants
 from neural.tracking.sink_state.config import SinkConfig, default_sink, sink_configs
-from neural.tracking.sink_state.guests import is_named
 from neural.tracking.sink_state.progress import Share, SinkFolder, sink_folders
+from neural.tracking.sink_state.remote_grants import is_named
 from neural.tracking.state.paths import State
 
 
@@ -140,7 +140,11 @@ def unheeded(state: State, run: Run) -> list[str]:
     settings, via = run.settings, run.facts.settings_via
     said = {VIA: via, "sinks": settings.get("backend"), "env": settings.get("env")}
     try:
-        return guests.unheeded(said, sink_configs(state.base_dir), state.base_dir) if via is not None else []
+        return (
+            remote_grants.unheeded(said, sink_configs(state.base_dir), state.base_dir)
+            if via is not None
+            else []
+        )
     except ConfigError as error:
         return [str(error)]
 

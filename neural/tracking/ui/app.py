@@ -19,9 +19,9 @@ from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.data.series import SeriesStore
 from neural.tracking.ui.guard import Guard
-from neural.tracking.ui.views import best, export, metrics, params, parts, runs, summary
-from neural.tracking.ui.views.parts import Page
-from neural.tracking.ui.views.pieces import digest
+from neural.tracking.ui.views import best, controls, export, metrics, params, runs, summary
+from neural.tracking.ui.views.controls import Page
+from neural.tracking.ui.views.partial_update import digest
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def frame(page: Page, at: PageAddress) -> list[Any]:
 
 def chips(page: Page, slots: list[str]) -> list[Any]:
     """Return a mark for each selected run, to see its colour and take it away."""
-    named = {member.slot: member.name for member in parts.members(page.chosen(slots))}
+    named = {member.slot: member.name for member in controls.members(page.chosen(slots))}
     found = []
     for slot, key in enumerate(slots or ()):
         if not key:
@@ -148,7 +148,7 @@ def chips(page: Page, slots: list[str]) -> list[Any]:
         found.append(
             html.Span(
                 [
-                    parts.dot(slot),
+                    controls.dot(slot),
                     html.Span(name, className="chip-name", title=f"{name} · {key}"),
                     html.Button(
                         "×",
@@ -183,7 +183,7 @@ def _register_frame(app: Dash, page: Page) -> None:
     def show(view: str, any_runs: bool | None, settings: dict[str, Any], slots: list[str]) -> Any:
         catalogue = page.catalogue
         if catalogue.complete and not catalogue.rows():
-            return parts.first_run(catalogue.base_dir)
+            return controls.first_run(catalogue.base_dir)
         at = PageAddress(view, tuple(slots or ()), {**address.SETTINGS, **(settings or {})})
         title = html.H2(address.VIEWS.get(view, address.VIEWS["runs"]), className="visually-hidden")
         return [title, TABS.get(view, runs).layout(page, at)]

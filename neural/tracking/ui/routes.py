@@ -16,10 +16,10 @@ from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError, InvalidNameError
 from neural.tracking.reader.run import Run
 from neural.tracking.ui import guard as guard_module
-from neural.tracking.ui.data import belongings, exporting
+from neural.tracking.ui.data import attachments, exporting
 from neural.tracking.ui.data.catalogue import UNREADABLE
 from neural.tracking.ui.guard import CONTENT_POLICY, COOKIE, HEADERS, SIGN_IN, Guard
-from neural.tracking.ui.views.parts import Page
+from neural.tracking.ui.views.controls import Page
 
 _WORTH_PACKING = 2000
 _SIGN_IN_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
@@ -151,19 +151,19 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
         if row is None or not row.readable:
             return _plain(404, "this run is not there any more")
         try:
-            entry = belongings.entry_of(Run(row.folder).facts.artifacts, name, number)
+            entry = attachments.entry_of(Run(row.folder).facts.artifacts, name, number)
             if entry is None or entry.call.get("uri"):
                 return _plain(404, f"this run holds no version {number} of {name}")
-            file, file_name, size = belongings.opened(row.folder, entry)
+            file, file_name, size = attachments.opened(row.folder, entry)
         except ArtifactDamagedError as error:
             return _plain(409, f"not sent: {error}")
         except UNREADABLE as error:
             return _plain(404, f"{name} v{number} cannot be read: {error}")
-        return _download(belongings.pieces(file), file_name, "application/octet-stream", size)
+        return _download(attachments.pieces(file), file_name, "application/octet-stream", size)
 
     def plot(key: str, name: str) -> flask.Response:
         row = page.catalogue.row(key)
-        names = [] if row is None else [one for one, _ in belongings.plots(row.folder)]
+        names = [] if row is None else [one for one, _ in attachments.plots(row.folder)]
         if row is None or name not in names:  # only what the folder lists: no path is built from a request
             return _plain(404, "there is no such picture")
         try:

@@ -146,7 +146,7 @@ def test_best_values_name_the_run_whose_values_cannot_be_read(runs, catalogue):
     import flask
 
     from neural.tracking.ui.views import best
-    from neural.tracking.ui.views.parts import Page
+    from neural.tracking.ui.views.controls import Page
 
     whole, zero = runs.add("whole"), runs.add("hurt", end=None)
     one = Emitter(zero.uid, rank=1, role="rank", name="hurt")
@@ -192,7 +192,7 @@ def test_views_with_nonsense_in_them_do_not_break_the_look(runs, catalogue):
 )
 def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, view, key, value):
     from neural.tracking.ui.views import summary
-    from neural.tracking.ui.views.parts import Page, start_ns
+    from neural.tracking.ui.views.controls import Page, start_ns
     from neural.tracking.ui.views.run_columns import row_data, usual_columns
 
     folder = runs.folder(runs.add("odd"))

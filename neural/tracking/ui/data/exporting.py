@@ -59,7 +59,7 @@ def drawn(name: str, rows: Sequence[Row]) -> bytes:
         OSError, FormatError: a run cannot be read.
     """
     from neural.tracking.figures.report import PAGE, export
-    from neural.tracking.figures.several import Comparison
+    from neural.tracking.figures.run_comparison import Comparison
 
     with _drawing, TemporaryDirectory(prefix="ntrack-ui-") as made:
         folder = export(Comparison([Run(row.folder) for row in rows], None), Path(made) / "comparison")

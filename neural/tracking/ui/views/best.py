@@ -11,10 +11,10 @@ from neural.tracking.ui import charts, text
 from neural.tracking.ui.address import GOAL_OF, PageAddress
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import NOT_TOLD, best, goal_of, metric_names
-from neural.tracking.ui.views import parts
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page
 from neural.tracking.ui.views.metrics import matching
-from neural.tracking.ui.views.parts import Page
-from neural.tracking.ui.views.pieces import Pieces
+from neural.tracking.ui.views.partial_update import Pieces
 
 MAX_CHARTS = 48
 
@@ -25,7 +25,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
         [
             html.Div(
                 [
-                    parts.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
+                    controls.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
                 ],
                 className="toolbar",
             ),
@@ -82,15 +82,17 @@ def _bars(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> 
             unread.append((pair[1].name, str(error)))
     found = [one for one in found if one[1] is not None]
     found.sort(key=lambda one: one[1] or 0.0, reverse=goal == "max")
-    members = parts.members([pair for pair, _, _ in found])
-    figure = charts.bars(members, [value for _, value, _ in found], [step for *_, step in found], parts.theme())
+    members = controls.members([pair for pair, _, _ in found])
+    figure = charts.bars(
+        members, [value for _, value, _ in found], [step for *_, step in found], controls.theme()
+    )
     told = "; ".join(f"{member.name} {text.number(one[1])}" for member, one in zip(members, found, strict=True))
     content = (
-        parts.graph(figure, f"{goal} {metric}: {told}")
+        controls.graph(figure, f"{goal} {metric}: {told}")
         if figure["data"][0]["x"]
         else html.P("No run reached a finite value.", className="faint hint")
     )
-    return [parts.trouble(unread), content] if unread else [content]
+    return [controls.trouble(unread), content] if unread else [content]
 
 
 def register(app: Dash, page: Page) -> None:
@@ -101,12 +103,12 @@ def register(app: Dash, page: Page) -> None:
     ) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("best", before)
-        wrong = piece("trouble", parts.trouble(page.gone(slots)))
+        wrong = piece("trouble", controls.trouble(page.gone(slots)))
         if not chosen:
-            return piece.answer([wrong, piece("empty", parts.select_first())])
+            return piece.answer([wrong, piece("empty", controls.select_first())])
         names = matching(metric_names([row for _, row in chosen]), settings.get("m"))
         if not names:
-            nothing = parts.notice(
+            nothing = controls.notice(
                 "Nothing to compare yet", "No metric matches, or the selected runs logged none."
             )
             return piece.answer([wrong, piece("nothing", nothing)])

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 from dash import Dash, Input, Output, State, dcc, html
 
 from neural.tracking.ui.address import PageAddress
-from neural.tracking.ui.views import parts
-from neural.tracking.ui.views.parts import Page
-from neural.tracking.ui.views.pieces import Pieces
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page
+from neural.tracking.ui.views.partial_update import Pieces
 
 CHOICES = (
     (
@@ -44,9 +44,9 @@ def register(app: Dash, page: Page) -> None:
     def content(slots: list[str], pulse: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("export", before)
-        wrong = piece("trouble", parts.trouble(page.gone(slots)))
+        wrong = piece("trouble", controls.trouble(page.gone(slots)))
         if not chosen:
-            return piece.answer([wrong, piece("empty", parts.select_first())])
+            return piece.answer([wrong, piece("empty", controls.select_first())])
         query = urlencode({"runs": ",".join(row.key for _, row in chosen)})
         cards = [
             html.A(
@@ -67,7 +67,7 @@ def register(app: Dash, page: Page) -> None:
             type="button",
             className="export-card",
         )
-        which = ", ".join(member.name for member in parts.members(chosen))
+        which = ", ".join(member.name for member in controls.members(chosen))
         told = [
             html.P([f"{len(chosen)} run{'s' if len(chosen) > 1 else ''}: ", which], className="faint hint"),
             html.Div([*cards, share], className="export-cards"),

@@ -18,8 +18,8 @@ from neural.tracking.ui.charts import CONFIG
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import grouped, metric_names
 from neural.tracking.ui.data.series import Drawn
-from neural.tracking.ui.views import parts
-from neural.tracking.ui.views.parts import Page, segmented, setting
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page, segmented, setting
 
 POINTS = 18_000  # a chart, over all its runs
 MOST, FEWEST = 2000, 300  # a run
@@ -33,7 +33,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
         [
             html.Div(
                 [
-                    parts.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
+                    controls.search_field("m", at.settings["m"], "search metrics", "Search metrics", "search"),
                     segmented(
                         "x", {"step": "step", "relative": "time", "wall": "clock"}, settings["x"], "x axis"
                     ),
@@ -186,7 +186,7 @@ def span_of(zoom: Any, x: str, rows: Sequence[Row]) -> list[tuple[float, float] 
         return [(low, high)] * len(rows)
     if x == "wall":
         return [(low * 1e6, high * 1e6)] * len(rows)
-    return [(parts.start_ns(row) + low * 1e9, parts.start_ns(row) + high * 1e9) for row in rows]
+    return [(controls.start_ns(row) + low * 1e9, controls.start_ns(row) + high * 1e9) for row in rows]
 
 
 def register(app: Dash, page: Page) -> None:
@@ -202,9 +202,9 @@ def _register_names(app: Dash, page: Page) -> None:
         slots: list[str], search: str, count: int, pulse: Any, before: list[str] | None
     ) -> tuple[Any, ...]:
         chosen = [row for _, row in page.chosen(slots)]
-        wrong = parts.trouble(page.gone(slots))
+        wrong = controls.trouble(page.gone(slots))
         if not chosen:
-            return parts.select_first(), wrong, True, "", None, True
+            return controls.select_first(), wrong, True, "", None, True
         found = matching(metric_names(chosen), search)
         ordered = [name for members in grouped(found).values() for name in members]
         shown = ordered[: count or MORE]
@@ -216,11 +216,11 @@ def _register_names(app: Dash, page: Page) -> None:
             return no_update, wrong, *more, no_update, hide_ranks
         if not shown:
             empty = (
-                parts.notice(
+                controls.notice(
                     "Nothing logged yet", "Charts appear here with the first metric a selected run logs."
                 )
                 if nothing
-                else parts.notice("No metric matches", "Search for fewer words, or clear the search.")
+                else controls.notice("No metric matches", "Search for fewer words, or clear the search.")
             )
             return empty, wrong, *more, shown, hide_ranks
         return sections(shown), wrong, *more, shown, hide_ranks
@@ -332,5 +332,7 @@ def chart(
         found |= dict(zip(places, read, strict=True))
     drawn = [found[place] for place in range(len(rows))]
     lines = [[] if isinstance(one, Exception) else one for one in drawn]
-    figure = charts.curves(parts.members(chosen), lines, parts.theme(), x=x, log=log, revision=f"{x} {log}")
+    figure = charts.curves(
+        controls.members(chosen), lines, controls.theme(), x=x, log=log, revision=f"{x} {log}"
+    )
     return figure, told(lines, sum(isinstance(one, Exception) for one in drawn))

@@ -9,7 +9,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from neural.tracking.errors import QueryError
-from neural.tracking.ui import brush, relations, text
+from neural.tracking.ui import parameter_charts, range_filter, text
 from neural.tracking.ui.address import MAX_SELECTED, PageAddress
 from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
@@ -24,9 +24,9 @@ from neural.tracking.ui.data.comparing import (
     parameters,
 )
 from neural.tracking.ui.data.query import Test, compile_query
-from neural.tracking.ui.views import parts
-from neural.tracking.ui.views.parts import Page, segmented, setting
-from neural.tracking.ui.views.pieces import Pieces
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page, segmented, setting
+from neural.tracking.ui.views.partial_update import Pieces
 
 MAX_AXES = 10
 AXIS_PX = 130  # at the least
@@ -63,7 +63,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                         at.settings["goal"],
                         "best is",
                     ),
-                    parts.search_field(
+                    controls.search_field(
                         "where",
                         at.settings["where"],
                         "charts only of runs where",
@@ -85,12 +85,12 @@ def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
     """Return the table: a row a parameter, a column a run; the constant ones folded below."""
     rows = [row for _, row in chosen]
     differing, constant = parameters(rows)
-    names = [member.name for member in parts.members(chosen)]
+    names = [member.name for member in controls.members(chosen)]
     head = html.Thead(
         html.Tr(
             [html.Th("parameter", scope="col")]
             + [
-                html.Th([parts.dot(slot), name], scope="col", title=name)
+                html.Th([controls.dot(slot), name], scope="col", title=name)
                 for (slot, _), name in zip(chosen, names, strict=True)
             ]
         )
@@ -189,21 +189,21 @@ def _parallel(
     columns = [[row.params[name] for row in rows] for name in axes]
     goals = [value for *_, value in complete]
     inside = [passes(row) for row in rows]
-    figure = relations.parallel(
-        axes, columns, goals, labels(rows), title, parts.theme(), inside=inside, least_is_best=goal == "min"
+    figure = parameter_charts.parallel(
+        axes, columns, goals, labels(rows), title, controls.theme(), inside=inside, least_is_best=goal == "min"
     )
-    held = [_axis(brush.reference(name), column) for name, column in zip(axes, columns, strict=True)]
-    held.append(_axis(brush.reference(f"{metric}.{goal}"), goals))
-    drawn = parts.graph(figure, f"parallel coordinates against {title}", id="parallel")
+    held = [_axis(range_filter.reference(name), column) for name, column in zip(axes, columns, strict=True)]
+    held.append(_axis(range_filter.reference(f"{metric}.{goal}"), goals))
+    drawn = controls.graph(figure, f"parallel coordinates against {title}", id="parallel")
     # On a narrow screen it is moved sideways: names of axes closer together could not be told apart.
     wide = html.Div(drawn, style={"minWidth": f"{AXIS_PX * len(held)}px"})
     what = [html.Div(wide, className="sideways"), dcc.Store(id="parallel-axes", data=held)]
     return [_panel("Every run a line", html.Div(what), "wide")]
 
 
-def _axis(name: str, column: Sequence[Any]) -> brush.Axis:
-    found = relations.scale(column)
-    words = {} if found.numeric else dict(zip(found.places, map(brush.said, column), strict=True))
+def _axis(name: str, column: Sequence[Any]) -> range_filter.Axis:
+    found = parameter_charts.scale(column)
+    words = {} if found.numeric else dict(zip(found.places, map(range_filter.said, column), strict=True))
     return {
         "name": name,
         "low": found.low,
@@ -215,27 +215,29 @@ def _axis(name: str, column: Sequence[Any]) -> brush.Axis:
 
 def _relations(found: Sequence[Point], telling: Sequence[str], title: str) -> list[Any]:
     """Return how the parameters go along with the metric."""
-    theme = parts.theme()
+    theme = controls.theme()
     goals = [value for *_, value in found]
     strength = {name: correlation([row.params.get(name) for _, row, _ in found], goals) for name in telling}
     sections: list[Any] = []
     known = [(name, value) for name in telling if (value := strength[name]) is not None][:16]
     if known:
-        figure = relations.correlations([name for name, _ in known], [value for _, value in known], theme)
+        figure = parameter_charts.correlations(
+            [name for name, _ in known], [value for _, value in known], theme
+        )
         hint = "rank correlation (Spearman): +1 grows with it, −1 falls with it, 0 nothing to see"
-        graph = parts.graph(figure, f"correlation of parameters with {title}")
+        graph = controls.graph(figure, f"correlation of parameters with {title}")
         sections.append(_panel(f"Goes along with {title}", html.Div([graph, html.P(hint, className="faint")])))
     for name in telling[:MAX_SCATTERS] if found else ():
         with_it = [(slot, row, value) for slot, row, value in found if name in row.params]
         dots = [Member(slot, row.name, 0) for slot, row, _ in with_it]
-        figure = relations.scatter(
+        figure = parameter_charts.scatter(
             dots,
             [_plain(row.params[name]) for _, row, _ in with_it],
             [value for *_, value in with_it],
             (name, title),
             theme,
         )
-        sections.append(_panel(name, parts.graph(figure, f"{name} against {title}")))
+        sections.append(_panel(name, controls.graph(figure, f"{name} against {title}")))
     return sections
 
 
@@ -304,9 +306,9 @@ def register(app: Dash, page: Page) -> None:
         offered = [{"label": name, "value": name} for name in names[:500]]
         metric = target if target in names else (names[0] if names else None)
         piece = Pieces("params", before)
-        found: list[Any] = [piece("trouble", parts.trouble(page.gone(slots)))]
+        found: list[Any] = [piece("trouble", controls.trouble(page.gone(slots)))]
         if not rows:
-            return *piece.answer([*found, piece("empty", parts.select_first())]), offered, metric, "", False
+            return *piece.answer([*found, piece("empty", controls.select_first())]), offered, metric, "", False
         if chosen:
             found.append(piece("table", _panel("Side by side", table(chosen), "wide")))
         if len(chosen) < 2:
@@ -342,7 +344,7 @@ def register(app: Dash, page: Page) -> None:
     )(_brushed)
 
 
-def _brushed(selected: dict[str, Any] | None, axes: list[brush.Axis] | None, where: str | None) -> Any:
+def _brushed(selected: dict[str, Any] | None, axes: list[range_filter.Axis] | None, where: str | None) -> Any:
     """Add the stretch of an axis that was marked with the mouse to the filter."""
     box = (selected or {}).get("range")
-    return brush.narrowed(where or "", axes, box) if box and axes else no_update
+    return range_filter.narrowed(where or "", axes, box) if box and axes else no_update

@@ -8,7 +8,7 @@ from typing import Any
 
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
-from neural.tracking.ui.views import parts
+from neural.tracking.ui.views import controls
 
 MAX_OPTIONS = 600
 LOOKED_AT = 300  # rows: enough to see which parameters differ
@@ -133,7 +133,7 @@ def _cell(row: Row, column: str) -> Any:
     own: dict[str, Any] = {
         "status": row.status,
         "start": row.start,
-        "took": parts.lasted(row),
+        "took": controls.lasted(row),
         "calls": row.calls,
         "id": row.id,
         "tags": ", ".join(row.tags),

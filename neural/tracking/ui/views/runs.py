@@ -11,8 +11,8 @@ from dash import ClientsideFunction, Dash, Input, Output, Patch, State, dcc, htm
 from neural.tracking.errors import QueryError
 from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data.query import compile_query
-from neural.tracking.ui.views import parts
-from neural.tracking.ui.views.parts import Page, setting
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page, setting
 from neural.tracking.ui.views.run_columns import column_defs, options, row_data, usual_columns
 
 FIRST = 300  # rows sent at once; of thousands, the rest comes after these are seen
@@ -31,7 +31,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
         [
             html.Div(
                 [
-                    parts.search_field(
+                    controls.search_field(
                         "q",
                         at.settings["q"],
                         "filter of the runs",
@@ -127,7 +127,7 @@ def register(app: Dash, page: Page) -> None:
 
     def unreadable(beat: Any) -> Any:
         found = [(row.folder.name, row.problem) for row in page.catalogue.rows() if row.problem]
-        return parts.trouble([(name, problem or "") for name, problem in found])
+        return controls.trouble([(name, problem or "") for name, problem in found])
 
     app.callback(Output("runs-trouble", "children"), Input("beat", "data"))(unreadable)
 

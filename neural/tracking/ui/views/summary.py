@@ -14,13 +14,13 @@ from neural.tracking.sink_state.status import links
 from neural.tracking.state import paths
 from neural.tracking.ui import text
 from neural.tracking.ui.address import PageAddress
-from neural.tracking.ui.data import belongings
-from neural.tracking.ui.data.belongings import Version
+from neural.tracking.ui.data import attachments
+from neural.tracking.ui.data.attachments import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
 from neural.tracking.ui.data.comparing import MISSING, NOT_TOLD, goal_of, metric_names
-from neural.tracking.ui.views import parts
-from neural.tracking.ui.views.parts import Page
-from neural.tracking.ui.views.pieces import Pieces
+from neural.tracking.ui.views import controls
+from neural.tracking.ui.views.controls import Page
+from neural.tracking.ui.views.partial_update import Pieces
 
 MAX_METRICS = 8
 MAX_PLOTS = 12
@@ -47,7 +47,7 @@ def card(page: Page, slot: int, row: Row) -> html.Article:
         )
     found: list[Any] = [_title(slot, row)]
     if damages:
-        found.append(parts.trouble([("damaged", what) for what in damages[:4]]))
+        found.append(controls.trouble([("damaged", what) for what in damages[:4]]))
     if row.notes:
         found.append(html.P(row.notes[:2000], className="notes"))
     if error := metadata.get("error"):
@@ -73,8 +73,8 @@ def _title(slot: int, row: Row) -> html.Header:
     tags = [html.Span(tag, className="tag", title=tag) for tag in row.tags[:12]]
     return html.Header(
         [
-            html.H3([parts.dot(slot), row.name, html.Code(row.id, className="id")]),
-            html.Div([parts.status(row), *tags]),
+            html.H3([controls.dot(slot), row.name, html.Code(row.id, className="id")]),
+            html.Div([controls.status(row), *tags]),
         ]
     )
 
@@ -88,7 +88,7 @@ def _facts(row: Row, metadata: Mapping[str, Any]) -> html.Dl:
     command = metadata.get("command")
     facts = {
         "started": html.Time(row.start or "–", dateTime=row.start or "", className="when"),
-        "took": text.duration(parts.lasted(row)) + (" so far" if row.status == "running" else ""),
+        "took": text.duration(controls.lasted(row)) + (" so far" if row.status == "running" else ""),
         "calls": f"{row.calls:,}",
         "ranks": str(row.ranks) if row.ranks > 1 else None,
         "attempts": str(metadata.get("attempts")) if (metadata.get("attempts") or 1) > 1 else None,
@@ -135,7 +135,7 @@ def _metrics(row: Row) -> html.Table | None:
 
 
 def _artifacts(row: Row, artifacts: Artifacts) -> html.Ul | None:
-    found = belongings.versions(artifacts)
+    found = attachments.versions(artifacts)
     lost, waiting = artifacts.lost(), artifacts.waiting()
     if not (found or lost or waiting):
         return None
@@ -176,7 +176,7 @@ def _links(page: Page, run: Run) -> html.Ul | None:
 
 
 def _plots(row: Row) -> html.Div | None:
-    names = belongings.plots(row.folder)
+    names = attachments.plots(row.folder)
     if not names:
         return None
     found = []
@@ -192,9 +192,9 @@ def register(app: Dash, page: Page) -> None:
     def content(slots: list[str], pulse: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("summary", before)
-        wrong = piece("trouble", parts.trouble(page.gone(slots)))
+        wrong = piece("trouble", controls.trouble(page.gone(slots)))
         if not chosen:
-            return piece.answer([wrong, piece("empty", parts.select_first())])
+            return piece.answer([wrong, piece("empty", controls.select_first())])
         cards = [piece(f"run {row.key}", card(page, slot, row)) for slot, row in chosen]
         return piece.answer([wrong, html.Div(cards, className="cards")])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.ui import brush
+from neural.tracking.ui import range_filter
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.query import compile_query
 
@@ -22,19 +22,19 @@ def passing(where, found):
 
 
 def test_stretch_of_numbers_passes_the_runs_in_it():
-    axis = _axis(brush.reference("lr"), RATES)
+    axis = _axis(range_filter.reference("lr"), RATES)
 
-    where = brush.narrowed("", [axis], {"x": [-0.1, 0.1], "y": [0.3, 0.7]})
+    where = range_filter.narrowed("", [axis], {"x": [-0.1, 0.1], "y": [0.3, 0.7]})
 
     assert passing(where, rows("lr", RATES)) == ["1", "2"]
 
 
 def test_stretch_beyond_an_end_leaves_nobody_out_there():
     values = [0.12345678, 0.5, 0.98765432]
-    axis = _axis(brush.reference("lr"), values)
+    axis = _axis(range_filter.reference("lr"), values)
 
-    low = brush.narrowed("", [axis], {"x": [0, 0], "y": [-0.2, 0.6]})
-    all_of_it = brush.narrowed(low, [axis], {"x": [0, 0], "y": [-0.2, 1.2]})
+    low = range_filter.narrowed("", [axis], {"x": [0, 0], "y": [-0.2, 0.6]})
+    all_of_it = range_filter.narrowed(low, [axis], {"x": [0, 0], "y": [-0.2, 1.2]})
 
     assert passing(low, rows("lr", values)) == ["0", "1"]
     assert all_of_it == ""
@@ -42,39 +42,39 @@ def test_stretch_beyond_an_end_leaves_nobody_out_there():
 
 @pytest.mark.parametrize("name", ["lr", "odd name", "name", "a.b", "p(x)", "x and y"])
 def test_second_stretch_replaces_the_first_and_keeps_the_rest(name):
-    axis = _axis(brush.reference(name), RATES)
-    first = brush.narrowed("depth == 18 and `b` > 2", [axis], {"x": [0, 0], "y": [0.3, 0.7]})
+    axis = _axis(range_filter.reference(name), RATES)
+    first = range_filter.narrowed("depth == 18 and `b` > 2", [axis], {"x": [0, 0], "y": [0.3, 0.7]})
 
-    second = brush.narrowed(first, [axis], {"x": [0, 0], "y": [0.6, 1.3]})
+    second = range_filter.narrowed(first, [axis], {"x": [0, 0], "y": [0.6, 1.3]})
 
     assert second.startswith("depth == 18 and `b` > 2 and ")
-    assert second.count(brush.reference(name)) == 1
+    assert second.count(range_filter.reference(name)) == 1
     assert passing(second.removeprefix("depth == 18 and `b` > 2 and "), rows(name, RATES)) == ["2", "3"]
 
 
 @pytest.mark.parametrize("values", [KINDS, [True, False, None], ["a", 1, 2.5]])
 def test_stretch_of_words_passes_the_runs_with_these(values):
-    axis = _axis(brush.reference("kind"), values)
+    axis = _axis(range_filter.reference("kind"), values)
     found = rows("kind", values)
     for height, word in axis["words"]:
-        where = brush.narrowed("", [axis], {"x": [0, 0], "y": [height - 0.01, height + 0.01]})
+        where = range_filter.narrowed("", [axis], {"x": [0, 0], "y": [height - 0.01, height + 0.01]})
 
-        inside = [row for row in found if brush.said(row.params["kind"]) == word]
+        inside = [row for row in found if range_filter.said(row.params["kind"]) == word]
         assert passing(where, found) == [row.key for row in inside]
 
 
 def test_box_over_several_axes_narrows_each_and_beside_all_none():
-    axes = [_axis(brush.reference(name), RATES) for name in ("lr", "decay", "momentum")]
+    axes = [_axis(range_filter.reference(name), RATES) for name in ("lr", "decay", "momentum")]
 
-    two = brush.narrowed("", axes, {"x": [0.9, 2.1], "y": [0.3, 0.7]})
+    two = range_filter.narrowed("", axes, {"x": [0.9, 2.1], "y": [0.3, 0.7]})
 
     assert "`lr`" not in two
     assert "`decay`" in two
     assert "`momentum`" in two
-    assert brush.narrowed("", axes, {"x": [0.4, 0.6], "y": [0.3, 0.7]}) == ""
+    assert range_filter.narrowed("", axes, {"x": [0.4, 0.6], "y": [0.3, 0.7]}) == ""
 
 
 def test_name_the_grammar_cannot_say_is_left_alone():
-    axis = _axis(brush.reference("odd`name"), RATES)
+    axis = _axis(range_filter.reference("odd`name"), RATES)
 
-    assert brush.narrowed("lr < 1", [axis], {"x": [0, 0], "y": [0.3, 0.7]}) == "lr < 1"
+    assert range_filter.narrowed("lr < 1", [axis], {"x": [0, 0], "y": [0.3, 0.7]}) == "lr < 1"
