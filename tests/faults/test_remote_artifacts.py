@@ -14,10 +14,10 @@ from neural.tracking.artifacts.check import Checker
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.collector.artifacts.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
-from neural.tracking.formats import upload_wire
+from neural.tracking.formats import artifact_event, upload_wire
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import artifact_jobs, spool
+from neural.tracking.state import spool
 from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import Collector, rounds
@@ -69,7 +69,7 @@ def in_order_stored(remote):
     """Return the names of the artifacts as they were stored one after the other, however long that took."""
     (run,) = list_runs(remote.base_dir)
     return [
-        line["data"]["name"] for line in read_lines(run.folder, []) if line.get("note") == artifact_jobs.KIND
+        line["data"]["name"] for line in read_lines(run.folder, []) if line.get("note") == artifact_event.KIND
     ]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.formats import events, segment
 from neural.tracking.state import outbox_files as outbox_files
 from tests.integration.collector.peer import NAMES, metrics_record
@@ -24,7 +25,7 @@ def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1,
     ``change`` is called with its folder before a collector can see it.
     """
     made = peer.state.outbox / peer.session.hex()
-    folder = made.with_name(f"{outbox_files.TEMPORARY_PREFIX}{made.name}")
+    folder = made.with_name(f"{TEMPORARY_PREFIX}{made.name}")
     folder.mkdir(parents=True, mode=0o700)
     folder.parent.parent.chmod(0o700)
     info = {**peer.info(), "pid": dead_pid(), "start_time": 1, "host": host or platform.node()}
