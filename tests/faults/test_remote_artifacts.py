@@ -17,7 +17,7 @@ from neural.tracking.errors import InvalidNameError
 from neural.tracking.formats import artifact_event, upload_wire
 from neural.tracking.reader.facts import read_lines
 from neural.tracking.reader.run_list import list_runs
-from neural.tracking.state import spool
+from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import Collector, rounds
