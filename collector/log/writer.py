@@ -333,6 +333,7 @@ class LogWriter:
 
     async def _wait_for_space(self, error: OSError) -> None:
         """Close the segment at its durable offset and wait before the next try."""
+        self._retry_now.clear()  # before the first await: what is freed during the next one counts
         if self.disk_error is None:
             logger.error("log stopped acknowledging with %d bytes held: %s", self.held_bytes, error)
         self.disk_error = f"{errno.errorcode.get(error.errno or 0, '')}: {error.strerror}"
@@ -344,6 +345,5 @@ class LogWriter:
         await self._close()
         if self._stopping.is_set():
             raise _StoppedWithoutSpace(f"no room on the disk while leaving: {error}")
-        self._retry_now.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._retry_now.wait(), self._retry_s)

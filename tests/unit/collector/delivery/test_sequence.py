@@ -10,7 +10,7 @@ from neural.tracking.collector.delivery.sequence import EventSequence
 from neural.tracking.collector.delivery.sink_runs import SinkRuns
 from neural.tracking.collector.log.reader import LogReader
 from neural.tracking.errors import HoldRun
-from neural.tracking.figures.places import AUTOMATIC
+from neural.tracking.figures.saving import AUTOMATIC
 from neural.tracking.reader.run import Run
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import SinkFolder
