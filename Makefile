@@ -23,7 +23,7 @@ FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/t
 
 help:
 	@echo "make demo             train two processes that log into one run, then look at what was stored"
-	@echo "make test             everything CI runs: format, lint, types, tests"
+	@echo "make test             what CI runs first: format, lint, types, tests"
 	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
 	@echo "make test-minors      the unit tests on every supported Python that is here, types on the oldest and newest"
 	@echo "make faults           the long fault runs: kills, power loss, full disks"

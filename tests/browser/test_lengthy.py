@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
 from neural.tracking.reader.run_list import find_run
 from neural.tracking.sink_state.status import links
 from neural.tracking.state.paths import State
-from tests.patience import PATIENCE_S
+from tests.patience import wait_until
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
 
@@ -55,10 +54,7 @@ def lengthy(tmp_path_factory):
         [sys.executable, "-c", TRAINING, str(base_dir)], capture_output=True, text=True, timeout=180, check=True
     )
     runs = done.stdout.split()
-    deadline = time.monotonic() + PATIENCE_S
-    while not all(linked(base_dir, run) for run in runs):
-        assert time.monotonic() < deadline, "TensorBoard was not given the runs"
-        time.sleep(0.1)
+    wait_until(lambda: all(linked(base_dir, run) for run in runs), what="TensorBoard has the runs")
     subprocess.run(
         [sys.executable, "-m", "neural.tracking.cli", "collector", "stop", "-d", str(base_dir)],
         capture_output=True,
