@@ -9,7 +9,7 @@ from neural.tracking.collector.log.items import LoggedSession
 from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, InvalidNameError
 from neural.tracking.formats import ledgers
-from neural.tracking.formats.run_file import RunFile, folder_name, write_described
+from neural.tracking.formats.run_file import RunFile, folder_name, is_torn, write_described
 
 
 def folder_names(session: LoggedSession) -> list[str]:
@@ -27,7 +27,8 @@ def folder_names(session: LoggedSession) -> list[str]:
 def owner(folder: Path) -> bytes | None:
     """Return the uid of the run that a folder belongs to; None if it holds nothing of a run.
 
-    If ``run.json`` is damaged or missing, the store's own files in the folder still tell. Blocks on the disk.
+    If ``run.json`` is damaged or missing, the store's own files in the folder still tell. One that a power
+    loss tore counts as nothing. Blocks on the disk.
 
     Raises:
         FormatError: ``run.json`` is damaged, and no other file tells.
@@ -37,7 +38,7 @@ def owner(folder: Path) -> bytes | None:
         run_file = RunFile.load(folder)
     except FormatError:
         uid = ledgers.owner(folder)
-        if uid is None:
+        if uid is None and not is_torn(folder):
             raise
         return uid
     return ledgers.owner(folder) if run_file is None else run_file.uid

@@ -18,7 +18,7 @@ from neural.tracking.core.names import check_run_name
 from neural.tracking.core.os_support import NO_ROOM
 from neural.tracking.errors import RunConflictError, TrackingError
 from neural.tracking.formats.events import END_STATUSES
-from neural.tracking.formats.run_file import RUN_FILE, RunFile, folder_name
+from neural.tracking.formats.run_file import RUN_FILE, RunFile, folder_name, is_torn
 
 if TYPE_CHECKING:
     from neural.tracking.agent.run_identity import RunIdentity
@@ -58,6 +58,8 @@ def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIde
         found = RunFile.read(folder)
         if found is not None and found.uid == identity.uid and _may_join(folder, found, identity):
             return folder, _joined(folder, identity)
+        if found is None and _written_again(folder, identity):
+            return folder, identity
         identity = _another(folder, identity)
     raise TrackingError(f"no free folder for run {identity.name!r} in {base_dir} after {_MAX_TRIES} tries")
 
@@ -66,12 +68,10 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
     """Put a folder with its ``run.json`` in place; return whether the name was free."""
     if folder.exists():
         return False
-    made = RunFile(identity.uid, identity.name, time.time_ns(), identity.key)
     temporary = folder.with_name(f".tmp-{os.urandom(6).hex()}")
     temporary.mkdir()
     try:
-        # Not durable: a sync would cost the constructor 5 ms; the collector sees to it.
-        made.write(temporary, host=os.uname().nodename, pid=os.getpid(), durable=False)
+        _write_run_file(temporary, identity)
         os.rename(temporary, folder)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -81,6 +81,21 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
             return False  # a sibling was faster
         raise
     return True
+
+
+def _written_again(folder: Path, identity: RunIdentity) -> bool:
+    """Write a ``run.json`` again that a power loss tore; return whether it was one."""
+    with contextlib.suppress(OSError):
+        if is_torn(folder):
+            _write_run_file(folder, identity)
+            return True
+    return False
+
+
+def _write_run_file(folder: Path, identity: RunIdentity) -> None:
+    # Not durable: a sync would cost the constructor 5 ms; the collector sees to it.
+    made = RunFile(identity.uid, identity.name, time.time_ns(), identity.key)
+    made.write(folder, host=os.uname().nodename, pid=os.getpid(), durable=False)
 
 
 def _may_join(folder: Path, found: RunFile, identity: RunIdentity) -> bool:

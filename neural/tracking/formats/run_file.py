@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.core.files import json_checksum, read_regular, write_json
+from neural.tracking.core.files import TEMPORARY_PREFIX, json_checksum, read_regular, write_json
 from neural.tracking.errors import ConfigError, FormatError
 
 RUN_FILE = "run.json"
@@ -84,6 +84,17 @@ def write_described(folder: Path, uid: bytes, info: Mapping[str, Any], opened_ns
     pid = info["pid"] if isinstance(info.get("pid"), int) else 0
     run = RunFile(uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
     run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)
+
+
+def is_torn(folder: Path) -> bool:
+    """Return whether ``run.json`` ends too early, and nothing else is in the folder. Raises OSError.
+
+    The host lost its power before the file was durable. The store makes it durable before it writes
+    anything beside it, so no data depend on what the file said.
+    """
+    if any(name != RUN_FILE and not name.startswith(TEMPORARY_PREFIX) for name in os.listdir(folder)):
+        return False
+    return not read_regular(folder / RUN_FILE).rstrip(b"\0\n").endswith(b"}")
 
 
 def folder_name(name: str, uid: bytes) -> str:

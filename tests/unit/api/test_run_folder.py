@@ -81,6 +81,30 @@ def test_derived_uid_that_meets_another_run_raises(tmp_path):
         open_run_folder(tmp_path, wanted)
 
 
+@pytest.mark.parametrize("left", [b"", bytes(60), b'{\n  "format": 1,\n  "uid": "7575'])
+def test_job_that_comes_again_after_a_power_loss_tore_its_run_file_gets_its_folder(tmp_path, left):
+    wanted = identity("NTRACK_RUN_ID")
+    folder, _ = open_run_folder(tmp_path, wanted)
+    (folder / "run.json").write_bytes(left)
+
+    again, got = open_run_folder(tmp_path, wanted)
+
+    assert (again, got) == (folder, wanted)
+    assert RunFile.load(folder).uid == wanted.uid
+
+
+@pytest.mark.parametrize("beside", ["metrics", "ledger-00000000.json"])
+def test_torn_run_file_beside_something_else_is_a_conflict(tmp_path, beside):
+    wanted = identity("NTRACK_RUN_ID")
+    folder, _ = open_run_folder(tmp_path, wanted)
+    (folder / "run.json").write_bytes(b"{")
+    (folder / beside).mkdir()
+
+    with pytest.raises(RunConflictError):
+        open_run_folder(tmp_path, wanted)
+    assert (folder / "run.json").read_bytes() == b"{"
+
+
 def test_siblings_step_on_to_the_same_next_run_once_one_has_ended(tmp_path):
     ended, _ = open_run_folder(tmp_path, identity("parent"))
     told_by_views(ended, "completed", 1)

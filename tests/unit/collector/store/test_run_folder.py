@@ -96,7 +96,9 @@ def test_folder_whose_run_file_is_damaged_and_that_is_another_run_s_is_not_taken
     assert values(Run(folder_of(log, other)).metric("loss")) == [1.0]
 
 
-@pytest.mark.parametrize("left", [b"", bytes(200)])
+@pytest.mark.parametrize(
+    "left", [b"", bytes(200), b'{\n  "format": 1,\n  "uid": "37', b'{\n  "format"' + bytes(90)]
+)
 def test_run_file_that_lost_its_content_with_the_power_is_made_anew(log, left):
     emitter = Emitter()
     folder = folder_of(log, emitter)
@@ -123,6 +125,19 @@ def test_damaged_run_file_of_which_nothing_else_tells_is_not_written_over(log):
     assert (folder / RUN_FILE).read_bytes() == before
     (held,) = list_quarantined(log.state)
     assert "run.json is damaged" in held.error
+    sink.close()
+
+
+def test_torn_run_file_beside_something_else_is_not_written_over(log):
+    emitter = Emitter()
+    folder = folder_of(log, emitter)
+    (folder / "metrics").mkdir(parents=True)
+    (folder / RUN_FILE).write_bytes(b'{\n  "format": 1,\n  "uid": "37')
+
+    sink = applied(log.add(emitter.open().metrics({"loss": 1.0})))
+
+    assert (folder / RUN_FILE).read_bytes() == b'{\n  "format": 1,\n  "uid": "37'
+    assert len(list_quarantined(log.state)) == 1
     sink.close()
 
 
