@@ -29,6 +29,7 @@ from neural.tracking.state.tombstones import AFTER, Tombstones
 logger = logging.getLogger(__name__)
 
 MAX_OPEN_RUNS = 200
+MAX_FINISHED = 10_000
 SYNC_THREADS = 16
 # These errors are not the fault of one folder: the worker tries the same batch again.
 SHARED_FAULTS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
@@ -49,6 +50,7 @@ class StoreApplier(Applier):
         self._collector = ""
         self._runs: dict[bytes, OpenRun] = {}
         self._quarantined: dict[bytes, Quarantine] = {}
+        self._finished: dict[bytes, str] = {}  # sessions of runs that were stored to the end, and their folder
         self._tombstones = Tombstones(state.tombstones)
         self._crash_marker = CrashMarker(state.root / "store-underway")
         self._base_dir = BaseDir(state)
@@ -157,6 +159,8 @@ class StoreApplier(Applier):
         # A note about a pruned artifact names the removal before it, which may be later than the one that its
         # session names: the run's folder was removed and put back in between.
         described = item.note if isinstance(item, SessionNote) and AFTER in item.note else item.session.info
+        if item.session.uid not in self._runs and self._was_taken_away(item.session):
+            return None
         run = self._run(item.session, described)
         if run is not None:
             run.sessions.setdefault(item.session.session, item.session)
@@ -250,7 +254,19 @@ class StoreApplier(Applier):
     def _close_run(self, uid: bytes) -> None:
         run = self._runs.pop(uid, None)
         if run is not None:
+            if run.writer.complete:
+                self._finished |= dict.fromkeys(run.sessions, run.writer.folder.name)
+                while len(self._finished) > MAX_FINISHED:
+                    del self._finished[next(iter(self._finished))]
             run.writer.close()
+
+    def _was_taken_away(self, session: LoggedSession) -> bool:
+        """Return whether the folder is absent of a run that was stored to its end; nothing makes it again.
+
+        What still arrives says how the session ended, or what became of an artifact.
+        """
+        folder = self._finished.get(session.session)
+        return folder is not None and self._base_dir.lacks(folder)
 
     def _run(self, session: LoggedSession, described: Mapping[str, Any]) -> OpenRun | None:
         """Return the session's run, opened; None if it was removed after what ``described`` describes."""
@@ -290,15 +306,17 @@ class StoreApplier(Applier):
         raise RetryLater(f"every folder name for run {session.uid.hex()} is taken by another run")
 
     def _check_removed(self, uid: bytes) -> None:
-        """Make a folder anew that somebody removed; the events it held become a gap."""
+        """Make a folder again that was removed while its run was live; the events it held become a gap."""
         run = self._runs.get(uid)
         if run is None or not run.writer.removed():
             return
         self._base_dir.check()  # where the disk is not mounted, every folder seems to be removed
         if not run.writer.removed():
             return
-        logger.error("folder %s was removed while its run was live", run.writer.folder.name)
         self._close_run(uid)
+        if run.writer.complete:
+            return  # the user moved or removed it after the end
+        logger.error("folder %s was removed while its run was live", run.writer.folder.name)
         for session in run.sessions.values():
             new = self._run(session, session.info)
             if new is not None:

@@ -81,7 +81,7 @@ def rebuilt_ledger(folder: Path, collector: str, uid: bytes) -> Ledger:
 def _add_lines(ledger: Ledger, path: Path) -> None:
     if not is_there(path):
         return
-    for line in event_lines.scan(path.read_bytes()):
+    for line in event_lines.scan_run(path.read_bytes()):
         if not isinstance(line, EventLine):
             ledger.events_bytes = ledger.events_bytes if line.torn else line.end
             continue

@@ -54,3 +54,12 @@ def write_run_file(folder: Path, session: LoggedSession) -> None:
     info = session.info
     opened_ns = info["opened_ns"] if isinstance(info.get("opened_ns"), int) else time.time_ns()
     write_described(folder, session.uid, info, opened_ns)
+
+
+def folder_id(folder: Path) -> tuple[int, int] | None:
+    """Return what stays the same while a folder is renamed, and differs for every other; None if it is absent."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

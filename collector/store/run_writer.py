@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from neural.tracking.collector.store.ledger_recovery import (
     without_stored,
 )
 from neural.tracking.collector.store.part_set import PartSet
+from neural.tracking.collector.store.run_folder import folder_id
 from neural.tracking.core.files import atomic_write, fsync_dir, fsync_file, is_there
 from neural.tracking.core.os_support import free_and_reserve
 from neural.tracking.errors import FormatError, RetryLater
@@ -65,7 +65,7 @@ class RunWriter:
         self.fresh = not self._ledger.sessions  # no file of this collector was here
         self._others = stored_by_others(folder, collector)
         self._tail_last = self.parts.highest()
-        self._identity = _identity(folder)
+        self._folder_id = folder_id(folder)
         self.unsaved = False
         self.changed: set[str] = set()  # the views that no longer show what is stored
         self.artifacts: list[tuple[LoggedSession, events.Event]] = []  # artifact events without a job
@@ -87,6 +87,11 @@ class RunWriter:
             for entry in self._ledger.sessions.values()
         )
 
+    @property
+    def complete(self) -> bool:
+        """Whether every session has ended and is stored up to its end. Never blocks."""
+        return self._ledger.complete
+
     def last(self, session: bytes) -> int:
         """Return the number up to which everything of the session is stored or a gap. Never blocks."""
         entry = self._ledger.sessions.get(session.hex())
@@ -94,7 +99,7 @@ class RunWriter:
 
     def removed(self) -> bool:
         """Return whether the folder was removed, or a file in it that is being written."""
-        return self._identity != _identity(self.folder) or self._tail.is_removed() or self._events.is_removed()
+        return self._folder_id != folder_id(self.folder) or self._tail.is_removed() or self._events.is_removed()
 
     def apply(self, item: EventBatch | SessionNote | SessionMark) -> None:
         """Store one item of the log if it is not stored yet. After RetryLater, call again with the item."""
@@ -339,11 +344,3 @@ class RunWriter:
             raise RetryLater(f"cannot write {self._ledger_file}: {error}") from error
         self.unsaved = False
         self.fresh = False
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -289,7 +289,7 @@ def _write_strays(path: Path, strays: dict[str, tuple[int, int]]) -> None:
 
 def hold_lock(path: Path) -> int:
     """Wait until no other process holds the lock of this cursor; return the descriptor that holds it now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # without its parents: a removed base_dir is not made again
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
     return fd

@@ -50,6 +50,12 @@ class Ledger:
     ended_bytes: int = 0  # so much of ended-<c>.jsonl is durable
     settled: set[str] = field(default_factory=set)  # sessions whose entry is in there, and nowhere else
 
+    @property
+    def complete(self) -> bool:
+        """Whether every session has ended and is stored up to its end; False if there is none. Never blocks."""
+        entries = self.sessions.values()
+        return bool(entries) and all(e.ended is not None and e.last >= e.ended for e in entries)
+
     def to_settle(self) -> list[str]:
         """Return the sessions that have ended and still take room in every writing of the ledger."""
         return [
