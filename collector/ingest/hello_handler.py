@@ -17,6 +17,7 @@ from neural.tracking.collector.log.sessions import VIA, Sessions, SessionState
 from neural.tracking.core.names import check_run_name
 from neural.tracking.errors import FormatError, ProtocolError
 from neural.tracking.formats import wire
+from neural.tracking.formats.event_checks import info_error
 from neural.tracking.formats.events import unpack_map
 from neural.tracking.state.tombstones import RUN_DELETED, Late
 
@@ -130,6 +131,8 @@ def head_of_any_form(part: bytes) -> dict[str, Any]:
 
 def description_error(hello: wire.Hello) -> str:
     """Return why the description in a HELLO cannot be used; empty if it can. Never blocks."""
+    if reason := info_error(hello.info):
+        return reason
     name = hello.info.get("name")
     if not isinstance(name, str):
         return "info must hold the run's name"

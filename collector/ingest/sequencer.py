@@ -22,7 +22,7 @@ from neural.tracking.collector.log.segment_files import SESSION_COPIES
 from neural.tracking.collector.log.sessions import MAX_OPEN_SESSIONS, Position, Sessions, SessionState
 from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.errors import FormatError
-from neural.tracking.formats import events, segment
+from neural.tracking.formats import event_stream, events, segment
 from neural.tracking.formats.segment import Buffer, Record
 from neural.tracking.state.tombstones import RUN_DELETED
 
@@ -111,6 +111,8 @@ class Sequencer:
             payload: its records.
         """
         if session.deleted or not self._is_valid(first, last, base, payload):
+            return Verdict.INVALID
+        if session.is_remote and not _holds(first, last, payload):
             return Verdict.INVALID
         if last <= session.received:
             self.repeated_total += 1
@@ -257,3 +259,11 @@ class Sequencer:
         if len(session.schemas) + len(new) > events.MAX_SCHEMAS or size > MAX_SCHEMAS_BYTES:
             raise FormatError(f"{size} bytes of schemas, over the limit of a session")
         return [record for schema_id, record in new if add_schema(session, schema_id, record)]
+
+
+def _holds(first: int, last: int, payload: Buffer) -> bool:
+    """Return whether the payload holds just these numbers; a process of another host may claim any."""
+    try:
+        return event_stream.is_whole(memoryview(payload), first, last)
+    except FormatError:
+        return False

@@ -14,13 +14,15 @@ Kinds of lines, told apart by their keys:
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from neural.tracking.formats.events import Event, Gap
+from neural.tracking.formats.event_checks import MAX_NUMBER, checked, usable_info
+from neural.tracking.formats.events import NO_STEP, Event, Gap
 
 _START = b'{"crc":"'
 _HEAD_BYTES = len(_START) + 10  # eight digits, quote, comma
@@ -99,6 +101,24 @@ def scan(data: bytes) -> Iterator[EventLine | BadLine]:
         pos = end
 
 
+def scan_run(data: bytes) -> Iterator[EventLine | BadLine]:
+    """Yield the lines of a run as :func:`scan` does; one of none of the four kinds is a bad one.
+
+    An event that does not fit its kind is ``invalid``, and a session's description has only what fits.
+    """
+    for line in scan(data):
+        if isinstance(line, BadLine):
+            yield line
+        elif not _fits(line.data):
+            yield BadLine(line.start, line.end, torn=False)
+        else:
+            if "seq" in line.data:
+                line.data["kind"], line.data["data"] = checked(line.data["kind"], line.data["data"])
+            elif "info" in line.data:
+                line.data["info"] = usable_info(line.data["info"])
+            yield line
+
+
 def _decode(line: bytes) -> dict[str, Any] | None:
     if not line.startswith(_START) or line[_HEAD_BYTES - 2 : _HEAD_BYTES] != b'",':
         return None
@@ -107,11 +127,37 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         if int(digits, 16) != zlib.crc32(line[_HEAD_BYTES:]):
             return None
         value = json.loads(line)
-    except ValueError:
+        found = {key: _original(item) for key, item in value.items() if key != "crc"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("session"), str):
-        return None
-    return {key: _original(item) for key, item in value.items() if key != "crc"}
+    return found if isinstance(found.get("session"), str) else None
+
+
+def _fits(line: dict[str, Any]) -> bool:
+    """Return whether a line is of one of the four kinds."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if "seq" in line:
+            times = (line["time_ns"], 0 if line["step"] is None else line["step"])
+            return _is_number(line["seq"]) and all(map(_is_time, times)) and _has(line, kind=str, data=dict)
+        if "gap" in line:
+            first, last = line["gap"]
+            return _is_number(first) and _is_number(last) and first <= last and _has(line, reason=str)
+        if "note" in line:
+            return _is_time(line["time_ns"]) and _has(line, note=str, key=str, data=dict)
+        return _has(line, uid=str, info=dict)
+    return False
+
+
+def _has(line: dict[str, Any], **types: type) -> bool:
+    return all(isinstance(line[key], wanted) for key, wanted in types.items())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_NUMBER
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) is int and NO_STEP <= value <= MAX_NUMBER
 
 
 def _truthful(value: Any) -> Any:

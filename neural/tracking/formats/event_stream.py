@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import segment
+from neural.tracking.formats.event_checks import METRICS
 from neural.tracking.formats.events import (
     METRICS_HEAD_BYTES,
     NO_STEP,
@@ -74,7 +75,7 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
         body = payload[pos + segment.FRAME_BYTES : pos + length]
         if kind == segment.EVENT:
             event = unpack_event(body)
-            if event.kind == "metrics":
+            if event.kind == METRICS:
                 decoded.blocks.append(_named_block(event))
             else:
                 decoded.events.append(event)
@@ -87,6 +88,38 @@ def decode(payload: memoryview, schemas: Schemas) -> Decoded:
     for (schema_id, length), runs in groups.items():
         decoded.blocks.append(_block(payload, schema_id, length, runs, known))
     return decoded
+
+
+def is_whole(payload: memoryview, first: int, last: int) -> bool:
+    """Return whether a stretch accounts for exactly the numbers ``first..last``, in order. Never blocks.
+
+    Args:
+        payload: whole records, each padded to 8 bytes.
+        first, last: what the stretch is said to hold.
+
+    Raises:
+        FormatError: it does not consist of whole records.
+    """
+    following = first
+    for pos, count, length, kind, _ in record_runs(payload):
+        if kind == segment.GAP:
+            gap = unpack_gap(payload[pos + segment.FRAME_BYTES : pos + length])
+            if gap.first != following:
+                return False
+            following = gap.last + 1
+        elif kind in (segment.METRICS, segment.EVENT):
+            if length < segment.FRAME_BYTES + 8:
+                return False
+            dtype = np.dtype(
+                {"names": ["seq"], "formats": ["<u8"], "offsets": [16], "itemsize": segment.aligned(length)}
+            )
+            seq = np.frombuffer(payload, dtype, count, pos)["seq"]
+            if not np.array_equal(seq, np.arange(following, following + count, dtype=np.uint64)):
+                return False
+            following += count
+        elif kind != segment.SCHEMA:
+            return False
+    return following == last + 1
 
 
 def record_runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
@@ -157,11 +190,7 @@ def _block(
 
 
 def _named_block(event: Event) -> MetricBlock:
-    names, values = event.data.get("names"), event.data.get("values")
-    if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values) or not names:
-        raise FormatError("metrics event without as many names as values")
-    if not all(isinstance(name, str) for name in names) or not all(isinstance(v, float) for v in values):
-        raise FormatError("metrics event whose names or values have the wrong type")
+    names, values = event.data["names"], event.data["values"]
     return MetricBlock(
         tuple(names),
         np.array([event.seq], dtype=np.uint64),

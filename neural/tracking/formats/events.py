@@ -15,6 +15,7 @@ import msgpack
 
 from neural.tracking.errors import FormatError, PayloadTooLargeError
 from neural.tracking.formats import segment
+from neural.tracking.formats.event_checks import MAX_DEPTH, MAX_NUMBER, checked
 
 NO_STEP = -(2**63)
 MAX_EVENT_BYTES = 256 << 10
@@ -22,7 +23,6 @@ MAX_SCHEMAS = 4096
 MAX_SCHEMA_BYTES = 4 << 20
 MAX_METRICS = 10_000
 MAX_NAMES_BYTES = 64 << 10
-MAX_DEPTH = 32
 
 METRICS_HEAD_BYTES = segment.FRAME_BYTES + 24  # frame, seq, time, step; then the values
 _NUMBERED = struct.Struct("<Qqq")
@@ -109,7 +109,11 @@ def _depth_over(value: Any, limit: int) -> bool:
 
 
 def unpack_event(body: segment.Buffer) -> Event:
-    """Return the event in an EVENT record's body, or raise FormatError."""
+    """Return the event in an EVENT record's body, ``invalid`` where it does not fit its kind.
+
+    Raises:
+        FormatError: it is no event.
+    """
     if len(body) < _NUMBERED.size:
         raise FormatError("event record is shorter than its head")
     seq, time_ns, step = _NUMBERED.unpack_from(body)
@@ -117,7 +121,7 @@ def unpack_event(body: segment.Buffer) -> Event:
     kind = data.pop("kind", None)
     if not isinstance(kind, str):
         raise FormatError("event has no kind")
-    return Event(seq, time_ns, None if step == NO_STEP else step, kind, data)
+    return Event(seq, time_ns, None if step == NO_STEP else step, *checked(kind, data))
 
 
 def pack_gap(gap: Gap) -> bytes:
@@ -130,8 +134,8 @@ def unpack_gap(body: segment.Buffer) -> Gap:
     if len(body) < _GAP.size:
         raise FormatError("gap record is shorter than its head")
     first, last, time_ns = _GAP.unpack_from(body)
-    if not 1 <= first <= last:
-        raise FormatError(f"gap from {first} to {last} is no interval")
+    if not 1 <= first <= last <= MAX_NUMBER:
+        raise FormatError(f"gap from {first} to {last} is no interval of numbers")
     try:
         return Gap(first, last, time_ns, str(memoryview(body)[_GAP.size :], "utf-8"))
     except UnicodeDecodeError as error:

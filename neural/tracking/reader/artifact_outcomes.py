@@ -48,7 +48,7 @@ class OutcomeWatch:
         return self._found.get(token)
 
     def _take(self, data: bytes) -> None:
-        for line in event_lines.scan(data):
+        for line in event_lines.scan_run(data):
             if isinstance(line, EventLine) and line.data.get("note") == KIND:
                 told = line.data["data"]
                 outcome = Outcome(line.data["session"], int(line.data["key"]), told)

@@ -95,7 +95,7 @@ def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
     for path in event_files(folder):
         data = path.read_bytes()
         unnumbered: set[bytes] = set()
-        for line in event_lines.scan(data):
+        for line in event_lines.scan_run(data):
             if not isinstance(line, BadLine):
                 if "seq" not in line.data:
                     if (text := data[line.start : line.end]) in unnumbered:

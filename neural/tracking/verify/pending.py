@@ -76,7 +76,7 @@ def find_pending(base_dir: Path) -> Pending:
     for count, held in found.outboxes:
         # An outbox keeps acknowledged events until their segment is free: they come no second time.
         held.discard_upto(count.in_log)
-        count.pending.add_all(held)
+        count.pending.add_spans(held.spans())
     for uid, sessions in found.tombstones.late().items():
         for session, late in sessions.items():
             known = found.late.setdefault(uid, {}).setdefault(session, late)
@@ -130,7 +130,7 @@ def _outbox(folder: Path, found: Pending) -> None:
         # What is lost before the first piece was acknowledged and freed; after it, it becomes a gap.
         begun = begun or isinstance(item, OutboxPiece)
         if begun:
-            held.add_span(item.first, item.last)
+            held.add_spans([(item.first, item.last)])
     count = found.count(orphan.session, orphan.uid, orphan.info)
     count.claim(orphan.emitted)
     found.outboxes.append((count, held))
@@ -201,7 +201,7 @@ def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pen
     first, last = _span(record)
     count.in_log = max(count.in_log, last)
     if unapplied and first:
-        count.pending.add_span(first, last)
+        count.pending.add_spans([(first, last)])
     if unapplied and record.kind == segment.NOTE:
         note = events.unpack_note(record.body)[1]
         count.claim(note["n"] if note["kind"] == "bye" and isinstance(note.get("n"), int) else 0)

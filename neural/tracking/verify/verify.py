@@ -131,14 +131,10 @@ def account(folder: Path, before: Counts) -> RunReport:
 
 def _session_report(session: str, count: Count) -> SessionReport:
     stored = count.stored.without(count.bad)
-    gaps = NumberSet()
-    for first, last, _ in count.gaps:
-        gaps.add_span(first, last)
+    gaps = NumberSet([(first, last) for first, last, _ in count.gaps])
     highest = (count.claimed, stored.highest(), gaps.highest(), count.pending.highest())
     n = max(highest)
-    every = NumberSet()
-    if n:
-        every.add_span(1, n)
+    every = NumberSet([(1, n)] if n else [])
     return SessionReport(
         session=session,
         rank=count.rank,
@@ -155,14 +151,13 @@ def _session_report(session: str, count: Count) -> SessionReport:
 
 def merged_gaps(gaps: list[tuple[int, int, str]], stored: NumberSet) -> list[tuple[int, int, str]]:
     """Return the union of gaps less what is stored, each interval with the reasons recorded for it."""
-    left, by_reason = NumberSet(), dict[str, NumberSet]()
+    left, by_reason = NumberSet(), dict[str, Spans]()
     for first, last, reason in gaps:
-        by_reason.setdefault(reason, NumberSet()).add_span(first, last)
+        by_reason.setdefault(reason, []).append((first, last))
     found = []
-    for reason, numbers in sorted(by_reason.items()):
-        found += [(first, last, reason) for first, last in numbers.without(stored, left).spans()]
-        for first, last in numbers.spans():
-            left.add_span(first, last)
+    for reason, spans in sorted(by_reason.items()):
+        found += [(first, last, reason) for first, last in NumberSet(spans).without(stored, left).spans()]
+        left.add_spans(spans)
     return sorted(found)
 
 
@@ -215,8 +210,7 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
         damages.append(f"{part.path.name}: holds {rows} points, its footer says {part.rows}")
     for name, numbers in found.items():
         count = counts.setdefault(name, Count())
-        for first_seq, last_seq in numbers.spans():
-            count.store(np.arange(first_seq, last_seq + 1))
+        count.store_all(numbers)
 
 
 def _check_group(reader: PartReader, group: int, damages: list[str]) -> bool:
@@ -239,10 +233,11 @@ def _repeated(metric: Any, session: Any, seq: Any) -> npt.NDArray[np.bool_]:
 
 
 def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
+    numbers: dict[str, list[int]] = {}
     for line in facts.read_lines(folder, damages):
         count = counts.setdefault(line["session"], Count())
         if "seq" in line:
-            count.store(np.array([line["seq"]]))
+            numbers.setdefault(line["session"], []).append(line["seq"])
             if line["kind"] == "end":
                 count.claim(line["seq"])
                 count.ended = True
@@ -257,6 +252,8 @@ def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
             count.introduced = True
             rank = line["info"].get("rank")
             count.rank = rank if isinstance(rank, int) else 0
+    for session, seen in numbers.items():
+        counts[session].store(np.array(seen, np.uint64))
 
 
 def verify_base(
@@ -296,7 +293,8 @@ def verify_base(
         if uid not in seen:
             folder = base / waiting.folders.get(uid, uid.hex())
             sessions = [_session_report(session, counts[session]) for session in sorted(counts)]
-            report.runs.append(RunReport(folder, sessions))
+            if any(session.n for session in sessions):  # otherwise it was moved away, and nothing waits
+                report.runs.append(RunReport(folder, sessions))
     if runs is None:
         report.runs += _removed(base, waiting)
     return report
