@@ -57,7 +57,7 @@ def write_run_file(folder: Path, session: LoggedSession) -> None:
 
 
 def folder_id(folder: Path) -> tuple[int, int] | None:
-    """Return what stays the same while a folder is renamed, and differs for every other; None if it is absent."""
+    """Return what a folder keeps when it is renamed, and no other has; None if it is absent."""
     try:
         status = folder.stat()
     except FileNotFoundError:
