@@ -15,7 +15,8 @@ from typing import Any
 from neural.tracking.core.names import check_metric_name
 from neural.tracking.errors import FormatError
 from neural.tracking.formats import events
-from neural.tracking.formats.events import MAX_DEPTH, MAX_METRICS, MAX_NAMES_BYTES, NO_STEP
+from neural.tracking.formats.event_checks import INVALID, MAX_DEPTH, checked
+from neural.tracking.formats.events import MAX_METRICS, MAX_NAMES_BYTES, NO_STEP
 
 _REFUSED_DTYPES = frozenset("cSUMm")  # complex, bytes, text, dates: float() would take some of them
 
@@ -121,7 +122,8 @@ def check_event(kind: object, data: Mapping[str, Any]) -> bytes:
 
     Raises:
         PayloadTooLargeError: over 256 KiB once packed.
-        TypeError: what msgpack cannot carry, keys that are no text, maps nested too deep.
+        TypeError: what msgpack cannot carry, keys that are no text, maps nested too deep, data that do not fit
+            the kind.
         ValueError: a kind or a key that has a meaning of its own.
     """
     if not isinstance(kind, str) or kind == "metrics" or "kind" in data:
@@ -130,7 +132,9 @@ def check_event(kind: object, data: Mapping[str, Any]) -> bytes:
         )
     packed = events.pack_event_data(kind, data)
     try:
-        events.unpack_map(packed)
+        found, told = checked(kind, events.unpack_map(packed))
     except FormatError as error:
         raise TypeError(f"{kind} event: {error}") from None
+    if found == INVALID:
+        raise TypeError(f"{kind} event: {told.get('reason', 'this kind is for events that cannot be used')}")
     return packed

@@ -48,9 +48,9 @@ def _numbers(value: Any) -> bool:
 
 def _columns(data: Mapping[str, Any]) -> bool:
     names, values = data.get("names"), data.get("values")
-    if not _texts(names) or not isinstance(values, list) or len(names) != len(values):
+    if not isinstance(names, list) or not isinstance(values, list) or not len(names) == len(values) > 0:
         return False
-    return bool(names) and all(isinstance(value, float) for value in values)
+    return _texts(names) and all(isinstance(value, float) for value in values)
 
 
 def _settings(value: Any) -> bool:
