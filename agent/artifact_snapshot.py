@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural.tracking.core import os_support
-from neural.tracking.core.copying import clone_or_copy, identity, open_regular
+from neural.tracking.core.copying import begins_with, clone_or_copy, identity, open_regular
 from neural.tracking.core.files import TEMPORARY_PREFIX
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import InvalidNameError, SourceChangedError
@@ -84,10 +84,12 @@ def take(session: Session, source: str, *, move: bool) -> Snapshot:
             (path / relative).parent.mkdir(parents=True, exist_ok=True)
             taken.how, _ = _take_file(os.path.join(source, relative), path / relative, move=move)
         after = _list(source)
-        if {name: identity(each)[:2] for name, each in after.items()} != {
-            name: identity(each)[:2] for name, each in found.items()
-        }:
+        if after.keys() != found.keys():
             raise SourceChangedError(source, f"{len(found)} files", f"{len(after)} files, or others")
+        for name, before in found.items():
+            if identity(before)[:2] != identity(after[name])[:2]:
+                _check_grown(os.path.join(source, name), path / name, before)
+        taken.size = sum(each.stat().st_size for each in map(path.joinpath, found))
 
     return _spooled_as(session, taken, fill)
 
@@ -173,17 +175,40 @@ def _take_file(source: str, target: Path, *, move: bool) -> tuple[str, int]:
         before = os.fstat(fd)
         if move and _linked(source, target):
             return "move", before.st_size
-        target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        mode = 0o700 if before.st_mode & 0o111 else 0o600
+        target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             how, size = clone_or_copy(fd, target_fd)
         finally:
             os.close(target_fd)
         after = os.fstat(fd)
-        if identity(before) != identity(after) or before.st_size not in (0, size):
+        if size < before.st_size:
             raise SourceChangedError(source, _told(before), _told(after))
-        return "move" if move else how, size
     finally:
         os.close(fd)
+    if identity(before) != identity(after):
+        _check_grown(source, target, before)
+    return "move" if move else how, size
+
+
+def _check_grown(source: str, taken: Path, before: os.stat_result) -> None:
+    """Return if the source has only grown since ``before``, so that what was taken is its beginning.
+
+    Raises:
+        SourceChangedError: it changed in another way.
+    """
+    with contextlib.ExitStack() as opened:
+        fds = []
+        for path in (source, taken):
+            try:
+                fds.append(open_regular(path, follow=True))
+            except FileNotFoundError:
+                raise SourceChangedError(source, _told(before), "nothing") from None
+            opened.callback(os.close, fds[-1])
+        now = os.fstat(fds[0])
+        grown = now.st_ino == before.st_ino and now.st_size > before.st_size
+        if not grown or not begins_with(*fds):
+            raise SourceChangedError(source, _told(before), _told(now))
 
 
 def _linked(source: str, target: Path) -> bool:

@@ -149,7 +149,8 @@ class Upload:
 
     def _check(self, now: float) -> Message:
         sha256 = self._digest.hexdigest()
-        check = Check(**self._who, path=self._path, size=self._size, sha256=sha256)
+        executable = int(bool(os.fstat(self._fd).st_mode & 0o111))
+        check = Check(**self._who, path=self._path, size=self._size, sha256=sha256, executable=executable)
         return self._expecting(_Phase.CHECKED, check, now)
 
     def _chunk(self, most_bytes: int) -> Message:

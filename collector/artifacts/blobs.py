@@ -26,6 +26,7 @@ class Staged(NamedTuple):
     path: Path
     sha256: str
     size: int
+    executable: bool
 
 
 def stage(source_fd: int, source: Path, temporary: Path, progress: Progress) -> Staged:
@@ -45,7 +46,8 @@ def stage(source_fd: int, source: Path, temporary: Path, progress: Progress) -> 
     if status.st_dev == folder.st_dev and status.st_nlink == 1 and status.st_uid == os.geteuid():
         return _hashed(source_fd, source, progress)
     temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    mode = 0o700 if status.st_mode & 0o111 else 0o600
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         copying.clone_or_copy(source_fd, fd, lambda count: progress(0))
         return _hashed(fd, temporary, progress)
@@ -54,12 +56,13 @@ def stage(source_fd: int, source: Path, temporary: Path, progress: Progress) -> 
 
 
 def _hashed(fd: int, path: Path, progress: Progress) -> Staged:
-    os.fchmod(fd, READ_ONLY)
+    executable = bool(os.fstat(fd).st_mode & 0o111)
+    os.fchmod(fd, READ_ONLY | (0o111 if executable else 0))
     with ThreadPoolExecutor(1) as pool:  # the disk writes while the processor hashes
         syncing = pool.submit(os.fsync, fd)
         sha256 = copying.digest(fd, progress)
         syncing.result()
-    return Staged(path, sha256, os.fstat(fd).st_size)
+    return Staged(path, sha256, os.fstat(fd).st_size, executable)
 
 
 def add(root: Path, staged: Staged, progress: Progress) -> Path:
@@ -123,7 +126,7 @@ def _holds_same_bytes(blob: Path, other: Path, progress: Progress) -> bool:
         if os.fstat(first).st_ino == os.fstat(second).st_ino:
             return True
         same_size = os.fstat(first).st_size == os.fstat(second).st_size
-        return same_size and copying.same_bytes(first, second, lambda count: progress(0))
+        return same_size and copying.begins_with(first, second, lambda count: progress(0))
     finally:
         os.close(first)
         os.close(second)

@@ -73,7 +73,9 @@ class Commit:
             if job.files is not None:
                 return self._store_folder(job.spooled(self._state))
             staged = self._staged_source()
-            outcome = {"sha256": staged.sha256, "size": staged.size}
+            outcome: dict[str, Any] = {"sha256": staged.sha256, "size": staged.size}
+            if staged.executable:
+                outcome["executable"] = True
             return outcome | (self._versioned(staged) if job.versioned else self._unversioned(staged))
         finally:
             spool.remove(self._temporary)
@@ -99,7 +101,8 @@ class Commit:
             before = identity(os.fstat(fd))
             os_support.leave_reserve(self._state.blobs, self._job.size)
             self._temporary.unlink(missing_ok=True)
-            copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            mode = 0o700 if os.fstat(fd).st_mode & 0o111 else 0o600
+            copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
                 copying.clone_or_copy(fd, copy, lambda count: self._on_progress(0))
             finally:
@@ -252,7 +255,9 @@ class Commit:
         return {"version": None, "path": f"artifacts/{self._job.name}", "sha256": listing.sha256}
 
     def _manifest(self, files: dict[str, Staged]) -> Staged:
-        data = manifest.encode(ManifestEntry(name, each.size, each.sha256) for name, each in files.items())
+        data = manifest.encode(
+            ManifestEntry(name, each.size, each.sha256, each.executable) for name, each in files.items()
+        )
         self._temporary.unlink(missing_ok=True)
         self._temporary.write_bytes(data)
         fd = _open(self._temporary)

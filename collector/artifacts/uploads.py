@@ -239,6 +239,8 @@ class Uploads:
         try:
             async with self._check_slots:
                 whole = await asyncio.to_thread(_is_whole, path, check.size, check.sha256)
+                if whole and check.executable:
+                    await asyncio.to_thread(path.chmod, 0o700)
         except OSError as error:
             self._warn(f"an artifact could not be received: {error}")
             return

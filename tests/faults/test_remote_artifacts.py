@@ -10,7 +10,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from neural.tracking.artifacts.check import Checker
+from neural.tracking.artifacts.check import Checker, copy_out, listed
 from neural.tracking.artifacts.report import check_artifacts
 from neural.tracking.collector.artifacts.uploads import Uploads
 from neural.tracking.errors import InvalidNameError
@@ -52,6 +52,8 @@ def sources(tmp_path):
     (folder / "model" / "ünïcode name").write_bytes(b"x")
     (folder / "small").write_bytes(os.urandom(1000))
     (folder / "nothing").write_bytes(b"")
+    for path in (folder / "small", folder / "model" / "layers" / "0"):
+        path.chmod(0o755)
     (folder / "large").write_bytes(os.urandom(MIB) * 200)
     return {path.name: path for path in folder.iterdir()}
 
@@ -107,6 +109,9 @@ def test_files_and_folders_arrive_whole_and_finish_says_so(keeper, remote, own_d
     model = stored(remote)["model"]
     (run,) = list_runs(remote.base_dir)
     assert (run.folder / model.path / "ünïcode name").read_bytes() == b"x"
+    assert [item.path for item in listed(run.folder, model) if item.executable] == ["layers/0"]
+    copy = copy_out(run.folder, stored(remote)["small"], own_dir.parent / "copy")
+    assert os.access(copy, os.X_OK)
     assert spool.waiting(State.for_base_dir(own_dir).remote_spool) == {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neural.tracking.core import copying
 from neural.tracking.core.copying import Progress, identity, nothing, open_regular
-from neural.tracking.core.files import TEMPORARY_PREFIX, inside
+from neural.tracking.core.files import TEMPORARY_PREFIX, inside, take_away
 from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
 from neural.tracking.formats import manifest
 from neural.tracking.formats.manifest import ManifestEntry
@@ -114,44 +114,83 @@ def listed(run: Path, entry: ArtifactCall) -> list[ManifestEntry]:
         os.close(fd)
 
 
-def copy_out(run: Path, entry: ArtifactCall, target: Path, progress: Progress = nothing) -> Path:
-    """Copy a stored artifact to ``target``, or into it where it is a folder; return where it is then.
+def copy_out(
+    run: Path,
+    entry: ArtifactCall,
+    target: Path | str,
+    progress: Progress = nothing,
+    *,
+    force: bool = False,
+) -> Path:
+    """Copy a stored artifact out of its run as ``cp -r`` does; return where it is then.
+
+    Args:
+        run: the run's folder.
+        entry: the artifact.
+        target: a path, or a folder to put it in; ``~`` is the home folder, links are followed.
+        progress: is called with the size of each piece, in bytes.
+        force: whether a folder that is there is replaced; a file is replaced in any case.
 
     Raises:
         ArtifactDamagedError: it is not what was logged; nothing was put in place.
-        FileExistsError: a folder would go where something is.
+        FileExistsError: a folder would replace something, or a file a folder.
+        FileNotFoundError, NotADirectoryError: there is no such folder to put it in.
         TrackingError: it is a reference, of which nothing was fetched.
     """
     if uri := entry.call.get("uri"):
         raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
-    if target.is_dir():
-        target = inside(target, entry.name)  # the run folder may be anybody's
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
+    place_out = target_of(entry, target)
+    if os.path.lexists(place_out) and (place_out.is_dir() or entry.is_folder):
+        if not (force and entry.is_folder):
+            raise FileExistsError(17, "something is there already", str(place_out))
+    elif not place_out.parent.is_dir():
+        raise FileNotFoundError(2, "there is no such folder", str(place_out.parent))
+    temporary = place_out.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
     source = place(run, entry)
     try:
         if entry.is_folder:
-            if target.exists():
-                raise FileExistsError(17, "something is there already", str(target))
             temporary.mkdir()
             for item in listed(run, entry):
                 path = inside(temporary, *item.path.split("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _copy(source / item.path, path, item.sha256, f"{label(entry)}/{item.path}", progress)
+                what = f"{label(entry)}/{item.path}"
+                _copy(source / item.path, path, item.sha256, what, progress, executable=item.executable)
+            if os.path.lexists(place_out):
+                take_away(place_out)
         else:
-            _copy(source, temporary, entry.checksum, label(entry), progress)
-        os.rename(temporary, target)
+            executable = (entry.outcome or {}).get("executable") is True
+            _copy(source, temporary, entry.checksum, label(entry), progress, executable=executable)
+        os.rename(temporary, place_out)
     finally:
         spool.remove(temporary)
-    return target
+    return place_out
 
 
-def _copy(source: Path, target: Path, expected: str, what: str, progress: Progress) -> None:
+def target_of(entry: ArtifactCall, target: Path | str) -> Path:
+    """Return where a copy of an artifact goes that is copied to ``target``. Blocks on the disk.
+
+    Raises:
+        NotADirectoryError: ``target`` ends in ``/``, and there is no such folder to put a file in.
+        OSError: links lead to each other.
+    """
+    path = Path(target).expanduser()
+    if path.is_dir():
+        return inside(path, entry.name)  # the run folder may be anybody's
+    if str(target).endswith("/") and not entry.is_folder:
+        raise NotADirectoryError(20, "there is no such folder", str(target))
+    return path.resolve() if path.is_symlink() else path
+
+
+def _copy(
+    source: Path, target: Path, expected: str, what: str, progress: Progress, *, executable: bool
+) -> None:
     try:
         fd = open_regular(source, follow=False)
     except FileNotFoundError:
         raise ArtifactDamagedError(what, expected, "nothing: it is missing") from None
     try:
-        copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        mode = 0o777 if executable else 0o666  # less the user's umask, as cp does
+        copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             # A copy is read once more: each way is half of what there is to do.
             how, _ = copying.clone_or_copy(fd, copy, lambda count: progress(count // 2))

@@ -145,17 +145,22 @@ class ArtifactVersion:
         Checker().check(self._folder, self._stored())
         return True
 
-    def copy_to(self, path: str | Path) -> Path:
-        """Copy it to ``path``, or into it where that is a folder; return where it is.
+    def copy_to(self, path: str | Path, *, force: bool = False) -> Path:
+        """Copy it to ``path`` as ``cp -r`` does, into it where that is a folder; return where it is.
+
+        Args:
+            path: ``~`` is the home folder; the folder above must be there.
+            force: whether a folder of that name is replaced. A file is replaced in any case.
 
         Raises:
             ArtifactDamagedError: its bytes are not those that were logged; nothing was put in place.
             TrackingError: as for ``verify``; or it is a reference, of which nothing was fetched.
+            FileExistsError: a folder would replace something, or a file a folder.
             OSError: it cannot be written there.
         """
         from neural.tracking.artifacts.check import copy_out
 
-        return copy_out(self._folder, self._stored(), Path(path))
+        return copy_out(self._folder, self._stored(), path, force=force)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as ``artifacts.json`` has it; ``version`` is None where it is not stored."""

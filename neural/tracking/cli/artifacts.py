@@ -94,34 +94,36 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
 @click.option(
     "--to",
     "-o",
-    type=click.Path(path_type=Path),
-    default=Path(),
+    type=click.Path(),
+    default=".",
     help="File, or folder to put it in.  [default: .]",
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace a file or folder that is there.")
 @output.base_dir_option
-def get_artifact(run: str, name: str, version: str, to: Path, force: bool, base_dir: Path) -> None:
+def get_artifact(run: str, name: str, version: str, to: str, force: bool, base_dir: Path) -> None:
     """Copy one version of an artifact out of a run, checked against its SHA-256.
 
     VERSION is a number, v3, an alias, or -1 for the newest (after --); default: latest. Exit code 6:
     its bytes are not those that were logged, and nothing was copied.
     """
-    from neural.tracking.artifacts.check import copy_out, label
+    from neural.tracking.artifacts.check import copy_out, label, target_of
     from neural.tracking.errors import ArtifactDamagedError, TrackingError
 
     found = one_run(base_dir, run)
     entry = _one(found, name, version)
-    if not to.parent.is_dir():
-        raise output.Failure(f"there is no folder {to.parent}")
-    there = to / entry.name if to.is_dir() else to
-    if not force and os.path.lexists(there):
-        raise output.Failure(f"{there} is there already", hint="--to names another place, --force replaces it")
     try:
+        there = target_of(entry, to)
+        if not force and os.path.lexists(there):
+            raise output.Failure(
+                f"{there} is there already", hint="--to names another place, --force replaces it"
+            )
         with _bar("copying", entry.size) as progress:
-            target = copy_out(found.folder, entry, to, progress)
+            target = copy_out(found.folder, entry, to, progress, force=force)
     except ArtifactDamagedError as error:
         raise output.Failure(str(error), code=EXIT_INTEGRITY) from error
-    except (TrackingError, OSError) as error:
+    except OSError as error:
+        raise output.Failure(f"{error.filename or to}: {error.strerror}") from error
+    except TrackingError as error:
         raise output.Failure(str(error)) from error
     output.stdout().print(f"{output.text(label(entry))} is in {output.text(target)}", soft_wrap=True)
 

@@ -28,22 +28,46 @@ def nothing(count: int) -> None:
 def clone_or_copy(source_fd: int, target_fd: int, progress: Progress = nothing) -> tuple[str, int]:
     """Fill the empty target with the source's bytes; return how (``reflink`` or ``copy``) and how many.
 
+    Holes stay holes. If the source grows meanwhile, the target gets only its first ``st_size`` bytes; if it
+    shrinks, fewer.
+
     Raises:
-        OSError: no room, for one; the target holds a part.
+        OSError: for example there is no room; the target holds a part.
     """
     size = os.fstat(source_fd).st_size
-    if size and os_support.reflink(source_fd, target_fd):
+    if not size:
+        return "copy", _read_to_the_end(source_fd, target_fd, progress)
+    if os_support.reflink(source_fd, target_fd):
         return "reflink", os.fstat(target_fd).st_size
-    os.lseek(source_fd, 0, os.SEEK_SET)
+    done = 0
+    for start, end in os_support.data_extents(source_fd, size):
+        progress(start - done)
+        os.lseek(source_fd, start, os.SEEK_SET)
+        os.lseek(target_fd, start, os.SEEK_SET)
+        done = start
+        while done < end:
+            count = os_support.copy_piece(source_fd, target_fd, min(PIECE_BYTES, end - done))
+            if not count:
+                return "copy", done
+            done += count
+            progress(count)
+    if os.fstat(source_fd).st_size < size:
+        return "copy", done
+    progress(size - done)
+    os.ftruncate(target_fd, size)
+    return "copy", size
+
+
+def _read_to_the_end(source_fd: int, target_fd: int, progress: Progress) -> int:
+    """Copy a file that says it is empty: only reading tells what is in those of /proc."""
     copied = 0
-    # Files of /proc and their like say that they are empty: only reading tells.
-    copy = os_support.copy_piece if size else os_support.read_and_write
-    while count := copy(source_fd, target_fd, PIECE_BYTES):
+    os.lseek(source_fd, 0, os.SEEK_SET)
+    while count := os_support.read_and_write(source_fd, target_fd, PIECE_BYTES):
         copied += count
         progress(count)
-        if copied > os.fstat(source_fd).st_size > 0 or copied > size > 0:
-            break  # it grows: whoever asked finds out, and a log that is written to never ends
-    return "copy", copied
+        if copied >= os.fstat(source_fd).st_size > 0:
+            break  # a log that is written to never ends
+    return copied
 
 
 def digest(fd: int, progress: Progress = nothing) -> str:
@@ -61,16 +85,16 @@ def digest(fd: int, progress: Progress = nothing) -> str:
     return found.hexdigest()
 
 
-def same_bytes(one: int, other: int, progress: Progress = nothing) -> bool:
-    """Return whether two open files hold the same bytes."""
+def begins_with(whole: int, beginning: int, progress: Progress = nothing) -> bool:
+    """Return whether one open file begins with all bytes of the other."""
     first, second = bytearray(HASH_BYTES), bytearray(HASH_BYTES)
     at = 0
-    while count := os.preadv(one, [first], at):
-        if os.preadv(other, [second], at) != count or first[:count] != second[:count]:
+    while count := os.preadv(beginning, [first], at):
+        if os.preadv(whole, [memoryview(second)[:count]], at) != count or first[:count] != second[:count]:
             return False
         at += count
         progress(count)
-    return os.pread(other, 1, at) == b""
+    return True
 
 
 def open_regular(path: Path | str, *, follow: bool) -> int:

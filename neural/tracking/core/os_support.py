@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,24 @@ def reflink(source_fd: int, target_fd: int) -> bool:
             raise
         return False
     return True
+
+
+def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file of ``size`` bytes has data, as (start, end); what is between are holes.
+
+    Source: SEEK_DATA and SEEK_HOLE in lseek(2). All of it is data where the file system has no holes.
+    """
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+            at = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no data beyond, or the file shrank
+                yield at, size
+            return
+        if start < at:
+            yield start, at
 
 
 def copy_piece(source_fd: int, target_fd: int, count: int) -> int:

@@ -22,11 +22,14 @@ class ManifestEntry(NamedTuple):
     path: str
     size: int
     sha256: str
+    executable: bool = False  # a file that is not has no such key
 
 
 def encode(items: Iterable[ManifestEntry]) -> bytes:
     """Return the manifest: the same items give the same bytes."""
-    listed = [item._asdict() for item in sorted(items)]
+    listed = [
+        {key: value for key, value in item._asdict().items() if value is not False} for item in sorted(items)
+    ]
     return json.dumps({"format": FORMAT, "files": listed}, ensure_ascii=False, indent=1).encode()
 
 
@@ -39,7 +42,10 @@ def decode(data: bytes) -> list[ManifestEntry]:
     try:
         found = json.loads(data)
         items = [
-            ManifestEntry(str(each["path"]), int(each["size"]), str(each["sha256"])) for each in found["files"]
+            ManifestEntry(
+                str(each["path"]), int(each["size"]), str(each["sha256"]), each.get("executable") is True
+            )
+            for each in found["files"]
         ]
         if found["format"] != FORMAT:
             raise FormatError(f"manifest has format {found['format']}, this release reads {FORMAT}")

@@ -54,7 +54,7 @@ class Chunk(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Message):
-    """All of the file was sent; its SHA-256 is this."""
+    """All of the file was sent; its SHA-256 is this. ``executable`` is 1 if it is; older senders omit it."""
 
     type: ClassVar[str] = "check"
     session: bytes
@@ -62,6 +62,7 @@ class Check(Message):
     path: str
     size: int
     sha256: str
+    executable: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,10 +50,56 @@ def test_each_call_is_a_version_and_the_same_bytes_take_no_space(tracker, source
     source.write_bytes(b"other")
     versions.append(tracker.log_artifact(source))
 
+    assert all(version.wait(STORED_S) for version in versions)
     assert [version.version for version in versions] == [1, 2, 3, 4]
     assert len({version.path.stat().st_ino for version in versions}) == 2
     assert [v.version for v in tracker.list_artifact_versions("model.pt")] == [1, 2, 3, 4]
     assert all(version.path.stat().st_mode & 0o777 == 0o444 for version in versions)
+
+
+@pytest.mark.parametrize("options", [{}, {"version": False}, {"move": True}, {"snapshot": False}])
+def test_executable_stays_executable(tracker, tmp_path, options):
+    script = tmp_path / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+
+    version = tracker.log_artifact(script, **options)
+
+    assert version.wait(STORED_S)
+    assert os.access(version.copy_to(tmp_path / "copy.sh"), os.X_OK)
+
+
+def test_executables_of_a_folder_are_in_its_manifest_and_its_copy(tracker, tmp_path):
+    folder = tmp_path / "package"
+    folder.mkdir()
+    for name, mode in (("run.sh", 0o755), ("data", 0o644)):
+        (folder / name).write_text(name)
+        (folder / name).chmod(mode)
+
+    version = tracker.log_artifact(folder)
+
+    assert version.wait(STORED_S)
+    listed = json.loads(version.path.with_name(version.path.name + ".manifest.json").read_bytes())["files"]
+    assert [(each["path"], each.get("executable")) for each in listed] == [("data", None), ("run.sh", True)]
+    copy = version.copy_to(tmp_path / "copy")
+    assert {path.name: os.access(path, os.X_OK) for path in copy.iterdir()} == {"run.sh": True, "data": False}
+    (folder / "run.sh").chmod(0o644)
+    assert tracker.log_artifact(folder).checksum != version.checksum
+
+
+def test_file_with_holes_takes_no_disk_for_them(tracker, tmp_path):
+    source = tmp_path / "memory.map"
+    with source.open("wb") as file:
+        file.truncate(256 << 20)
+        file.seek(100 << 20)
+        file.write(b"data" * 1000)
+
+    version = tracker.log_artifact(source)
+
+    assert version.wait(STORED_S)
+    copy = version.copy_to(tmp_path / "copy")
+    assert [path.stat().st_blocks * 512 < 2 << 20 for path in (version.path, copy)] == [True, True]
+    assert copy.stat().st_size == 256 << 20
 
 
 def test_the_seed_s_spellings_find_the_same_versions(tracker, source):
@@ -114,6 +160,7 @@ def test_unversioned_replaces_what_is_current(tracker, source):
 def test_reference_is_recorded_and_not_fetched(tracker, tmp_path):
     version = tracker.log_artifact("s3://bucket/data.tar", reference=True, metadata={"rows": 3})
 
+    assert version.wait(STORED_S)
     assert (version.artifact_name, version.version, version.metadata) == ("data.tar", 1, {"rows": 3})
     assert version.to_dict()["uri"] == "s3://bucket/data.tar"
     assert version.verify()
@@ -146,6 +193,7 @@ def test_figure_is_rendered_now_and_lies_under_plots(tracker):
     version = tracker.log_figure(figure, "curve")
     vector = tracker.log_figure(figure, figure_name="curve.svg")
 
+    assert version.wait(STORED_S) and vector.wait(STORED_S)
     assert (version.artifact_name, version.version) == ("curve.png", 1)
     assert (tracker.experiment_dir / "plots" / "curve.png").read_bytes()[1:4] == b"PNG"
     assert b"<svg" in vector.path.read_bytes()

@@ -93,7 +93,7 @@ def test_file_that_says_it_is_empty_is_read_to_its_end(session):
     assert session.spooled[0].stat().st_size == taken.size
 
 
-@pytest.mark.parametrize("change", ["append", "truncate", "overwrite", "replace", "delete"])
+@pytest.mark.parametrize("change", ["written longer", "truncate", "overwrite", "replace", "delete"])
 def test_source_that_changes_while_it_is_read_is_refused(session, source, monkeypatch, change):
     copy = os_support.copy_piece
 
@@ -112,9 +112,8 @@ def test_source_that_changes_while_it_is_read_is_refused(session, source, monkey
 
 
 def _meddle(source, change):
-    if change == "append":
-        with source.open("ab") as file:
-            file.write(b"x")
+    if change == "written longer":
+        source.write_bytes(b"another one" * 10_000)
     elif change == "truncate":
         os.truncate(source, 5)
     elif change == "overwrite":
@@ -127,19 +126,49 @@ def _meddle(source, change):
         source.unlink()
 
 
-def test_file_that_never_ends_is_refused_in_good_time(session, source, monkeypatch):
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_file_that_only_grows_while_it_is_read_gives_its_beginning(session, tmp_path, monkeypatch, in_folder):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    source = folder / "train.log"
+    source.write_bytes(b"first" * 1000)
     copy = os_support.copy_piece
 
     def copy_while_it_grows(source_fd, target_fd, count):
         with source.open("ab") as file:
             file.write(bytes(1000))
-        return copy(source_fd, target_fd, 1000)
+        return copy(source_fd, target_fd, min(count, 1000))
 
     monkeypatch.setattr(os_support, "copy_piece", copy_while_it_grows)
     monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
 
-    with pytest.raises(SourceChangedError):
-        artifact_snapshot.take(session, str(source), move=False)
+    taken = artifact_snapshot.take(session, str(folder if in_folder else source), move=False)
+
+    assert taken.size == 5000
+    assert [path.read_bytes() for path in session.spooled] == [b"first" * 1000]
+
+
+def test_file_of_a_folder_that_is_written_again_longer_after_it_was_read_is_refused(
+    session, tmp_path, monkeypatch
+):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a" * 100)
+    (folder / "b").write_bytes(b"b" * 100)
+    taken = []
+
+    def copy_and_write_again(source_fd, target_fd, count, copy=os_support.copy_piece):
+        taken.append(count)
+        if len(taken) == 2:
+            (folder / "a").write_bytes(b"c" * 200)
+        return copy(source_fd, target_fd, count)
+
+    monkeypatch.setattr(os_support, "copy_piece", copy_and_write_again)
+    monkeypatch.setattr(os_support, "reflink", lambda *fds: False)
+
+    with pytest.raises(SourceChangedError, match="weights/a changed"):
+        artifact_snapshot.take(session, str(folder), move=False)
+    assert session.spooled == []
 
 
 def test_folder_that_changes_while_it_is_read_is_refused(session, tmp_path, monkeypatch):
