@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,12 +66,16 @@ def take(session: Session, source: str, *, move: bool) -> Snapshot:
     Raises:
         OSError: it is missing, not permitted, neither file nor folder, a loop of links.
         SourceChangedError: it changed meanwhile.
-        ValueError: a folder without a file, or with names that are no text; a link to be moved.
+        ValueError: a folder without a file, or with names that are no text; what cannot be moved: a link, or a
+            folder that holds the runs.
     """
     if move and os.path.islink(source):
         raise ValueError(f"{source} is a symbolic link; move=True wants the file itself")
     is_folder = stat.S_ISDIR(os.stat(source).st_mode)
-    found = _list(source) if is_folder else {"": _regular(source)}
+    without = _places_of(session)
+    if move and is_folder and any(Path(source).resolve() in (place, *place.parents) for place in without):
+        raise ValueError(f"{source} holds the runs themselves; move=True would remove them")
+    found = _list(source, without) if is_folder else {"": _regular(source)}
     taken = Snapshot(source, "move" if move else "copy", sum(each.st_size for each in found.values()))
     taken.files = len(found) if is_folder else None
 
@@ -83,7 +87,7 @@ def take(session: Session, source: str, *, move: bool) -> Snapshot:
         for relative in found:
             (path / relative).parent.mkdir(parents=True, exist_ok=True)
             taken.how, _ = _take_file(os.path.join(source, relative), path / relative, move=move)
-        after = _list(source)
+        after = _list(source, without)
         if after.keys() != found.keys():
             raise SourceChangedError(source, f"{len(found)} files", f"{len(after)} files, or others")
         for name, before in found.items():
@@ -207,7 +211,7 @@ def _check_grown(source: str, taken: Path, before: os.stat_result) -> None:
             opened.callback(os.close, fds[-1])
         now = os.fstat(fds[0])
         grown = now.st_ino == before.st_ino and now.st_size > before.st_size
-        if not grown or not begins_with(*fds):
+        if not grown or not begins_with(fds[0], fds[1]):
             raise SourceChangedError(source, _told(before), _told(now))
 
 
@@ -230,8 +234,19 @@ def _told(found: os.stat_result) -> str:
     return f"{found.st_size} bytes written at {written}.{found.st_mtime_ns // 10**6 % 1000:03d}"
 
 
-def _list(folder: str) -> dict[str, os.stat_result]:
-    """Return the files below a folder by relative path, sorted; raises as :func:`take`."""
+def _places_of(session: Session) -> list[Path]:
+    """Return the folders that grow while an artifact is taken: the runs, and what waits for the collector."""
+    return [Path(place).resolve() for place in (session.base_dir, session.state_folder.root, session.spool)]
+
+
+def _list(folder: str, without: Sequence[Path] = ()) -> dict[str, os.stat_result]:
+    """Return the files below a folder by relative path, sorted; raises as :func:`take`.
+
+    Args:
+        folder: itself is listed in any case.
+        without: folders that are left out, with all that is in them; resolved.
+    """
+    root = Path(folder).resolve()
     found: dict[str, os.stat_result] = {}
     pending = [""]
     while pending:
@@ -244,7 +259,8 @@ def _list(folder: str) -> dict[str, os.stat_result]:
                 except UnicodeEncodeError:
                     raise InvalidNameError("file name", ascii(relative), "is no UTF-8") from None
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(relative)
+                    if root / relative not in without:
+                        pending.append(relative)
                 elif entry.is_dir():
                     raise OSError(errno.ELOOP, "a link to a folder inside a folder is not followed", entry.path)
                 else:

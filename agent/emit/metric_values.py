@@ -7,6 +7,7 @@ caller's mistake and names the metric and the limit.
 
 from __future__ import annotations
 
+import numbers
 import operator
 import sys
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,7 @@ def to_float(name: str, value: Any) -> float:
 
 
 def check_step(step: Any) -> int:
-    """Return ``step`` as an int.
+    """Return ``step`` as an int; a float that is a whole number is one.
 
     Raises:
         TypeError: not an integer.
@@ -98,7 +99,9 @@ def check_step(step: Any) -> int:
     try:
         number = operator.index(step)
     except TypeError:
-        raise TypeError(f"step must be an integer, not {type(step).__name__}: {step!r:.60}") from None
+        if not isinstance(step, numbers.Real) or not float(step).is_integer():
+            raise TypeError(f"step must be an integer, not {type(step).__name__}: {step!r:.60}") from None
+        number = int(float(step))
     if not NO_STEP < number < 2**63:
         raise ValueError(f"step {str(number)[:40]} is out of range: -2**63 < step < 2**63")
     return number

@@ -37,7 +37,7 @@ class ArtifactMethods:
         *,
         artifact_path: PathLike | None = None,
         artifact_name: str | None = None,
-        alias: str | Iterable[str] = (),
+        alias: str | Iterable[str] | None = (),
         metadata: Mapping[str, Any] | None = None,
         move: bool = False,
         snapshot: bool = True,
@@ -46,8 +46,8 @@ class ArtifactMethods:
         """Keep a file or a folder as it is now, as the next version of its name.
 
         Args:
-            path: the file or folder; with ``reference=True`` any URI, which is recorded and not fetched.
-                Also spelt ``artifact_path``.
+            path: the file or folder; a ``base_dir`` inside it is left out. With ``reference=True`` any URI,
+                which is recorded and not fetched. Also spelt ``artifact_path``.
             name: at most 200 bytes, what a file may be called; default: the path's last part. Also spelt
                 ``artifact_name``.
             version: False replaces what is current under ``artifacts/`` and makes no version.
@@ -88,7 +88,7 @@ class ArtifactMethods:
         *,
         model_path: PathLike | None = None,
         name: str | None = None,
-        alias: str | Iterable[str] = (),
+        alias: str | Iterable[str] | None = (),
         metadata: Mapping[str, Any] | None = None,
         move: bool = False,
         snapshot: bool = True,
@@ -111,7 +111,7 @@ class ArtifactMethods:
         *,
         figure_name: str | None = None,
         version: bool = True,
-        alias: str | Iterable[str] = (),
+        alias: str | Iterable[str] | None = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> ArtifactVersion:
         """Render a figure now and keep it, also under ``plots/``.
@@ -214,12 +214,12 @@ class ArtifactMethods:
         taking: Callable[[Session], Snapshot],
         *,
         version: bool,
-        alias: str | Iterable[str],
+        alias: str | Iterable[str] | None,
         metadata: Mapping[str, Any] | None,
         uri: str | None = None,
     ) -> ArtifactVersion:
         """Check what was given, take the snapshot, emit the event that names it."""
-        aliases = [check_alias(one) for one in one_or_many(alias)]
+        aliases = [check_alias(one) for one in one_or_many(() if alias is None else alias)]
         call: dict[str, Any] = {
             "name": check_artifact_name(name),
             "type": kind,

@@ -87,6 +87,22 @@ def test_executables_of_a_folder_are_in_its_manifest_and_its_copy(tracker, tmp_p
     assert tracker.log_artifact(folder).checksum != version.checksum
 
 
+def test_folder_that_holds_the_runs_is_kept_without_them_and_never_moved(tracker, tmp_path, monkeypatch):
+    work = tracker.experiment_dir.parent.parent
+    (work / "notes").write_bytes(b"n")
+    monkeypatch.chdir(work)
+
+    version = tracker.log_artifact(".", name="work", alias=None)
+
+    assert version.wait(STORED_S)
+    assert [path.relative_to(version.path).as_posix() for path in version.path.rglob("*")] == ["notes"]
+    with pytest.raises(ValueError, match="holds the runs themselves"):
+        tracker.log_artifact(".", name="work", move=True)
+    with pytest.raises(ValueError, match="holds the runs themselves"):
+        tracker.log_artifact(tracker.experiment_dir.parent, move=True)
+    assert (tracker.experiment_dir / "run.json").is_file()
+
+
 def test_file_with_holes_takes_no_disk_for_them(tracker, tmp_path):
     source = tmp_path / "memory.map"
     with source.open("wb") as file:

@@ -20,6 +20,7 @@ class Session:
     """As much of a session as a snapshot needs."""
 
     def __init__(self, base, limit=1 << 40, mode="online"):
+        self.base_dir = base
         self.state_folder = State(base_dir=base, root=base / ".ntrack")
         self.state_folder.make()
         self.spool = self.state_folder.spool

@@ -166,7 +166,7 @@ def test_empty_mapping_makes_no_event(emitter):
     assert emitter.emitted == 0
 
 
-@pytest.mark.parametrize("step", [1.5, "3", None, [], 1j], ids=repr)
+@pytest.mark.parametrize("step", [1.5, "3", None, [], 1j, math.nan, math.inf, np.float32(0.1)], ids=repr)
 def test_step_that_is_no_integer_is_refused(emitter, step):
     emitter.emit_metrics({"m": 1.0})
     if step is not None:
@@ -174,7 +174,7 @@ def test_step_that_is_no_integer_is_refused(emitter, step):
             emitter.emit_metrics({"m": 1.0}, step)
 
 
-@pytest.mark.parametrize("step", [2**63, -(2**64)])
+@pytest.mark.parametrize("step", [2**63, -(2**64), 1e300])
 def test_step_over_64_bits_is_refused(emitter, step):
     emitter.emit_metrics({"m": 1.0})
 
@@ -183,11 +183,11 @@ def test_step_over_64_bits_is_refused(emitter, step):
 
 
 def test_steps_repeat_and_go_back(emitter):
-    for step in (5, 5, -3, 2**63 - 1, np.int64(7), True):
+    for step in (5, 5, -3, 2**63 - 1, np.int64(7), True, 3.0, np.float32(5.0), np.float64(-0.0)):
         emitter.emit_metrics({"m": 1.0}, step)
 
     found, _ = recover(emitter.outbox.folder)
-    assert [step for _, step, _ in found] == [5, 5, -3, 2**63 - 1, 7, 1]
+    assert [step for _, step, _ in found] == [5, 5, -3, 2**63 - 1, 7, 1, 3, 5, 0]
 
 
 def test_default_step_counts_this_sessions_metrics_calls(emitter):
