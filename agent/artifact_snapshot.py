@@ -29,7 +29,7 @@ from neural.tracking.state.paths import private_folder
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
 
-LOOK_EVERY_S = 1.0  # between two looks at how full the whole spool is
+MEASURE_EVERY_S = 1.0  # between two looks at how full the whole spool is
 MAX_FILES = 100_000
 
 _spooled: dict[Path, tuple[float, int]] = {}  # by spool: when it was looked at, bytes then and since
@@ -48,7 +48,7 @@ class Snapshot:
         self.lost: str | None = None
         self._path: Path | None = None
 
-    def give_away(self) -> None:
+    def release_source(self) -> None:
         """After the event was kept: let go of the source of ``move=True``, which is the spool's now."""
         if self.how == "move" and self.lost is None:
             spool.remove(Path(self.source))
@@ -141,11 +141,11 @@ def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None])
 
 def _why_not(root: Path, size: int, limit: int | None) -> str | None:
     """Return why so many bytes more may not wait in the spool: ``spool_full``, ``disk_full``, or None."""
-    looked_s, known = _spooled.get(root, (-LOOK_EVERY_S, 0))
+    measured_s, known = _spooled.get(root, (-MEASURE_EVERY_S, 0))
     now = time.monotonic()
     if limit is not None:
-        if now - looked_s >= LOOK_EVERY_S or known + size > limit:
-            looked_s, known = now, spool.size_bytes(root)
+        if now - measured_s >= MEASURE_EVERY_S or known + size > limit:
+            measured_s, known = now, spool.size_bytes(root)
         if known + size > limit:
             return "spool_full"
     existing = root
@@ -154,7 +154,7 @@ def _why_not(root: Path, size: int, limit: int | None) -> str | None:
     free, reserve = os_support.free_and_reserve(existing)
     if free - size < reserve:
         return "disk_full"
-    _spooled[root] = looked_s, known + size
+    _spooled[root] = measured_s, known + size
     return None
 
 
@@ -180,7 +180,7 @@ def _take_file(source: str, target: Path, *, move: bool) -> tuple[str, int]:
             os.close(target_fd)
         after = os.fstat(fd)
         if identity(before) != identity(after) or before.st_size not in (0, size):
-            raise SourceChangedError(source, _told(before), _told(after))
+            raise SourceChangedError(source, _described(before), _described(after))
         return "move" if move else how, size
     finally:
         os.close(fd)
@@ -200,7 +200,7 @@ def _linked(source: str, target: Path) -> bool:
     return True
 
 
-def _told(found: os.stat_result) -> str:
+def _described(found: os.stat_result) -> str:
     written = time.strftime("%H:%M:%S", time.localtime(found.st_mtime_ns // 10**9))
     return f"{found.st_size} bytes written at {written}.{found.st_mtime_ns // 10**6 % 1000:03d}"
 

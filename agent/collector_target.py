@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.launcher import Helper, collector_of, courier_of
-from neural.tracking.agent.send.local_route import LocalRoute, Route, Watchful
+from neural.tracking.agent.send.local_route import CourierStarter, LocalRoute, Route
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 
@@ -41,26 +41,28 @@ def helper(config: AgentConfig, state: State) -> Helper:
     return collector_of(state) if config.collector is None else courier_of(state)
 
 
-def route(config: AgentConfig, state: State, wishes: DeliveryState) -> Route:
+def route(config: AgentConfig, state: State, delivery: DeliveryState) -> Route:
     """Return the way to the collector."""
     launches = config.mode == "online"
     if config.collector is None:
         return LocalRoute(state, launches=launches)
     from neural.tracking.agent.send.remote_route import RemoteRoute
 
-    return RemoteRoute(config.collector, wishes, state.remote_outbox, Watchful(state) if launches else None)
+    return RemoteRoute(
+        config.collector, delivery, state.remote_outbox, CourierStarter(state) if launches else None
+    )
 
 
-def is_open(config: AgentConfig, state: State, wishes: DeliveryState) -> bool:
+def is_open(config: AgentConfig, state: State, delivery: DeliveryState) -> bool:
     """Return whether a collector is there without anybody having started it."""
     if config.collector is None:
         return state.collector_runs()
-    return wishes.status == "connected"
+    return delivery.status == "connected"
 
 
-def talk(
+def make_protocol(
     config: AgentConfig,
-    wishes: DeliveryState,
+    delivery: DeliveryState,
     session: bytes,
     hello: Callable[[], wire.Hello],
     records: list[bytes],
@@ -70,4 +72,4 @@ def talk(
     from neural.tracking.agent.send.protocol import SenderProtocol
 
     pace = None if config.collector is None else CongestionWindow()
-    return SenderProtocol(wishes, session, hello, records, pace)
+    return SenderProtocol(delivery, session, hello, records, pace)

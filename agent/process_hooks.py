@@ -45,7 +45,7 @@ def forget(session: Session) -> None:
     _sessions.discard(session)
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Stand in for a callback that is no longer wanted."""
 
 

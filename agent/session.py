@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from neural.tracking.agent.send.protocol import SenderProtocol
     from neural.tracking.formats import wire
 
-LET_GO_SHARE = 0.02  # of a close's time, kept for stopping the sender
+STOP_SHARE = 0.02  # of a close's time, kept for stopping the sender
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -95,30 +95,30 @@ class Session(SessionView):
         self._open_event = dict(open_event)
         self._emitter = Emitter(os.urandom(16))
         self.emit_metrics = self._emitter.emit_metrics
-        self._be_new(first_step)
+        self._reset(first_step)
         if lazily:
             process_hooks.remember(self)  # it may be opened by one thread while another forks
         else:
             self._open(may_raise=True)
 
-    def _be_new(self, first_step: int) -> None:
+    def _reset(self, first_step: int) -> None:
         """Become a session that nothing was emitted to yet: at first, and in a forked child."""
         self.id = os.urandom(16)
         self._pid = os.getpid()
         self._opened_ns = time.time_ns()
         self._opening = threading.RLock()
         self._opened = self._closed = self._warned_closed = False
-        self._asked_end: tuple[str, str | None] | None = None  # the first counts, also for the exit hook
+        self._requested_end: tuple[str, str | None] | None = None  # the first counts, also for the exit hook
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
-        self._wishes = DeliveryState()
+        self._delivery = DeliveryState()
         self._emitter.__init__(  # type: ignore[misc]  # in place: callers hold its bound method
             self.id,
             first_step,
             when_full=self.config.when_full,
             block_timeout_s=self.config.block_timeout_s,
         )
-        self._emitter.on_homeless = self._open_late
+        self._emitter.on_no_outbox = self._open_late
 
     # Emitting. emit_metrics is set by the constructor.
 
@@ -142,21 +142,21 @@ class Session(SessionView):
         Blocks: at most ``timeout_s``; not where no collector runs and none can be started from here.
         """
         deadline = time.monotonic() + timeout_s
-        self._emitter.settle()
+        self._emitter.write_deferred()
         self._emitter.write_gap()
         if self._sender is None or not self._opened or self._pid != os.getpid():
             return self.emitted == 0
         if self._closed:
-            return self._wishes.closed.is_set()
+            return self._delivery.closed.is_set()
         if not self._sender.runs:
             return False
-        request = self._wishes.ask(self.emitted)
+        request = self._delivery.ask(self.emitted)
         self._sender.wake.set()
         try:
             left = max(0.0, deadline - time.monotonic())
-            return shutdown.await_visible(request, self._sender, left) and not self._wishes.deleted
+            return shutdown.await_visible(request, self._sender, left) and not self._delivery.deleted
         finally:
-            self._wishes.forget(request)
+            self._delivery.forget(request)
 
     def close(
         self, status: str = "completed", error: str | None = None, timeout_s: float | None = None
@@ -178,43 +178,43 @@ class Session(SessionView):
             if self._closed or self._sender is None or self._pid != os.getpid():
                 self._closed = self._emitter.closed = True
                 return self.flush(0.0)
-            self._asked_end = status, error = self._asked_end or (status, error)
+            self._requested_end = status, error = self._requested_end or (status, error)
             if not self._emitter.end("end", {"status": status, "error": error}):
                 return False  # inside a log call, in a signal handler: that call must end first
             self._closed = True
-        self._emitter.on_homeless = self._warn_closed
+        self._emitter.on_no_outbox = self._warn_closed
         emitted = self.emitted
         # Offline nobody is started, so there is nobody to wait for unless one happens to run.
         comes = self.config.mode == "online" or collector_target.is_open(
-            self.config, self.state_folder, self._wishes
+            self.config, self.state_folder, self._delivery
         )
-        told = deadline - LET_GO_SHARE * timeout_s
+        delivered_by = deadline - STOP_SHARE * timeout_s
         stored = (
             comes
             and self._sender.runs
-            and shutdown.deliver(self._wishes, self._sender, self.run.name, emitted, told)
+            and shutdown.deliver(self._delivery, self._sender, self.run.name, emitted, delivered_by)
         )
-        self._let_go(self._sender, deadline)
+        self._release(self._sender, deadline)
         shutdown.summarise(self.run.name, emitted, self.gaps)
         return stored
 
-    def _let_go(self, sender: Sender, deadline: float) -> None:
+    def _release(self, sender: Sender, deadline: float) -> None:
         """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector.
 
         Also where the run was removed: whoever takes it over writes down what it held.
         """
         process_hooks.forget(self)
-        self._emitter.on_roll = process_hooks.nothing
+        self._emitter.on_roll = process_hooks.do_nothing
         ended = sender.stop(max(1.0, deadline - time.monotonic()))
-        delivered = self._wishes.closed.is_set()
-        stream = self._wishes.stream
+        delivered = self._delivery.closed.is_set()
+        stream = self._delivery.stream
         if ended and self._outbox is not None and stream is not None:
             self._emitter.detach()
             self._outbox.close(stream.segments, delete=delivered)
         if self.config.mode == "online" and not (
             delivered and collector_target.is_spool_empty(self.config, self.spool)
         ):
-            shutdown.see_that_someone_delivers(self.config, self.state_folder)
+            shutdown.start_helper(self.config, self.state_folder)
 
     # Opening, here and in other processes.
 
@@ -239,8 +239,8 @@ class Session(SessionView):
             )
         else:
             self._emit_open()
-        route = collector_target.route(self.config, self.state_folder, self._wishes)
-        self._sender = Sender(self._emitter, self._wishes, self._talk, self._make_late, route)
+        route = collector_target.route(self.config, self.state_folder, self._delivery)
+        self._sender = Sender(self._emitter, self._delivery, self._make_protocol, self._make_late, route)
         self._emitter.on_roll = self._sender.wake.set
         try:
             self._sender.start()
@@ -255,11 +255,11 @@ class Session(SessionView):
 
     def _make_outbox(self) -> None:
         limit = self.config.outbox_limit_bytes if self.config.mode == "online" else None
-        removed, stream = self._outbox, self._wishes.stream
+        removed, stream = self._outbox, self._delivery.stream
         self._outbox = Outbox.create(self.outboxes, self.id, self.uid, self._info(), limit)
         self._emitter.attach(self._outbox)
         if removed is None or stream is None:
-            self._wishes.stream = OutboxReader(self._emitter, self._outbox)
+            self._delivery.stream = OutboxReader(self._emitter, self._outbox)
             return
         warn("the outbox of run %s was removed, the run goes on in a new one", self.run.name)
         stream.move(self._outbox)
@@ -287,9 +287,9 @@ class Session(SessionView):
     def _hello(self) -> wire.Hello:
         return session_info.hello(self.run, self.id, self._info())
 
-    def _talk(self) -> SenderProtocol:
+    def _make_protocol(self) -> SenderProtocol:
         hello, records = self._hello, self._emitter.schemas.records
-        return collector_target.talk(self.config, self._wishes, self.id, hello, records)
+        return collector_target.make_protocol(self.config, self._delivery, self.id, hello, records)
 
     def _warn_closed(self) -> None:
         if not self._warned_closed:
@@ -298,18 +298,18 @@ class Session(SessionView):
 
     def _become_child(self) -> None:
         """In a forked child: drop what was inherited; the first event opens a session of its own."""
-        outbox, stream, closed = self._outbox, self._wishes.stream, self._closed
+        outbox, stream, closed = self._outbox, self._delivery.stream, self._closed
         self.run = self.run._replace(role="child")
-        self._be_new(0)
+        self._reset(0)
         if outbox is not None:
             process_hooks.leave_to_parent(outbox, list(stream.live) if stream else [outbox.first])
         self._closed = self._emitter.closed = closed
 
     def __reduce__(self) -> tuple[Any, ...]:
         run = self.run._replace(role="child")
-        return _elsewhere, (run, self.base_dir, self.config, self._open_event)
+        return _unpickled, (run, self.base_dir, self.config, self._open_event)
 
 
-def _elsewhere(run: RunIdentity, base_dir: Path, config: AgentConfig, open_event: dict[str, Any]) -> Session:
+def _unpickled(run: RunIdentity, base_dir: Path, config: AgentConfig, open_event: dict[str, Any]) -> Session:
     """Return a session of the same run for the process that unpickles one; its first event opens it."""
     return Session(run, base_dir, config, open_event, lazily=True)

@@ -27,7 +27,7 @@ class SessionView:
     config: AgentConfig
     state_folder: State
     _emitter: Emitter
-    _wishes: DeliveryState
+    _delivery: DeliveryState
     _closed: bool
 
     @property
@@ -58,15 +58,15 @@ class SessionView:
     @property
     def acknowledged(self) -> int:
         """Up to which number the collector has everything on its disk."""
-        stream = self._wishes.stream
+        stream = self._delivery.stream
         return stream.acknowledged if stream is not None else 0
 
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
         """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
-        if self._wishes.deleted:
+        if self._delivery.deleted:
             return [(1, self.emitted, RUN_DELETED)]
-        return [*self._emitter.gaps, *self._wishes.lost]
+        return [*self._emitter.gaps, *self._delivery.lost]
 
     @property
     def next_step(self) -> int:
@@ -82,13 +82,13 @@ class SessionView:
         """How delivery stands, for people: connected, connecting, refused and why, closed."""
         if self._closed:
             return "closed"
-        if self._wishes.status == "connecting" and self._wishes.trouble:
-            return f"not connected: {self._wishes.trouble}"
-        return self._wishes.status
+        if self._delivery.status == "connecting" and self._delivery.problem:
+            return f"not connected: {self._delivery.problem}"
+        return self._delivery.status
 
     def unacknowledged(self) -> Iterator[Decoded]:
         """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
-        stream = self._wishes.stream
+        stream = self._delivery.stream
         if stream is None or self._closed:
             return
         from neural.tracking.formats import event_stream  # brings NumPy

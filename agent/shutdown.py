@@ -12,14 +12,14 @@ from neural.tracking.core.config import AgentConfig
 from neural.tracking.core.warn import warn
 from neural.tracking.state.paths import State
 
-LOOK_S = 0.2  # between two looks whether a collector can come at all
+CHECK_S = 0.2  # between two looks whether a collector can come at all
 BYE_S = 0.5  # of a close's time, kept for telling the collector
 SILENT_S, SHORT_S = 4.0, 3.0  # nobody is told of a wait before it took so long, or where so little is left
 
 
-def deliver(wishes: DeliveryState, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
+def deliver(delivery: DeliveryState, sender: Sender, run_name: str, emitted: int, deadline: float) -> bool:
     """Wait until everything is visible, tell the collector that it is all; return whether both happened."""
-    request = wishes.ask(emitted)
+    request = delivery.ask(emitted)
     sender.wake.set()
     left = max(0.0, deadline - time.monotonic())
     if left > SILENT_S + SHORT_S and not await_visible(request, sender, SILENT_S):
@@ -31,24 +31,24 @@ def deliver(wishes: DeliveryState, sender: Sender, run_name: str, emitted: int, 
     visible = await_visible(request, sender, max(left - BYE_S, left / 2))
     if not visible and sender.hopeless:
         return False
-    if wishes.deleted:
+    if delivery.deleted:
         return False
-    wishes.bye = emitted  # only now: a collector that heard it answers no more
+    delivery.bye = emitted  # only now: a collector that heard it answers no more
     sender.wake.set()
-    told = wishes.closed.wait(max(0.0, deadline - time.monotonic()))
-    return visible and told
+    closed = delivery.closed.wait(max(0.0, deadline - time.monotonic()))
+    return visible and closed
 
 
 def await_visible(request: Request, sender: Sender, timeout_s: float) -> bool:
     """Wait until what was asked for is visible; no longer than somebody may come who makes it so."""
     until = time.monotonic() + timeout_s
-    while not request.done.wait(max(0.0, min(LOOK_S, until - time.monotonic()))):
+    while not request.done.wait(max(0.0, min(CHECK_S, until - time.monotonic()))):
         if sender.hopeless or time.monotonic() >= until:
             return request.done.is_set()
     return True
 
 
-def see_that_someone_delivers(config: AgentConfig, state: State) -> None:
+def start_helper(config: AgentConfig, state: State) -> None:
     """Leave a helper behind for an outbox that is not empty: a collector, or a courier to another host's."""
     try:
         launch(collector_target.helper(config, state))

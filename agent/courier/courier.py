@@ -39,7 +39,7 @@ from neural.tracking.state.paths import State
 
 logger = logging.getLogger("neural.tracking")
 
-LOOK_EVERY_S = 1.0
+SCAN_EVERY_S = 1.0
 IDLE_S = 10.0  # without any outbox: leave
 RETRY_S = 30.0  # before an outbox that could not be read is tried again
 MAX_AT_ONCE = 8
@@ -52,7 +52,7 @@ class Courier:
 
     def __init__(self, state: State) -> None:
         self.delivered_total = 0
-        self.trouble: dict[str, str] = {}  # by outbox: why it is still here
+        self.problems: dict[str, str] = {}  # by outbox: why it is still here
         self._folder = state.remote_outbox
         self._state = state
         self._shipping: dict[str, threading.Thread] = {}
@@ -61,11 +61,11 @@ class Courier:
         self._watched: dict[str, int] = {}  # descriptors of living owners
         self._stop = threading.Event()
 
-    def run(self, goes_on: Callable[[bool], bool]) -> None:
-        """Look again and again, as long as ``goes_on`` says so; it is told whether anything is there."""
+    def run(self, keep_running: Callable[[bool], bool]) -> None:
+        """Look again and again, as long as ``keep_running`` says so; it is told whether anything is there."""
         while True:
-            present = self.look()
-            if not goes_on(bool(present)):
+            present = self.scan()
+            if not keep_running(bool(present)):
                 break
             self._wait()
         self.stop()
@@ -76,25 +76,25 @@ class Courier:
         for thread in [*self._shipping.values(), *self._uploading.values()]:
             thread.join(5.0)
 
-    def look(self) -> list[str]:
+    def scan(self) -> list[str]:
         """Take over what has no owner, send artifacts; return the names of all that is there."""
-        return [*self._look_at_outboxes(), *self._look_at_spool()]
+        return [*self._scan_outboxes(), *self._scan_spool()]
 
-    def _look_at_spool(self) -> list[str]:
+    def _scan_spool(self) -> list[str]:
         """Have artifacts sent, also those of trainings that go on; return where they go."""
         self._uploading = {key: thread for key, thread in self._uploading.items() if thread.is_alive()}
         addresses = [*waiting(self._state.remote_spool)]
         remove_done(self._state.remote_spool, self._folder)
         for address in addresses:
             if address not in self._uploading:
-                tell = functools.partial(self._note, f"artifacts for {address}")
-                uploader = Uploader(address, self._state.remote_spool, self._folder, tell)
+                report = functools.partial(self._note, f"artifacts for {address}")
+                uploader = Uploader(address, self._state.remote_spool, self._folder, report)
                 thread = threading.Thread(target=uploader.run, args=(self._stop,), daemon=True, name="upload")
                 self._uploading[address] = thread
                 thread.start()
         return addresses
 
-    def _look_at_outboxes(self) -> list[str]:
+    def _scan_outboxes(self) -> list[str]:
         self._shipping = {key: thread for key, thread in self._shipping.items() if thread.is_alive()}
         try:
             entries = [e for e in os.scandir(self._folder) if e.is_dir(follow_symlinks=False)]
@@ -102,12 +102,12 @@ class Courier:
             return []
         present = [entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)]
         for key in present:
-            self._look_at(key)
+            self._claim(key)
         for key in set(self._watched) - set(present):
             os.close(self._watched.pop(key))
         return present
 
-    def _look_at(self, key: str) -> None:
+    def _claim(self, key: str) -> None:
         if key in self._shipping or len(self._shipping) >= MAX_AT_ONCE:
             return  # claiming one's own again would drop its lock
         if time.monotonic() < self._not_before_s.get(key, 0.0):
@@ -125,20 +125,20 @@ class Courier:
         try:
             orphan = Orphan(folder)
             death = self._death if not orphan.host_went_down else lambda key: POWER_LOSS
-            if ship(orphan, lambda: death(key), self._stop, lambda trouble: self._note(key, trouble)):
+            if ship(orphan, lambda: death(key), self._stop, lambda problem: self._note(key, problem)):
                 outbox_files.remove(folder)
                 self.delivered_total += 1
-                self.trouble.pop(key, None)
+                self.problems.pop(key, None)
         except (OSError, FormatError) as error:
             self._note(key, str(error))
             self._not_before_s[key] = time.monotonic() + RETRY_S
         finally:
             os.close(fd)
 
-    def _note(self, key: str, trouble: str) -> None:
-        if trouble and self.trouble.get(key) != trouble:
-            logger.warning("%s waits: %s", key, trouble)
-        self.trouble[key] = trouble
+    def _note(self, key: str, problem: str) -> None:
+        if problem and self.problems.get(key) != problem:
+            logger.warning("%s waits: %s", key, problem)
+        self.problems[key] = problem
 
     def _watch(self, key: str) -> None:
         """Have the end of an outbox's owner wake us, and be told of how it was."""
@@ -166,7 +166,7 @@ class Courier:
         ours = {fd: key for key, fd in self._watched.items() if key not in self._shipping}
         for fd in ours:
             poller.register(fd, select.POLLIN)
-        if poller.poll(LOOK_EVERY_S * 1000):
+        if poller.poll(SCAN_EVERY_S * 1000):
             time.sleep(
                 0.05
             )  # its lock goes with it, and a process that nobody has waited for is readable for ever
@@ -182,13 +182,13 @@ def main(base_dir: str, root: str) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s courier: %(message)s")
     busy_s = time.monotonic()
 
-    def goes_on(anything: bool) -> bool:
+    def keep_running(anything: bool) -> bool:
         nonlocal busy_s
         if anything:
             busy_s = time.monotonic()
         return time.monotonic() - busy_s < IDLE_S and Path(root).is_dir()
 
-    Courier(state).run(goes_on)
+    Courier(state).run(keep_running)
     return 0
 
 

@@ -50,11 +50,11 @@ class Upload:
         self.is_sent = False  # the collector has it; only what became of it is still of interest
         self._ask_until_s = 0.0
         self._who = {"session": bytes.fromhex(entry.parent.name), "token": bytes.fromhex(entry.name)}
-        self._ended, self._asked_when_ended = ended, False
+        self._ended, self._offered_after_end = ended, False
         self._folder = entry.is_dir()
         self._files = _list(entry) if self._folder else [""]
         self._fd = -1
-        self._heard_s = self._deadline_s = self._not_before_s = 0.0
+        self._answered_s = self._deadline_s = self._not_before_s = 0.0
         self._index = 0
         self._begin_file()
         self._phase = _Phase.OFFER
@@ -73,12 +73,12 @@ class Upload:
         """Return what is to be said next, chunks of at most so many bytes; None while there is nothing."""
         if self._phase in (_Phase.OFFERED, _Phase.PLACING) and now > self._deadline_s:
             self.unanswered += 1
-            self.again()
+            self.offer_again()
         if self._phase is _Phase.CHECKED and now > self._deadline_s:
             return self._check(now)  # it may only take long, and it may be lost
         if self._phase is _Phase.OFFER and now >= self._not_before_s:
             self._open()
-            self._asked_when_ended = self._ended()
+            self._offered_after_end = self._ended()
             return self._expecting(_Phase.OFFERED, Offer(**self._who, path=self._path, size=self._size), now)
         if self._phase is _Phase.PLACE and now >= self._not_before_s:
             files = len(self._files) if self._folder else 0
@@ -90,17 +90,17 @@ class Upload:
             return Place(**self._who, files=0)
         return None
 
-    def hear(self, message: Message, now: float) -> None:
+    def handle(self, message: Message, now: float) -> None:
         """Take an answer; one that no longer fits is passed over."""
-        self._heard_s, self.unanswered = now, 0
+        self._answered_s, self.unanswered = now, 0
         if isinstance(message, Placed):
             self._placed(message.outcome, now)
         elif self.is_sent:
             self.done = isinstance(message, Unwanted)  # nobody knows any more
         elif isinstance(message, Unwanted):
-            if message.settled and self._asked_when_ended:
+            if message.settled and self._offered_after_end:
                 self._finish()  # nothing will ever ask for it: its event was never out, or it is stored already
-            self.again()
+            self.offer_again()
             self._not_before_s = now + UNWANTED_S
         elif isinstance(message, At | Whole) and [message.path] == self._files[self._index :][:1]:
             if isinstance(message, At):
@@ -108,7 +108,7 @@ class Upload:
             elif self._phase is _Phase.CHECKED:
                 self._whole()
 
-    def again(self) -> None:
+    def offer_again(self) -> None:
         """Nothing that was said can be relied on: the connection is another one, or no answer came."""
         if self.is_sent:
             return
@@ -143,8 +143,8 @@ class Upload:
             return self._chunk(min(most_bytes, upload_wire.CHUNK_BYTES))
         if self._acked == self._size:
             return self._check(now) if self._hash_rest() else None
-        if self.in_flight_bytes and now - self._heard_s > AGAIN_S:
-            self.again()
+        if self.in_flight_bytes and now - self._answered_s > AGAIN_S:
+            self.offer_again()
         return None
 
     def _check(self, now: float) -> Message:
@@ -187,7 +187,7 @@ class Upload:
         self.close()
         self._index += 1
         self._begin_file()
-        self.again()
+        self.offer_again()
 
     def _placed(self, outcome: dict[str, Any], now: float) -> None:
         """The collector has it: let go of the bytes, and note what became of it once that is known."""

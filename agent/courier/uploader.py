@@ -31,7 +31,7 @@ from neural.tracking.state import spool
 AT_ONCE = 8  # of the small ones, and of the large ones
 SMALL_BYTES = 4 << 20
 MOST_IN_FLIGHT_BYTES = 8 << 20
-LOOK_EVERY_S = 0.5
+SCAN_EVERY_S = 0.5
 RETRY_S = 2.0
 DOWN_S = 10.0  # without a connection: ask anew where the collector is
 BAD_RETRY_S = 30.0
@@ -43,10 +43,10 @@ def waiting(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for folder, entries in spool.waiting(root).items():
         try:
-            told = read_json(folder / spool.ADDRESS_NAME)
+            address_file = read_json(folder / spool.ADDRESS_NAME)
         except (OSError, ValueError):
-            told = None
-        address = told.get("collector") if isinstance(told, dict) else None
+            address_file = None
+        address = address_file.get("collector") if isinstance(address_file, dict) else None
         if isinstance(address, str):
             found.setdefault(address, []).extend(entries)
     return found
@@ -72,25 +72,25 @@ class Uploader:
     Args:
         root: the spool.
         outboxes: where the sessions' outboxes are; one that is gone was delivered to its end.
-        tell: called with what hinders it.
+        report: called with what hinders it.
     """
 
-    def __init__(self, address: str, root: Path, outboxes: Path, tell: Callable[[str], None]) -> None:
-        self._address, self._root, self._outboxes, self._tell = address, root, outboxes, tell
+    def __init__(self, address: str, root: Path, outboxes: Path, report: Callable[[str], None]) -> None:
+        self._address, self._root, self._outboxes, self._report = address, root, outboxes, report
         self._link: Dealer | None = None
         self._uploads: dict[bytes, Upload] = {}
         self._pace = CongestionWindow()
         self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
-        self._has_places = False  # since it was last looked what can be begun
+        self._may_begin = False  # since it was last looked what can be begun
         self._sent_total = 0
-        self._look_at = self._up_at = 0.0
-        self._bad: dict[Path, float] = {}
+        self._scan_at = self._last_up_at = 0.0
+        self._retry_at: dict[Path, float] = {}
         self._wake = os_support.Wake()  # a link waits for one; nobody sets it
 
     def run(self, stop: threading.Event) -> None:
         """Send until nothing is left, or ``stop`` is set."""
         try:
-            while not stop.is_set() and self._look(time.monotonic()):
+            while not stop.is_set() and self._scan(time.monotonic()):
                 if self._link is None and not self._connect():
                     stop.wait(RETRY_S)
                 elif self._link is not None:
@@ -101,16 +101,16 @@ class Uploader:
                 upload.close()
             self._wake.close()
 
-    def _look(self, now: float) -> bool:
+    def _scan(self, now: float) -> bool:
         """Begin what can be begun; return whether there is anything."""
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
+        if now >= self._scan_at:
+            self._scan_at = now + SCAN_EVERY_S
             found = waiting(self._root).get(self._address, [])
-            found.sort(key=lambda entry: self._bad.get(entry, 0.0))
+            found.sort(key=lambda entry: self._retry_at.get(entry, 0.0))
             self._entries = {entry: self._entries.get(entry) or spool.size_bytes(entry) for entry in found}
-            self._has_places = True
-        if self._has_places:
-            self._has_places = False
+            self._may_begin = True
+        if self._may_begin:
+            self._may_begin = False
             self._begin(now)
         return bool(self._uploads or self._entries)
 
@@ -122,7 +122,7 @@ class Uploader:
             if not any(free.values()):
                 break
             token, small = bytes.fromhex(entry.name), self._is_small(entry)
-            waits = token not in self._uploads and now >= self._bad.get(entry, 0.0)
+            waits = token not in self._uploads and now >= self._retry_at.get(entry, 0.0)
             if waits and free[small] and entry.exists():
                 outbox = self._outboxes / entry.parent.name
                 self._uploads[token] = Upload(entry, functools.partial(is_surely_gone, outbox))
@@ -135,16 +135,16 @@ class Uploader:
         try:
             security = keys.client_security(self._address)
         except (ConfigError, OSError) as error:
-            self._tell(str(error))
+            self._report(str(error))
             return False
         found = reach(self._address, security)
         if found.how != "answers" or not found.uploads:
             why = "takes no artifacts" if found.how == "answers" else f"cannot be reached: {found.how}"
-            self._tell(f"the collector at {self._address} {why}")
+            self._report(f"the collector at {self._address} {why}")
             return False
-        self._tell("")
+        self._report("")
         self._link = Dealer(with_port(self._address, found.uploads), security, upload_wire.decode)
-        self._up_at = time.monotonic()
+        self._last_up_at = time.monotonic()
         self._begin_again()
         return True
 
@@ -155,9 +155,9 @@ class Uploader:
 
     def _begin_again(self) -> None:
         self._pace.broken()
-        self._bad.clear()
+        self._retry_at.clear()
         for upload in self._uploads.values():
-            upload.again()
+            upload.offer_again()
 
     def _turn(self, link: Dealer, now: float) -> None:
         busy = self._send(link, now)
@@ -167,17 +167,17 @@ class Uploader:
             upload = self._uploads.get(getattr(message, "token", b""))
             if upload is not None:
                 was_sent = upload.is_sent
-                upload.hear(message, now)
-                self._has_places = self._has_places or upload.is_sent != was_sent
+                upload.handle(message, now)
+                self._may_begin = self._may_begin or upload.is_sent != was_sent
                 self._pace.acknowledged(self._sent_total - self._in_flight(), now)
                 if upload.done:
                     del self._uploads[upload.token]
-        for event in link.news():
+        for event in link.connection_events():
             if event == UP:
                 self._begin_again()
         if link.is_up:
-            self._up_at = now
-        elif now - self._up_at > DOWN_S:
+            self._last_up_at = now
+        elif now - self._last_up_at > DOWN_S:
             self._disconnect()
 
     def _in_flight(self) -> int:
@@ -191,20 +191,20 @@ class Uploader:
                 del self._uploads[token]
                 continue
             if upload.unanswered >= MOST_UNANSWERED and len(self._entries) > len(self._uploads):
-                self._put_off(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
+                self._postpone(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
                 continue
             room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
             most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
             try:
                 message = upload.next(now, most)
             except OSError as error:
-                self._tell(f"{upload.entry}: {error}")
-                self._put_off(upload, now + BAD_RETRY_S)
+                self._report(f"{upload.entry}: {error}")
+                self._postpone(upload, now + BAD_RETRY_S)
                 continue
             if message is None:
                 continue
             if not link.send(message):
-                upload.again()
+                upload.offer_again()
                 continue
             if isinstance(message, upload_wire.Chunk):
                 more = True
@@ -213,8 +213,8 @@ class Uploader:
                 self._pace.sent(self._sent_total, self._in_flight(), now)
         return more
 
-    def _put_off(self, upload: Upload, until: float) -> None:
-        self._bad[upload.entry] = until
-        self._has_places = True
+    def _postpone(self, upload: Upload, until: float) -> None:
+        self._retry_at[upload.entry] = until
+        self._may_begin = True
         upload.close()
         del self._uploads[upload.token]

@@ -57,7 +57,7 @@ class Emitter(StreamWriter):
     ) -> None:
         super().__init__(session, first_step)
         self.closed = False
-        self.on_homeless: Callable[[], None] | None = None  # called before an event finds no outbox
+        self.on_no_outbox: Callable[[], None] | None = None  # called before an event finds no outbox
         self._waits_s = block_timeout_s if when_full == "block" else 0.0
         self._lock = threading.RLock()
         self._busy = False
@@ -116,7 +116,7 @@ class Emitter(StreamWriter):
         if not written:  # also where a segment ends, and inside another call
             return self._emit_carefully(metrics, step)
         if self._deferred:
-            self.settle()
+            self.write_deferred()
         return True
 
     def emit(self, kind: str, data: Mapping[str, Any], step: int | None = None) -> bool:
@@ -137,7 +137,7 @@ class Emitter(StreamWriter):
             one must first come to its end.
         """
         item = PendingEvent(_time_ns(), None, None, (), events.pack_event_data(kind, data))
-        self.settle()
+        self.write_deferred()
         with self._lock:
             if self._busy:
                 return False
@@ -151,7 +151,7 @@ class Emitter(StreamWriter):
                 self._busy = False
         return True
 
-    def settle(self) -> None:
+    def write_deferred(self) -> None:
         """Write what was put aside, because it was emitted inside another call."""
         while self._deferred:
             with self._lock:
@@ -215,8 +215,8 @@ class Emitter(StreamWriter):
         return self._submit(PendingEvent(_time_ns(), number, names, values, b""))
 
     def _submit(self, item: PendingEvent) -> bool:
-        if self._segment is None and self.on_homeless is not None:
-            self.on_homeless()
+        if self._segment is None and self.on_no_outbox is not None:
+            self.on_no_outbox()
         kept = self._try(item, may_drop=not self._waits_s)
         if kept is None:
             deadline = time.monotonic() + self._waits_s
@@ -225,7 +225,7 @@ class Emitter(StreamWriter):
                 time.sleep(BLOCK_POLL_S)
                 kept = self._try(item, may_drop=time.monotonic() > deadline)
         if self._deferred:
-            self.settle()
+            self.write_deferred()
         return kept
 
     def _try(self, item: PendingEvent, *, may_drop: bool) -> bool | None:

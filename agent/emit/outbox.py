@@ -251,7 +251,7 @@ class Outbox:
     def _make(self, size: int) -> OutboxSegment:
         if self._limit_bytes is not None and self.size_bytes + size > self._limit_bytes:
             raise OSError(f"outbox would pass its limit of {self._limit_bytes} bytes")
-        os_support.leave_reserve(self.folder, size)
+        os_support.check_reserve(self.folder, size)
         self._count += 1
         path = self.folder / f"{self._count:08d}.seg"
         made = OutboxSegment(path, size, _make_mapping(path, size))

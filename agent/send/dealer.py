@@ -73,7 +73,7 @@ class Dealer:
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         return self._socket.get_monitor_socket(UP | DOWN | REFUSED | BROKEN)
 
-    def news(self) -> Iterator[int]:
+    def connection_events(self) -> Iterator[int]:
         """Yield what became of the connection since the last call: UP, DOWN, REFUSED or BROKEN."""
         while self._monitor is not None and self._monitor.poll(0):
             from zmq.utils.monitor import recv_monitor_message  # brings asyncio with it

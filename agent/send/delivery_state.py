@@ -33,7 +33,7 @@ class DeliveryState:
         self.death: Death | None = None  # how the process ended whose session it was, told with the bye
         self.stream: OutboxReader | None = None  # once there is an outbox
         self.status = "connecting"
-        self.trouble = ""  # what keeps it from connecting, where that is known
+        self.problem = ""  # what keeps it from connecting, where that is known
         self.lost: list[tuple[int, int, str]] = []  # told to the collector as gaps
         self.deleted = False  # the run was deleted: nothing is to be sent any more
         self.closed = threading.Event()  # the collector has the session's end on disk

@@ -22,18 +22,18 @@ from neural.tracking.errors import ConfigError
 from neural.tracking.state.paths import State
 
 STARTS_WITHIN_S = 10.0
-_told: set[str] = set()  # once a process, not by each of its sessions
+_warned: set[str] = set()  # once a process, not by each of its sessions
 
 
 class Helper(NamedTuple):
     """What can be started: module and arguments, the lock it holds, the one for starting it, where it logs.
 
-    ``check`` raises ConfigError where it would not come up. ``otherwise`` says what is so where none can
+    ``check`` raises ConfigError where it would not come up. ``if_unavailable`` says what is so where none can
     be started here, and how its work is done then.
     """
 
     name: str
-    otherwise: str
+    if_unavailable: str
     arguments: tuple[str, ...]
     lock: Path
     launch_lock: Path
@@ -54,19 +54,23 @@ def collector_of(state: State) -> Helper:
             raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
 
     arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")
-    otherwise = (
+    if_unavailable = (
         f"what is logged waits in its outbox; `ntrack collector start --base-dir {state.base_dir}` delivers it"
     )
-    return Helper("collector", otherwise, arguments, state.lock, state.launch_lock, state.daemon_log, check)
+    return Helper(
+        "collector", if_unavailable, arguments, state.lock, state.launch_lock, state.daemon_log, check
+    )
 
 
 def courier_of(state: State) -> Helper:
     """Return the courier of a state folder."""
     arguments = ("neural.tracking.agent.courier.courier", str(state.base_dir), str(state.root))
     launch_lock = state.courier_lock.with_suffix(".launch")
-    otherwise = f"what this process leaves unsent waits; `ntrack status --base-dir {state.base_dir}` sends it"
+    if_unavailable = (
+        f"what this process leaves unsent waits; `ntrack status --base-dir {state.base_dir}` sends it"
+    )
     return Helper(
-        "courier", otherwise, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
+        "courier", if_unavailable, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
     )
 
 
@@ -103,9 +107,9 @@ class Launcher:
             self._helper.check()
         except (ConfigError, OSError) as error:  # else only its own log would tell
             self.hopeless = True
-            text = f"no {self._helper.name} can be started: {error}; {self._helper.otherwise}"
-            if text not in _told:
-                _told.add(text)
+            text = f"no {self._helper.name} can be started: {error}; {self._helper.if_unavailable}"
+            if text not in _warned:
+                _warned.add(text)
                 warn("%s", text)
             return False
         self.hopeless = False  # whoever mended the settings is followed at once

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 RECONNECT_S = 0.5
 STARTING_S = 0.05  # between looks for a collector that was just started
 MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
-COURIER_LOOK_S = 5.0
-OTHERS_S = 5.0  # before it is looked again whether the state folder is this user's own
-_said: set[str] = set()  # not by each of many sessions
+COURIER_CHECK_S = 5.0
+FOREIGN_FOLDER_S = 5.0  # before it is looked again whether the state folder is this user's own
+_warned: set[str] = set()  # not by each of many sessions
 
 
 class Route(Protocol):
@@ -67,9 +67,9 @@ class LocalRoute:
         if self._launcher is not None:
             self._launcher.settle()
         if (reason := self._state.others()) is not None:
-            self.next_try = now + OTHERS_S
-            if reason not in _said:
-                _said.add(reason)
+            self.next_try = now + FOREIGN_FOLDER_S
+            if reason not in _warned:
+                _warned.add(reason)
                 warn("what is logged waits in its outbox, nobody is connected to: %s", reason)
             return None
         endpoint = self._read_endpoint()
@@ -107,14 +107,14 @@ class LocalRoute:
             return None
 
 
-class Watchful:
+class CourierStarter:
     """Sees to it that a courier is there for the day this process is not."""
 
     def __init__(self, state: State) -> None:
         self._launcher = Launcher(courier_of(state))
-        self._look_at, self._wait_s = 0.0, COURIER_LOOK_S
+        self._look_at, self._wait_s = 0.0, COURIER_CHECK_S
 
-    def look(self, now: float) -> None:
+    def start_if_missing(self, now: float) -> None:
         """Start a courier if none runs; the more seldom the more often that was in vain."""
         if now < self._look_at:
             return

@@ -34,7 +34,7 @@ class SenderProtocol:
     """The state of one session's talk with whichever collector is there.
 
     Args:
-        wishes: what callers ask for, and where they read how it stands.
+        delivery: what callers ask for, and where they read how it stands.
         session: 16 bytes.
         hello: makes the HELLO of this session.
         records: the session's SCHEMA records so far; only grows.
@@ -43,7 +43,7 @@ class SenderProtocol:
 
     def __init__(
         self,
-        wishes: DeliveryState,
+        delivery: DeliveryState,
         session: bytes,
         hello: Callable[[], wire.Hello],
         records: list[bytes],
@@ -52,107 +52,107 @@ class SenderProtocol:
         self.welcomed = False
         self.quiet_until = 0.0  # refused: no use to say HELLO before
         self._blocked = False  # the link took nothing at the last try
-        self._wishes = wishes
+        self._delivery = delivery
         self._session, self._hello, self._records = session, hello, records
         self._pace = pace
         self._link: Channel | None = None
-        self._spoke_at = 0.0
+        self._sent_at = 0.0
         self._log_id = b""
         self._window = 0
         self._schemas_sent = 0
         self._gap: Shipment | None = None
-        self._held_up = False  # the window had no room for the last batch
+        self._window_was_full = False  # the window had no room for the last batch
         self._bye_sent = self._hello_sent = False
         self._rewound_to, self._rewound_at = -1, 0.0
         self._due_since: float | None = None  # an answer is due since then
         self._silent_since = 0.0
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def start(self, link: Channel, now: float) -> None:
         """Begin over a fresh link."""
         self._link = link
         self._blocked = False
         self._silent_since = now
-        self._again()
+        self._restart()
 
     def reconnected(self, now: float) -> None:
         """The link was cut and has come back by itself: what was on it may be lost."""
         self._silent_since = now
         self._broken()
-        self._again()
+        self._restart()
 
     def stop(self) -> None:
         """The link is gone, and with it what the collector at its other end refused."""
         self._link = None
         self.welcomed = False
         self.quiet_until = 0.0
-        self._wishes.status = "connecting"
+        self._delivery.status = "connecting"
 
-    def wants_room(self, now: float) -> bool:
+    def hello_waits(self, now: float) -> bool:
         """Return whether a HELLO waits for the link to take it."""
         return not self._hello_sent and now >= self.quiet_until
 
     @property
-    def may_go_on(self) -> bool:
+    def can_continue(self) -> bool:
         """Whether the window stopped the last batch and half of it is free again.
 
         Only then do answers set off batches: else each would send off the few events since the last.
         """
-        stream = self._wishes.stream
-        return self._held_up and stream is not None and 2 * stream.in_flight_bytes < self._window_now
+        stream = self._delivery.stream
+        return self._window_was_full and stream is not None and 2 * stream.in_flight_bytes < self._window_now
 
     @property
     def needs_no_answer(self) -> bool:
         """Whether nobody waits for what the collector says next: then it may be heard a little later."""
-        wishes = self._wishes
-        calm = self.welcomed and not self._held_up and self._pace is None
-        return calm and not wishes.requests and wishes.bye is None
+        delivery = self._delivery
+        calm = self.welcomed and not self._window_was_full and self._pace is None
+        return calm and not delivery.requests and delivery.bye is None
 
-    def say(self, now: float) -> None:
+    def send_due(self, now: float) -> None:
         """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
-        if self._link is None or self._wishes.stream is None or self._wishes.deleted:
+        if self._link is None or self._delivery.stream is None or self._delivery.deleted:
             return
-        if self.wants_room(now):
+        if self.hello_waits(now):
             self._hello_sent = self._send(self._hello(), now)
-        if not self.welcomed or not self._tell_gap(now):
+        if not self.welcomed or not self._send_gap(now):
             return
         self._ship(now)
-        for request in list(self._wishes.requests.values()):
-            if not request.sent and request.seq <= self._wishes.stream.sent:
+        for request in list(self._delivery.requests.values()):
+            if not request.sent and request.seq <= self._delivery.stream.sent:
                 barrier = wire.Barrier(session=self._session, seq=request.seq, token=request.token)
                 request.sent = self._send(barrier, now)
         if (
-            self._wishes.bye is not None
+            self._delivery.bye is not None
             and not self._bye_sent
-            and self._wishes.stream.acknowledged >= self._wishes.bye
-            and self._tell_death(now)
+            and self._delivery.stream.acknowledged >= self._delivery.bye
+            and self._send_death(now)
         ):
-            self._bye_sent = self._send(wire.Bye(session=self._session, n=self._wishes.bye), now)
-        if self._pace is not None and now - self._spoke_at > ALIVE_S:
+            self._bye_sent = self._send(wire.Bye(session=self._session, n=self._delivery.bye), now)
+        if self._pace is not None and now - self._sent_at > ALIVE_S:
             self._send(wire.Alive(session=self._session), now)
 
-    def hear(self, message: wire.Message, now: float) -> None:
+    def handle(self, message: wire.Message, now: float) -> None:
         """Take one message of the collector; one that is for another session is ignored."""
-        if getattr(message, "session", None) != self._session or self._wishes.stream is None:
+        if getattr(message, "session", None) != self._session or self._delivery.stream is None:
             return
         self._silent_since = now
         if isinstance(message, wire.Ack):
             if message.log_id == self._log_id and self.welcomed:
                 self._window = message.window
-                self._wishes.stream.acknowledge(message.last)
+                self._delivery.stream.acknowledge(message.last)
                 if self._pace is not None:
                     self._pace.acknowledged(message.last, now)
         elif isinstance(message, wire.Welcome):
             self._on_welcome(message, now)
         elif isinstance(message, wire.Visible):
-            request = self._wishes.requests.pop(message.token, None)
+            request = self._delivery.requests.pop(message.token, None)
             if request is not None:
                 request.done.set()
         elif isinstance(message, wire.ByeAck):
-            self._wishes.closed.set()
+            self._delivery.closed.set()
         elif isinstance(message, wire.Refuse):
             self._on_refuse(message, now)
-        due = self._wishes.stream.in_flight or (self._bye_sent and not self._wishes.closed.is_set())
+        due = self._delivery.stream.in_flight or (self._bye_sent and not self._delivery.closed.is_set())
         self._due_since = now if due or (self._hello_sent and not self.welcomed) else None
 
     def is_stalled(self, now: float) -> bool:
@@ -160,16 +160,16 @@ class SenderProtocol:
         late = self._due_since is not None and now - self._due_since > LATE_S
         return late or self._blocked or not self.welcomed
 
-    def is_useless(self, now: float) -> bool:
+    def check_silence(self, now: float) -> bool:
         """Say HELLO again after silence; return True once the link is better given up."""
         due = self._due_since
-        waiting = any(request.sent for request in self._wishes.requests.values())
+        waiting = any(request.sent for request in self._delivery.requests.values())
         if due is None and waiting and now - self._silent_since > 2 * SILENCE_S:
             due = self._silent_since
         if due is not None and now - due > SILENCE_S:
             self._due_since = now
             self._broken()
-            self._again()
+            self._restart()
         if not self.welcomed and now >= self.quiet_until:
             return now - self._silent_since > GIVE_UP_S
         return False
@@ -183,7 +183,7 @@ class SenderProtocol:
         if self._pace is not None:
             self._pace.broken()
 
-    def _again(self) -> None:
+    def _restart(self) -> None:
         """Have HELLO said at the next chance."""
         self.welcomed = self._hello_sent = False
 
@@ -191,14 +191,14 @@ class SenderProtocol:
         sent = self._link is not None and self._link.send(message)
         self._blocked = not sent
         if sent:
-            self._spoke_at = now
+            self._sent_at = now
         if sent and self._due_since is None and not isinstance(message, wire.Barrier | wire.Alive):
             self._due_since = now
         return sent
 
-    def _tell_death(self, now: float) -> bool:
+    def _send_death(self, now: float) -> bool:
         """Tell how the process ended, where it is gone; return whether that is told."""
-        death = self._wishes.death
+        death = self._delivery.death
         if death is None:
             return True
         told = wire.Died(
@@ -210,64 +210,64 @@ class SenderProtocol:
         return self._send(told, now)
 
     def _on_welcome(self, message: wire.Welcome, now: float) -> None:
-        assert self._wishes.stream is not None
+        assert self._delivery.stream is not None
         asked = not self.welcomed
         if not asked:
-            if message.log_id != self._log_id or message.last > self._wishes.stream.sent:
+            if message.log_id != self._log_id or message.last > self._delivery.stream.sent:
                 return
             # Each batch that came too early is answered by a WELCOME: going back once is enough.
             if message.last == self._rewound_to and now - self._rewound_at < REPEATED_WELCOME_S:
                 return
-        self.welcomed, self._wishes.status = True, "connected"
+        self.welcomed, self._delivery.status = True, "connected"
         self._log_id, self._window = message.log_id, message.window
         self._rewound_to, self._rewound_at = message.last, now
         self._schemas_sent = 0
         self._bye_sent = False
-        for request in self._wishes.requests.values():
+        for request in self._delivery.requests.values():
             request.sent = False
-        self._gap = self._wishes.stream.rewind(message.last)
-        if message.notice and message.notice not in self._said:
-            self._said.add(message.notice)
+        self._gap = self._delivery.stream.rewind(message.last)
+        if message.notice and message.notice not in self._warned:
+            self._warned.add(message.notice)
             warn("the collector took this session, but: %s", message.notice)
 
     def _on_refuse(self, message: wire.Refuse, now: float) -> None:
-        self._again()
+        self._restart()
         if message.code == "unknown_session":
             return
         if message.code == RUN_DELETED:
-            self._wishes.give_up()
-        self._wishes.status = f"refused: {message.reason}"
+            self._delivery.give_up()
+        self._delivery.status = f"refused: {message.reason}"
         self.quiet_until = now + (NOT_ALLOWED_S if message.code == "not_allowed" else REFUSED_S)
-        if message.code not in self._said:
-            self._said.add(message.code)
+        if message.code not in self._warned:
+            self._warned.add(message.code)
             stays = message.code != RUN_DELETED
             rest = "the data stays in its outbox" if stays else "nothing that this process logs to it is kept"
             warn("the collector refused this session: %s; %s", message.reason, rest)
 
-    def _tell_gap(self, now: float) -> bool:
+    def _send_gap(self, now: float) -> bool:
         """Tell of what the outbox no longer has; return whether all such is told."""
         gap = self._gap
         if gap is None:
             return True
-        if not self._ship_gap(gap, "log_lost", now):
+        if not self._send_gap_notice(gap, "log_lost", now):
             return False
         self._gap = None
         return True
 
-    def _ship_gap(self, gap: Shipment, reason: str, now: float) -> bool:
+    def _send_gap_notice(self, gap: Shipment, reason: str, now: float) -> bool:
         told = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
         if not self._send(told, now):
             return False
-        assert self._wishes.stream is not None
-        self._wishes.stream.shipped(gap)
-        if (lost := (gap.first, gap.last, reason)) not in self._wishes.lost:
-            self._wishes.lost.append(lost)
+        assert self._delivery.stream is not None
+        self._delivery.stream.shipped(gap)
+        if (lost := (gap.first, gap.last, reason)) not in self._delivery.lost:
+            self._delivery.lost.append(lost)
         return True
 
     def _ship(self, now: float) -> None:
-        stream = self._wishes.stream
+        stream = self._delivery.stream
         assert stream is not None
-        self._held_up = False
+        self._window_was_full = False
         while True:
             room = max(self._window_now - stream.in_flight_bytes, 0)
             found = stream.cut(room if self._pace is None else min(room, self._pace.batch_bytes))
@@ -275,11 +275,11 @@ class SenderProtocol:
                 return
             shipment, payload = found
             if not payload:
-                if not self._ship_gap(shipment, shipment.reason, now):
+                if not self._send_gap_notice(shipment, shipment.reason, now):
                     return
                 continue
             if stream.in_flight and stream.in_flight_bytes + shipment.size_bytes > self._window_now:
-                self._held_up = True
+                self._window_was_full = True
                 return
             known = len(self._records)
             schemas = b"".join(self._records[self._schemas_sent : known])

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural.tracking.agent.send.local_route import Watchful
+from neural.tracking.agent.send.local_route import CourierStarter
 from neural.tracking.core.warn import warn
 from neural.tracking.errors import ConfigError
 from neural.tracking.remote import keys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEYLESS_S = 5.0  # keys may still come
 UNREACHABLE_S = 5.0
 REFUSED_S = 2.0  # ZeroMQ does not try again by itself
-_said: set[tuple[str, str]] = set()  # of addresses and kinds of trouble: not by each of many sessions
+_warned: set[tuple[str, str]] = set()  # of addresses and kinds of problem: not by each of many sessions
 BROKEN_TIMES = 3  # a cut in the middle of one handshake looks like a wrong key
 
 
@@ -27,14 +27,21 @@ class RemoteRoute:
 
     Args:
         address: checked, ``tcp://host:port``.
-        waits_in: where what is logged waits meanwhile; told with every trouble.
-        watchful: looks after the courier of this host; None for whoever needs none.
+        waits_in: where what is logged waits meanwhile; told with every problem.
+        courier_starter: looks after the courier of this host; None for whoever needs none.
     """
 
-    def __init__(self, address: str, wishes: DeliveryState, waits_in: Path, watchful: Watchful | None) -> None:
+    def __init__(
+        self, address: str, delivery: DeliveryState, waits_in: Path, courier_starter: CourierStarter | None
+    ) -> None:
         self.next_try = 0.0
         self.hopeless = False
-        self._address, self._wishes, self._waits_in, self._watchful = address, wishes, waits_in, watchful
+        self._address, self._delivery, self._waits_in, self._courier_starter = (
+            address,
+            delivery,
+            waits_in,
+            courier_starter,
+        )
         self._connections = 0  # of the link in use
         self._broken = 0
         self._refused_at = 0.0  # when the link in use was, 0 if it was not
@@ -44,12 +51,12 @@ class RemoteRoute:
         """Return a fresh link; None without keys."""
         from neural.tracking.agent.send.dealer import Dealer
 
-        self._look_after_courier(now)
+        self._check_courier(now)
         try:
             security = keys.client_security(self._address)
         except (ConfigError, OSError) as error:
             self.next_try = now + KEYLESS_S
-            self._trouble("no key", str(error))
+            self._report("no key", str(error))
             return None
         self._connections = self._broken = 0
         self._refused_at = 0.0
@@ -60,23 +67,23 @@ class RemoteRoute:
         from neural.tracking.remote.sockets import BROKEN, REFUSED, UP
 
         anew = False
-        for event in link.news():
+        for event in link.connection_events():
             if event == UP:
                 self._connections += 1
                 self._broken = 0
-                self._wishes.trouble = ""
+                self._delivery.problem = ""
                 anew = self._connections > 1
             elif event == REFUSED:
                 self._refused_at = now
                 public = keys.public_text(keys.client_security(self._address).pair.public)
                 refused = f"does not allow this key; on its host: `ntrack keys allow NAME {public}`"
-                self._trouble("refused", f"the collector at {self._address} {refused}")
+                self._report("refused", f"the collector at {self._address} {refused}")
             elif event == BROKEN:
                 self._broken += 1
         if self._broken >= BROKEN_TIMES:
-            self._trouble("wrong key", self._wrong_key())
-        self._look_whether_reachable(link, now)
-        self._look_after_courier(now)
+            self._report("wrong key", self._wrong_key())
+        self._check_reachable(link, now)
+        self._check_courier(now)
         return anew
 
     def is_gone(self) -> bool:
@@ -84,14 +91,14 @@ class RemoteRoute:
         return 0.0 < self._refused_at < time.monotonic() - REFUSED_S
 
     def close(self) -> None:
-        if self._watchful is not None:
-            self._watchful.close()
+        if self._courier_starter is not None:
+            self._courier_starter.close()
 
-    def _look_whether_reachable(self, link: Dealer, now: float) -> None:
+    def _check_reachable(self, link: Dealer, now: float) -> None:
         if link.is_up:
             self._down_since = now
-        elif now - self._down_since > UNREACHABLE_S and not self._wishes.trouble:
-            self._trouble("unreachable", f"no collector can be reached at {self._address}")
+        elif now - self._down_since > UNREACHABLE_S and not self._delivery.problem:
+            self._report("unreachable", f"no collector can be reached at {self._address}")
 
     def _wrong_key(self) -> str:
         return (
@@ -99,13 +106,13 @@ class RemoteRoute:
             f"collector has a new one: `ntrack keys trust {self._address} <its key>`"
         )
 
-    def _trouble(self, kind: str, text: str) -> None:
+    def _report(self, kind: str, text: str) -> None:
         """Note what hinders delivery, and say it the first time in this process."""
-        self._wishes.trouble = text
-        if (self._address, kind) not in _said:
-            _said.add((self._address, kind))
+        self._delivery.problem = text
+        if (self._address, kind) not in _warned:
+            _warned.add((self._address, kind))
             warn("%s; until then what is logged waits in %s", text, self._waits_in)
 
-    def _look_after_courier(self, now: float) -> None:
-        if self._watchful is not None:
-            self._watchful.look(now)
+    def _check_courier(self, now: float) -> None:
+        if self._courier_starter is not None:
+            self._courier_starter.start_if_missing(now)

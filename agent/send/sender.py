@@ -35,8 +35,8 @@ class Sender:
     """Ships one session, in a thread of its own; to be woken through ``wake``.
 
     Args:
-        wishes: what callers ask for.
-        talk: makes the conversation, in the thread, which imports what it takes.
+        delivery: what callers ask for.
+        protocol: makes the conversation, in the thread, which imports what it takes.
         make_outbox: tries again to make the outbox for which there was no room.
         route: the way to the collector.
     """
@@ -44,21 +44,21 @@ class Sender:
     def __init__(
         self,
         emitter: Emitter,
-        wishes: DeliveryState,
-        talk: Callable[[], SenderProtocol],
+        delivery: DeliveryState,
+        make_protocol: Callable[[], SenderProtocol],
         make_outbox: Callable[[], None],
         route: Route,
     ) -> None:
         self.wake = os_support.Wake()
-        self._emitter, self._wishes = emitter, wishes
-        self._make_talk = talk
-        self._talk: SenderProtocol | None = None
+        self._emitter, self._delivery = emitter, delivery
+        self._make_protocol = make_protocol
+        self._protocol: SenderProtocol | None = None
         self._upkeep = Upkeep(emitter, make_outbox)
         self._route = route
         self._link: Dealer | None = None
         self._stopping = False
         self._warned = False
-        self._next_look = self._connect_at = 0.0
+        self._next_poll = self._connect_at = 0.0
         self._seen, self._seen_at = 0, time.monotonic()
         self._is_idle = False
         self._thread: threading.Thread | None = None
@@ -109,42 +109,42 @@ class Sender:
                     warn("sender failed and goes on every second: %r", error, with_traceback=True)
                     self._warned = True
                 self._disconnect(FAILED_S)
-                self._next_look = time.monotonic() + FAILED_S
+                self._next_poll = time.monotonic() + FAILED_S
         self._disconnect(0.0)
         self._route.close()
 
     def _turn(self) -> None:
         """Wait for news, for a wish or for the next look, and deal with it."""
-        if self._talk is None:
+        if self._protocol is None:
             with fork_lock.held_off:
-                self._talk = self._make_talk()
-        woken = self._wait(self._talk, max(0.0, self._next_look - time.monotonic()))
+                self._protocol = self._make_protocol()
+        woken = self._wait(self._protocol, max(0.0, self._next_poll - time.monotonic()))
         with fork_lock.held_off:
-            self._work(self._talk, woken, time.monotonic())
+            self._work(self._protocol, woken, time.monotonic())
 
-    def _work(self, talk: SenderProtocol, woken: bool, now: float) -> None:
+    def _work(self, protocol: SenderProtocol, woken: bool, now: float) -> None:
         if self._link is not None:
             for message in self._link.receive():
-                talk.hear(message, now)
+                protocol.handle(message, now)
             if self._route.watch(self._link, now):
-                talk.reconnected(now)
-        look = woken or now >= self._next_look
-        if look:
-            self._upkeep.look(self._wishes.stream, now)
-            self._next_look = now + self._tick(now)
-        if self._link is None and now >= max(self._connect_at, talk.quiet_until):
-            self._connect(talk, now)
+                protocol.reconnected(now)
+        poll = woken or now >= self._next_poll
+        if poll:
+            self._upkeep.run(self._delivery.stream, now)
+            self._next_poll = now + self._tick(now)
+        if self._link is None and now >= max(self._connect_at, protocol.quiet_until):
+            self._connect(protocol, now)
         if self._link is not None:
-            if look or not talk.welcomed or talk.may_go_on:
-                talk.say(now)
-            if look and talk.is_stalled(now) and self._route.is_gone():
+            if poll or not protocol.welcomed or protocol.can_continue:
+                protocol.send_due(now)
+            if poll and protocol.is_stalled(now) and self._route.is_gone():
                 self._disconnect(0.0)
-            elif talk.is_useless(now):
+            elif protocol.check_silence(now):
                 self._disconnect(RECONNECT_S)
 
-    def _wait(self, talk: SenderProtocol, timeout_s: float) -> bool:
-        if self._link is not None and not (self._is_idle and talk.needs_no_answer):
-            for_room = talk.wants_room(time.monotonic())
+    def _wait(self, protocol: SenderProtocol, timeout_s: float) -> bool:
+        if self._link is not None and not (self._is_idle and protocol.needs_no_answer):
+            for_room = protocol.hello_waits(time.monotonic())
             woken = self._link.wait(self.wake.fd, timeout_s, for_room=for_room)
         elif self._link is not None:
             # Half as many wake-ups: an acknowledgement is heard at the next look.
@@ -166,23 +166,23 @@ class Sender:
             return IDLE_S
         return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
 
-    def _connect(self, talk: SenderProtocol, now: float) -> None:
+    def _connect(self, protocol: SenderProtocol, now: float) -> None:
         """Connect to the collector there is, if any can be had now."""
-        data_waits = self._data_waits() and not self._wishes.deleted
+        data_waits = self._data_waits() and not self._delivery.deleted
         self._link = self._route.connect(now, data_waits=data_waits)
         if self._link is None:
             self._connect_at = self._route.next_try
         else:
-            talk.start(self._link, now)
+            protocol.start(self._link, now)
 
     def _data_waits(self) -> bool:
-        stream = self._wishes.stream
+        stream = self._delivery.stream
         return self._emitter.emitted > (stream.acknowledged if stream is not None else 0)
 
     def _disconnect(self, wait_s: float) -> None:
         self._connect_at = time.monotonic() + jittered(wait_s)
-        if self._talk is not None:
-            self._talk.stop()
+        if self._protocol is not None:
+            self._protocol.stop()
         link, self._link = self._link, None
         if link is not None:
             link.close()

@@ -30,9 +30,9 @@ class Upkeep:
         self._head = 0
         self._synced = False
 
-    def look(self, stream: OutboxReader | None, now: float) -> None:
+    def run(self, stream: OutboxReader | None, now: float) -> None:
         """Do what is due."""
-        self._emitter.settle()
+        self._emitter.write_deferred()
         outbox = self._emitter.outbox
         if outbox is None or stream is None or not outbox.in_place():
             if now >= self._retry_at:

@@ -74,7 +74,7 @@ class BaseIntegration:
         self._finished = False
         config = SinkConfig(name=self.backend, type=self.backend, options=settings)
         self._sink = make_sink(config, SinkPlace(self.backend, base, uid[:8]))
-        self._insist(self._sink.open)
+        self._retry(self._sink.open)
 
     def __enter__(self) -> BaseIntegration:
         return self
@@ -128,7 +128,7 @@ class BaseIntegration:
 
     def flush(self) -> None:
         """Return once everything logged is durable in the backend."""
-        self._insist(self._sink.flush)
+        self._retry(self._sink.flush)
 
     def finish(self, status: str = "completed") -> None:
         """End the run; a second call does nothing.
@@ -160,9 +160,9 @@ class BaseIntegration:
             raise TrackingError(f"cannot log {kind}: this integration is finished")
         self._seq += 1
         event = RunEvent(self.run, self._session, 0, self._seq, time.time_ns(), step, kind, data)
-        self._insist(lambda: self._sink.write([event]))
+        self._retry(lambda: self._sink.write([event]))
 
-    def _insist(self, action: Any) -> None:
+    def _retry(self, action: Any) -> None:
         """Do what a worker would: try again, with growing pauses, for as long as there is time."""
         import stamina
 

@@ -24,9 +24,9 @@ class ExperimentManager(ComparisonMethods):
         Where a process died and left events behind that no collector has, one is started.
         """
         self._base_dir = resolve_base_dir(base_dir)
-        from neural.tracking.api.run_list import rescue_orphans
+        from neural.tracking.api.run_list import start_delivery
 
-        rescue_orphans(self._base_dir)
+        start_delivery(self._base_dir)
 
     @property
     def base_dir(self) -> Path:

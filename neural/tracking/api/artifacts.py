@@ -72,13 +72,13 @@ class ArtifactMethods:
         Blocks: for the copy; not at all for ``move``, ``snapshot=False`` or where blocks can be shared.
         """
         source = _path_of("log_artifact() needs a path", path, artifact_path)
-        asked = {"alias": alias, "metadata": metadata, "version": version}
+        options = {"alias": alias, "metadata": metadata, "version": version}
         chosen = name if name is not None else artifact_name
         if reference and (move or not snapshot):
             raise ValueError("a reference is recorded and not fetched: it takes neither move nor snapshot")
         if reference:
-            return self._log_reference(source, chosen, **asked)
-        return self._log_path("artifact", source, chosen, move=move, snapshot=snapshot, **asked)
+            return self._log_reference(source, chosen, **options)
+        return self._log_path("artifact", source, chosen, move=move, snapshot=snapshot, **options)
 
     def log_model(
         self,
@@ -100,9 +100,9 @@ class ArtifactMethods:
         if not isinstance(framework, str):
             raise TypeError(f"framework must be text, not {type(framework).__name__}")
         source = _path_of("log_model() needs a path", path, model_path)
-        told = {"framework": framework, **_checked_metadata(metadata)}
-        asked = {"alias": alias, "metadata": told, "version": version}
-        return self._log_path("model", source, name, move=move, snapshot=snapshot, **asked)
+        described = {"framework": framework, **_checked_metadata(metadata)}
+        options = {"alias": alias, "metadata": described, "version": version}
+        return self._log_path("model", source, name, move=move, snapshot=snapshot, **options)
 
     def log_figure(
         self,
@@ -177,9 +177,9 @@ class ArtifactMethods:
         return artifacts_view(self._artifacts())
 
     def _artifacts(self) -> Artifacts:
-        followed = self._recorder.followed
-        if followed is not None:
-            followed.settle(followed.patience_s())
+        pending = self._recorder.pending_artifacts
+        if pending is not None:
+            pending.settle(pending.patience_s())
         return self._view.run().facts.artifacts
 
     def _version(self, artifacts: Artifacts, entry: ArtifactCall) -> ArtifactVersion:
@@ -191,21 +191,21 @@ class ArtifactMethods:
         return ArtifactVersion(folder, entry.call, entry.time_ns, entry=entry, aliases=aliases)
 
     def _log_path(
-        self, kind: str, source: str, name: str | None, *, move: bool, snapshot: bool, **asked: Any
+        self, kind: str, source: str, name: str | None, *, move: bool, snapshot: bool, **options: Any
     ) -> ArtifactVersion:
         if move and not snapshot:
             raise ValueError("move=True gives the file away and snapshot=False leaves it: choose one")
         if "://" in source and not os.path.lexists(source):
             raise FileNotFoundError(errno.ENOENT, "no such file; reference=True records a URI as it is", source)
         chosen = os.path.basename(source.rstrip(os.sep)) if name is None else name
-        return self._log(kind, chosen, _taking(source, move=move, snapshot=snapshot), **asked)
+        return self._log(kind, chosen, _taking(source, move=move, snapshot=snapshot), **options)
 
-    def _log_reference(self, uri: str, name: str | None, **asked: Any) -> ArtifactVersion:
+    def _log_reference(self, uri: str, name: str | None, **options: Any) -> ArtifactVersion:
         """Keep where something is: what is stored is a small file that says so."""
         chosen = uri.rstrip("/").rpartition("/")[2] if name is None else name
         content = json.dumps({"reference": uri}, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         writing = _rendering(lambda path: _write(path, content), uri)
-        return self._log("reference", chosen, writing, uri=uri, **asked)
+        return self._log("reference", chosen, writing, uri=uri, **options)
 
     def _log(
         self,
@@ -239,7 +239,7 @@ class ArtifactMethods:
         session = recorder.open()
         session.open_now()
         taken = taking(session)
-        told = {
+        described = {
             "token": taken.token,
             "how": taken.how,
             "size": taken.size,
@@ -247,7 +247,7 @@ class ArtifactMethods:
             "spool": str(session.spool),
             **{key: value for key in ("files", "stat", "lost") if (value := getattr(taken, key)) is not None},
         }
-        return self._emitted({**call, **told}, taken)
+        return self._emitted({**call, **described}, taken)
 
     def _emitted(self, call: dict[str, Any], taken: Snapshot) -> ArtifactVersion:
         try:
@@ -256,7 +256,7 @@ class ArtifactMethods:
             taken.discard()
             raise
         if kept:
-            taken.give_away()
+            taken.release_source()
         else:
             taken.discard()
             call = {**call, "lost": "outbox_full"}

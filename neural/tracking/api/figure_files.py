@@ -10,8 +10,8 @@ from typing import Any
 from neural.tracking.core.warn import warn
 
 Writer = Callable[[Path], None]
-_told: set[str] = set()  # why no picture could be made: each is said once
-_PLOTLY_PICTURES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
+_warned: set[str] = set()  # why no picture could be made: each is said once
+_PLOTLY_IMAGES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
 
 
 def figure_files(figure: Any, name: str) -> list[tuple[str, Writer]]:
@@ -44,7 +44,7 @@ def _matplotlib(figure: Any, name: str) -> tuple[str, Writer]:
 def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
     stem, _, ending = name.rpartition(".")
     ending = ending.lower()
-    known = stem and ending in ("html", "json", *_PLOTLY_PICTURES)
+    known = stem and ending in ("html", "json", *_PLOTLY_IMAGES)
     if not known:
         stem, ending = name, ""
     html: tuple[str, Writer] = f"{stem}.html", lambda path: _write(path, figure.to_html(include_plotlyjs=True))
@@ -53,14 +53,14 @@ def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
         return [html]
     if ending == "json":
         return [plain]
-    picture = _picture(figure, name, ending or "png")
-    if picture is None:
+    image = _image(figure, name, ending or "png")
+    if image is None:
         return [html, plain]
-    shown: tuple[str, Writer] = f"{stem}.{ending or 'png'}", lambda path: _write(path, picture)
+    shown: tuple[str, Writer] = f"{stem}.{ending or 'png'}", lambda path: _write(path, image)
     return [shown] if ending else [html, plain, shown]
 
 
-def _picture(figure: Any, name: str, ending: str) -> bytes | None:
+def _image(figure: Any, name: str, ending: str) -> bytes | None:
     """Return a picture of a plotly figure; None where none can be made, which is told and is no error."""
     if importlib.util.find_spec("kaleido") is None:
         why = "kaleido is not installed"
@@ -69,8 +69,8 @@ def _picture(figure: Any, name: str, ending: str) -> bytes | None:
             return bytes(figure.to_image(format=ending))
         except Exception as error:  # noqa: BLE001 - a browser that is missing or dies must not end a training
             why = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if why not in _told:
-        _told.add(why)
+    if why not in _warned:
+        _warned.add(why)
         warn("no picture was made of plotly figure %s, but HTML and JSON: %s", name, why)
     return None
 

@@ -160,7 +160,7 @@ class ReadingMethods:
 
         Blocks: a second or two; reads as ``get_metrics`` does, and imports matplotlib.
         """
-        return self._view.save_pictures()
+        return self._view.save_plots()
 
     def save_experiment_summary(self) -> Path:
         """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.

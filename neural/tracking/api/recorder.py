@@ -52,9 +52,11 @@ class Recorder:
         self.started = False  # something beside the opening itself was logged
         self.ended: str | None = None
         self._metadata: threading.Thread | None = None
-        self._hurry = threading.Event()
+        self._metadata_now = threading.Event()
         self._opening = threading.RLock()
-        self.followed: PendingArtifacts | None = None  # artifacts that the collector has still to store
+        self.pending_artifacts: PendingArtifacts | None = (
+            None  # artifacts that the collector has still to store
+        )
         _recorders.add(self)
 
     def open(self) -> Session:
@@ -100,13 +102,17 @@ class Recorder:
         from neural.tracking.artifacts.version import ArtifactVersion
 
         folder, offline = self.opening.folder, self.opening.config.mode != "online"
-        if self.followed is None or self.followed.pid != os.getpid():
+        if self.pending_artifacts is None or self.pending_artifacts.pid != os.getpid():
             session = self.session
             far = session is not None and session.config.collector is not None
             leaves_from = session.spool / session.id.hex() if session is not None and far else None
-            self.followed = PendingArtifacts(folder, self._state, offline=offline, leaves_from=leaves_from)
-        version = ArtifactVersion(folder, call, time.time_ns(), aliases=call["aliases"], follow=self.followed)
-        self.followed.add(version)
+            self.pending_artifacts = PendingArtifacts(
+                folder, self._state, offline=offline, leaves_from=leaves_from
+            )
+        version = ArtifactVersion(
+            folder, call, time.time_ns(), aliases=call["aliases"], follow=self.pending_artifacts
+        )
+        self.pending_artifacts.add(version)
         return version
 
     def _state(self) -> str:
@@ -118,7 +124,7 @@ class Recorder:
         return self.open().emit_metrics
 
     @property
-    def decides(self) -> bool:
+    def ends_attempt(self) -> bool:
         """Whether the end of this session is its attempt's, as far as this process can know."""
         run = self.opening.identity if self.session is None else self.session.run
         return run.rank == 0 and run.role != "child"
@@ -159,11 +165,11 @@ class Recorder:
 
     def _artifacts_settled(self, deadline: float) -> bool:
         """Wait until something has become of every artifact; a loss that was not told yet is told."""
-        followed = self.followed
-        if followed is None or followed.pid != os.getpid():
+        pending = self.pending_artifacts
+        if pending is None or pending.pid != os.getpid():
             return True
-        settled = followed.settle(max(0.0, deadline - time.monotonic()))
-        if lost := followed.take_lost():
+        settled = pending.settle(max(0.0, deadline - time.monotonic()))
+        if lost := pending.take_lost():
             from neural.tracking.core.warn import warn
 
             told = ", ".join(f"{version.artifact_name}: {version.lost}" for version in lost[:5])
@@ -185,7 +191,7 @@ class Recorder:
             return  # its parent told all of it
         try:
             thread = threading.Thread(
-                target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
+                target=_emit_metadata, args=(session, self._metadata_now), name="ntrack-metadata", daemon=True
             )
             thread.start()
         except RuntimeError:  # no thread can be had: the run goes without
@@ -196,7 +202,7 @@ class Recorder:
 
     def _await_metadata(self, timeout_s: float) -> None:
         if self._metadata is not None:
-            self._hurry.set()
+            self._metadata_now.set()
             self._metadata.join(timeout_s)
             self._metadata = None
             atexit.unregister(self._await_metadata)
@@ -232,8 +238,8 @@ def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
     return True
 
 
-def _emit_metadata(session: Session, hurry: threading.Event) -> None:
-    hurry.wait(METADATA_AFTER_S)
+def _emit_metadata(session: Session, now: threading.Event) -> None:
+    now.wait(METADATA_AFTER_S)
     from neural.tracking.core import fork_lock
 
     with fork_lock.held_off:

@@ -44,14 +44,14 @@ def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIde
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, "base_dir is not a folder", str(base_dir)) from None
     except OSError as error:
-        _go_on_without_room(error, base_dir)
+        _raise_unless_full(error, base_dir)
         return base_dir / folder_name(identity.name, identity.uid), identity
     for _ in range(_MAX_TRIES):
         folder = base_dir / folder_name(identity.name, identity.uid)
         try:
             made = _make(folder, identity)
         except OSError as error:
-            _go_on_without_room(error, base_dir)
+            _raise_unless_full(error, base_dir)
             return folder, identity
         if made:
             return folder, identity
@@ -60,7 +60,7 @@ def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIde
             return folder, _joined(folder, identity)
         if found is None and _written_again(folder, identity):
             return folder, identity
-        identity = _another(folder, identity)
+        identity = _next_identity(folder, identity)
     raise TrackingError(f"no free folder for run {identity.name!r} in {base_dir} after {_MAX_TRIES} tries")
 
 
@@ -104,18 +104,18 @@ def _may_join(folder: Path, found: RunFile, identity: RunIdentity) -> bool:
         return True
     if abs(time.time_ns() - found.opened_ns) > SIBLINGS_WITHIN_S * 1e9:
         return False
-    return _told(folder)[0] not in END_STATUSES
+    return _status_and_attempts(folder)[0] not in END_STATUSES
 
 
 def _joined(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return the identity of one that joins: of the running attempt, or the next where that has ended."""
-    status, attempts = _told(folder)
+    status, attempts = _status_and_attempts(folder)
     attempt = max(identity.attempt, attempts + (status in END_STATUSES))
     role = "join" if identity.role == "opener" else identity.role
     return identity._replace(attempt=attempt, role=role)
 
 
-def _told(folder: Path) -> tuple[str, int]:
+def _status_and_attempts(folder: Path) -> tuple[str, int]:
     """Return status and number of attempts from the run's metadata view: quick, a second old at most."""
     with contextlib.suppress(OSError, ValueError):
         metadata = read_json(folder / "metadata.json")
@@ -124,7 +124,7 @@ def _told(folder: Path) -> tuple[str, int]:
     return "created", 0
 
 
-def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
+def _next_identity(folder: Path, identity: RunIdentity) -> RunIdentity:
     """Return an identity for another folder than the one that is taken."""
     if identity.key == "parent":
         # Derived from the taken one, so that all siblings step on to the same next run.
@@ -140,7 +140,7 @@ def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
     )
 
 
-def _go_on_without_room(error: OSError, base_dir: Path) -> None:
+def _raise_unless_full(error: OSError, base_dir: Path) -> None:
     """Raise what the user can mend before the training starts; warn where only the disk is full."""
     if error.errno not in NO_ROOM:
         reason = f"no run can be made in {base_dir} ({error.strerror}): choose another base_dir, or mend it"

@@ -11,11 +11,11 @@ from neural.tracking.api.recorder import Opening
 from neural.tracking.artifacts.sweep import sweep
 from neural.tracking.core import os_support
 from neural.tracking.core.config import agent_config
-from neural.tracking.core.files import read_json, take_away
+from neural.tracking.core.files import read_json, remove_run_folder
 from neural.tracking.core.times import iso_time
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.reader import run_list
-from neural.tracking.reader.facts import sessions_from_afar
+from neural.tracking.reader.facts import remote_sessions
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state.control_client import request
@@ -32,7 +32,7 @@ DELETE_TIMEOUT_S = 15.0
 DAMAGED = "damaged"  # stands for the status of a run whose events lines are
 
 
-def rescue_orphans(base_dir: Path) -> bool:
+def start_delivery(base_dir: Path) -> bool:
     """Start who delivers events that nobody will bring, a collector or a courier; return whether one was.
 
     Never in ``offline`` or ``disabled`` mode: there the user decides when.
@@ -50,7 +50,7 @@ def rescue_orphans(base_dir: Path) -> bool:
         return False
     from neural.tracking.agent.send.launcher import courier_of, launch, launch_collector
 
-    here = left[0] and not state.collector_runs() and _waits(state)
+    here = left[0] and not state.collector_runs() and _has_work(state)
     if here:
         here = launch_collector(state, base_dir)
     elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
@@ -59,7 +59,7 @@ def rescue_orphans(base_dir: Path) -> bool:
     return here or elsewhere
 
 
-def _waits(state: State) -> bool:
+def _has_work(state: State) -> bool:
     """Return whether a collector would find something to do here."""
     if has_orphans(state) or any_quarantined(state):
         return True
@@ -129,7 +129,7 @@ def run_entry(run: Run) -> dict[str, Any]:
 
     Of a damaged one: who it is, and under ``damaged`` what is wrong; nothing that damage may have changed.
     """
-    metadata, summary, damaged = _told(run)
+    metadata, summary, damaged = _described(run)
     wanted = ("status", "start_time", "end_time", "tags", "notes", "group", "ranks")
     return {
         "experiment_name": run.name,
@@ -142,7 +142,7 @@ def run_entry(run: Run) -> dict[str, Any]:
     }
 
 
-def _told(run: Run) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+def _described(run: Run) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """Return metadata, summary and what is damaged."""
     if (found := _current_views(run.folder)) is not None:
         return *found, None
@@ -161,17 +161,17 @@ def _current_views(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None
         made_ns = min((folder / name).stat().st_mtime_ns for name in ("metadata.json", "summary.json"))
         logged_ns = max(path.stat().st_mtime_ns for path in folder.glob("events-*.jsonl"))
         metadata, summary = read_json(folder / "metadata.json"), read_json(folder / "summary.json")
-        if made_ns > logged_ns and _is_whole(metadata, summary):
+        if made_ns > logged_ns and _are_intact(metadata, summary):
             return metadata, summary
     return None
 
 
-def _is_whole(metadata: Any, summary: Any) -> bool:
+def _are_intact(metadata: Any, summary: Any) -> bool:
     """Whether views that anybody may have edited are still of the shape that lists rely on."""
     if not isinstance(metadata, dict) or metadata.get("status") not in ("completed", "failed"):
         return False
     metrics = summary.get("metrics") if isinstance(summary, dict) else None
-    return isinstance(metrics, dict) and all(isinstance(told, dict) for told in metrics.values())
+    return isinstance(metrics, dict) and all(isinstance(metric, dict) for metric in metrics.values())
 
 
 def delete_run(base_dir: Path, run: Run) -> None:
@@ -206,9 +206,9 @@ def _delete_alone(state: State, run: Run) -> bool:
         assert found is not None, "a name was given"
         if not run_list.is_copy(state.base_dir, found):
             # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
-            afar = sessions_from_afar(found.folder)
-            Tombstones(state.tombstones).add(found.uid, found.folder.name, afar)
-        take_away(found.folder)
+            remote = remote_sessions(found.folder)
+            Tombstones(state.tombstones).add(found.uid, found.folder.name, remote)
+        remove_run_folder(found.folder)
         sweep(state.blobs)
     finally:
         os.close(fd)

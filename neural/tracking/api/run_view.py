@@ -27,13 +27,13 @@ class RunView:
         self._recorder = recorder
         self._visible = (b"", 0)  # of this session (a forked child has another), the folder has so many
         self._first_read = True
-        self._told_apart = False
-        self._sees_store = recorder.opening.config.collector is None  # else not before something shows it
+        self._warned_of_remote = False
+        self._store_is_visible = recorder.opening.config.collector is None  # else not before something shows it
 
     def status(self) -> str:
         """Return the run's status; what this process knows of it needs no look at the disk."""
         recorder = self._recorder
-        if recorder.ended is not None and recorder.decides:
+        if recorder.ended is not None and recorder.ends_attempt:
             return recorder.ended
         if recorder.started and recorder.ended is None:
             return "running"
@@ -55,7 +55,7 @@ class RunView:
             if self._is_stored_here(folder):
                 self._visible = (session.id, emitted)
                 return Run(folder, damaged)
-            self._tell_apart()
+            self._warn_of_remote()
         from neural.tracking.reader.with_outbox import RunWithOutbox, left_behind
 
         if session.state == "closed":
@@ -72,13 +72,13 @@ class RunView:
 
     def _is_stored_here(self, folder: Path) -> bool:
         """Whether this host sees what the collector writes: always its own, another's on a shared disk."""
-        self._sees_store = self._sees_store or next(folder.glob("ledger-*.json"), None) is not None
-        return self._sees_store
+        self._store_is_visible = self._store_is_visible or next(folder.glob("ledger-*.json"), None) is not None
+        return self._store_is_visible
 
-    def _tell_apart(self) -> None:
+    def _warn_of_remote(self) -> None:
         """Say once that reads here are not the whole run."""
-        if not self._told_apart:
-            self._told_apart = True
+        if not self._warned_of_remote:
+            self._warned_of_remote = True
             from neural.tracking.core.warn import warn
 
             opening = self._recorder.opening
@@ -113,7 +113,7 @@ class RunView:
         remark = f"{len(series)} of {len(known)} metrics" if names is None and len(known) > MAX_PANELS else ""
         return plot_panels(series, title=title_of_run(run), remark=remark, figsize=figsize)
 
-    def save_pictures(self) -> dict[str, Path]:
+    def save_plots(self) -> dict[str, Path]:
         """Save the full set of figures of what :meth:`run` sees below ``plots/``; return paths by name."""
         from neural.tracking.figures.run import run_pictures, save_pictures
         from neural.tracking.figures.saving import FOLDER

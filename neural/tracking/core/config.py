@@ -147,11 +147,11 @@ def _is_for_others(path: Path) -> bool:
         ConfigError: they are in this user's folder of runs, and others may have put them there: they can
             name an interpreter, a server, or where to listen.
     """
-    reasons = [ownership.open_to_others(place) for place in (path.parent, path)]
+    reasons = [ownership.why_not_trusted(place) for place in (path.parent, path)]
     if not any(reasons):
         return False
-    whose = ownership.is_of(path.parent.parent)
-    if whose not in (os.geteuid(), 0) and whose == ownership.is_of(path.parent):
+    whose = ownership.owner_of(path.parent.parent)
+    if whose not in (os.geteuid(), 0) and whose == ownership.owner_of(path.parent):
         return True
     raise ConfigError(f"settings are not used: {next(filter(None, reasons))}")
 

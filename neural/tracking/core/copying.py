@@ -97,7 +97,7 @@ def identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
-def told_identity(value: Any) -> tuple[int, int, int, int] | None:
+def identity_from_event(value: Any) -> tuple[int, int, int, int] | None:
     """Return an identity that came in an event, None where it is none."""
     if isinstance(value, list) and len(value) == 4 and all(type(item) is int for item in value):
         return (value[0], value[1], value[2], value[3])

@@ -194,7 +194,7 @@ def inside(root: Path, *parts: str) -> Path:
     return path
 
 
-def take_away(folder: Path) -> None:
+def remove_run_folder(folder: Path) -> None:
     """Remove a run folder, under another name first: what is half removed must not be found as a run.
 
     Raises:

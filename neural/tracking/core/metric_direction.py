@@ -63,7 +63,7 @@ PHRASES: dict[str, Direction] = {
 }  # fmt: skip
 
 # With one of these a name is about something else: loss_scale, accuracy_std, reward_model_lr.
-SILENCING = _listed(
+EXCLUDING = _listed(
     """
     lr learning grad grads gradient gradients norm norms scale scaler scaling weight weights coef coeff
     coefficient lambda alpha beta gamma epsilon eps temperature threshold momentum decay size sizes count
@@ -74,7 +74,7 @@ SILENCING = _listed(
     """
 )
 # These say nothing of which way is better; a part of a name that holds nothing else is passed over.
-PASSED_OVER = _listed(
+NEUTRAL = _listed(
     """
     train training val valid validation test testing eval evaluation dev holdout rate score mean avg
     average median sum total min max best last final ema running smoothed micro macro weighted top step
@@ -83,26 +83,26 @@ PASSED_OVER = _listed(
 )
 NEGATING = _listed("neg negative minus")
 # What follows says where or against what the value was taken: recall_at_precision is a recall.
-ASIDE = _listed("at on for over in vs versus with without given to under")
+QUALIFYING = _listed("at on for over in vs versus with without given to under")
 
 _MIXED = re.compile(r"[mM]?IoU|mAP|mAR|chrF|[mM]Dice|mAcc")
 _CASES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])")
 _WORDS = re.compile(r"[^\W\d_]+\d*|\d+")
 _ONE_LESS = re.compile(r"(?:^|(?<=[(\s]))1\s*-\s*(?=[a-z])")
 _LONGEST = max(phrase.count(" ") + 1 for phrase in PHRASES)
-_UNKNOWN, _SILENT = "unknown", "silent"
+_UNKNOWN, _EXCLUDED = "unknown", "excluded"
 
 
 @lru_cache(4096)
 def better(name: str) -> Direction | None:
     """Return whether a metric of this name is better when smaller or greater, None where that is not known."""
-    parts = [words for part in name.split("/") if (words := _words(part)) and not set(words) <= PASSED_OVER]
+    parts = [words for part in name.split("/") if (words := _words(part)) and not set(words) <= NEUTRAL]
     if not parts:
         return "max" if _words(name)[-1:] == ["score"] else None
-    own = _told(parts[-1])
-    if own == _SILENT:
+    own = _direction(parts[-1])
+    if own == _EXCLUDED:
         return None
-    groups = {told for words in parts[:-1] if (told := _told_of_members(words)) is not None}
+    groups = {direction for words in parts[:-1] if (direction := _direction_of_members(words)) is not None}
     group = groups.pop() if len(groups) == 1 else None
     if own == "max":
         return None if group == "min" else "max"  # loss/dice may be either
@@ -122,30 +122,30 @@ def _words(part: str) -> list[str]:
 
 
 def _is_listed(word: str) -> bool:
-    lists = (MIN_WORDS, MAX_WORDS, COST_WORDS, SPEED_WORDS, PASSED_OVER, SILENCING)
+    lists = (MIN_WORDS, MAX_WORDS, COST_WORDS, SPEED_WORDS, NEUTRAL, EXCLUDING)
     return any(word in known for known in lists)
 
 
-def _told(words: Sequence[str]) -> str:
+def _direction(words: Sequence[str]) -> str:
     """Return ``min``, ``max``, or whether the words say nothing or forbid to say anything."""
     rate = _of_rate(words)
     if rate is not None:
         return rate
-    told, place = _UNKNOWN, 0
+    direction, place = _UNKNOWN, 0
     while place < len(words):
         found, width = _phrase(words, place)
         word = words[place]
-        if found is None and word in ASIDE and place:
+        if found is None and word in QUALIFYING and place:
             break
-        if found is None and word in SILENCING:
-            return _SILENT
+        if found is None and word in EXCLUDING:
+            return _EXCLUDED
         found = found or _of_word(words, place)
         if found is not None:
-            told = _negated(words, place, found)
-            if told == _SILENT:
-                return told
+            direction = _negated(words, place, found)
+            if direction == _EXCLUDED:
+                return direction
         place += width
-    return told
+    return direction
 
 
 def _phrase(words: Sequence[str], place: int) -> tuple[Direction | None, int]:
@@ -177,27 +177,27 @@ def _of_rate(words: Sequence[str]) -> str | None:
         return None
     if what[-1] == "time":
         return "min"
-    told = _told(what)
+    direction = _direction(what)
     if of[0] in RATE_UNITS:
-        return "max" if told == _UNKNOWN or what[-1] in ("steps", "step") else _SILENT
-    return told
+        return "max" if direction == _UNKNOWN or what[-1] in ("steps", "step") else _EXCLUDED
+    return direction
 
 
 def _negated(words: Sequence[str], place: int, found: Direction) -> str:
     """Return the direction after ``neg``; a loss of negatives and a negative loss are called the same."""
     before = place - 1
-    while before >= 0 and words[before] in PASSED_OVER:
+    while before >= 0 and words[before] in NEUTRAL:
         before -= 1
     if before < 0 or words[before] not in NEGATING:
         return found
     if words[place] in ("loss", "losses"):
-        return _SILENT
+        return _EXCLUDED
     return "max" if found == "min" else "min"
 
 
-def _told_of_members(words: Sequence[str]) -> str | None:
+def _direction_of_members(words: Sequence[str]) -> str | None:
     """Return what a group's name says of what is in it: ``losses/box`` is a loss."""
-    known = [word for word in words if word not in PASSED_OVER]
+    known = [word for word in words if word not in NEUTRAL]
     if len(known) == 1 and known[0] in MIN_WORDS | MAX_WORDS:
-        return _told(words)
+        return _direction(words)
     return None

@@ -79,7 +79,7 @@ def free_and_reserve(folder: Path) -> tuple[int, int]:
     return disk.f_bavail * disk.f_frsize, min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
 
 
-def leave_reserve(folder: Path, size: int) -> None:
+def check_reserve(folder: Path, size: int) -> None:
     """Raise OSError (ENOSPC) where so many bytes more would take from the disk's reserve."""
     free, reserve = free_and_reserve(folder)
     if free - size < reserve:

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 
-def others_folder(folder: Path) -> str | None:
+def why_not_own(folder: Path) -> str | None:
     """Return why a folder that is to be this user's own is not; None where it is, or is not there."""
     try:
         status = folder.lstat()
@@ -27,7 +27,7 @@ def others_folder(folder: Path) -> str | None:
     return None
 
 
-def open_to_others(path: Path) -> str | None:
+def why_not_trusted(path: Path) -> str | None:
     """Return why what a file or folder holds may be others' word, and what to do; None where it is not.
 
     Raises:
@@ -43,14 +43,14 @@ def open_to_others(path: Path) -> str | None:
     return None
 
 
-def close_to_others(folder: Path) -> None:
+def take_write_from_others(folder: Path) -> None:
     """Take from others the right to write into a folder of this user's, where they have it; raises OSError."""
     status = folder.stat()
     if status.st_uid == os.geteuid() and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         folder.chmod(stat.S_IMODE(status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
 
 
-def is_anybodys(folder: Path) -> bool:
+def is_world_writable(folder: Path) -> bool:
     """Return whether all may replace what is in a folder: in one with the sticky bit, only what is theirs."""
     try:
         mode = folder.stat().st_mode
@@ -59,7 +59,7 @@ def is_anybodys(folder: Path) -> bool:
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
-def is_of(folder: Path) -> int | None:
+def owner_of(folder: Path) -> int | None:
     """Return the user a folder belongs to, None where that cannot be told."""
     try:
         return folder.stat().st_uid

@@ -38,7 +38,7 @@ class Line:
     def wait(self, *args, **more):
         pass
 
-    def news(self):
+    def connection_events(self):
         return ()
 
     def close(self):
