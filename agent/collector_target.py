@@ -1,4 +1,4 @@
-"""What depends on whether the collector is this host's or another's: outboxes, the way there, the talk."""
+"""Chooses what depends on the collector's host (this one or another): folders, route, protocol, helper."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 
 def outboxes(config: AgentConfig, state: State) -> Path:
-    """Return the folder a session's outbox is in: what goes elsewhere no collector here may adopt."""
+    """Return the folder of a session's outbox: a separate one if the collector is remote, so that the local
+    collector does not adopt it.
+    """
     return state.outbox if config.collector is None else state.remote_outbox
 
 
 def spool(config: AgentConfig, state: State) -> Path:
-    """Return the folder that snapshots of artifacts wait in."""
+    """Return the folder in which snapshots of artifacts wait."""
     return state.spool if config.collector is None else state.remote_spool
 
 
 def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
-    """Return whether no artifact waits for somebody to send it; a collector of this host sees to its own."""
+    """Return whether no artifact waits for a courier. Always True for a collector on this host, which reads
+    the spool itself.
+    """
     if config.collector is None or not spooled.is_dir():
         return True
     from neural.tracking.state.spool import waiting
@@ -37,12 +41,12 @@ def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
 
 
 def helper(config: AgentConfig, state: State) -> Helper:
-    """Return who delivers once the session's process is gone."""
+    """Return the helper process that delivers after the session's process has ended."""
     return collector_of(state) if config.collector is None else courier_of(state)
 
 
 def route(config: AgentConfig, state: State, delivery: DeliveryState) -> Route:
-    """Return the way to the collector."""
+    """Return the route to the collector."""
     launches = config.mode == "online"
     if config.collector is None:
         return LocalRoute(state, launches=launches)
@@ -54,7 +58,7 @@ def route(config: AgentConfig, state: State, delivery: DeliveryState) -> Route:
 
 
 def is_open(config: AgentConfig, state: State, delivery: DeliveryState) -> bool:
-    """Return whether a collector is there without anybody having started it."""
+    """Return whether a collector already runs on this host, or the remote one is connected."""
     if config.collector is None:
         return state.collector_runs()
     return delivery.status == "connected"
@@ -67,7 +71,7 @@ def make_protocol(
     hello: Callable[[], wire.Hello],
     records: list[bytes],
 ) -> SenderProtocol:
-    """Return a talk with the collector; for the sender's thread, which imports what it takes."""
+    """Return the protocol state of a session. Call it on the sender's thread: its imports are slow."""
     from neural.tracking.agent.send.congestion import CongestionWindow
     from neural.tracking.agent.send.protocol import SenderProtocol
 

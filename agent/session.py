@@ -1,4 +1,4 @@
-"""One process's writing to one run: the low-level door to emit events without a tracker.
+"""One process's session of one run: the low-level interface to emit events without a tracker.
 
     from neural.tracking.agent import choose_run, open_session
 
@@ -7,8 +7,8 @@
     session.close("completed", timeout_s=5)
 
 A session belongs to the process that opened it. A forked child that emits, and a process that
-unpickles one, write to the same run through a session of their own; what they inherited of the
-parent's (lock, socket, mappings, thread) is never used.
+unpickles one, write to the same run through a session of their own. They never use what they
+inherited from the parent (lock, socket, mappings, thread).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from neural.tracking.agent.send.protocol import SenderProtocol
     from neural.tracking.formats import wire
 
-STOP_SHARE = 0.02  # of a close's time, kept for stopping the sender
+STOP_SHARE = 0.02  # part of a close's time that is reserved for stopping the sender
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -51,20 +51,21 @@ def open_session(
     open_event: Mapping[str, Any] | None = None,
     first_step: int = 0,
 ) -> Session:
-    """Open a session of ``run`` and start shipping; return without waiting for a collector.
+    """Open a session of ``run`` and start its sender; do not wait for a collector.
 
     Args:
-        run: what :func:`choose_run` found, perhaps changed by whoever made the run's folder.
-        base_dir: holds the runs.
-        config: mode, limits, what to do when the outbox is full.
+        run: the result of :func:`choose_run`; the code that created the run's folder may have changed it.
+        base_dir: the folder of the runs.
+        config: mode, limits, and what to do when the outbox is full.
         open_event: tags, notes, group, settings; kept in the session's first event.
-        first_step: the step of the first metrics call that brings none.
+        first_step: the step of the first metrics call without a step.
 
     Raises:
-        OSError: the outbox cannot be made. No space is no reason: one warning, then what is emitted
-            is counted as a gap, and every 5 s it is tried again.
+        OSError: the outbox cannot be created. A full disk does not raise: it gives one warning, then events
+            are counted as a gap, and the sender tries again every 5 s.
+        ConfigError: the state folder cannot be used, for one because it belongs to another user.
 
-    Blocks: some milliseconds, on making a small file.
+    Blocks: some milliseconds on the disk, to create the outbox.
     """
     if run.after is None:
         run = run._replace(after=Tombstones(State.for_base_dir(base_dir).tombstones).newest(run.uid))
@@ -72,10 +73,10 @@ def open_session(
 
 
 class Session(SessionView):
-    """Emits into one run; safe for any number of threads. Made by :func:`open_session`.
+    """Emits events into one run; safe for any number of threads. Created by :func:`open_session`.
 
-    ``emit_metrics`` is the emitter's own method, so that nothing stands between a call and the hot
-    path; it stays valid for the life of the object, also in a forked child.
+    ``emit_metrics`` is the emitter's own method, so that a call goes directly to the hot path. It remains
+    valid for the life of the object, also in a forked child.
     """
 
     def __init__(
@@ -97,18 +98,18 @@ class Session(SessionView):
         self.emit_metrics = self._emitter.emit_metrics
         self._reset(first_step)
         if lazily:
-            process_hooks.remember(self)  # it may be opened by one thread while another forks
+            process_hooks.remember(self)  # one thread may open it while another one forks
         else:
             self._open(may_raise=True)
 
     def _reset(self, first_step: int) -> None:
-        """Become a session that nothing was emitted to yet: at first, and in a forked child."""
+        """Set the state of a new session without events, in the constructor and in a forked child."""
         self.id = os.urandom(16)
         self._pid = os.getpid()
         self._opened_ns = time.time_ns()
         self._opening = threading.RLock()
         self._opened = self._closed = self._warned_closed = False
-        self._requested_end: tuple[str, str | None] | None = None  # the first counts, also for the exit hook
+        self._requested_end: tuple[str, str | None] | None = None  # the first one counts, also at exit
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
         self._delivery = DeliveryState()
@@ -123,23 +124,25 @@ class Session(SessionView):
     # Emitting. emit_metrics is set by the constructor.
 
     def emit(self, kind: str, data: Mapping[str, Any], *, step: int | None = None) -> bool:
-        """Emit an event that is not metrics; return whether it is in the outbox.
+        """Emit an event of another kind than metrics; return whether it is in the outbox.
+
+        Blocks as ``emit_metrics``: only if ``when_full="block"`` and the outbox is full.
 
         Raises:
             PayloadTooLargeError: over 256 KiB once packed.
-            TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
+            TypeError, ValueError: the kind or a key is reserved, ``data`` cannot be packed, or a bad step.
         """
         return self._emitter.emit(kind, data, step)
 
     def open_now(self) -> None:
-        """Open where the first event would do so: a child's, or one that was unpickled."""
+        """Open a session of a child or an unpickled one before its first event. Never raises for the disk."""
         if not self._opened:
             self._open_late()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until all this session emitted is on disk and visible in the run folder; return whether it is.
+        """Wait until all events so far are on disk and visible in the run folder; return whether they are.
 
-        Blocks: at most ``timeout_s``; not where no collector runs and none can be started from here.
+        Blocks for ``timeout_s`` seconds at most. Returns False early if no collector runs and none can start.
         """
         deadline = time.monotonic() + timeout_s
         self._emitter.write_deferred()
@@ -161,16 +164,16 @@ class Session(SessionView):
     def close(
         self, status: str = "completed", error: str | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Emit the end, wait for delivery, and let go; return whether everything is stored.
+        """Emit the end, wait for delivery, and release the outbox; return whether everything is stored.
 
-        What is not delivered by then stays in the outbox, and a collector takes it from there.
+        Events that are not delivered in time remain in the outbox, and a collector adopts it.
 
         Args:
             status: ``"completed"`` or ``"failed"``.
             error: a traceback.
-            timeout_s: default 5 s, 60 s where a collector cannot outlive this process.
+            timeout_s: seconds; default 5, and 60 if a collector cannot outlive this process.
 
-        Blocks: at most ``timeout_s``, and some milliseconds to stop the sender.
+        Blocks for ``timeout_s`` at most; a sender that does not stop may delay it by one more second.
         """
         timeout_s = process_hooks.default_timeout_s() if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
@@ -180,17 +183,17 @@ class Session(SessionView):
                 return self.flush(0.0)
             self._requested_end = status, error = self._requested_end or (status, error)
             if not self._emitter.end("end", {"status": status, "error": error}):
-                return False  # inside a log call, in a signal handler: that call must end first
+                return False  # a signal handler interrupted a log call, which must finish first
             self._closed = True
         self._emitter.on_no_outbox = self._warn_closed
         emitted = self.emitted
-        # Offline nobody is started, so there is nobody to wait for unless one happens to run.
-        comes = self.config.mode == "online" or collector_target.is_open(
+        # Offline, no collector is started, so waiting makes sense only if one already runs.
+        reachable = self.config.mode == "online" or collector_target.is_open(
             self.config, self.state_folder, self._delivery
         )
         delivered_by = deadline - STOP_SHARE * timeout_s
         stored = (
-            comes
+            reachable
             and self._sender.runs
             and shutdown.deliver(self._delivery, self._sender, self.run.name, emitted, delivered_by)
         )
@@ -199,9 +202,9 @@ class Session(SessionView):
         return stored
 
     def _release(self, sender: Sender, deadline: float) -> None:
-        """Stop the sender and give up the outbox: delete it, or leave it unlocked to a collector.
+        """Stop the sender and release the outbox: delete it, or leave it unlocked for a collector.
 
-        Also where the run was removed: whoever takes it over writes down what it held.
+        This holds also if the run was removed: the adopter records what the outbox held.
         """
         process_hooks.forget(self)
         self._emitter.on_roll = process_hooks.do_nothing
@@ -216,7 +219,7 @@ class Session(SessionView):
         ):
             shutdown.start_helper(self.config, self.state_folder)
 
-    # Opening, here and in other processes.
+    # Opening, in this process and in others.
 
     def _open(self, *, may_raise: bool) -> None:
         if self.config.mode == "disabled":
@@ -233,7 +236,7 @@ class Session(SessionView):
                 process_hooks.forget(self)
                 raise
             warn(
-                "no outbox for run %s, what it emits is counted as a gap until there is one: %s",
+                "no outbox for run %s; its events are counted as a gap until there is one: %s",
                 self.run.name,
                 error,
             )
@@ -244,11 +247,11 @@ class Session(SessionView):
         self._emitter.on_roll = self._sender.wake.set
         try:
             self._sender.start()
-        except RuntimeError:  # no thread can be had; what is emitted waits, and the end sees to delivery
+        except RuntimeError:  # no thread can start: events wait in the outbox, and close() starts a helper
             pass
 
     def _open_late(self) -> None:
-        """Open at the first event: in a child, or where this was unpickled. Never raises for the disk."""
+        """Open at the first event, in a child or after unpickling. Never raises for the disk."""
         with self._opening:
             if not self._opened and not self._closed:
                 self._open(may_raise=False)
@@ -261,12 +264,12 @@ class Session(SessionView):
         if removed is None or stream is None:
             self._delivery.stream = OutboxReader(self._emitter, self._outbox)
             return
-        warn("the outbox of run %s was removed, the run goes on in a new one", self.run.name)
+        warn("the outbox of run %s was removed; the run continues in a new one", self.run.name)
         stream.move(self._outbox)
         removed.leave()
 
     def _make_late(self) -> None:
-        """Make the outbox there was no room for, or that was removed; called by the sender."""
+        """Create the outbox for which there was no room, or that was removed; called by the sender."""
         first = self._outbox is None
         try:
             self.state_folder.make()
@@ -294,10 +297,10 @@ class Session(SessionView):
     def _warn_closed(self) -> None:
         if not self._warned_closed:
             self._warned_closed = True
-            warn("run %s is closed: what is emitted now is not kept", self.run.name)
+            warn("run %s is closed: events that are emitted now are not kept", self.run.name)
 
     def _become_child(self) -> None:
-        """In a forked child: drop what was inherited; the first event opens a session of its own."""
+        """Drop the inherited state in a forked child, whose first event opens a session of its own."""
         outbox, stream, closed = self._outbox, self._delivery.stream, self._closed
         self.run = self.run._replace(role="child")
         self._reset(0)
@@ -311,5 +314,5 @@ class Session(SessionView):
 
 
 def _unpickled(run: RunIdentity, base_dir: Path, config: AgentConfig, open_event: dict[str, Any]) -> Session:
-    """Return a session of the same run for the process that unpickles one; its first event opens it."""
+    """Return a session of the same run for the process that unpickles it; its first event opens it."""
     return Session(run, base_dir, config, open_event, lazily=True)

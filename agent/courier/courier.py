@@ -1,11 +1,11 @@
-"""``python -m neural.tracking.agent.courier.courier BASE_DIR STATE``: ships artifacts and abandoned outboxes.
+"""``python -m neural.tracking.agent.courier.courier BASE_DIR STATE``: ships artifacts and orphans.
 
-Where the collector is on another host nobody there sees a training die. The first session of a host
-starts a courier beside it: one a state folder, under a lock. It takes over each outbox whose owner is
-gone, ships it under its own session, tells how the process ended, and removes it once all of it is on
-the collector's disk. It also sends the artifacts of all of them, so that no training has to. It leaves
-when nothing is left; whatever it could not deliver waits for the next
-one, and every session, and every ``ntrack`` command that reads, starts one where it is needed.
+A collector on another host cannot see how a training process ends. So the first session of a host starts a
+courier, one for each state folder, under a lock. The courier claims each orphan, ships it under the orphan's
+own session id, reports how the process ended, and removes the outbox once the collector has all of it on
+disk. It also sends the artifacts of all sessions, so that no training process has to. It leaves when nothing
+is left. Data that it could not deliver waits for the next courier: every session, and every ``ntrack``
+command that reads, starts one where it is needed.
 """
 
 from __future__ import annotations
@@ -40,29 +40,33 @@ from neural.tracking.state.paths import State
 logger = logging.getLogger("neural.tracking")
 
 SCAN_EVERY_S = 1.0
-IDLE_S = 10.0  # without any outbox: leave
-RETRY_S = 30.0  # before an outbox that could not be read is tried again
+IDLE_S = 10.0  # without any outbox or artifact, the courier leaves
+RETRY_S = 30.0  # before the next attempt at an outbox that could not be read
 MAX_AT_ONCE = 8
 NICENESS = 5
 LOCK_TRIES = 10
 
 
 class Courier:
-    """Looks after the remote outboxes of one state folder."""
+    """Delivers the remote outboxes and artifacts of one state folder; ``problems`` says what prevents it."""
 
     def __init__(self, state: State) -> None:
         self.delivered_total = 0
-        self.problems: dict[str, str] = {}  # by outbox: why it is still here
+        self.problems: dict[str, str] = {}  # by outbox or address; empty text: none
         self._folder = state.remote_outbox
         self._state = state
         self._shipping: dict[str, threading.Thread] = {}
         self._uploading: dict[str, threading.Thread] = {}  # by address
         self._not_before_s: dict[str, float] = {}
-        self._watched: dict[str, int] = {}  # descriptors of living owners
+        self._watched: dict[str, int] = {}  # by outbox: pidfd of its running owner
         self._stop = threading.Event()
 
     def run(self, keep_running: Callable[[bool], bool]) -> None:
-        """Look again and again, as long as ``keep_running`` says so; it is told whether anything is there."""
+        """Scan once a second until ``keep_running`` returns False. Blocks until then.
+
+        Args:
+            keep_running: called after each scan with whether any outbox or artifact is there.
+        """
         while True:
             present = self.scan()
             if not keep_running(bool(present)):
@@ -71,17 +75,17 @@ class Courier:
         self.stop()
 
     def stop(self) -> None:
-        """End what is being shipped; it goes on from where the collector is."""
+        """Stop all deliveries; a later courier continues them. Blocks for 5 s a delivery at most."""
         self._stop.set()
         for thread in [*self._shipping.values(), *self._uploading.values()]:
             thread.join(5.0)
 
     def scan(self) -> list[str]:
-        """Take over what has no owner, send artifacts; return the names of all that is there."""
+        """Start the delivery of orphans and artifacts; return the outboxes and addresses that are present."""
         return [*self._scan_outboxes(), *self._scan_spool()]
 
     def _scan_spool(self) -> list[str]:
-        """Have artifacts sent, also those of trainings that go on; return where they go."""
+        """Start an upload for each address, also for artifacts of running processes; return the addresses."""
         self._uploading = {key: thread for key, thread in self._uploading.items() if thread.is_alive()}
         addresses = [*waiting(self._state.remote_spool)]
         remove_done(self._state.remote_spool, self._folder)
@@ -109,7 +113,7 @@ class Courier:
 
     def _claim(self, key: str) -> None:
         if key in self._shipping or len(self._shipping) >= MAX_AT_ONCE:
-            return  # claiming one's own again would drop its lock
+            return  # a second claim by this process would drop the lock
         if time.monotonic() < self._not_before_s.get(key, 0.0):
             return
         folder = self._folder / key
@@ -141,7 +145,7 @@ class Courier:
         self.problems[key] = problem
 
     def _watch(self, key: str) -> None:
-        """Have the end of an outbox's owner wake us, and be told of how it was."""
+        """Open a pidfd of an outbox's owner: its end wakes the courier, and the kernel reports how it ended."""
         if key in self._watched:
             return
         try:
@@ -161,19 +165,20 @@ class Courier:
         return UNKNOWN_DEATH
 
     def _wait(self) -> None:
-        """Wait for the next look, or for an owner's end; one that has ended no longer wakes us."""
+        """Wait for the next scan, or for the end of an owner whose outbox is not yet being shipped."""
         poller = select.poll()
         ours = {fd: key for key, fd in self._watched.items() if key not in self._shipping}
         for fd in ours:
             poller.register(fd, select.POLLIN)
         if poller.poll(SCAN_EVERY_S * 1000):
-            time.sleep(
-                0.05
-            )  # its lock goes with it, and a process that nobody has waited for is readable for ever
+            time.sleep(0.05)  # until its lock is free; limits polling, too: a zombie's pidfd stays readable
 
 
 def main(base_dir: str, root: str) -> int:
-    """Be the courier of a state folder until nothing is left; return the exit code."""
+    """Run the courier of a state folder until nothing is left; return the exit code. Blocks until then.
+
+    Returns 0 at once if another courier runs.
+    """
     state = State(base_dir=Path(base_dir), root=Path(root))
     lock = claim_courier(state)
     if lock is None:
@@ -193,12 +198,15 @@ def main(base_dir: str, root: str) -> int:
 
 
 def claim_courier(state: State) -> int | None:
-    """Take the courier's lock; return its descriptor, to be kept open, or None while a courier has it."""
+    """Take the courier's lock; return its descriptor, which must stay open, or None while a courier holds it.
+
+    Blocks for some 0.2 s at most. Raises OSError if the lock file cannot be opened.
+    """
     fd = os.open(state.courier_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     for _ in range(LOCK_TRIES):
         if os_support.lock_exclusively(fd):
             return fd
-        time.sleep(0.02)  # who only looks whether it is held takes it for microseconds
+        time.sleep(0.02)  # a process that only checks the lock holds it for microseconds
     os.close(fd)
     return None
 

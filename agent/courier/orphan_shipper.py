@@ -1,4 +1,4 @@
-"""Ships one outbox whose owner is gone to the collector on another host that it was meant for."""
+"""Ships one orphan to the remote collector that its session named."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ TURN_S = 0.2
 def ship(
     orphan: Orphan, death: Callable[[], Death], stop: threading.Event, report: Callable[[str], None]
 ) -> bool:
-    """Ship all of an outbox and the session's end; return whether it may be removed.
+    """Ship a whole orphan and the end of its session; return whether the outbox may be removed.
 
     Args:
         orphan: the caller holds its lock.
-        death: tells how its process ended; asked unless the session has an end of its own.
-        stop: set to have it return soon, with False.
-        report: called with what hinders it, whenever that changes; empty for nothing.
+        death: returns how its process ended; called only if the session has no end event.
+        stop: set it to make this return soon, with False.
+        report: called with what prevents delivery, whenever that changes; with "" if nothing does.
 
     Raises:
-        FormatError: the outbox does not say where it is to go.
-        OSError: it cannot be read.
+        FormatError: the outbox names no valid collector.
+        OSError: the outbox cannot be read.
 
-    Blocks: until all is delivered, its run turns out to be deleted, or ``stop`` is set.
+    Blocks: until everything is delivered, the collector reports the run as deleted, or ``stop`` is set.
     """
     return _OrphanDelivery(orphan, death, report).run(stop)
 
@@ -57,11 +57,11 @@ class _OrphanDelivery:
         except ConfigError as error:
             raise FormatError(f"{orphan.folder}: {error}") from error
         if address is None:
-            raise FormatError(f"{orphan.folder} does not say to which collector it goes")
+            raise FormatError(f"{orphan.folder} does not name its collector")
         self._orphan, self._death, self._report = orphan, death, report
         self._stream = OrphanOutbox(orphan)
         self._delivery = DeliveryState()
-        self._delivery.stream = cast("OutboxReader", self._stream)  # all that a conversation uses of one
+        self._delivery.stream = cast("OutboxReader", self._stream)  # has all that the protocol uses
         self._protocol = SenderProtocol(
             self._delivery, orphan.session, self._hello, [orphan.schemas()], CongestionWindow()
         )
@@ -69,7 +69,7 @@ class _OrphanDelivery:
         self._link: Dealer | None = None
         self._connect_at = 0.0
         self._reported = ""
-        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+        self._wake = os_support.Wake()  # Dealer.wait needs one; it is never set
 
     def run(self, stop: threading.Event) -> bool:
         try:
@@ -119,7 +119,7 @@ class _OrphanDelivery:
         self._connect_at = time.monotonic() + jittered(RECONNECT_S)
 
     def _request_end(self) -> None:
-        """Nothing follows: ask to have the session closed, as one that ended or one that died."""
+        """Request the end of the session, with the cause of death if it has no end event."""
         if self._delivery.bye is None:
             emitted = self._orphan.emitted
             self._delivery.bye = max(emitted, self._stream.acknowledged)

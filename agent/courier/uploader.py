@@ -1,8 +1,8 @@
-"""Sends the artifacts of one spool to one collector on another host, several at once, fair to each other.
+"""Sends the artifacts of one spool to one collector on another host, several at once, with equal shares.
 
-A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection, a
-chunk of each in turn, and what is under way at once is what the network bears. Small ones have places of
-their own, so that none waits for large ones, however many of these there are.
+It runs in a thread of the courier: the training process itself sends no byte of an artifact. All uploads share
+one connection and send one chunk each in turn; a congestion window limits the bytes under way. Small artifacts
+have slots of their own, so that none waits for large ones, however many there are.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SMALL_BYTES = 4 << 20
 MOST_IN_FLIGHT_BYTES = 8 << 20
 SCAN_EVERY_S = 0.5
 RETRY_S = 2.0
-DOWN_S = 10.0  # without a connection: ask anew where the collector is
+DOWN_S = 10.0  # without a connection, ask the collector for its address again
 BAD_RETRY_S = 30.0
-MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then it is another's turn
+MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then another upload gets the slot
 
 
 def waiting(root: Path) -> dict[str, list[Path]]:
-    """Return the whole entries of a spool by the address they go to, the oldest first."""
+    """Return the complete entries of a spool by their collector's address, the oldest first; reads the disk."""
     found: dict[str, list[Path]] = {}
     for folder, entries in spool.waiting(root).items():
         try:
@@ -53,7 +53,7 @@ def waiting(root: Path) -> dict[str, list[Path]]:
 
 
 def remove_done(root: Path, outboxes: Path) -> None:
-    """Remove the folders of sessions that ended and have nothing in the spool any more."""
+    """Remove the spool folders of ended sessions without entries; skip a folder that cannot be removed."""
     for folder in list(root.iterdir()) if root.is_dir() else ():
         if is_hex_id(folder.name):
             with contextlib.suppress(OSError):
@@ -67,12 +67,12 @@ def remove_done(root: Path, outboxes: Path) -> None:
 
 
 class Uploader:
-    """Call :meth:`run` in a thread of its own; it returns when nothing waits for this collector.
+    """Uploads all entries for one collector. Call :meth:`run` in a thread of its own.
 
     Args:
         root: the spool.
-        outboxes: where the sessions' outboxes are; one that is gone was delivered to its end.
-        report: called with what hinders it.
+        outboxes: the folder of the sessions' outboxes; a missing outbox was delivered completely.
+        report: called with what prevents an upload; with "" once connected.
     """
 
     def __init__(self, address: str, root: Path, outboxes: Path, report: Callable[[str], None]) -> None:
@@ -80,15 +80,15 @@ class Uploader:
         self._link: Dealer | None = None
         self._uploads: dict[bytes, Upload] = {}
         self._pace = CongestionWindow()
-        self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
-        self._may_begin = False  # since it was last looked what can be begun
+        self._entries: dict[Path, int] = {}  # waiting entries and their size in bytes
+        self._may_begin = False  # a slot or an entry is new since the last check
         self._sent_total = 0
         self._scan_at = self._last_up_at = 0.0
         self._retry_at: dict[Path, float] = {}
-        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+        self._wake = os_support.Wake()  # Dealer.wait needs one; it is never set
 
     def run(self, stop: threading.Event) -> None:
-        """Send until nothing is left, or ``stop`` is set."""
+        """Send until nothing is left for this collector, or ``stop`` is set. Blocks until then."""
         try:
             while not stop.is_set() and self._scan(time.monotonic()):
                 if self._link is None and not self._connect():
@@ -102,7 +102,7 @@ class Uploader:
             self._wake.close()
 
     def _scan(self, now: float) -> bool:
-        """Begin what can be begun; return whether there is anything."""
+        """Find new entries and begin uploads; return whether any entry is left."""
         if now >= self._scan_at:
             self._scan_at = now + SCAN_EVERY_S
             found = waiting(self._root).get(self._address, [])
@@ -115,7 +115,7 @@ class Uploader:
         return bool(self._uploads or self._entries)
 
     def _begin(self, now: float) -> None:
-        """Begin what there are places for."""
+        """Begin uploads while there are free slots."""
         begun = [self._is_small(upload.entry) for upload in self._uploads.values() if not upload.is_sent]
         free = {small: AT_ONCE - begun.count(small) for small in (True, False)}
         for entry in self._entries:
@@ -184,14 +184,14 @@ class Uploader:
         return sum(upload.in_flight_bytes for upload in self._uploads.values())
 
     def _send(self, link: Dealer, now: float) -> bool:
-        """Say one thing of each upload; return whether there may be more to say at once."""
+        """Send one message of each upload; return whether more can be sent at once."""
         more = False
         for token, upload in list(self._uploads.items()):
-            if upload.done:  # it was asked for long enough
+            if upload.done:  # its outcome did not arrive in time
                 del self._uploads[token]
                 continue
             if upload.unanswered >= MOST_UNANSWERED and len(self._entries) > len(self._uploads):
-                self._postpone(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
+                self._postpone(upload, now + UNANSWERED_RETRY_S)  # the collector may have room for another one
                 continue
             room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
             most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
@@ -208,7 +208,7 @@ class Uploader:
                 continue
             if isinstance(message, upload_wire.Chunk):
                 more = True
-                self._uploads[token] = self._uploads.pop(token)  # the next chunk is another's
+                self._uploads[token] = self._uploads.pop(token)  # the next chunk is of another upload
                 self._sent_total += len(message.data)
                 self._pace.sent(self._sent_total, self._in_flight(), now)
         return more

@@ -1,7 +1,7 @@
-"""What a sender says to the collector and does at its answers: ``docs/wire-protocol.md``, as code.
+"""The sender's side of the wire protocol: what it sends, and what it does at answers.
 
-Only the sender's thread runs this, except where a method says otherwise. It holds no socket: whoever
-connects hands in a link to talk over, and takes it away.
+See ``docs/wire-protocol.md``. Only the sender's thread runs this. It owns no socket: the caller connects, and
+passes a link to :meth:`SenderProtocol.start`.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from neural.tracking.formats import wire
 from neural.tracking.state.tombstones import RUN_DELETED
 
 LATE_S = 0.3
-SILENCE_S = 2.0  # without an answer that is due: say HELLO again
-GIVE_UP_S = 10.0  # then the link is of no use
+SILENCE_S = 2.0  # without an answer that is due, send HELLO again
+GIVE_UP_S = 10.0  # without a WELCOME, close the link
 REFUSED_S, NOT_ALLOWED_S = 60.0, 5.0
 REPEATED_WELCOME_S = 1.0
-ALIVE_S = 15.0  # without a word to another host: say that we are there
+ALIVE_S = 15.0  # without a message to another host, send ALIVE
 
 
 class Channel(Protocol):
-    """Something to send over; False means not now."""
+    """A link to the collector."""
 
-    def send(self, message: wire.Message) -> bool: ...
+    def send(self, message: wire.Message) -> bool:
+        """Send a message; return False if the link takes none now. Never blocks."""
 
 
 class SenderProtocol:
-    """The state of one session's talk with whichever collector is there.
+    """The protocol state of one session, over successive links. No method blocks.
 
     Args:
-        delivery: what callers ask for, and where they read how it stands.
+        delivery: the requests of callers, and the status that they read.
         session: 16 bytes.
-        hello: makes the HELLO of this session.
+        hello: returns the HELLO of this session.
         records: the session's SCHEMA records so far; only grows.
-        pace: of a talk with another host.
+        pace: the congestion window to another host; None for this host.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class SenderProtocol:
         pace: CongestionWindow | None = None,
     ) -> None:
         self.welcomed = False
-        self.quiet_until = 0.0  # refused: no use to say HELLO before
+        self.quiet_until = 0.0  # after a refusal, send no HELLO before this time
         self._blocked = False  # the link took nothing at the last try
         self._delivery = delivery
         self._session, self._hello, self._records = session, hello, records
@@ -69,47 +70,47 @@ class SenderProtocol:
         self._warned: set[str] = set()
 
     def start(self, link: Channel, now: float) -> None:
-        """Begin over a fresh link."""
+        """Start over a new link."""
         self._link = link
         self._blocked = False
         self._silent_since = now
         self._restart()
 
     def reconnected(self, now: float) -> None:
-        """The link was cut and has come back by itself: what was on it may be lost."""
+        """Start again after an automatic reconnect, which may have lost messages."""
         self._silent_since = now
         self._broken()
         self._restart()
 
     def stop(self) -> None:
-        """The link is gone, and with it what the collector at its other end refused."""
+        """Drop the link, and with it the refusals of its collector."""
         self._link = None
         self.welcomed = False
         self.quiet_until = 0.0
         self._delivery.status = "connecting"
 
     def hello_waits(self, now: float) -> bool:
-        """Return whether a HELLO waits for the link to take it."""
+        """Return whether a HELLO must be sent and the link has not taken it yet."""
         return not self._hello_sent and now >= self.quiet_until
 
     @property
     def can_continue(self) -> bool:
         """Whether the window stopped the last batch and half of it is free again.
 
-        Only then do answers set off batches: else each would send off the few events since the last.
+        Only then answers trigger batches; otherwise each answer would send a batch of very few events.
         """
         stream = self._delivery.stream
         return self._window_was_full and stream is not None and 2 * stream.in_flight_bytes < self._window_now
 
     @property
     def needs_no_answer(self) -> bool:
-        """Whether nobody waits for what the collector says next: then it may be heard a little later."""
+        """Whether nothing waits for the collector's next message, so that it may be read a little later."""
         delivery = self._delivery
         calm = self.welcomed and not self._window_was_full and self._pace is None
         return calm and not delivery.requests and delivery.bye is None
 
     def send_due(self, now: float) -> None:
-        """Send whatever may be sent: HELLO, gaps, batches, barriers, BYE."""
+        """Send what is due, as far as window and link allow: HELLO, gaps, batches, barriers, BYE, ALIVE."""
         if self._link is None or self._delivery.stream is None or self._delivery.deleted:
             return
         if self.hello_waits(now):
@@ -132,7 +133,7 @@ class SenderProtocol:
             self._send(wire.Alive(session=self._session), now)
 
     def handle(self, message: wire.Message, now: float) -> None:
-        """Take one message of the collector; one that is for another session is ignored."""
+        """Process one message of the collector; ignore a message for another session."""
         if getattr(message, "session", None) != self._session or self._delivery.stream is None:
             return
         self._silent_since = now
@@ -156,12 +157,12 @@ class SenderProtocol:
         self._due_since = now if due or (self._hello_sent and not self.welcomed) else None
 
     def is_stalled(self, now: float) -> bool:
-        """Return whether there may be nobody at the other end: no answer, or the link takes nothing."""
+        """Return whether the collector may be gone: an answer is late, or the link takes nothing."""
         late = self._due_since is not None and now - self._due_since > LATE_S
         return late or self._blocked or not self.welcomed
 
     def check_silence(self, now: float) -> bool:
-        """Say HELLO again after silence; return True once the link is better given up."""
+        """Have HELLO sent again after 2 s of silence; return True once the link should be closed."""
         due = self._due_since
         waiting = any(request.sent for request in self._delivery.requests.values())
         if due is None and waiting and now - self._silent_since > 2 * SILENCE_S:
@@ -176,7 +177,7 @@ class SenderProtocol:
 
     @property
     def _window_now(self) -> int:
-        """How many bytes may be unacknowledged: what the collector grants, and the network bears."""
+        """The limit of unacknowledged bytes: what the collector grants, and the congestion window."""
         return self._window if self._pace is None else min(self._window, self._pace.window_bytes)
 
     def _broken(self) -> None:
@@ -184,7 +185,7 @@ class SenderProtocol:
             self._pace.broken()
 
     def _restart(self) -> None:
-        """Have HELLO said at the next chance."""
+        """Have HELLO sent at the next call of :meth:`send_due`."""
         self.welcomed = self._hello_sent = False
 
     def _send(self, message: wire.Message, now: float) -> bool:
@@ -197,7 +198,7 @@ class SenderProtocol:
         return sent
 
     def _send_death(self, now: float) -> bool:
-        """Tell how the process ended, where it is gone; return whether that is told."""
+        """Report how the process ended, if it is gone; return whether that was sent or is not needed."""
         death = self._delivery.death
         if death is None:
             return True
@@ -215,7 +216,7 @@ class SenderProtocol:
         if not asked:
             if message.log_id != self._log_id or message.last > self._delivery.stream.sent:
                 return
-            # Each batch that came too early is answered by a WELCOME: going back once is enough.
+            # The collector answers each batch that arrives too early by a WELCOME; one rewind is enough.
             if message.last == self._rewound_to and now - self._rewound_at < REPEATED_WELCOME_S:
                 return
         self.welcomed, self._delivery.status = True, "connected"
@@ -245,7 +246,7 @@ class SenderProtocol:
             warn("the collector refused this session: %s; %s", message.reason, rest)
 
     def _send_gap(self, now: float) -> bool:
-        """Tell of what the outbox no longer has; return whether all such is told."""
+        """Report the events that the outbox no longer has; return whether nothing more must be reported."""
         gap = self._gap
         if gap is None:
             return True
