@@ -202,18 +202,17 @@ class SenderProtocol:
         death = self._delivery.death
         if death is None:
             return True
-        told = wire.Died(
+        died = wire.Died(
             session=self._session,
             reason=death.reason,
             signal=death.signal or 0,
             open_gap=death.open_gap or "",
         )
-        return self._send(told, now)
+        return self._send(died, now)
 
     def _on_welcome(self, message: wire.Welcome, now: float) -> None:
         assert self._delivery.stream is not None
-        asked = not self.welcomed
-        if not asked:
+        if self.welcomed:  # not the answer to a HELLO
             if message.log_id != self._log_id or message.last > self._delivery.stream.sent:
                 return
             # The collector answers each batch that arrives too early by a WELCOME; one rewind is enough.
@@ -241,8 +240,8 @@ class SenderProtocol:
         self.quiet_until = now + (NOT_ALLOWED_S if message.code == "not_allowed" else REFUSED_S)
         if message.code not in self._warned:
             self._warned.add(message.code)
-            stays = message.code != RUN_DELETED
-            rest = "the data stays in its outbox" if stays else "nothing that this process logs to it is kept"
+            deleted = message.code == RUN_DELETED
+            rest = "nothing that this process logs to it is kept" if deleted else "the data stays in its outbox"
             warn("the collector refused this session: %s; %s", message.reason, rest)
 
     def _send_gap(self, now: float) -> bool:
@@ -256,8 +255,8 @@ class SenderProtocol:
         return True
 
     def _send_gap_notice(self, gap: Shipment, reason: str, now: float) -> bool:
-        told = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
-        if not self._send(told, now):
+        notice = wire.GapNotice(session=self._session, first=gap.first, last=gap.last, reason=reason)
+        if not self._send(notice, now):
             return False
         assert self._delivery.stream is not None
         self._delivery.stream.shipped(gap)

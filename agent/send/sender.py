@@ -109,7 +109,7 @@ class Sender:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - no failure may reach the training
                 if not self._warned:
-                    warn("sender failed and goes on every second: %r", error, with_traceback=True)
+                    warn("sender failed and tries again every second: %r", error, with_traceback=True)
                     self._warned = True
                 self._disconnect(FAILED_S)
                 self._next_poll = time.monotonic() + FAILED_S
@@ -162,12 +162,12 @@ class Sender:
     def _tick(self, now: float) -> float:
         """Return the time until the next poll, by the number of events since the last one."""
         emitted = self._emitter.head[1]
-        fresh, passed = emitted - self._seen, now - self._seen_at
+        new, passed = emitted - self._seen, now - self._seen_at
         self._seen, self._seen_at = emitted, now
-        self._is_idle = fresh < IDLE_EVENTS_PER_S * passed or fresh == 0
+        self._is_idle = new < IDLE_EVENTS_PER_S * passed or new == 0
         if self._is_idle:
             return IDLE_S
-        return CALM_S if fresh < CALM_EVENTS_PER_S * passed else BUSY_S
+        return CALM_S if new < CALM_EVENTS_PER_S * passed else BUSY_S
 
     def _connect(self, protocol: SenderProtocol, now: float) -> None:
         """Connect to the collector, if one can be reached now."""

@@ -81,8 +81,8 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         name = check_run_name(DEFAULT_NAME if experiment_name is None else experiment_name)
         base = resolve_base_dir(base_dir)
         config = agent_config(base, mode=mode, when_full=when_full)
-        elsewhere = config.collector is not None
-        settings = run_settings(auto_visualize, visualize_every, backend, base, elsewhere=elsewhere)
+        remote = config.collector is not None
+        settings = run_settings(auto_visualize, visualize_every, backend, base, remote=remote)
         labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
 
         from neural.tracking.agent import choose_run
@@ -185,7 +185,7 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
                 NamedTuple instance, absl's flags, or an object whose settings are its attributes. A value
                 without a JSON type becomes its ``str()``, marked as text. A value that cannot be read, refers
                 back to its container, or is too large becomes a marked text, too. Beyond 100,000 values or
-                4 MiB, and in a list over 200 KiB, a mark says how many values were left out; a warning, too.
+                4 MiB, and in a list over 200 KiB, a mark and a warning report that values were left out.
 
         Returns:
             As ``log_metrics``; True also if there are no parameters.
@@ -201,7 +201,7 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
             from neural.tracking.core.warn import warn
 
             warn(
-                "run %s: not all parameters were kept; a mark stands where some are left out",
+                "run %s: not all parameters were kept; a mark shows where some are left out",
                 self.experiment_name,
             )
         kept = [self._recorder.emit("params", data) for data in found.events]

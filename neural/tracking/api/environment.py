@@ -85,7 +85,7 @@ def _command() -> str:
 def _without_secrets(words: list[str]) -> list[str]:
     """Return the command's words with passwords, tokens and keys hidden."""
     shown: list[str] = []
-    follows = False  # the word before was an option like --password
+    follows = False  # whether the previous word was an option like --password
     for word in words:
         name, equals, _ = word.partition("=")
         secret = _SECRET_NAME.search(name) is not None

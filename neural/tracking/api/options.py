@@ -22,9 +22,9 @@ def run_settings(
     backend: str | Iterable[str] | None,
     base_dir: Path,
     *,
-    elsewhere: bool = False,
+    remote: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings as the open event keeps them; ``elsewhere``: the collector is on another host.
+    """Return the settings as the open event keeps them; ``remote``: the collector is on another host.
 
     Raises:
         TypeError: a setting is of the wrong type.
@@ -42,7 +42,7 @@ def run_settings(
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,
-        "backend": check_backends(backend, base_dir, elsewhere=elsewhere),
+        "backend": check_backends(backend, base_dir, elsewhere=remote),
         "env": backend_environment(),
     }
 

@@ -108,8 +108,8 @@ class Recorder:
         folder, offline = self.opening.folder, self.opening.config.mode != "online"
         if self.pending_artifacts is None or self.pending_artifacts.pid != os.getpid():
             session = self.session
-            far = session is not None and session.config.collector is not None
-            leaves_from = session.spool / session.id.hex() if session is not None and far else None
+            remote = session is not None and session.config.collector is not None
+            leaves_from = session.spool / session.id.hex() if session is not None and remote else None
             self.pending_artifacts = PendingArtifacts(
                 folder, self._state, offline=offline, leaves_from=leaves_from
             )

@@ -33,7 +33,7 @@ DAMAGED = "damaged"  # the listed status of a run with damaged events lines
 
 
 def start_delivery(base_dir: Path) -> bool:
-    """Start a collector or a courier if events of ended processes wait; return whether one runs or starts.
+    """Start a collector or a courier if events of ended processes wait; return whether it did.
 
     Never in ``offline`` or ``disabled`` mode, where the user decides when. Does not wait for the process.
 
@@ -53,13 +53,13 @@ def start_delivery(base_dir: Path) -> bool:
         return False
     from neural.tracking.agent.send.launcher import courier_of, launch, launch_collector
 
-    here = left[0] and not state.collector_runs() and _has_work(state)
-    if here:
-        here = launch_collector(state, base_dir)
-    elsewhere = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
-    if elsewhere:
-        elsewhere = launch(courier_of(state))
-    return here or elsewhere
+    local = left[0] and not state.collector_runs() and _has_work(state)
+    if local:
+        local = launch_collector(state, base_dir)
+    remote = left[1] and any(not outbox.live for outbox in list_remote_outboxes(state))
+    if remote:
+        remote = launch(courier_of(state))
+    return local or remote
 
 
 def _has_work(state: State) -> bool:

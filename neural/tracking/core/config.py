@@ -184,7 +184,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _at_least(name: str, value: Any, least: float) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 2**63:
-        raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")
+def _at_least(name: str, value: Any, minimum: float) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < 2**63:
+        raise ConfigError(f"{name} is {value!r}; it must be a number of at least {minimum}")
     return value

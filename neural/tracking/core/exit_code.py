@@ -1,8 +1,8 @@
 """Detects the code with which the process ends: ``sys.exit(3)`` does not call ``sys.excepthook``.
 
-``sys.exit``, ``exit`` and ``quit`` put a mark on the ``SystemExit`` that they raise. The mark is deleted with the
-exception. If Python code caught the exception, a frame of that code is then still on the stack. Only the end of
-the program deletes the mark without a Python frame.
+``sys.exit``, ``exit`` and ``quit`` put a mark on the ``SystemExit`` that they raise. It is deleted with the
+exception. If Python code caught the exception, a frame of it is then still on the stack. Only the end of the
+program deletes the mark without a Python frame.
 
 This starts when the tracker's module is imported, not when a run is opened: ``sys.exit(main())`` looks up
 ``sys.exit`` before ``main`` runs.

@@ -48,7 +48,7 @@ def to_start(environ: Mapping[str, str] = os.environ) -> str:
 def why_not(executable: str | None, *, frozen: bool) -> str | None:
     """Return why this process's executable may not be started as a Python; None if it may."""
     if frozen:
-        return f"this is a frozen application, and {executable or 'it'} would start it once more"
+        return f"this is a frozen application, and {executable or 'it'} would start it again"
     if not executable:
         return "this program embeds Python and does not say where an interpreter is"
     if not (os.path.isfile(executable) and os.access(executable, os.X_OK)):

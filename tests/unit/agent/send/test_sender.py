@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 
-from neural.tracking.agent.send import protocol as conversation_module
+from neural.tracking.agent.send import protocol as protocol_module
 from neural.tracking.agent.send.dealer import Dealer
 from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.outbox_reader import KEEP_MAPPED, OutboxReader
@@ -135,7 +135,7 @@ def test_silence_makes_it_say_hello_and_send_again(ship, collector):
     emit(ship, 100)
     ship.turn()
     collector.mute = False
-    ship.now += conversation_module.SILENCE_S + 1
+    ship.now += protocol_module.SILENCE_S + 1
 
     assert not ship.protocol.check_silence(ship.now)
     ship.turn()
@@ -157,7 +157,7 @@ def test_link_on_which_nobody_ever_answers_is_given_up(ship, collector):
     collector.mute = True
     ship.turn()
 
-    ship.now += conversation_module.GIVE_UP_S + 1
+    ship.now += protocol_module.GIVE_UP_S + 1
 
     assert ship.protocol.check_silence(ship.now)
 
@@ -288,7 +288,7 @@ def test_refusal_is_told_once_and_tried_again_a_minute_later(ship, collector, ca
     ship.turn()
     assert collector.heard == []
     assert caplog.text.count("speak version 9") == 1
-    ship.now += conversation_module.REFUSED_S + 1
+    ship.now += protocol_module.REFUSED_S + 1
     ship.turn()
     assert stored(collector) == [1]
 
