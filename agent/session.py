@@ -142,7 +142,8 @@ class Session(SessionView):
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all events so far are on disk and visible in the run folder; return whether they are.
 
-        Blocks for ``timeout_s`` seconds at most. Returns False early if no collector runs and none can start.
+        Blocks for ``timeout_s`` seconds at most. Returns False early if no collector can start with the present
+        settings; in offline mode it waits, since another process may start one.
         """
         deadline = time.monotonic() + timeout_s
         self._emitter.write_deferred()

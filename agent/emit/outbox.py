@@ -212,7 +212,7 @@ class Outbox:
         self._retry_at = 0.0
 
     def sync_info(self) -> None:
-        """Make the folder's name and description durable; blocks on the disk."""
+        """Make the folder's name and description durable. Blocks on the disk; raises OSError."""
         fsync_file(self.folder / INFO_NAME)
         for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
             fsync_dir(folder)

@@ -75,7 +75,7 @@ def courier_of(state: State) -> Helper:
 
 
 def runs(helper: Helper) -> bool:
-    """Return whether some process holds the helper's lock."""
+    """Return whether some process holds the helper's lock. Never blocks."""
     return os_support.is_locked(helper.lock)
 
 

@@ -50,7 +50,7 @@ class OutboxReader:
         self._emitter = emitter
         self._outbox = outbox
         self.live: deque[OutboxSegment] = deque([outbox.first])
-        self._index = 0  # of the segment in live that is shipped from
+        self._index = 0  # index in live of the segment that is being shipped
         self._offset = outbox.first.base
         self._freed = outbox.first.marks[0][1]  # numbers up to here are no longer in the outbox
 

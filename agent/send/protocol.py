@@ -52,7 +52,7 @@ class SenderProtocol:
     ) -> None:
         self.welcomed = False
         self.quiet_until = 0.0  # after a refusal, send no HELLO before this time
-        self._blocked = False  # the link took nothing at the last try
+        self._blocked = False  # the link took no message at the last attempt
         self._delivery = delivery
         self._session, self._hello, self._records = session, hello, records
         self._pace = pace
@@ -65,7 +65,7 @@ class SenderProtocol:
         self._window_was_full = False  # the window had no room for the last batch
         self._bye_sent = self._hello_sent = False
         self._rewound_to, self._rewound_at = -1, 0.0
-        self._due_since: float | None = None  # an answer is due since then
+        self._due_since: float | None = None  # since when an answer is due
         self._silent_since = 0.0
         self._warned: set[str] = set()
 

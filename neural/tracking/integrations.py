@@ -115,7 +115,7 @@ class BaseIntegration:
             self._next_step = chosen + 1
 
     def log_text(self, name: str, text: str, step: int | None = None) -> None:
-        """Log a text under a name."""
+        """Log a text under a name; see the class for errors."""
         self._log("text", {"name": name, "text": text}, step=step)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:

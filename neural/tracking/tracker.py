@@ -238,8 +238,8 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         """Wait until everything that this process logged is stored and visible; return whether it is.
 
         This includes artifacts. Gaps and lost artifacts do not make it False; a warning reports lost artifacts.
-        True at once if this process has no session, as in ``disabled`` mode. False early if no collector runs
-        and none can start.
+        True at once if this process has no session, as in ``disabled`` mode. False early if no collector can
+        start with the present settings.
 
         Raises:
             TypeError: ``timeout`` is not a number.

@@ -171,7 +171,7 @@ def lock_exclusively(fd: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the flock of a file is held; False if the file is missing. Never blocks on the lock."""
+    """Return whether the flock of a file is held; False if the file cannot be opened. Never waits for the lock."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -207,9 +207,9 @@ def boot_id() -> str:
 
 
 def process_start_ticks(pid: int) -> int | None:
-    """Return the start time of a process in clock ticks since boot, None if it is not found.
+    """Return the start time of a process, None if it is not found; with the pid it identifies the process.
 
-    Together with the pid it identifies the process.
+    On Linux in clock ticks since boot, on other systems in 1/100 s since 1970.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
