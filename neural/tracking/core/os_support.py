@@ -171,7 +171,7 @@ def lock_exclusively(fd: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the flock of a file is held; False if the file cannot be opened. Never waits for the lock."""
+    """Return whether the flock of a file is held; False if the file cannot be opened. Never blocks."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
