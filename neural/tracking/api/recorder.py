@@ -256,8 +256,8 @@ def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
     return True
 
 
-def _emit_metadata(session: Session, now: threading.Event) -> None:
-    now.wait(METADATA_AFTER_S)
+def _emit_metadata(session: Session, at_once: threading.Event) -> None:
+    at_once.wait(METADATA_AFTER_S)
     from neural.tracking.core import fork_lock
 
     with fork_lock.held_off:
