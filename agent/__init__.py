@@ -1,6 +1,6 @@
-"""Runs inside the training process: packs events, keeps them in the outbox and ships them to the collector.
+"""Runs inside the training process: packs events, keeps them in the outbox and sends them to the collector.
 
-The low-level door, for code that emits events without a tracker: :func:`choose_run`, then
+The low-level interface, for code that emits events without a tracker: call :func:`choose_run`, then
 :func:`open_session`.
 """
 

@@ -1,9 +1,9 @@
-"""Snapshots of what an artifact call was given, taken into the spool before the call returns.
+"""Takes snapshots of the files of an artifact call and puts them into the spool before the call returns.
 
-The next checkpoint overwrites the same path, so the call copies: blocks shared where the file system
-can, else inside the kernel. Nothing is hashed and nothing synced here; the collector does both before
-it says that a version is stored. A source that changes while it is read is an error, and then nothing
-was recorded. No room is no error: the training goes on, and the event says what was lost and why.
+The next checkpoint may overwrite the same path, so the call copies the file. It shares blocks if the file
+system can, otherwise it copies inside the kernel. It neither hashes nor syncs; the collector does both before
+it reports a version as stored. A source that changes while it is read is an error, and nothing is recorded.
+A full disk or spool is not an error: the training continues, and the event records what was lost and why.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from neural.tracking.state.paths import private_folder
 if TYPE_CHECKING:
     from neural.tracking.agent.session import Session
 
-LOOK_EVERY_S = 1.0  # between two looks at how full the whole spool is
+MEASURE_EVERY_S = 1.0  # between two measurements of the size of the whole spool
 MAX_FILES = 100_000
 
-_spooled: dict[Path, tuple[float, int]] = {}  # by spool: when it was looked at, bytes then and since
+_spooled: dict[Path, tuple[float, int]] = {}  # by spool: time of the last measurement, bytes then and since
 
 
 class Snapshot:
-    """What was taken of one source; ``lost`` says why nothing was, where there was no room."""
+    """The snapshot of one source; ``lost`` is the reason if there was no room to take it, else None."""
 
     def __init__(self, source: str, how: str, size: int) -> None:
         self.token = new_token()
@@ -44,30 +44,30 @@ class Snapshot:
         self.how = how
         self.size = size
         self.files: int | None = None  # of a folder
-        self.stat: list[int] | None = None  # of a source that stays where it is: who changes it is found out
+        self.stat: list[int] | None = None  # of a source that stays at its path: detects a later change
         self.lost: str | None = None
         self._path: Path | None = None
 
-    def give_away(self) -> None:
-        """After the event was kept: let go of the source of ``move=True``, which is the spool's now."""
+    def release_source(self) -> None:
+        """Remove the source of ``move=True``; call it once the event is in the outbox. Raises OSError."""
         if self.how == "move" and self.lost is None:
             spool.remove(Path(self.source))
 
     def discard(self) -> None:
-        """The event was not kept, so nothing may be: a source that was to be moved stays."""
+        """Remove the snapshot, because its event was not kept. A source of ``move=True`` remains."""
         if self._path is not None:
             with contextlib.suppress(OSError):
                 spool.remove(self._path)
 
 
 def take(session: Session, source: str, *, move: bool) -> Snapshot:
-    """Return a snapshot of a file or folder.
+    """Return a snapshot of a file or folder. Blocks on the disk for the copy.
 
     Raises:
-        OSError: it is missing, not permitted, neither file nor folder, a loop of links.
-        SourceChangedError: it changed meanwhile.
-        ValueError: a folder without a file, or with names that are no text; what cannot be moved: a link, or a
-            folder that holds the runs.
+        OSError: the source is missing, not readable, neither file nor folder, or a loop of links.
+        SourceChangedError: the source changed during the copy, and did not only grow.
+        ValueError: a folder without a file, with over 100,000 files or with names that are not UTF-8; a link
+            or a folder that holds the runs, to be moved.
     """
     if move and os.path.islink(source):
         raise ValueError(f"{source} is a symbolic link; move=True wants the file itself")
@@ -99,7 +99,10 @@ def take(session: Session, source: str, *, move: bool) -> Snapshot:
 
 
 def leave_in_place(source: str) -> Snapshot:
-    """Return what tells a file that nobody is to touch until the collector has read it; raises as take."""
+    """Return a snapshot without a copy: the file's path, size and identity.
+
+    Nobody may change the file until the collector has read it. Raises OSError as :func:`take`.
+    """
     found = _regular(source)
     taken = Snapshot(os.path.realpath(source), "in place", found.st_size)
     taken.stat = list(identity(found))
@@ -107,7 +110,7 @@ def leave_in_place(source: str) -> Snapshot:
 
 
 def render(session: Session, write: Callable[[Path], None], what: str) -> Snapshot:
-    """Return a snapshot of what ``write`` puts into the file it is given; what that raises is raised."""
+    """Return a snapshot of the file that ``write`` creates at the given path; raise what ``write`` raises."""
     taken = Snapshot(what, "rendered", 0)
 
     def fill(path: Path) -> None:
@@ -118,7 +121,7 @@ def render(session: Session, write: Callable[[Path], None], what: str) -> Snapsh
 
 
 def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None]) -> Snapshot:
-    """Have the entry made under a temporary name, and renamed once it is whole."""
+    """Create the entry under a temporary name, and rename it once it is complete."""
     root, config = session.spool, session.config
     limit = config.spool_limit_bytes if config.mode == "online" else None
     taken.lost = None if taken.how == "move" else _why_not(root, taken.size, limit)
@@ -140,18 +143,18 @@ def _spooled_as(session: Session, taken: Snapshot, fill: Callable[[Path], None])
                 raise
             taken.lost = "disk_full"
     if taken.lost is not None:
-        text = "artifact %s (%d bytes) of run %s is lost: %s; the training goes on without it"
+        text = "artifact %s (%d bytes) of run %s is lost: %s; the training continues without it"
         warn(text, taken.source, taken.size, session.run.name, taken.lost)
     return taken
 
 
 def _why_not(root: Path, size: int, limit: int | None) -> str | None:
-    """Return why so many bytes more may not wait in the spool: ``spool_full``, ``disk_full``, or None."""
-    looked_s, known = _spooled.get(root, (-LOOK_EVERY_S, 0))
+    """Return why the spool cannot take ``size`` bytes: ``spool_full`` or ``disk_full``; None if it can."""
+    measured_s, known = _spooled.get(root, (-MEASURE_EVERY_S, 0))
     now = time.monotonic()
     if limit is not None:
-        if now - looked_s >= LOOK_EVERY_S or known + size > limit:
-            looked_s, known = now, spool.size_bytes(root)
+        if now - measured_s >= MEASURE_EVERY_S or known + size > limit:
+            measured_s, known = now, spool.size_bytes(root)
         if known + size > limit:
             return "spool_full"
     existing = root
@@ -160,7 +163,7 @@ def _why_not(root: Path, size: int, limit: int | None) -> str | None:
     free, reserve = os_support.free_and_reserve(existing)
     if free - size < reserve:
         return "disk_full"
-    _spooled[root] = looked_s, known + size
+    _spooled[root] = measured_s, known + size
     return None
 
 
@@ -173,7 +176,7 @@ def _regular(path: str) -> os.stat_result:
 
 
 def _take_file(source: str, target: Path, *, move: bool) -> tuple[str, int]:
-    """Put the bytes of ``source`` into the new file ``target``; return how, and how many."""
+    """Put the bytes of ``source`` into the new file ``target``; return the method and the number of bytes."""
     fd = open_regular(source, follow=True)
     try:
         before = os.fstat(fd)
@@ -187,7 +190,7 @@ def _take_file(source: str, target: Path, *, move: bool) -> tuple[str, int]:
             os.close(target_fd)
         after = os.fstat(fd)
         if size < before.st_size:
-            raise SourceChangedError(source, _told(before), _told(after))
+            raise SourceChangedError(source, _described(before), _described(after))
     finally:
         os.close(fd)
     if identity(before) != identity(after):
@@ -207,18 +210,18 @@ def _check_grown(source: str, taken: Path, before: os.stat_result) -> None:
             try:
                 fds.append(open_regular(path, follow=True))
             except FileNotFoundError:
-                raise SourceChangedError(source, _told(before), "nothing") from None
+                raise SourceChangedError(source, _described(before), "nothing") from None
             opened.callback(os.close, fds[-1])
         now = os.fstat(fds[0])
         grown = now.st_ino == before.st_ino and now.st_size > before.st_size
         if not grown or not begins_with(fds[0], fds[1]):
-            raise SourceChangedError(source, _told(before), _told(now))
+            raise SourceChangedError(source, _described(before), _described(now))
 
 
 def _linked(source: str, target: Path) -> bool:
-    """Give the source a second name in the spool; False where that cannot be.
+    """Hard-link the source into the spool; return False if the file system cannot.
 
-    Not renamed: until the event is out, a kill must leave the file where it was.
+    Not renamed: if the process is killed before the event is out, the file must still be at its path.
     """
     try:
         os.link(source, target, follow_symlinks=False)
@@ -229,7 +232,7 @@ def _linked(source: str, target: Path) -> bool:
     return True
 
 
-def _told(found: os.stat_result) -> str:
+def _described(found: os.stat_result) -> str:
     written = time.strftime("%H:%M:%S", time.localtime(found.st_mtime_ns // 10**9))
     return f"{found.st_size} bytes written at {written}.{found.st_mtime_ns // 10**6 % 1000:03d}"
 
@@ -240,11 +243,11 @@ def _places_of(session: Session) -> list[Path]:
 
 
 def _list(folder: str, without: Sequence[Path] = ()) -> dict[str, os.stat_result]:
-    """Return the files below a folder by relative path, sorted; raises as :func:`take`.
+    """Return the files below a folder by relative path, sorted; raise as :func:`take`.
 
     Args:
         folder: itself is listed in any case.
-        without: folders that are left out, with all that is in them; resolved.
+        without: resolved paths of folders that are left out, with all that is in them.
     """
     root = Path(folder).resolve()
     found: dict[str, os.stat_result] = {}

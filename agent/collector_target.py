@@ -1,4 +1,4 @@
-"""What depends on whether the collector is this host's or another's: outboxes, the way there, the talk."""
+"""Chooses what depends on the collector's host (this one or another): folders, route, protocol, helper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.launcher import Helper, collector_of, courier_of
-from neural.tracking.agent.send.local_route import LocalRoute, Route, Watchful
+from neural.tracking.agent.send.local_route import CourierStarter, LocalRoute, Route
 from neural.tracking.core.config import AgentConfig
 from neural.tracking.state.paths import State
 
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 
 def outboxes(config: AgentConfig, state: State) -> Path:
-    """Return the folder a session's outbox is in: what goes elsewhere no collector here may adopt."""
+    """Return the folder of a session's outbox: a separate one if the collector is remote, so that the local
+    collector does not adopt it.
+    """
     return state.outbox if config.collector is None else state.remote_outbox
 
 
 def spool(config: AgentConfig, state: State) -> Path:
-    """Return the folder that snapshots of artifacts wait in."""
+    """Return the folder in which snapshots of artifacts wait."""
     return state.spool if config.collector is None else state.remote_spool
 
 
 def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
-    """Return whether no artifact waits for somebody to send it; a collector of this host sees to its own."""
+    """Return whether no artifact waits for a courier. Always True for a collector on this host, which reads
+    the spool itself.
+    """
     if config.collector is None or not spooled.is_dir():
         return True
     from neural.tracking.state.spool import waiting
@@ -37,37 +41,39 @@ def is_spool_empty(config: AgentConfig, spooled: Path) -> bool:
 
 
 def helper(config: AgentConfig, state: State) -> Helper:
-    """Return who delivers once the session's process is gone."""
+    """Return the helper process that delivers after the session's process has ended."""
     return collector_of(state) if config.collector is None else courier_of(state)
 
 
-def route(config: AgentConfig, state: State, wishes: DeliveryState) -> Route:
-    """Return the way to the collector."""
+def route(config: AgentConfig, state: State, delivery: DeliveryState) -> Route:
+    """Return the route to the collector."""
     launches = config.mode == "online"
     if config.collector is None:
         return LocalRoute(state, launches=launches)
     from neural.tracking.agent.send.remote_route import RemoteRoute
 
-    return RemoteRoute(config.collector, wishes, state.remote_outbox, Watchful(state) if launches else None)
+    return RemoteRoute(
+        config.collector, delivery, state.remote_outbox, CourierStarter(state) if launches else None
+    )
 
 
-def is_open(config: AgentConfig, state: State, wishes: DeliveryState) -> bool:
-    """Return whether a collector is there without anybody having started it."""
+def is_open(config: AgentConfig, state: State, delivery: DeliveryState) -> bool:
+    """Return whether a collector already runs on this host, or the remote one is connected."""
     if config.collector is None:
         return state.collector_runs()
-    return wishes.status == "connected"
+    return delivery.status == "connected"
 
 
-def talk(
+def make_protocol(
     config: AgentConfig,
-    wishes: DeliveryState,
+    delivery: DeliveryState,
     session: bytes,
     hello: Callable[[], wire.Hello],
     records: list[bytes],
 ) -> SenderProtocol:
-    """Return a talk with the collector; for the sender's thread, which imports what it takes."""
+    """Return the protocol state of a session. Call it on the sender's thread: its imports are slow."""
     from neural.tracking.agent.send.congestion import CongestionWindow
     from neural.tracking.agent.send.protocol import SenderProtocol
 
     pace = None if config.collector is None else CongestionWindow()
-    return SenderProtocol(wishes, session, hello, records, pace)
+    return SenderProtocol(delivery, session, hello, records, pace)

@@ -1,4 +1,4 @@
-"""What happens to sessions when the process forks, ends, or dies of an exception."""
+"""Handles open sessions when the process forks, exits, or ends with an exception."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _installed = False
 _failure: str | None = None
 _previous_hook = sys.excepthook
 exit_code.watch()
-_inherited: list[Outbox] = []  # in a forked child: never finalised, they are the parent's
+_inherited: list[Outbox] = []  # in a forked child: keeps the parent's outboxes from being finalised
 
 
 def remember(session: Session) -> None:
-    """See to this session at fork and exit."""
+    """Register a session, so that forks and the exit of the process handle it."""
     global _installed, _previous_hook
     _sessions.add(session)
     if not _installed:
@@ -41,16 +41,16 @@ def remember(session: Session) -> None:
 
 
 def forget(session: Session) -> None:
-    """The session was closed by its user."""
+    """Remove a session from the hooks, because its user closed it."""
     _sessions.discard(session)
 
 
-def nothing() -> None:
-    """Stand in for a callback that is no longer wanted."""
+def do_nothing() -> None:
+    """Do nothing; replaces a callback that is no longer needed."""
 
 
 def leave_to_parent(outbox: Outbox, segments: list[OutboxSegment]) -> None:
-    """In a forked child: let go of an inherited outbox."""
+    """Release an inherited outbox in a forked child, without a change to the parent's files."""
     try:
         outbox.abandon(segments)
     except (OSError, ValueError, BufferError):
@@ -58,7 +58,9 @@ def leave_to_parent(outbox: Outbox, segments: list[OutboxSegment]) -> None:
 
 
 def default_timeout_s() -> float:
-    """Return how long a close may take: longer where the collector ends with this process."""
+    """Return the default time limit of a close in seconds: 60 in a SLURM step or a container, where the
+    collector ends with this process, otherwise 5.
+    """
     if os.environ.get("SLURM_STEP_ID") or _in_container():
         return LAST_TIMEOUT_S
     return TIMEOUT_S
@@ -76,7 +78,7 @@ def _after_fork_in_child() -> None:
 
 
 def _close_with_worker(session: Session) -> None:
-    """In a multiprocessing child atexit is not run; its own finalizers are."""
+    """Close the session at the end of a multiprocessing child, which runs finalizers but not atexit."""
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
     if process is None or util is None or process.parent_process() is None:
@@ -92,7 +94,7 @@ def _close_with_worker(session: Session) -> None:
 
 
 def _note_failure(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Remember the exception that ends the process; chained before whatever hook there was."""
+    """Remember the exception that ends the process, then call the previous hook."""
     global _failure
     try:
         _failure = traceback_text(kind, error, trace)
@@ -101,19 +103,19 @@ def _note_failure(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 def _note_exit(code: object) -> None:
-    """Remember that the process ends by ``sys.exit`` with a code that says it failed."""
+    """Remember that the process ends by ``sys.exit`` with a code other than 0."""
     global _failure
     if code is not None and code != 0:
         _failure = _failure or f"SystemExit: {code!s:.1000}"
 
 
 def _at_exit() -> None:
-    """End every session that is still open, all within one deadline."""
+    """Close all sessions that are still open, with one common deadline."""
     deadline = time.monotonic() + default_timeout_s()
     status = "completed" if _failure is None else "failed"
     for session in list(_sessions):
         try:
             session.close(status, _failure, max(0.1, deadline - time.monotonic()))
-        except Exception:  # noqa: BLE001 - one session's trouble must not keep the others from their end
+        except Exception:  # noqa: BLE001 - the failure of one session must not keep the others open
             name = session.run.name
-            warn("run %s was not closed, a collector will take its outbox", name, with_traceback=True)
+            warn("run %s was not closed; a collector will adopt its outbox", name, with_traceback=True)

@@ -1,8 +1,8 @@
-"""Which run this process writes to, and which rank it is: read from the launcher's environment.
+"""Determines the run that this process writes to, and its rank, from the launcher's environment.
 
-Processes of one job must agree on the run without talking to each other, so its uid is derived from
-what the launcher gave all of them. A rank is only believed together with the key that chose the run:
-a stray ``RANK`` in a shell profile must not make a single process rank 3.
+Processes of one job must agree on the run without communication, so its uid is derived from the values that
+the launcher gave to all of them. A rank counts only together with the key that chose the run: a leftover
+``RANK`` in a shell profile must not make a single process rank 3.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
 class RunIdentity(NamedTuple):
-    """What :func:`choose_run` found; ``key`` names the rule that chose the run.
+    """The run, rank and attempt of one process; ``key`` names the rule that chose the run.
 
     ``key`` is one of ``"NTRACK_RUN_ID"``, ``"TORCHELASTIC_RUN_ID"``, ``"SLURM"``, ``"PMIX"``,
-    ``"parent"``, ``"random"``. ``role`` is ``"opener"`` for rank 0 and ``"rank"`` for the others;
-    whoever joins a run that is there already says ``"join"``, children say ``"child"``. ``after`` is the
-    newest removal of the run when it was opened, empty where there was none, None while nobody has looked;
-    children and other processes that a tracker travels to keep it.
+    ``"parent"``, ``"random"``. ``role`` is ``"opener"`` for rank 0, ``"rank"`` for the others, ``"join"`` for
+    a process that joins an existing run, and ``"child"`` for a child process. ``after`` names the newest
+    removal of the run when it was opened: empty if there was none, None if this is not yet known. Children
+    and processes that unpickle a tracker keep ``after``.
     """
 
     uid: bytes
@@ -48,7 +48,7 @@ class RunIdentity(NamedTuple):
 class _LauncherJob(NamedTuple):
     key: str
     value: str
-    ranks: tuple[str, ...] = ()  # variables that hold the rank, the first that is set counts
+    ranks: tuple[str, ...] = ()  # variables with the rank; the first valid one counts
     sizes: tuple[str, ...] = ()
     restarts: tuple[str, ...] = ()
 
@@ -63,13 +63,13 @@ os.register_at_fork(after_in_child=lambda: _renew_lock())
 
 
 def choose_run(name: str, environ: Mapping[str, str] = os.environ) -> RunIdentity:
-    """Return which run the next tracker of this name in this process writes to.
+    """Return the run that the next tracker of this name in this process writes to. Never blocks on the disk.
 
     Args:
         name: the experiment's name, already checked.
-        environ: what the launcher set.
+        environ: the variables that the launcher set.
 
-    Each call counts: the n-th tracker of a name joins the n-th run of that name of the other ranks.
+    Each call counts: the n-th tracker of a name joins the n-th run of that name on the other ranks.
     """
     job = _find_job(environ)
     world_size = _number(environ, job.sizes, default=1)
@@ -94,7 +94,7 @@ def choose_run(name: str, environ: Mapping[str, str] = os.environ) -> RunIdentit
 
 
 def derive_uid(key: str, value: str, name: str, ordinal: int) -> bytes:
-    """Return the run uid every process of the job derives from the same four things."""
+    """Return the run uid, 16 bytes; every process of a job derives the same one from the same arguments."""
     import hashlib  # costs milliseconds that a run with a random uid does not need
 
     text = "\0".join((key, value, name, str(ordinal)))
@@ -102,17 +102,17 @@ def derive_uid(key: str, value: str, name: str, ordinal: int) -> bytes:
 
 
 def _renew_lock() -> None:
-    """In a forked child: the thread that held it is not here."""
+    """Replace the lock in a forked child, where the thread that may hold it does not exist."""
     global _ordinals_lock
     _ordinals_lock = threading.Lock()
 
 
 def _find_job(environ: Mapping[str, str]) -> _LauncherJob:
-    """Return what names the job, by the first rule that applies."""
+    """Return the job by the first rule that applies."""
     if value := environ.get("NTRACK_RUN_ID"):
         return _LauncherJob("NTRACK_RUN_ID", value, _ALL_RANKS, _ALL_SIZES, _RESTARTS)
     value = environ.get("TORCHELASTIC_RUN_ID", "")
-    if value and value != "none":  # torchrun's default for every job on earth
+    if value and value != "none":  # torchrun's default, the same for every job
         return _LauncherJob("TORCHELASTIC_RUN_ID", value, ("RANK",), ("WORLD_SIZE",), _RESTARTS[:1])
     if (step := environ.get("SLURM_STEP_ID")) and _number(environ, _ALL_SIZES[1:3], default=1) > 1:
         value = f"{environ.get('SLURM_JOB_ID', '')}.{step}"
@@ -138,13 +138,13 @@ def _on_one_node(environ: Mapping[str, str], world_size: int) -> bool:
 
 
 def _parent() -> str:
-    """Return what identifies the parent process for ever: its pid alone would come again."""
+    """Return a permanent identifier of the parent process; its pid alone may be used again."""
     parent = os.getppid()
     return f"{os_support.boot_id()}.{parent}.{os_support.process_start_ticks(parent)}"
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...], *, default: int) -> int:
-    """Return the first of these variables that holds a number that is not negative."""
+    """Return the first of these variables that holds a non-negative number of at most 9 digits."""
     for name in names:
         text = environ.get(name, "").strip()
         if text.isascii() and text.isdigit() and len(text) < 10:

@@ -1,4 +1,4 @@
-"""How a session introduces itself: to the collector, in its outbox, and in its first event."""
+"""The description of a session: for the collector, for its outbox, and for its first event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def info(
     run: RunIdentity, base_dir: Path, config: AgentConfig, opened_ns: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the description of this process's session that HELLO and ``session.json`` carry."""
+    """Return the description of this process's session for HELLO and ``session.json``."""
     after = {AFTER: run.after} if run.after else {}
     where = {} if config.collector is None else {"collector": config.collector}
     sinks = {"sinks": settings["backend"]} if settings.get("backend") else {}
@@ -48,7 +48,7 @@ def info(
 
 
 def hello(run: RunIdentity, session: bytes, session_info: dict[str, Any]) -> wire.Hello:
-    """Return the HELLO of a session; for the sender's thread."""
+    """Return the HELLO of a session. Call it on the sender's thread."""
     from neural.tracking.formats import wire
 
     return wire.Hello(
@@ -57,7 +57,7 @@ def hello(run: RunIdentity, session: bytes, session_info: dict[str, Any]) -> wir
 
 
 def open_event(run: RunIdentity, opened_ns: int) -> dict[str, Any]:
-    """Return what every session's first event says of the run."""
+    """Return the description of the run for a session's first event."""
     return {
         "name": run.name,
         "role": run.role,

@@ -1,4 +1,4 @@
-"""What a session tells of itself: to the tracker, to the routes to its collector, and to people."""
+"""The state of a session that others read: the tracker, the routes, and people. No property blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SessionView:
     config: AgentConfig
     state_folder: State
     _emitter: Emitter
-    _wishes: DeliveryState
+    _delivery: DeliveryState
     _closed: bool
 
     @property
@@ -37,12 +37,12 @@ class SessionView:
 
     @property
     def outboxes(self) -> Path:
-        """The folder this session's outbox is in."""
+        """The folder that holds this session's outbox."""
         return collector_target.outboxes(self.config, self.state_folder)
 
     @property
     def spool(self) -> Path:
-        """The folder its snapshots of artifacts wait in."""
+        """The folder in which its snapshots of artifacts wait."""
         return collector_target.spool(self.config, self.state_folder)
 
     @property
@@ -57,20 +57,20 @@ class SessionView:
 
     @property
     def acknowledged(self) -> int:
-        """Up to which number the collector has everything on its disk."""
-        stream = self._wishes.stream
+        """The number up to which the collector has all events on its disk; 0 if none."""
+        stream = self._delivery.stream
         return stream.acknowledged if stream is not None else 0
 
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
-        """Numbers that will not arrive, as far as this process knows: (first, last, reason)."""
-        if self._wishes.deleted:
+        """The numbers of events that will not arrive, as far as this process knows: (first, last, reason)."""
+        if self._delivery.deleted:
             return [(1, self.emitted, RUN_DELETED)]
-        return [*self._emitter.gaps, *self._wishes.lost]
+        return [*self._emitter.gaps, *self._delivery.lost]
 
     @property
     def next_step(self) -> int:
-        """The step of the next metrics call that brings none."""
+        """The step of the next metrics call without a step."""
         return self._emitter.next_step
 
     @next_step.setter
@@ -79,16 +79,19 @@ class SessionView:
 
     @property
     def state(self) -> str:
-        """How delivery stands, for people: connected, connecting, refused and why, closed."""
+        """The state of delivery as a text for people: connected, connecting, refused and why, closed."""
         if self._closed:
             return "closed"
-        if self._wishes.status == "connecting" and self._wishes.trouble:
-            return f"not connected: {self._wishes.trouble}"
-        return self._wishes.status
+        if self._delivery.status == "connecting" and self._delivery.problem:
+            return f"not connected: {self._delivery.problem}"
+        return self._delivery.status
 
     def unacknowledged(self) -> Iterator[Decoded]:
-        """Yield what the collector does not have yet, and perhaps a little that it has, in order."""
-        stream = self._wishes.stream
+        """Yield, in order, the events that the collector has not acknowledged, and perhaps a few that it has.
+
+        Yields nothing once the session is closed. May be called from any thread; blocks briefly on a lock.
+        """
+        stream = self._delivery.stream
         if stream is None or self._closed:
             return
         from neural.tracking.formats import event_stream  # brings NumPy

@@ -21,10 +21,10 @@ from neural.tracking.collector.log.writer import LogWriter
 from neural.tracking.collector.workers.sink_roster import SinkRoster
 from neural.tracking.collector.workers.specs import STORE
 from neural.tracking.collector.workers.supervisor import Supervisor
-from neural.tracking.core.files import take_away
+from neural.tracking.core.files import remove_run_folder
 from neural.tracking.formats import wire
 from neural.tracking.reader import run_list
-from neural.tracking.reader.facts import sessions_from_afar
+from neural.tracking.reader.facts import remote_sessions
 from neural.tracking.reader.run import Run
 
 ANSWER_LEAVES_S = 0.05
@@ -105,10 +105,10 @@ class ControlCommands:
         uid = _uid_of(request, "delete wants the run's uid, 16 bytes")
         run = await self._named_run(request, uid)
         if run is not None and await asyncio.to_thread(run_list.is_copy, self._base_dir, run):
-            await asyncio.to_thread(take_away, run.folder)
+            await asyncio.to_thread(remove_run_folder, run.folder)
             return {"removed": True, **await self._artifacts.sweep()}
         with self._removals.under_way(uid):
-            remote = [] if run is None else await asyncio.to_thread(sessions_from_afar, run.folder)
+            remote = [] if run is None else await asyncio.to_thread(remote_sessions, run.folder)
             remote += [s.id.hex() for s in self._sessions if s.uid == uid and s.is_remote]
             folder = "" if run is None else run.folder.name
             await asyncio.to_thread(self._removals.record, uid, folder, remote)
@@ -116,7 +116,7 @@ class ControlCommands:
             self._supervisor.broadcast({"run_gone": uid.hex()})
             await self._supervisor.send_and_wait(STORE, {"run_gone": uid.hex()}, STORE_SETTLES_S)
             if run is not None:
-                await asyncio.to_thread(take_away, run.folder)
+                await asyncio.to_thread(remove_run_folder, run.folder)
         return {"removed": run is not None, **await self._artifacts.sweep()}
 
     async def _sinks(self, request: dict[str, Any]) -> dict[str, Any]:

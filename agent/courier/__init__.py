@@ -1,1 +1,1 @@
-"""The courier, a process of its own: delivers to a collector on another host what other processes left."""
+"""The courier, a process of its own: delivers outboxes and artifacts of this host to a remote collector."""

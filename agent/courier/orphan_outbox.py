@@ -1,4 +1,4 @@
-"""What a conversation sees of an outbox whose owner is gone: :class:`Stream`, read from the files."""
+"""The stream of an orphan for the protocol, read from its files: stands in for :class:`OutboxReader`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE_BYTES = 64 << 10
 
 
 class OrphanOutbox:
-    """Reads an orphan in order, from wherever the collector says."""
+    """Reads an orphan in order, from the number that the collector asks for. Reads block on the disk."""
 
     def __init__(self, orphan: Orphan) -> None:
         self.sent = self.acknowledged = 0
@@ -24,7 +24,7 @@ class OrphanOutbox:
         self._next: OutboxPiece | LostNumbers | None = None
 
     def rewind(self, last: int) -> None:
-        """Stand behind number ``last``, which the collector has."""
+        """Continue after number ``last``, which the collector has; raises OSError."""
         self.in_flight.clear()
         self.in_flight_bytes = 0
         self.acknowledged = max(self.acknowledged, last)
@@ -33,7 +33,7 @@ class OrphanOutbox:
         self._next = next(self._pieces, None)
 
     def cut(self, room_bytes: int) -> tuple[Shipment, bytes] | None:
-        """Return the next batch, or with no payload a gap; None at the end."""
+        """Return the next batch, or a gap with an empty payload; None at the end. ``room_bytes`` is ignored."""
         piece = self._next
         if piece is None:
             return None
@@ -43,7 +43,7 @@ class OrphanOutbox:
         return Shipment(piece.first, piece.last, piece.base, end), piece.payload
 
     def shipped(self, shipment: Shipment) -> None:
-        """Note that what :meth:`cut` returned is on its way."""
+        """Note that the batch of :meth:`cut` was sent, and read the next one; raises OSError."""
         self.in_flight.append(shipment)
         self.in_flight_bytes += shipment.size_bytes
         self.sent = shipment.last
@@ -51,7 +51,7 @@ class OrphanOutbox:
         self._next = next(self._pieces, None)
 
     def acknowledge(self, last: int) -> None:
-        """Note what the collector has on disk."""
+        """Note that the collector has everything up to ``last`` on disk; a number never sent is ignored."""
         if last > self.sent:
             return
         while self.in_flight and self.in_flight[0].last <= last:
@@ -60,5 +60,5 @@ class OrphanOutbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all of it was sent and acknowledged."""
+        """Whether the whole outbox was sent and acknowledged."""
         return self._next is None and self.acknowledged >= self.sent

@@ -1,4 +1,4 @@
-"""Ships one outbox whose owner is gone to the collector on another host that it was meant for."""
+"""Ships one orphan to the remote collector that its session named."""
 
 from __future__ import annotations
 
@@ -31,51 +31,51 @@ TURN_S = 0.2
 
 
 def ship(
-    orphan: Orphan, death: Callable[[], Death], stop: threading.Event, tell: Callable[[str], None]
+    orphan: Orphan, death: Callable[[], Death], stop: threading.Event, report: Callable[[str], None]
 ) -> bool:
-    """Ship all of an outbox and the session's end; return whether it may be removed.
+    """Ship a whole orphan and the end of its session; return whether the outbox may be removed.
 
     Args:
         orphan: the caller holds its lock.
-        death: tells how its process ended; asked unless the session has an end of its own.
-        stop: set to have it return soon, with False.
-        tell: called with what hinders it, whenever that changes; empty for nothing.
+        death: returns how its process ended; called only if the session has no end event.
+        stop: set it to make this return soon, with False.
+        report: called with what prevents delivery, whenever that changes; with "" if nothing does.
 
     Raises:
-        FormatError: the outbox does not say where it is to go.
-        OSError: it cannot be read.
+        FormatError: the outbox names no valid collector.
+        OSError: the outbox cannot be read.
 
-    Blocks: until all is delivered, its run turns out to be deleted, or ``stop`` is set.
+    Blocks: until everything is delivered, the collector reports the run as deleted, or ``stop`` is set.
     """
-    return _OrphanDelivery(orphan, death, tell).run(stop)
+    return _OrphanDelivery(orphan, death, report).run(stop)
 
 
 class _OrphanDelivery:
-    def __init__(self, orphan: Orphan, death: Callable[[], Death], tell: Callable[[str], None]) -> None:
+    def __init__(self, orphan: Orphan, death: Callable[[], Death], report: Callable[[str], None]) -> None:
         try:
             address = check_address("collector", orphan.info.get("collector"))
         except ConfigError as error:
             raise FormatError(f"{orphan.folder}: {error}") from error
         if address is None:
-            raise FormatError(f"{orphan.folder} does not say to which collector it goes")
-        self._orphan, self._death, self._tell = orphan, death, tell
+            raise FormatError(f"{orphan.folder} does not name its collector")
+        self._orphan, self._death, self._report = orphan, death, report
         self._stream = OrphanOutbox(orphan)
-        self._wishes = DeliveryState()
-        self._wishes.stream = cast("OutboxReader", self._stream)  # all that a conversation uses of one
-        self._talk = SenderProtocol(
-            self._wishes, orphan.session, self._hello, [orphan.schemas()], CongestionWindow()
+        self._delivery = DeliveryState()
+        self._delivery.stream = cast("OutboxReader", self._stream)  # has all that the protocol uses
+        self._protocol = SenderProtocol(
+            self._delivery, orphan.session, self._hello, [orphan.schemas()], CongestionWindow()
         )
-        self._route = RemoteRoute(address, self._wishes, orphan.folder, None)
+        self._route = RemoteRoute(address, self._delivery, orphan.folder, None)
         self._link: Dealer | None = None
         self._connect_at = 0.0
-        self._told = ""
-        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+        self._reported = ""
+        self._wake = os_support.Wake()  # Dealer.wait needs one; it is never set
 
     def run(self, stop: threading.Event) -> bool:
         try:
             while not stop.is_set():
                 self._turn(time.monotonic())
-                if self._wishes.closed.is_set() or self._wishes.deleted:
+                if self._delivery.closed.is_set() or self._delivery.deleted:
                     return True
             return False
         finally:
@@ -84,47 +84,47 @@ class _OrphanDelivery:
             self._wake.close()
 
     def _turn(self, now: float) -> None:
-        trouble = self._wishes.trouble or ("" if self._talk.welcomed else self._wishes.status)
-        if trouble != self._told and not trouble.startswith("connect"):
-            self._told = trouble
-            self._tell(trouble)
+        problem = self._delivery.problem or ("" if self._protocol.welcomed else self._delivery.status)
+        if problem != self._reported and not problem.startswith("connect"):
+            self._reported = problem
+            self._report(problem)
         if self._link is None:
             self._connect(now)
             return
-        self._link.wait(self._wake.fd, TURN_S, for_room=self._talk.wants_room(now))
+        self._link.wait(self._wake.fd, TURN_S, for_room=self._protocol.hello_waits(now))
         for message in self._link.receive():
-            self._talk.hear(message, now)
+            self._protocol.handle(message, now)
         if self._route.watch(self._link, now):
-            self._talk.reconnected(now)
-        if self._talk.welcomed and self._stream.is_empty:
-            self._say_the_end()
-        self._talk.say(now)
-        if self._talk.is_useless(now) or self._route.is_gone():
+            self._protocol.reconnected(now)
+        if self._protocol.welcomed and self._stream.is_empty:
+            self._request_end()
+        self._protocol.send_due(now)
+        if self._protocol.check_silence(now) or self._route.is_gone():
             self._disconnect()
 
     def _connect(self, now: float) -> None:
-        if now >= max(self._connect_at, self._talk.quiet_until):
+        if now >= max(self._connect_at, self._protocol.quiet_until):
             self._link = self._route.connect(now, data_waits=True)
             self._connect_at = self._route.next_try
         if self._link is None:
             time.sleep(TURN_S)
         else:
-            self._talk.start(self._link, now)
+            self._protocol.start(self._link, now)
 
     def _disconnect(self) -> None:
         assert self._link is not None
-        self._talk.stop()
+        self._protocol.stop()
         self._link.close()
         self._link = None
         self._connect_at = time.monotonic() + jittered(RECONNECT_S)
 
-    def _say_the_end(self) -> None:
-        """Nothing follows: ask to have the session closed, as one that ended or one that died."""
-        if self._wishes.bye is None:
+    def _request_end(self) -> None:
+        """Request the end of the session, with the cause of death if it has no end event."""
+        if self._delivery.bye is None:
             emitted = self._orphan.emitted
-            self._wishes.bye = max(emitted, self._stream.acknowledged)
+            self._delivery.bye = max(emitted, self._stream.acknowledged)
             if not ends(self._orphan, emitted, self._stream.newest):
-                self._wishes.death = self._death()
+                self._delivery.death = self._death()
 
     def _hello(self) -> wire.Hello:
         orphan = self._orphan

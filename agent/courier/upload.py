@@ -1,7 +1,7 @@
-"""One entry of the spool on its way to a collector on another host: a state machine, driven by one thread.
+"""The upload of one spool entry to a collector on another host: a state machine, driven by one thread.
 
-The collector says how much of a file it has; that is where it goes on, after a cut, a kill on either side,
-or a restart. Whenever something is not as expected, the file is offered again.
+The collector reports how much of a file it has. The upload continues from there after a lost connection, a
+kill on either side, or a restart. Whenever an answer is unexpected, the file is offered again.
 """
 
 from __future__ import annotations
@@ -19,66 +19,74 @@ from neural.tracking.formats.upload_wire import At, Check, Chunk, Offer, Place, 
 from neural.tracking.formats.wire import Message
 from neural.tracking.state import spool
 
-AGAIN_S = 5.0  # without an answer: say it again
-HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # of a turn's time for the digest of what was not sent in this life
-UNWANTED_S = 0.5  # before asking again for what no event asks for yet
-ASK_EVERY_S, ASK_FOR_S = 0.3, 60.0
+AGAIN_S = 5.0  # without an answer, the message is sent again
+HASHED_S, HASH_PIECE_BYTES = 0.02, 1 << 20  # time a turn for hashing bytes that this process did not send
+UNWANTED_S = 0.5  # before the next offer of a file that no event names yet
+ASK_EVERY_S, ASK_FOR_S = 0.3, 60.0  # requests for the outcome, once the collector has everything
 
 
 class _Phase(enum.Enum):
-    OFFER = "the next file is to be offered"
-    OFFERED = "the collector is to say how much of it it has"
-    SENDING = "chunks go off, answers say how far they came"
-    CHECKED = "the collector compares digests"
-    PLACE = "all files are whole, the collector is to take them"
-    PLACING = "it is to say that it did"
-    ASKING = "it has all of it, and is to say which version it became"
+    OFFER = "the next file must be offered"
+    OFFERED = "waits for how much of the file the collector has"
+    SENDING = "chunks are sent, and answers report how much arrived"
+    CHECKED = "waits while the collector compares digests"
+    PLACE = "all files are complete; the collector must take them"
+    PLACING = "waits for the collector to confirm that it took them"
+    ASKING = "the collector has everything; waits for the version that it became"
 
 
 class Upload:
-    """A file or folder of the spool.
+    """The upload of one file or folder of the spool.
 
     Args:
         entry: its path.
-        ended: tells whether the collector has the end of the session that this is of.
+        ended: returns whether the collector has the end of the session that logged it.
     """
 
     def __init__(self, entry: Path, ended: Callable[[], bool]) -> None:
         self.entry = entry
         self.done = False
-        self.unanswered = 0  # since the last answer; a collector without room for it gives none
-        self.is_sent = False  # the collector has it; only what became of it is still of interest
+        self.unanswered = 0  # messages since the last answer; a collector without room does not answer
+        self.is_sent = False  # the collector has everything; only the outcome is missing
         self._ask_until_s = 0.0
         self._who = {"session": bytes.fromhex(entry.parent.name), "token": bytes.fromhex(entry.name)}
-        self._ended, self._asked_when_ended = ended, False
+        self._ended, self._offered_after_end = ended, False
         self._folder = entry.is_dir()
         self._files = _list(entry) if self._folder else [""]
         self._fd = -1
-        self._heard_s = self._deadline_s = self._not_before_s = 0.0
+        self._answered_s = self._deadline_s = self._not_before_s = 0.0
         self._index = 0
         self._begin_file()
         self._phase = _Phase.OFFER
 
     @property
     def token(self) -> bytes:
-        """What names it."""
+        """The token that identifies the entry, 16 bytes."""
         return self._who["token"]
 
     @property
     def in_flight_bytes(self) -> int:
-        """How much was sent and not yet answered."""
+        """The number of bytes that were sent and not yet answered."""
         return self._sent - self._acked if self._phase is _Phase.SENDING else 0
 
     def next(self, now: float, most_bytes: int) -> Message | None:
-        """Return what is to be said next, chunks of at most so many bytes; None while there is nothing."""
+        """Return the next message, None while there is none; may read and hash the file for some 20 ms.
+
+        Args:
+            now: of ``time.monotonic``.
+            most_bytes: the largest chunk; 0 for none.
+
+        Raises:
+            OSError: the file cannot be read, or became shorter.
+        """
         if self._phase in (_Phase.OFFERED, _Phase.PLACING) and now > self._deadline_s:
             self.unanswered += 1
-            self.again()
+            self.offer_again()
         if self._phase is _Phase.CHECKED and now > self._deadline_s:
-            return self._check(now)  # it may only take long, and it may be lost
+            return self._check(now)  # the answer may be late, or lost
         if self._phase is _Phase.OFFER and now >= self._not_before_s:
             self._open()
-            self._asked_when_ended = self._ended()
+            self._offered_after_end = self._ended()
             return self._expecting(_Phase.OFFERED, Offer(**self._who, path=self._path, size=self._size), now)
         if self._phase is _Phase.PLACE and now >= self._not_before_s:
             files = len(self._files) if self._folder else 0
@@ -90,17 +98,17 @@ class Upload:
             return Place(**self._who, files=0)
         return None
 
-    def hear(self, message: Message, now: float) -> None:
-        """Take an answer; one that no longer fits is passed over."""
-        self._heard_s, self.unanswered = now, 0
+    def handle(self, message: Message, now: float) -> None:
+        """Process an answer of the collector; ignore an outdated one. May remove the entry; raises OSError."""
+        self._answered_s, self.unanswered = now, 0
         if isinstance(message, Placed):
             self._placed(message.outcome, now)
         elif self.is_sent:
-            self.done = isinstance(message, Unwanted)  # nobody knows any more
+            self.done = isinstance(message, Unwanted)  # the outcome cannot be known any more
         elif isinstance(message, Unwanted):
-            if message.settled and self._asked_when_ended:
-                self._finish()  # nothing will ever ask for it: its event was never out, or it is stored already
-            self.again()
+            if message.settled and self._offered_after_end:
+                self._finish()  # no event will name it: the event was never out, or it is stored already
+            self.offer_again()
             self._not_before_s = now + UNWANTED_S
         elif isinstance(message, At | Whole) and [message.path] == self._files[self._index :][:1]:
             if isinstance(message, At):
@@ -108,14 +116,14 @@ class Upload:
             elif self._phase is _Phase.CHECKED:
                 self._whole()
 
-    def again(self) -> None:
-        """Nothing that was said can be relied on: the connection is another one, or no answer came."""
+    def offer_again(self) -> None:
+        """Return to the offer of the current file, after a new connection or a missing answer."""
         if self.is_sent:
             return
         self._phase = _Phase.OFFER if self._index < len(self._files) else _Phase.PLACE
 
     def close(self) -> None:
-        """Let go of the file in hand."""
+        """Close the current file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -143,8 +151,8 @@ class Upload:
             return self._chunk(min(most_bytes, upload_wire.CHUNK_BYTES))
         if self._acked == self._size:
             return self._check(now) if self._hash_rest() else None
-        if self.in_flight_bytes and now - self._heard_s > AGAIN_S:
-            self.again()
+        if self.in_flight_bytes and now - self._answered_s > AGAIN_S:
+            self.offer_again()
         return None
 
     def _check(self, now: float) -> Message:
@@ -165,7 +173,7 @@ class Upload:
         return Chunk(**self._who, path=self._path, offset=offset, crc=upload_wire.crc(data), data=data)
 
     def _hash_rest(self) -> bool:
-        """Hash what was not sent in this life, a little at a time; return whether all of it is."""
+        """Hash a part of the bytes that this process did not send; return whether the whole file is hashed."""
         until_s = time.monotonic() + HASHED_S
         while self._hashed < self._size and time.monotonic() < until_s:
             data = os.pread(self._fd, HASH_PIECE_BYTES, self._hashed)
@@ -176,11 +184,11 @@ class Upload:
         return self._hashed >= self._size
 
     def _at(self, offset: int) -> None:
-        """The collector has so much of the file."""
+        """Continue at ``offset``: the collector has the bytes before it."""
         if offset > self._size or self._phase not in (_Phase.OFFERED, _Phase.SENDING, _Phase.CHECKED):
             return
         if self._phase is not _Phase.SENDING or not self._acked < offset <= self._sent:
-            self._sent = offset  # first asked; or what was sent last was not taken: go back to there
+            self._sent = offset  # the first answer, or the collector did not take the last chunks
         self._acked = offset
         self._phase = _Phase.SENDING
 
@@ -188,10 +196,10 @@ class Upload:
         self.close()
         self._index += 1
         self._begin_file()
-        self.again()
+        self.offer_again()
 
     def _placed(self, outcome: dict[str, Any], now: float) -> None:
-        """The collector has it: let go of the bytes, and note what became of it once that is known."""
+        """Remove the entry, which the collector has, and record its outcome once it is known."""
         if outcome:
             spool.note_outcome(self.entry, outcome)
         if not self.is_sent:

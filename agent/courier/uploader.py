@@ -1,8 +1,8 @@
-"""Sends the artifacts of one spool to one collector on another host, several at once, fair to each other.
+"""Sends the artifacts of one spool to one collector on another host, several at once, with equal shares.
 
-A thread of the courier: the training itself sends no byte of an artifact. All uploads share a connection, a
-chunk of each in turn, and what is under way at once is what the network bears. Small ones have places of
-their own, so that none waits for large ones, however many of these there are.
+It runs in a thread of the courier: the training process itself sends no byte of an artifact. All uploads share
+one connection and send one chunk each in turn; a congestion window limits the bytes under way. Small artifacts
+have slots of their own, so that none waits for large ones, however many there are.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from neural.tracking.state import spool
 AT_ONCE = 8  # of the small ones, and of the large ones
 SMALL_BYTES = 4 << 20
 MOST_IN_FLIGHT_BYTES = 8 << 20
-LOOK_EVERY_S = 0.5
+SCAN_EVERY_S = 0.5
 RETRY_S = 2.0
-DOWN_S = 10.0  # without a connection: ask anew where the collector is
+DOWN_S = 10.0  # without a connection, ask the collector for its address again
 BAD_RETRY_S = 30.0
-MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then it is another's turn
+MOST_UNANSWERED, UNANSWERED_RETRY_S = 2, 5.0  # then another upload gets the slot
 
 
 def waiting(root: Path) -> dict[str, list[Path]]:
-    """Return the whole entries of a spool by the address they go to, the oldest first."""
+    """Return the complete entries of a spool by their collector's address, the oldest first; reads the disk."""
     found: dict[str, list[Path]] = {}
     for folder, entries in spool.waiting(root).items():
         try:
-            told = read_json(folder / spool.ADDRESS_NAME)
+            address_file = read_json(folder / spool.ADDRESS_NAME)
         except (OSError, ValueError):
-            told = None
-        address = told.get("collector") if isinstance(told, dict) else None
+            address_file = None
+        address = address_file.get("collector") if isinstance(address_file, dict) else None
         if isinstance(address, str):
             found.setdefault(address, []).extend(entries)
     return found
 
 
 def remove_done(root: Path, outboxes: Path) -> None:
-    """Remove the folders of sessions that ended and have nothing in the spool any more."""
+    """Remove the spool folders of ended sessions without entries; skip a folder that cannot be removed."""
     for folder in list(root.iterdir()) if root.is_dir() else ():
         if is_hex_id(folder.name):
             with contextlib.suppress(OSError):
@@ -67,30 +67,30 @@ def remove_done(root: Path, outboxes: Path) -> None:
 
 
 class Uploader:
-    """Call :meth:`run` in a thread of its own; it returns when nothing waits for this collector.
+    """Uploads all entries for one collector. Call :meth:`run` in a thread of its own.
 
     Args:
         root: the spool.
-        outboxes: where the sessions' outboxes are; one that is gone was delivered to its end.
-        tell: called with what hinders it.
+        outboxes: the folder of the sessions' outboxes; a missing outbox was delivered completely.
+        report: called with what prevents an upload; with "" once connected.
     """
 
-    def __init__(self, address: str, root: Path, outboxes: Path, tell: Callable[[str], None]) -> None:
-        self._address, self._root, self._outboxes, self._tell = address, root, outboxes, tell
+    def __init__(self, address: str, root: Path, outboxes: Path, report: Callable[[str], None]) -> None:
+        self._address, self._root, self._outboxes, self._report = address, root, outboxes, report
         self._link: Dealer | None = None
         self._uploads: dict[bytes, Upload] = {}
         self._pace = CongestionWindow()
-        self._entries: dict[Path, int] = {}  # what waits, and how many bytes that is
-        self._has_places = False  # since it was last looked what can be begun
+        self._entries: dict[Path, int] = {}  # waiting entries and their size in bytes
+        self._may_begin = False  # a slot or an entry is new since the last check
         self._sent_total = 0
-        self._look_at = self._up_at = 0.0
-        self._bad: dict[Path, float] = {}
-        self._wake = os_support.Wake()  # a link waits for one; nobody sets it
+        self._scan_at = self._last_up_at = 0.0
+        self._retry_at: dict[Path, float] = {}
+        self._wake = os_support.Wake()  # Dealer.wait needs one; it is never set
 
     def run(self, stop: threading.Event) -> None:
-        """Send until nothing is left, or ``stop`` is set."""
+        """Send until nothing is left for this collector, or ``stop`` is set. Blocks until then."""
         try:
-            while not stop.is_set() and self._look(time.monotonic()):
+            while not stop.is_set() and self._scan(time.monotonic()):
                 if self._link is None and not self._connect():
                     stop.wait(RETRY_S)
                 elif self._link is not None:
@@ -101,28 +101,28 @@ class Uploader:
                 upload.close()
             self._wake.close()
 
-    def _look(self, now: float) -> bool:
-        """Begin what can be begun; return whether there is anything."""
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
+    def _scan(self, now: float) -> bool:
+        """Find new entries and begin uploads; return whether any entry is left."""
+        if now >= self._scan_at:
+            self._scan_at = now + SCAN_EVERY_S
             found = waiting(self._root).get(self._address, [])
-            found.sort(key=lambda entry: self._bad.get(entry, 0.0))
+            found.sort(key=lambda entry: self._retry_at.get(entry, 0.0))
             self._entries = {entry: self._entries.get(entry) or spool.size_bytes(entry) for entry in found}
-            self._has_places = True
-        if self._has_places:
-            self._has_places = False
+            self._may_begin = True
+        if self._may_begin:
+            self._may_begin = False
             self._begin(now)
         return bool(self._uploads or self._entries)
 
     def _begin(self, now: float) -> None:
-        """Begin what there are places for."""
+        """Begin uploads while there are free slots."""
         begun = [self._is_small(upload.entry) for upload in self._uploads.values() if not upload.is_sent]
         free = {small: AT_ONCE - begun.count(small) for small in (True, False)}
         for entry in self._entries:
             if not any(free.values()):
                 break
             token, small = bytes.fromhex(entry.name), self._is_small(entry)
-            waits = token not in self._uploads and now >= self._bad.get(entry, 0.0)
+            waits = token not in self._uploads and now >= self._retry_at.get(entry, 0.0)
             if waits and free[small] and entry.exists():
                 outbox = self._outboxes / entry.parent.name
                 self._uploads[token] = Upload(entry, functools.partial(is_surely_gone, outbox))
@@ -135,16 +135,16 @@ class Uploader:
         try:
             security = keys.client_security(self._address)
         except (ConfigError, OSError) as error:
-            self._tell(str(error))
+            self._report(str(error))
             return False
         found = reach(self._address, security)
         if found.how != "answers" or not found.uploads:
             why = "takes no artifacts" if found.how == "answers" else f"cannot be reached: {found.how}"
-            self._tell(f"the collector at {self._address} {why}")
+            self._report(f"the collector at {self._address} {why}")
             return False
-        self._tell("")
+        self._report("")
         self._link = Dealer(with_port(self._address, found.uploads), security, upload_wire.decode)
-        self._up_at = time.monotonic()
+        self._last_up_at = time.monotonic()
         self._begin_again()
         return True
 
@@ -155,9 +155,9 @@ class Uploader:
 
     def _begin_again(self) -> None:
         self._pace.broken()
-        self._bad.clear()
+        self._retry_at.clear()
         for upload in self._uploads.values():
-            upload.again()
+            upload.offer_again()
 
     def _turn(self, link: Dealer, now: float) -> None:
         busy = self._send(link, now)
@@ -167,54 +167,54 @@ class Uploader:
             upload = self._uploads.get(getattr(message, "token", b""))
             if upload is not None:
                 was_sent = upload.is_sent
-                upload.hear(message, now)
-                self._has_places = self._has_places or upload.is_sent != was_sent
+                upload.handle(message, now)
+                self._may_begin = self._may_begin or upload.is_sent != was_sent
                 self._pace.acknowledged(self._sent_total - self._in_flight(), now)
                 if upload.done:
                     del self._uploads[upload.token]
-        for event in link.news():
+        for event in link.connection_events():
             if event == UP:
                 self._begin_again()
         if link.is_up:
-            self._up_at = now
-        elif now - self._up_at > DOWN_S:
+            self._last_up_at = now
+        elif now - self._last_up_at > DOWN_S:
             self._disconnect()
 
     def _in_flight(self) -> int:
         return sum(upload.in_flight_bytes for upload in self._uploads.values())
 
     def _send(self, link: Dealer, now: float) -> bool:
-        """Say one thing of each upload; return whether there may be more to say at once."""
+        """Send one message of each upload; return whether more can be sent at once."""
         more = False
         for token, upload in list(self._uploads.items()):
-            if upload.done:  # it was asked for long enough
+            if upload.done:  # its outcome did not arrive in time
                 del self._uploads[token]
                 continue
             if upload.unanswered >= MOST_UNANSWERED and len(self._entries) > len(self._uploads):
-                self._put_off(upload, now + UNANSWERED_RETRY_S)  # there may be room for another
+                self._postpone(upload, now + UNANSWERED_RETRY_S)  # the collector may have room for another one
                 continue
             room = min(self._pace.window_bytes, MOST_IN_FLIGHT_BYTES) - self._in_flight()
             most = min(self._pace.batch_bytes, room) if room >= self._pace.batch_bytes else 0
             try:
                 message = upload.next(now, most)
             except OSError as error:
-                self._tell(f"{upload.entry}: {error}")
-                self._put_off(upload, now + BAD_RETRY_S)
+                self._report(f"{upload.entry}: {error}")
+                self._postpone(upload, now + BAD_RETRY_S)
                 continue
             if message is None:
                 continue
             if not link.send(message):
-                upload.again()
+                upload.offer_again()
                 continue
             if isinstance(message, upload_wire.Chunk):
                 more = True
-                self._uploads[token] = self._uploads.pop(token)  # the next chunk is another's
+                self._uploads[token] = self._uploads.pop(token)  # the next chunk is of another upload
                 self._sent_total += len(message.data)
                 self._pace.sent(self._sent_total, self._in_flight(), now)
         return more
 
-    def _put_off(self, upload: Upload, until: float) -> None:
-        self._bad[upload.entry] = until
-        self._has_places = True
+    def _postpone(self, upload: Upload, until: float) -> None:
+        self._retry_at[upload.entry] = until
+        self._may_begin = True
         upload.close()
         del self._uploads[upload.token]

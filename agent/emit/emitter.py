@@ -1,15 +1,14 @@
 """The hot path: packs one metrics event into the outbox and returns, in about a microsecond.
 
-- Only plain numbers are packed under the lock; anything whose ``__float__`` may be the caller's code
-  goes the careful way, which makes floats of all values first.
-- An event counts once ``_head`` is assigned, in one assignment: a call interrupted before it
-  (KeyboardInterrupt, a signal handler that raises) is overwritten by the next.
-- The lock is re-entrant and comes with a busy flag: a call made inside a call (a signal handler or
-  ``__del__`` that logs) is put aside, and written by the outer one or first thing by the next. A
-  plain lock would deadlock there.
-- The hot path acquires inside ``try`` and releases in ``finally``: half the price of ``with``, and as
-  safe, since between the two Python handles signals only when ``acquire`` has returned.
-- No system call, no file, no other thread woken while the segment has room.
+- Only plain numbers are packed under the lock. Any value whose ``__float__`` may be the caller's code takes the
+  careful path, which first converts all values to floats.
+- An event counts once ``_head`` is assigned, in one assignment. If a call is interrupted before that
+  (KeyboardInterrupt, a signal handler that raises), the next call overwrites it.
+- The lock is re-entrant and has a busy flag. A call inside a call (a signal handler or ``__del__`` that logs)
+  is deferred: the outer call or the next one writes its event. A plain lock would deadlock there.
+- The hot path acquires inside ``try`` and releases in ``finally``. This costs half of ``with`` and is as safe,
+  since between the two Python handles signals only when ``acquire`` has returned.
+- While the segment has room, it makes no system call, opens no file and wakes no thread.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from neural.tracking.formats import events
 
 BLOCK_POLL_S = 0.005
 
-# Tells in one C call whether all values are plain numbers: the sum of floats, ints and NumPy's reals is
-# a float, that of anything else (complex, arrays, tensors) is not, or fails. Started with NaN it stays
-# NaN, so that it neither overflows nor warns.
+# The sum checks in one C call whether all values are plain numbers: the sum of floats, ints and NumPy's reals
+# is a float; the sum of anything else (complex, arrays, tensors) is not, or fails. It starts with NaN and so
+# remains NaN: it neither overflows nor warns.
 _NAN = float("nan")
 
-# Not all of Exception: a signal handler's own must reach the caller.
+# Not all of Exception: the exception of a signal handler must reach the caller.
 _CAREFUL = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, struct.error)
 
 _time_ns = time.time_ns
@@ -44,12 +43,12 @@ _crc32 = zlib.crc32
 class Emitter(StreamWriter):
     """Numbers the events of one session and writes them into its outbox, from any number of threads.
 
-    While there is no outbox (no room on the disk) events are numbered and counted as a gap.
+    While there is no outbox (no room on the disk), events are numbered and counted as a gap.
 
     Args:
         session: 16 bytes.
-        first_step: what the first metrics call without a step gets.
-        when_full: ``"drop"``, or ``"block"``: wait outside the lock, at most ``block_timeout_s``.
+        first_step: the step of the first metrics call without a step.
+        when_full: ``"drop"``, or ``"block"``: wait outside the lock, ``block_timeout_s`` seconds at most.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Emitter(StreamWriter):
     ) -> None:
         super().__init__(session, first_step)
         self.closed = False
-        self.on_homeless: Callable[[], None] | None = None  # called before an event finds no outbox
+        self.on_no_outbox: Callable[[], None] | None = None  # called before an event finds no outbox
         self._waits_s = block_timeout_s if when_full == "block" else 0.0
         self._lock = threading.RLock()
         self._busy = False
@@ -72,13 +71,14 @@ class Emitter(StreamWriter):
             step: an integer of 64 bits, in any order; None counts this session's calls.
 
         Returns:
-            True also when there was nothing in ``metrics``. False if the event was dropped and
-            counted, because the outbox was full, or the session is closed.
+            True also if ``metrics`` is empty. False if the outbox was full, so that the event was dropped
+            and counted, or the session is closed.
 
         Raises:
-            TypeError, ValueError: the caller's mistake; names the metric and the limit.
+            TypeError, ValueError: the caller's mistake; the text names the metric and the limit.
 
-        Blocks: never, unless ``when_full="block"`` and the outbox is full.
+        Blocks: only if ``when_full="block"`` and the outbox is full. At the end of a segment for which the
+        sender has made no spare yet, it creates the next file.
         """
         written = False
         lock = self._lock
@@ -111,33 +111,35 @@ class Emitter(StreamWriter):
                         lock.release()
                     except RuntimeError:  # a signal's exception ended the wait for the lock
                         pass
-        except _CAREFUL:  # new names, or a mistake that the careful path will name
+        except _CAREFUL:  # new names, or a mistake that the careful path will report
             pass
-        if not written:  # also where a segment ends, and inside another call
+        if not written:  # also at the end of a segment, and inside another call
             return self._emit_carefully(metrics, step)
         if self._deferred:
-            self.settle()
+            self.write_deferred()
         return True
 
     def emit(self, kind: str, data: Mapping[str, Any], step: int | None = None) -> bool:
-        """Emit an event that is not metrics; it may use the room reserved for such events.
+        """Emit an event of another kind than metrics; return whether it is in the outbox.
+
+        It may use the room that is reserved for such events. Blocks as :meth:`emit_metrics`.
 
         Raises:
             PayloadTooLargeError: over 256 KiB once packed.
-            TypeError, ValueError: ``data`` holds what the store could not read, or a reserved name.
+            TypeError, ValueError: the kind or a key is reserved, ``data`` cannot be packed, or a bad step.
         """
         number = None if step is None else check_step(step)
         return self._submit(PendingEvent(_time_ns(), number, None, (), check_event(kind, data)))
 
     def end(self, kind: str, data: Mapping[str, Any]) -> bool:
-        """Emit the session's last event and close; events emitted later are refused.
+        """Emit the session's last event and close; later events are refused. Never waits for room.
 
         Returns:
-            False, and nothing was done, when called inside another call (by a signal handler): that
-            one must first come to its end.
+            False if it was called inside another call (by a signal handler), which must finish first; then
+            it did nothing.
         """
         item = PendingEvent(_time_ns(), None, None, (), events.pack_event_data(kind, data))
-        self.settle()
+        self.write_deferred()
         with self._lock:
             if self._busy:
                 return False
@@ -151,23 +153,23 @@ class Emitter(StreamWriter):
                 self._busy = False
         return True
 
-    def settle(self) -> None:
-        """Write what was put aside, because it was emitted inside another call."""
+    def write_deferred(self) -> None:
+        """Write the deferred events, which were emitted inside another call. Never waits for room."""
         while self._deferred:
             with self._lock:
                 if self._busy:
                     return
                 self._busy = True
                 try:
-                    # No signal is handled between the assignment of the head, the last thing that
-                    # _write does, and the return of popleft: no event is lost or written twice.
+                    # No signal is handled between the last step of _write, the assignment of the head, and
+                    # the return of popleft. So no event is lost or written twice.
                     if self._deferred and self._write(self._deferred[0]) is not None:
                         self._deferred.popleft()
                 finally:
                     self._busy = False
 
     def attach(self, outbox: Outbox) -> None:
-        """Write into ``outbox`` from now on; what was counted without one becomes a gap in it."""
+        """Write into ``outbox`` from now on; events that were counted without one become a gap in it."""
         with self._lock:
             outbox.control[:256] = self._control[:256]  # numbers consumed so far
             self.outbox = outbox
@@ -175,7 +177,7 @@ class Emitter(StreamWriter):
             self._numbers.release()
             self._numbers = memoryview(outbox.control)[:16].cast("q")
             if self._next is not None:
-                self._next.unmap()  # it is of the outbox before
+                self._next.unmap()  # it belongs to the previous outbox
             if self._segment is None:
                 outbox.first.open(self._session, self._head[0], self._head[1])
                 self._segment = outbox.first
@@ -183,7 +185,7 @@ class Emitter(StreamWriter):
                 self._roll(self._segment, outbox.first)
 
     def detach(self) -> None:
-        """Touch the outbox no more, so that it can be closed."""
+        """Drop all references to the outbox, so that it can be closed; the emitter is closed, too."""
         with self._lock:
             self.closed = True
             self._limit = CLOSED
@@ -194,7 +196,7 @@ class Emitter(StreamWriter):
             self._numbers = memoryview(bytearray(16)).cast("q")
 
     def write_gap(self) -> None:
-        """Write the gap of dropped events into the stream, if the reserve has room for it."""
+        """Write the gap of dropped events into the stream, if there is room for it. Never waits for room."""
         with self._lock:
             if self._gap is None or self._busy:
                 return
@@ -206,7 +208,7 @@ class Emitter(StreamWriter):
                 self._busy = False
 
     def _emit_carefully(self, metrics: Any, step: Any) -> bool:
-        """Emit with every check: for new names, unusual values and where a segment ends."""
+        """Emit with all checks: for new names, unusual values and at the end of a segment."""
         names, values = flatten(metrics)
         number = None if step is None else check_step(step)
         if not names:
@@ -215,8 +217,8 @@ class Emitter(StreamWriter):
         return self._submit(PendingEvent(_time_ns(), number, names, values, b""))
 
     def _submit(self, item: PendingEvent) -> bool:
-        if self._segment is None and self.on_homeless is not None:
-            self.on_homeless()
+        if self._segment is None and self.on_no_outbox is not None:
+            self.on_no_outbox()
         kept = self._try(item, may_drop=not self._waits_s)
         if kept is None:
             deadline = time.monotonic() + self._waits_s
@@ -225,11 +227,11 @@ class Emitter(StreamWriter):
                 time.sleep(BLOCK_POLL_S)
                 kept = self._try(item, may_drop=time.monotonic() > deadline)
         if self._deferred:
-            self.settle()
+            self.write_deferred()
         return kept
 
     def _try(self, item: PendingEvent, *, may_drop: bool) -> bool | None:
-        """Write the item, or put it aside inside another call; None: there is no room now."""
+        """Write the item, or defer it inside another call; return None if there is no room now."""
         with self._lock:
             if self._busy:
                 self._deferred.append(item)

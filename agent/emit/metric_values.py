@@ -1,8 +1,8 @@
-"""What a caller may log as a metric: names checked, nested mappings flattened, values made floats.
+"""Checks the metrics of a call: checks names, flattens nested mappings, and converts values to floats.
 
-This is the careful path, taken when a call brings new names or unusual types. It runs before the
-emitter's lock, since ``__float__`` and mappings are the caller's code. Everything it raises is the
-caller's mistake and names the metric and the limit.
+This is the careful path, for calls with new names or unusual types. It runs before the emitter's lock, since
+``__float__`` and mappings are the caller's code. Every error is the caller's mistake; its text names the
+metric and the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def flatten(metrics: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
 
     Raises:
         TypeError: not a mapping, a name that is not text, a value that is not a real number.
-        ValueError: a bad or repeated name, an integer no float64 can hold, over a limit.
+        ValueError: a bad or repeated name, a number too large for float64, over a limit.
     """
     if not isinstance(metrics, Mapping):
         raise TypeError(f"metrics must be a mapping of names to numbers, not {type(metrics).__name__}")
@@ -37,7 +37,7 @@ def flatten(metrics: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
         names.append(name)
         values.append(to_float(name, value))
         if len(names) > MAX_METRICS:
-            raise ValueError(f"metric {name!r} is one too many: a call takes at most {MAX_METRICS:,} metrics")
+            raise ValueError(f"metric {name!r} is over the limit: a call takes at most {MAX_METRICS:,} metrics")
     _check_together(names)
     return tuple(names), tuple(values)
 
@@ -59,7 +59,7 @@ def _check_together(names: list[str]) -> None:
         seen: set[str] = set()
         for name in names:
             if name in seen:
-                raise ValueError(f"metric {name!r} is given twice in one call, once of them nested")
+                raise ValueError(f"metric {name!r} is given twice in one call, at least once nested")
             seen.add(name)
     size = sum(len(name.encode()) + 1 for name in names)
     if size > MAX_NAMES_BYTES:
@@ -70,7 +70,7 @@ def _check_together(names: list[str]) -> None:
 
 
 def to_float(name: str, value: Any) -> float:
-    """Return ``value`` as the nearest float64; raises as :func:`flatten`."""
+    """Return ``value`` as the nearest float64; raise as :func:`flatten`."""
     if type(value) is float:
         return value
     if isinstance(value, str | bytes | bytearray | complex):
@@ -78,7 +78,7 @@ def to_float(name: str, value: Any) -> float:
     if getattr(getattr(value, "dtype", None), "kind", "f") in _REFUSED_DTYPES:
         raise TypeError(f"metric {name!r} must be a real number, not {value.dtype}")
     try:
-        if getattr(value, "ndim", 0):  # shape (1,) or (1, 1): losses often come so
+        if getattr(value, "ndim", 0):  # shape (1,) or (1, 1), as losses often have
             value = value.item()
         return float(value)
     except OverflowError:
@@ -94,7 +94,7 @@ def check_step(step: Any) -> int:
 
     Raises:
         TypeError: not an integer.
-        ValueError: does not fit 64 bits.
+        ValueError: outside -2**63 < step < 2**63.
     """
     try:
         number = operator.index(step)
@@ -108,10 +108,10 @@ def check_step(step: Any) -> int:
 
 
 def plain_sums() -> frozenset[type]:
-    """Return the types of sums, started with a float, of numbers the hot path packs without a second look.
+    """Return the types of a sum that mark all its values as plain numbers; the sum starts with a float.
 
-    Such numbers convert to float64 without a warning and without the caller's code. NumPy's types are
-    added once NumPy is imported: before that nobody can pass one.
+    Plain numbers convert to float64 without a warning and without the caller's code. NumPy's types are added
+    once NumPy is imported: before that, no caller can pass one.
     """
     numpy = sys.modules.get("numpy")
     names = ("float16", "float32", "float64")
@@ -119,15 +119,15 @@ def plain_sums() -> frozenset[type]:
 
 
 def check_event(kind: object, data: Mapping[str, Any]) -> bytes:
-    """Return the msgpack part of an event that somebody outside this package made up.
+    """Return the msgpack part of an event whose kind and data come from outside this package.
 
-    What a reader cannot unpack would cost every event that travels in the same batch.
+    An event that a reader cannot unpack would lose every event of the same batch, so it is refused here.
 
     Raises:
         PayloadTooLargeError: over 256 KiB once packed.
-        TypeError: what msgpack cannot carry, keys that are no text, maps nested too deep, data that do not fit
-            the kind.
-        ValueError: a kind or a key that has a meaning of its own.
+        TypeError: values that msgpack cannot carry, keys that are not text, maps nested too deep, data that do
+            not fit the kind.
+        ValueError: a reserved kind or key.
     """
     if not isinstance(kind, str) or kind == "metrics" or "kind" in data:
         raise ValueError(

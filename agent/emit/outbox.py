@@ -1,14 +1,14 @@
 """The outbox: a folder of preallocated, memory-mapped segments that outlive the process.
 
-The emitter takes segments and writes; the sender makes spares ahead of it, reads, and gives back what
-was acknowledged. A segment is preallocated before it is mapped, since a store into a hole on a full
-disk would kill the process with SIGBUS.
+The emitter takes segments and writes. The sender makes spare segments in advance, reads, and gives back
+acknowledged segments. A segment is preallocated before it is mapped, since a store into a hole on a full disk
+would kill the process with SIGBUS.
 
-The owner's lock is a POSIX record lock on a file that nothing else in this process ever opens:
-closing any other descriptor of it would drop the lock, and unlike flock no forked child inherits it.
+The owner's lock is a POSIX record lock on a file that nothing else in this process opens: closing another
+descriptor of the file would drop the lock. Unlike flock, a forked child does not inherit it.
 
-The mappings are not kept from children with MADV_DONTFORK: a child that later unmaps what it never
-had would unmap whatever malloc put into that hole. The fork hook closes them instead.
+The mappings are not hidden from children by MADV_DONTFORK: a child that later unmaps such a mapping would
+unmap the memory that malloc may have put at its address. The fork hook closes the mappings instead.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ TOUCH_STEP_BYTES = 256 << 10
 
 
 class OutboxSegment:
-    """One segment file and its mapping; ``base``, ``end`` are stream offsets.
+    """One segment file and its mapping; ``base`` and ``end`` are stream offsets.
 
-    ``marks`` are (offset, number) pairs at record boundaries, the first at ``base``. ``previous``
-    leads back to the segment before, whose stream ended at ``previous_end``. ``removed``: somebody took
-    the file away, and the mapping is all there is of it.
+    ``marks`` are (offset, number) pairs at record boundaries, the first at ``base``. ``previous`` is the
+    segment before, whose stream ended at ``previous_end``. ``removed``: the file was removed, and only the
+    mapping still has its bytes.
     """
 
     __slots__ = ("base", "end", "map", "marks", "path", "previous", "previous_end", "removed", "size")
@@ -64,7 +64,7 @@ class OutboxSegment:
 
     @property
     def readable(self) -> bool:
-        """Whether :meth:`read` will work."""
+        """Whether :meth:`read` can still read the segment."""
         return self.map is not None or not self.removed
 
     def open(
@@ -76,7 +76,7 @@ class OutboxSegment:
         previous: OutboxSegment | None = None,
         previous_end: int = 0,
     ) -> None:
-        """Write a new header: records follow from stream offset ``base``, events after number ``before``."""
+        """Write a new header. Records start at stream offset ``base``; the first event follows ``before``."""
         assert self.map is not None
         header = segment.Header(segment.ROLE_OUTBOX, session, base, time.time_ns())
         self.base = base
@@ -86,7 +86,10 @@ class OutboxSegment:
         self.map[: segment.HEADER_BYTES] = header.pack()
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return a copy of ``size`` bytes from stream offset ``offset`` on."""
+        """Return a copy of ``size`` bytes at stream offset ``offset``.
+
+        An unmapped segment is read from the disk, which may raise OSError.
+        """
         position = offset - self.base + segment.HEADER_BYTES
         if self.map is not None:
             return self.map[position : position + size]
@@ -95,23 +98,23 @@ class OutboxSegment:
             return file.read(size)
 
     def unmap(self) -> None:
-        """Let go of the mapping and its descriptor; the file stays and can still be read."""
+        """Close the mapping and its descriptor; the file remains and can still be read."""
         mapping, self.map = self.map, None
         if mapping is not None:
             mapping.close()
 
     def retire(self) -> None:
-        """Make a reader pass over what is in it."""
+        """Erase the header's magic, so that readers skip the segment."""
         if self.map is not None:
             self.map[: len(segment.MAGIC)] = bytes(len(segment.MAGIC))
         self.previous = None
 
 
 class Outbox:
-    """The folder of one session's outbox; made by :meth:`create`.
+    """The folder of one session's outbox; created by :meth:`create`.
 
     Args:
-        limit_bytes: what its segments may take together, None for as much as the disk allows.
+        limit_bytes: the limit of all its segments together; None for as much as the disk allows.
     """
 
     def __init__(self, folder: Path, lock_fd: int, control: mmap.mmap, limit_bytes: int | None) -> None:
@@ -130,11 +133,11 @@ class Outbox:
     def create(
         cls, parent: Path, session: bytes, uid: bytes, info: dict[str, Any], limit_bytes: int | None
     ) -> Outbox:
-        """Make the folder under a temporary name, lock it, and rename it into place.
+        """Create the folder under a temporary name, lock it, and rename it into place. Blocks on the disk.
 
         Raises:
-            OSError: no room, not permitted; nothing is left behind.
-            ConfigError: ``parent`` is a symbolic link or another user's.
+            OSError: no room, or not permitted; nothing is left behind.
+            ConfigError: ``parent`` is a symbolic link or belongs to another user.
         """
         private_folder(parent)
         folder = parent / f"{TEMPORARY_PREFIX}{session.hex()}"
@@ -166,7 +169,10 @@ class Outbox:
         self.first.path = folder / self.first.path.name
 
     def take(self) -> OutboxSegment | None:
-        """Return a segment to go on in, making one if none is spare; None when there is no room for it."""
+        """Return the next segment, a spare or a new one; None if there is no room for it.
+
+        Blocks on the disk only if there is no spare; after a failure it does not try again for a second.
+        """
         try:
             return self.spares.popleft()
         except IndexError:
@@ -176,7 +182,10 @@ class Outbox:
         return self._try_make()
 
     def make_spare(self) -> None:
-        """Make one more spare, its pages touched, unless there are enough or there is no room."""
+        """Create one more spare and prepare its pages, unless there are enough or there is no room.
+
+        Blocks on the disk; the sender's thread calls it.
+        """
         if len(self.spares) < SPARES and time.monotonic() >= self._retry_at:
             made = self._try_make()
             if made is not None:
@@ -186,7 +195,7 @@ class Outbox:
                 self.spares.append(made)
 
     def give_back(self, done: OutboxSegment) -> None:
-        """Take back a segment that was acknowledged: as a spare, or off the disk."""
+        """Take back an acknowledged segment: keep it as a spare, or delete its file."""
         if done.removed:
             done.unmap()
             return
@@ -197,45 +206,45 @@ class Outbox:
         done.unmap()
         try:
             done.path.unlink(missing_ok=True)
-        except OSError:  # on a disk that became read-only it stays, and counts; it goes with the folder
+        except OSError:  # a disk became read-only: the file remains and counts until the folder is removed
             return
         self.size_bytes -= done.size
         self._retry_at = 0.0
 
     def sync_info(self) -> None:
-        """Make the folder's name and description durable; blocks on the disk."""
+        """Make the folder's name and description durable. Blocks on the disk; raises OSError."""
         fsync_file(self.folder / INFO_NAME)
         for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
             fsync_dir(folder)
 
     def in_place(self) -> bool:
-        """Return whether the folder is still where it was made, and not another of its name."""
+        """Return whether the folder is still at its path, and not another one of the same name."""
         return is_still_at(self.folder / LOCK_NAME, self._lock_fd)
 
     def leave(self) -> None:
-        """Let go of a folder that was removed, but for the segments that are still being read."""
+        """Release a folder that was removed; keep the mappings of segments that are still being read."""
         for item in self.spares:
             item.unmap()
         self.control.close()
         os.close(self._lock_fd)
 
     def close(self, segments: list[OutboxSegment], *, delete: bool) -> None:
-        """Let go of all mappings and the lock; delete the folder when nothing in it is needed."""
+        """Close all mappings and release the lock; with ``delete``, remove the folder and ignore errors."""
         for item in (*segments, *self.spares):
             item.unmap()
         NUMBER.pack_into(self.control, LET_GO_AT, 1, ~1)
         self.control.close()
         if delete:
-            with contextlib.suppress(OSError):  # a collector finds it, knows all of it, and removes it
+            with contextlib.suppress(OSError):  # a collector finds it, has all its events, and removes it
                 remove(self.folder)
         os.close(self._lock_fd)
 
     def abandon(self, segments: list[OutboxSegment]) -> None:
-        """In a forked child: let go of what was inherited, changing nothing of the parent's."""
+        """Release the inherited mappings and descriptors in a forked child, without a change to the files."""
         for item in (*segments, *self.spares):
             try:
                 item.unmap()
-            except BufferError:  # a thread of the parent was reading it: it stays mapped, unused
+            except BufferError:  # a thread of the parent was reading it: it remains mapped, unused
                 pass
         self.control.close()
         os.close(self._lock_fd)  # a record lock belongs to the process: the parent keeps its own
@@ -244,14 +253,14 @@ class Outbox:
         try:
             return self._make(self._segment_bytes)
         except OSError:
-            # Full, or the folder was removed: the emitter counts what it drops, and asks again.
+            # Full, or the folder was removed: the emitter counts the events that it drops, and tries again.
             self._retry_at = time.monotonic() + RETRY_S
             return None
 
     def _make(self, size: int) -> OutboxSegment:
         if self._limit_bytes is not None and self.size_bytes + size > self._limit_bytes:
             raise OSError(f"outbox would pass its limit of {self._limit_bytes} bytes")
-        os_support.leave_reserve(self.folder, size)
+        os_support.check_reserve(self.folder, size)
         self._count += 1
         path = self.folder / f"{self._count:08d}.seg"
         made = OutboxSegment(path, size, _make_mapping(path, size))
@@ -260,7 +269,7 @@ class Outbox:
 
 
 def _segment_bytes(limit_bytes: int | None) -> int:
-    """Return the size of all segments but the first: 8 MiB, less where the limit is small."""
+    """Return the size of all segments but the first: 8 MiB, less if the limit is small."""
     if limit_bytes is None or limit_bytes >= 4 * SEGMENT_BYTES:
         return SEGMENT_BYTES
     return max(FIRST_SEGMENT_BYTES, limit_bytes // 4 // mmap.PAGESIZE * mmap.PAGESIZE)

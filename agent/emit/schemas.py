@@ -1,7 +1,7 @@
-"""Metric names sent once: the session's table of schemas, and the packers of one schema.
+"""The session's table of schemas, so that names are sent once, and the packers of one schema.
 
-A schema is the tuple of names of one call. The table is permanent for the session and bounded; the
-:class:`Packer` is what the hot path uses and lives as long as the outbox segment it writes into.
+A schema is the tuple of names of one call. The table is bounded and lasts as long as the session. The hot
+path uses a :class:`Packer`, which lasts as long as the outbox segment that it writes into.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ if sys.byteorder != "little":  # pragma: no cover
 
 _PREFIX = struct.Struct("<IHHI")
 
-STALE = 1 << 62  # as a size, it fits into no segment
+STALE = 1 << 62  # a size that fits into no segment
 
 Names = tuple[str, ...]
 
 
 class Packer:
-    """Packs metrics events of one schema; written into one segment only.
+    """Packs metrics events of one schema into one segment only.
 
-    ``size`` is the one field that changes: a segment that is left makes its packers stale by setting
-    it to ``STALE``, so that the hot path's comparison with the limit, which it makes anyway, also
-    catches a packer that another thread looked up before the segment changed.
+    ``size`` is the only field that changes: when the writer leaves a segment, it sets the size of the segment's
+    packers to ``STALE``. So the hot path's comparison with the limit also refuses a packer that another thread
+    looked up before the segment changed.
     """
 
     __slots__ = ("event", "prefix", "size", "write")
 
     def __init__(self, schema_id: int, names: Names) -> None:
         length = METRICS_HEAD_BYTES + 8 * len(names)
-        self.size = length  # a multiple of 8: records stay aligned without padding
+        self.size = length  # a multiple of 8, so records are aligned without padding
         self.prefix = _PREFIX.pack(length, METRICS, 0, schema_id)
-        # prefix, seq, time, step, values: what the checksum covers
+        # the checksum covers prefix, seq, time, step, values
         self.event = struct.Struct(f"<12sQqq{len(names)}d").pack
         self.write = struct.Struct(f"<I{length - 4}s").pack_into
 
 
 class SchemaTable:
-    """Names to schema ids, at most 4,096 and 4 MiB of them.
+    """Maps names to schema ids, at most 4,096 schemas and 4 MiB.
 
-    ``records`` only grows, by one append, and an id is used in an event only after its record is in
-    it: the sender may read it at any time without a lock.
+    The sender may read ``records`` at any time without a lock: it only grows, by one append each, and an event
+    uses an id only after its record is in the list.
     """
 
     def __init__(self, session: bytes) -> None:
@@ -55,7 +55,7 @@ class SchemaTable:
         self.records: list[bytes] = []
 
     def record_of(self, names: Names) -> tuple[int, bytes] | None:
-        """Return id and SCHEMA record of these names, or None when the table is full."""
+        """Return id and SCHEMA record of these names, added if they are new; None if the table is full."""
         schema_id = self._ids.get(names)
         if schema_id is not None:
             return schema_id, self.records[schema_id - 1]
@@ -64,7 +64,7 @@ class SchemaTable:
         record = pack_schema(self._session, len(self.records) + 1, names)
         if self._bytes + len(record) > MAX_SCHEMA_BYTES:
             return None
-        # An exception between these three (a signal's) leaves a record no name leads to: harmless.
+        # A signal handler's exception between these lines leaves a record without a name, which is harmless.
         self.records.append(record)
         schema_id = len(self.records)
         self._ids[names] = schema_id

@@ -1,16 +1,16 @@
-"""Writing a session's stream into its outbox: numbers, segments, marks, schemas, gaps.
+"""Writes a session's stream into its outbox: numbers, segments, marks, schemas, gaps.
 
-Everything here runs under the emitter's lock with its busy flag set, off the hot path. An exception
-may interrupt it at any call (a signal handler's, KeyboardInterrupt), so each step is one assignment
-and can be repeated:
+All code here runs off the hot path, under the emitter's lock and with its busy flag set. An exception (of a
+signal handler, KeyboardInterrupt) may interrupt it at any call, so each step is one assignment and can be
+repeated:
 
-- ``_head`` says what counts; whatever lies behind it is overwritten by the next event.
-- ``_segment`` is the segment written to; what the hot path derives from it is made by ``_install``.
-- ``_limit`` is below zero, which sends every call this way, unless all of that is in place and no
-  gap waits to be written.
+- ``_head`` is the end of the valid stream; the next event overwrites whatever is behind it.
+- ``_segment`` is the current segment; ``_install`` sets what the hot path derives from it.
+- ``_limit`` is below zero, which sends every call to the careful path, unless both are set and no gap waits to
+  be written.
 
-Python handles signals when a call returns and at the top of a loop, so two assignments in a row are
-never torn apart; several functions here end in such a pair on purpose.
+Python handles signals when a call returns and at the start of a loop, so it never separates two successive
+assignments. Several functions here end in such a pair for this reason.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from neural.tracking.formats import events, segment
 from neural.tracking.state.outbox_files import GAP_AT, HEAD_AT, NUMBER_AT
 
 MARK_EVERY_BYTES = 256 << 10  # the sender cuts batches at marks, so that it never parses a record
-# At the end of the last segment there is room for: kept from metrics, and of that, kept for the session's
-# end alone, or texts could use up the room without which a run never ends.
+# Reserved at the end of the last segment: RESERVED_BYTES for events other than metrics, and of these
+# LAST_BYTES for the session's end alone. Otherwise texts could use up the room without which a run never ends.
 RESERVED_BYTES = 320 << 10
 LAST_BYTES = 72 << 10
 
-CLOSED = -1  # as a limit: no event ends before it
+CLOSED = -1  # a limit before which no event ends
 
 pack_number = struct.Struct("<Qq").pack_into
 _pack_numbered = struct.Struct("<Qqq").pack
@@ -58,30 +58,30 @@ class StreamWriter:
         self.outbox: Outbox | None = None
         self.on_roll: Callable[[], None] = _nothing  # wakes the sender; may make a system call
         self._session = session
-        self._gap: tuple[int, int, str] | None = None  # dropped and not yet written into the stream
+        self._gap: tuple[int, int, str] | None = None  # dropped events, not yet written as a gap
         self._written_gaps: dict[int, tuple[int, str]] = {}
         self._head = (0, 0)  # stream offset, number of the last event written
-        self._step_shift = first_step - 1  # a call's default step less its number: others count too
+        self._step_shift = first_step - 1  # default step minus event number; other events have numbers, too
         self._segment: OutboxSegment | None = None
-        self._next: OutboxSegment | None = None  # in hand before the current one's last stretch
+        self._next: OutboxSegment | None = None  # taken before the current one is nearly full
         self._installed: OutboxSegment | None = None
-        self._ready: dict[Names, Packer] = {}  # schemas whose record is in this segment
+        self._ready: dict[Names, Packer] = {}  # by names: schemas whose record is in this segment
         self._limit = CLOSED
         self._shift = self._seed = 0
         self._buffer: Any = b""
         self._control: Any = bytearray(256)
         self._numbers = memoryview(bytearray(16)).cast("q")
 
-    # Read by the sender without a lock: tuples and references that are replaced whole.
+    # The sender reads these without a lock: tuples and references that are replaced in one assignment.
 
     @property
     def head(self) -> tuple[int, int]:
-        """Stream offset behind the last event, and its number."""
+        """The stream offset after the last event, and the event's number."""
         return self._head
 
     @property
     def segment(self) -> OutboxSegment | None:
-        """The segment being written; to be read after :attr:`head`."""
+        """The segment that is being written, None without an outbox; read it after :attr:`head`."""
         return self._segment
 
     @property
@@ -92,7 +92,7 @@ class StreamWriter:
 
     @property
     def next_step(self) -> int:
-        """The step of the next metrics call that brings none."""
+        """The step of the next metrics call without a step."""
         return self.emitted + 1 + self._step_shift
 
     @next_step.setter
@@ -101,7 +101,7 @@ class StreamWriter:
 
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
-        """What was dropped: (first, last, reason)."""
+        """The numbers of dropped events: (first, last, reason)."""
         found = [(first, last, reason) for first, (last, reason) in self._written_gaps.items()]
         gap = self._gap
         return [*found, gap] if gap and gap[0] not in self._written_gaps else found
@@ -109,14 +109,14 @@ class StreamWriter:
     def _write(self, item: PendingEvent, *, may_drop: bool = True, last: bool = False) -> bool | None:
         """Number the item and write it; return whether it was kept.
 
-        Without room it is counted as dropped, or left alone (None) where it may not be dropped.
+        Without room, count it as dropped, or return None and do nothing if ``may_drop`` is False.
         """
         entry = None if item.names is None else self.schemas.record_of(item.names)
         data = item.data
         if entry is not None:
             need = _HEAD_BYTES + 8 * len(item.values) + len(entry[1])
         else:
-            if item.names is not None:  # the table is full: this event carries its names itself
+            if item.names is not None:  # the table is full, so this event contains its names
                 named = {"names": item.names, "values": item.values}
                 data = events.pack_event_data("metrics", named)
             need = segment.aligned(_HEAD_BYTES + len(data))
@@ -131,9 +131,9 @@ class StreamWriter:
         return self._put_metrics(item, *entry)
 
     def _secure(self, size: int, spare: int) -> bool:
-        """Return whether ``size`` bytes fit behind the head, going on to the next segment if need be.
+        """Return whether ``size`` bytes fit after the head; move to the next segment if necessary.
 
-        In the last segment ``spare`` bytes must be left behind them.
+        In the last segment, ``spare`` bytes must remain after them.
         """
         current = self._segment
         if current is None or self.outbox is None:
@@ -153,7 +153,7 @@ class StreamWriter:
         return True
 
     def _roll(self, current: OutboxSegment, following: OutboxSegment) -> None:
-        """Go on in the next segment: the assignment of ``_segment`` is what counts."""
+        """Move to the next segment; the assignment of ``_segment`` completes the move."""
         self._limit = CLOSED
         offset, seq = self._head
         base = offset
@@ -166,7 +166,7 @@ class StreamWriter:
         self.on_roll()
 
     def _install(self) -> None:
-        """Derive from ``_segment`` what the hot path uses; the limit stays closed."""
+        """Derive from ``_segment`` what the hot path uses; the limit remains closed."""
         self._limit = CLOSED
         current = self._segment
         assert current is not None
@@ -182,7 +182,7 @@ class StreamWriter:
         self._installed = current
 
     def _open(self, need: int) -> None:
-        """Let the hot path go on up to the next mark, where ``need`` bytes would pass the last."""
+        """Allow the hot path to write up to the next mark, if ``need`` bytes would pass the last one."""
         current = self._segment
         assert current is not None
         offset, seq = self._head
@@ -216,7 +216,7 @@ class StreamWriter:
         offset, seq = self._head
         number, step, step_shift = seq + 1, item.step, self._step_shift
         if item.names is None:
-            step_shift -= 1  # this number is not a metrics call's
+            step_shift -= 1  # this number does not belong to a metrics call
             step = events.NO_STEP if step is None else step
         elif step is None:
             step = number + step_shift
@@ -230,7 +230,7 @@ class StreamWriter:
         return True
 
     def _put_gap(self) -> None:
-        """Write the record that accounts for the dropped events; the caller secured the room."""
+        """Write the gap record of the dropped events; the caller has secured the room."""
         assert self._gap is not None
         first, last, reason = self._gap
         body = events.pack_gap(events.Gap(first, last, time.time_ns(), reason))
@@ -244,7 +244,7 @@ class StreamWriter:
         self._gap = None
 
     def _drop(self, item: PendingEvent) -> bool:
-        """Consume a number without keeping the event."""
+        """Count the event as dropped: use up its number without keeping it."""
         gap = self._gap
         first, last = (gap[0], gap[1] + 1) if gap else (self._head[1] + 1,) * 2
         self._limit = CLOSED

@@ -1,8 +1,8 @@
-"""How much may be under way over a network whose speed nobody knows.
+"""Limits the bytes under way over a network of unknown speed.
 
-More after answers that came quickly while the pipe was in use, less after slow ones and after silence.
-On a slow line a full window would queue for minutes in front of the next sign of life, and the
-connection be given up for dead again and again with nothing achieved.
+The window grows after quick answers while it was in use, and shrinks after slow answers and after silence. On a
+slow network, a full window would delay the next answer by minutes. The sender would then close the connection
+again and again without progress.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ QUICK_S, SLOW_S = 0.5, 2.0
 
 
 class CongestionWindow:
-    """Times one batch at a time, as TCP times its segments."""
+    """The window, which it sets by timing one batch at a time, as TCP times its segments."""
 
     def __init__(self) -> None:
         self.window_bytes = FIRST_BYTES
@@ -20,16 +20,16 @@ class CongestionWindow:
 
     @property
     def batch_bytes(self) -> int:
-        """How large one batch may be: a few of them fill the window."""
+        """The maximum size of one batch: a quarter of the window."""
         return self.window_bytes // 4
 
     def sent(self, last: int, in_flight_bytes: int, now: float) -> None:
-        """A batch up to number ``last`` went off."""
+        """Note that a batch up to number ``last`` was sent at ``now``."""
         if self._timed is None:
             self._timed = (last, now, in_flight_bytes > self.window_bytes // 2)
 
     def acknowledged(self, last: int, now: float) -> None:
-        """The collector has everything up to ``last``."""
+        """Note that the collector acknowledged everything up to ``last``; adapt the window."""
         if self._timed is None or last < self._timed[0]:
             return
         _, sent, in_use = self._timed
@@ -40,7 +40,7 @@ class CongestionWindow:
             self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
 
     def broken(self) -> None:
-        """No answer came in time, or the connection is a new one: what was timed is gone."""
+        """Shrink the window, because an answer is missing or the connection is new; drop the timing."""
         self._timed = None
         self._slow_down()
 

@@ -1,7 +1,7 @@
-"""What a session's callers and its sender tell each other: plain attributes, no lock.
+"""The state that a session's callers and its sender share: plain attributes, no lock.
 
-Each attribute has one side that sets it. Kept apart from the sender's code, so that the trainer's
-thread imports none of that.
+Only one side sets each attribute. This module is separate from the sender's code, so that the training thread
+does not import that code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """Somebody waits until the run folder holds everything up to ``seq``."""
+    """A caller's request: ``done`` is set when the run folder holds everything up to ``seq``."""
 
     def __init__(self, seq: int, token: int) -> None:
         self.seq = seq
@@ -25,22 +25,22 @@ class Request:
 
 
 class DeliveryState:
-    """Set by callers: ``requests``, ``bye``. Set by the sender: all else."""
+    """Callers set ``requests`` and ``bye``; the sender sets everything else. No method blocks."""
 
     def __init__(self) -> None:
         self.requests: dict[int, Request] = {}
-        self.bye: int | None = None  # the session's total, once nothing follows
-        self.death: Death | None = None  # how the process ended whose session it was, told with the bye
-        self.stream: OutboxReader | None = None  # once there is an outbox
+        self.bye: int | None = None  # the session's last number, once nothing follows
+        self.death: Death | None = None  # how the session's process ended; sent before BYE
+        self.stream: OutboxReader | None = None  # None until there is an outbox
         self.status = "connecting"
-        self.trouble = ""  # what keeps it from connecting, where that is known
-        self.lost: list[tuple[int, int, str]] = []  # told to the collector as gaps
-        self.deleted = False  # the run was deleted: nothing is to be sent any more
+        self.problem = ""  # why it cannot connect, if that is known
+        self.lost: list[tuple[int, int, str]] = []  # reported to the collector as gaps
+        self.deleted = False  # the run was deleted: nothing may be sent any more
         self.closed = threading.Event()  # the collector has the session's end on disk
         self._token = 0
 
     def ask(self, seq: int) -> Request:
-        """Ask to be told when the run folder holds everything up to ``seq``."""
+        """Return a new request for everything up to ``seq``; it is done at once if the run was deleted."""
         self._token += 1
         request = self.requests[self._token] = Request(seq, self._token)
         if self.deleted:
@@ -48,11 +48,11 @@ class DeliveryState:
         return request
 
     def give_up(self) -> None:
-        """The run was deleted: end all waits, now and later; ``deleted`` says that they are not granted."""
+        """Mark the run as deleted, and end all waits; ``deleted`` shows that the requests are not fulfilled."""
         self.deleted = True
         for request in list(self.requests.values()):
             request.done.set()
 
     def forget(self, request: Request) -> None:
-        """Nobody waits for it any more."""
+        """Remove a request for which nobody waits any more."""
         self.requests.pop(request.token, None)

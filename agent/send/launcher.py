@@ -1,8 +1,8 @@
-"""Starting a helper that outlives this process: detached, and one for many ranks that find none.
+"""Starts a detached helper that outlives this process; many ranks that find none start only one.
 
-The helper is a collector; where that is on another host, a courier, which ships what processes that are
-gone leave here. Whoever starts one holds its launch lock until the new one holds its own lock. Looking
-whether one runs takes its lock shared, for microseconds; one that starts tries for longer.
+The helper is a collector. If the collector is on another host, it is a courier, which ships the orphans of this
+host. The process that starts a helper holds the launch lock until the helper holds its own lock. A check
+whether a helper runs takes the helper's lock shared for microseconds; a starting helper tries for longer.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from neural.tracking.errors import ConfigError
 from neural.tracking.state.paths import State
 
 STARTS_WITHIN_S = 10.0
-_told: set[str] = set()  # once a process, not by each of its sessions
+_warned: set[str] = set()  # warnings are given once a process, not by each session
 
 
 class Helper(NamedTuple):
-    """What can be started: module and arguments, the lock it holds, the one for starting it, where it logs.
+    """A process that can be started: module and arguments, its own lock, the launch lock, its log file.
 
-    ``check`` raises ConfigError where it would not come up. ``otherwise`` says what is so where none can
-    be started here, and how its work is done then.
+    ``check`` raises ConfigError if the helper would fail at its start. ``if_unavailable`` is the part of the
+    warning that says what happens without the helper, and how the user gets the work done then.
     """
 
     name: str
-    otherwise: str
+    if_unavailable: str
     arguments: tuple[str, ...]
     lock: Path
     launch_lock: Path
@@ -51,47 +51,54 @@ def collector_of(state: State) -> Helper:
         from neural.tracking.remote.keys import COLLECTOR_SECRET
 
         if not (state.keys / COLLECTOR_SECRET).exists():
-            raise ConfigError(f"it is to listen on {listen} and has no key; `ntrack keys collector` makes one")
+            raise ConfigError(f"it should listen on {listen} and has no key; `ntrack keys collector` makes one")
 
     arguments = ("neural.tracking.collector", "run", "--base-dir", str(state.base_dir), "--auto")
-    otherwise = (
-        f"what is logged waits in its outbox; `ntrack collector start --base-dir {state.base_dir}` delivers it"
+    if_unavailable = (
+        f"events wait in the outbox; `ntrack collector start --base-dir {state.base_dir}` delivers them"
     )
-    return Helper("collector", otherwise, arguments, state.lock, state.launch_lock, state.daemon_log, check)
+    return Helper(
+        "collector", if_unavailable, arguments, state.lock, state.launch_lock, state.daemon_log, check
+    )
 
 
 def courier_of(state: State) -> Helper:
     """Return the courier of a state folder."""
     arguments = ("neural.tracking.agent.courier.courier", str(state.base_dir), str(state.root))
     launch_lock = state.courier_lock.with_suffix(".launch")
-    otherwise = f"what this process leaves unsent waits; `ntrack status --base-dir {state.base_dir}` sends it"
+    if_unavailable = (
+        f"events that this process leaves unsent wait; `ntrack status --base-dir {state.base_dir}` sends them"
+    )
     return Helper(
-        "courier", otherwise, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
+        "courier", if_unavailable, arguments, state.courier_lock, launch_lock, state.courier_log, lambda: None
     )
 
 
 def runs(helper: Helper) -> bool:
-    """Return whether some process holds the helper's lock."""
+    """Return whether some process holds the helper's lock. Never blocks."""
     return os_support.is_locked(helper.lock)
 
 
 class Launcher:
-    """Starts a helper when none runs and nobody else is starting one."""
+    """Starts a helper if none runs and no other process is starting one."""
 
     def __init__(self, helper: Helper) -> None:
-        self.launched = 0  # how often this one did
-        self.hopeless = False  # the settings do not let one start
+        self.launched = 0  # number of starts by this launcher
+        self.hopeless = False  # no helper can start with the present settings
         self._helper = helper
         self._fd = -1
         self._until = 0.0
 
     @property
     def starting(self) -> bool:
-        """Whether the one started here is not up yet, as far as :meth:`settle` knows."""
+        """Whether a helper started by this launcher is not ready yet, as of the last :meth:`settle`."""
         return self._fd >= 0
 
     def launch(self) -> bool:
-        """Start it; return whether one runs or is being started, by whomever.
+        """Start the helper; return whether one runs or is being started, by any process.
+
+        Returns False, with a warning, if no helper can start with the present settings. Does not wait until
+        the helper is ready.
 
         Raises:
             OSError: no process could be started.
@@ -101,14 +108,14 @@ class Launcher:
         try:
             python = interpreter.to_start()
             self._helper.check()
-        except (ConfigError, OSError) as error:  # else only its own log would tell
+        except (ConfigError, OSError) as error:  # otherwise only the helper's log would contain it
             self.hopeless = True
-            text = f"no {self._helper.name} can be started: {error}; {self._helper.otherwise}"
-            if text not in _told:
-                _told.add(text)
+            text = f"no {self._helper.name} can be started: {error}; {self._helper.if_unavailable}"
+            if text not in _warned:
+                _warned.add(text)
                 warn("%s", text)
             return False
-        self.hopeless = False  # whoever mended the settings is followed at once
+        self.hopeless = False  # corrected settings take effect at once
         fd = os.open(self._helper.launch_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not os_support.lock_exclusively(fd):
             os.close(fd)
@@ -123,19 +130,19 @@ class Launcher:
         return True
 
     def settle(self) -> None:
-        """Let others try once it runs, or did not come up in time."""
+        """Release the launch lock once the helper runs, or did not start within 10 s. Never blocks."""
         if self._fd >= 0 and (time.monotonic() > self._until or runs(self._helper)):
             self.close()
 
     def close(self) -> None:
-        """Let go of the launch lock."""
+        """Release the launch lock, if it is held."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def launch_collector(state: State, base_dir: Path | None = None) -> bool:
-    """Start a collector unless one runs; return at once whether one runs or is being started.
+    """Start a collector unless one runs; return whether one runs or is being started. Does not wait for it.
 
     Raises:
         OSError: no process could be started.
@@ -145,7 +152,7 @@ def launch_collector(state: State, base_dir: Path | None = None) -> bool:
 
 
 def launch(helper: Helper) -> bool:
-    """Start a helper unless one runs; return at once whether one runs or is being started; raises as above."""
+    """Start a helper unless one runs; return and raise as :func:`launch_collector`."""
     launcher = Launcher(helper)
     try:
         return launcher.launch()
@@ -154,8 +161,8 @@ def launch(helper: Helper) -> bool:
 
 
 def _spawn(helper: Helper, python: str) -> None:
-    """Start it through a shell that is gone at once, so that it is nobody's child here."""
-    import subprocess  # not on the trainer's thread: see the import budget
+    """Start it through a shell that exits at once, so that it is not a child of this process."""
+    import subprocess  # slow to import; imported here so that the training thread does not pay for it
 
     command = [python, "-P", "-m", *helper.arguments]
     with helper.log.open("ab") as log:
@@ -174,7 +181,7 @@ def _spawn(helper: Helper, python: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment in which the helper finds this package, wherever it was imported from."""
+    """Return the environment in which the helper finds this package, from wherever it was imported."""
     environ = dict(os.environ)
     root = Path(tracking.__file__).parents[2]
     entries = [os.path.abspath(entry) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -186,8 +193,8 @@ def _environment() -> dict[str, str]:
 
 
 def _environment_of_another() -> dict[str, str]:
-    """Return the environment for an interpreter with packages of its own: without what an application
-    that unpacks itself (PyInstaller) put there for its own libraries."""
+    """Return the environment for another interpreter: without the library paths that a self-extracting
+    application (PyInstaller) set for its own libraries."""
     environ = dict(os.environ)
     if getattr(sys, "frozen", False):
         for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):

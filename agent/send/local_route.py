@@ -1,6 +1,6 @@
-"""Where the sender finds its collector: on this host, where it may have to be started, or on another.
+"""The route to the collector of this host, which it starts if necessary; and what all routes share.
 
-Used by the sender's thread alone, which imports ZeroMQ and the keys only there.
+Only the sender's thread uses a route, so only that thread imports ZeroMQ and the keys.
 """
 
 from __future__ import annotations
@@ -17,39 +17,37 @@ if TYPE_CHECKING:
     from neural.tracking.agent.send.dealer import Dealer
 
 RECONNECT_S = 0.5
-STARTING_S = 0.05  # between looks for a collector that was just started
+STARTING_S = 0.05  # between two checks for a collector that was just started
 MIN_LAUNCH_S, MAX_LAUNCH_S = 1.0, 60.0
-COURIER_LOOK_S = 5.0
-OTHERS_S = 5.0  # before it is looked again whether the state folder is this user's own
-_said: set[str] = set()  # not by each of many sessions
+COURIER_CHECK_S = 5.0
+FOREIGN_FOLDER_S = 5.0  # before the next check whether the state folder belongs to this user
+_warned: set[str] = set()  # warnings are given once a process, not by each session
 
 
 class Route(Protocol):
-    """A way to a collector. ``next_try`` is when to call ``connect`` again after it gave None.
-
-    ``hopeless``: nobody will be there before a person has mended something.
-    """
+    """A way to a collector. ``next_try`` is the time to call ``connect`` again after it returned None."""
 
     next_try: float
 
     @property
-    def hopeless(self) -> bool: ...
+    def hopeless(self) -> bool:
+        """Whether no collector can be reached until a person corrects the settings."""
 
     def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
-        """Return a fresh link, or None where there is nobody to talk to yet."""
+        """Return a new link, or None if no collector can be connected to now. Does not wait for one."""
 
     def watch(self, link: Dealer, now: float) -> bool:
-        """Look after a link in use; return whether it was connected anew behind our back."""
+        """Check a link in use; return whether ZeroMQ has reconnected it. Never blocks."""
 
     def is_gone(self) -> bool:
-        """Return whether whom we connected to has left, or another has taken its place."""
+        """Return whether the connected collector has left, or another one has taken its place."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release the launch lock."""
 
 
 class LocalRoute:
-    """To the collector of this host's state folder; started where none runs and data waits."""
+    """The route to the collector of a local state folder; with ``launches`` it starts one if data waits."""
 
     def __init__(self, state: State, *, launches: bool) -> None:
         self.next_try = 0.0
@@ -61,16 +59,22 @@ class LocalRoute:
 
     @property
     def hopeless(self) -> bool:
+        """Whether no collector runs, and none can start with the present settings."""
         return self._launcher is not None and self._launcher.hopeless and not self._state.collector_runs()
 
     def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
+        """Return a link to the running collector; otherwise start one if data waits, and return None.
+
+        Raises:
+            OSError: no process could be started.
+        """
         if self._launcher is not None:
             self._launcher.settle()
         if (reason := self._state.others()) is not None:
-            self.next_try = now + OTHERS_S
-            if reason not in _said:
-                _said.add(reason)
-                warn("what is logged waits in its outbox, nobody is connected to: %s", reason)
+            self.next_try = now + FOREIGN_FOLDER_S
+            if reason not in _warned:
+                _warned.add(reason)
+                warn("events wait in the outbox, and no collector is used: %s", reason)
             return None
         endpoint = self._read_endpoint()
         address = endpoint.get("data") if isinstance(endpoint, dict) else None
@@ -91,12 +95,15 @@ class LocalRoute:
         return None
 
     def watch(self, link: Dealer, now: float) -> bool:
+        """Return False: a reconnect to a local collector is not reported."""
         return False
 
     def is_gone(self) -> bool:
+        """Return whether the collector has left, or another one has taken its place; reads one small file."""
         return self._read_endpoint() != self._endpoint or not self._state.collector_runs()
 
     def close(self) -> None:
+        """Release the launch lock."""
         if self._launcher is not None:
             self._launcher.close()
 
@@ -107,24 +114,28 @@ class LocalRoute:
             return None
 
 
-class Watchful:
-    """Sees to it that a courier is there for the day this process is not."""
+class CourierStarter:
+    """Keeps a courier running, which delivers what this process leaves when it ends."""
 
     def __init__(self, state: State) -> None:
         self._launcher = Launcher(courier_of(state))
-        self._look_at, self._wait_s = 0.0, COURIER_LOOK_S
+        self._check_at, self._wait_s = 0.0, COURIER_CHECK_S
 
-    def look(self, now: float) -> None:
-        """Start a courier if none runs; the more seldom the more often that was in vain."""
-        if now < self._look_at:
+    def start_if_missing(self, now: float) -> None:
+        """Start a courier if none runs and a check is due; repeated starts get growing pauses.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        if now < self._check_at:
             return
         self._launcher.settle()
         before = self._launcher.launched
         self._launcher.launch()
         if self._launcher.launched > max(before, 1):
             self._wait_s = min(2 * self._wait_s, MAX_LAUNCH_S)
-        self._look_at = now + jittered(self._wait_s)
+        self._check_at = now + jittered(self._wait_s)
 
     def close(self) -> None:
-        """Let others start one."""
+        """Release the launch lock."""
         self._launcher.close()

@@ -1,9 +1,8 @@
-"""What the sender sees of a session's stream: where it stands, what is on the way, what can be freed.
+"""Reads a session's stream for its sender: the position, the batches under way, and what can be freed.
 
-Used by the sender's thread. It follows the emitter without a lock: the emitter publishes its head and
-its segment by single assignments, and each segment leads back to the one before. Whoever wants to
-read the outbox from another thread does so through :meth:`OutboxReader.copies`, under the lock that also
-guards the giving back of segments.
+Only the sender's thread uses it. It follows the emitter without a lock: the emitter publishes its head and its
+segment by single assignments, and each segment refers to the one before. Another thread may read the outbox
+only through :meth:`OutboxReader.copies`, under the lock that also guards the return of segments.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from neural.tracking.agent.emit.emitter import Emitter
 from neural.tracking.agent.emit.outbox import Outbox, OutboxSegment
 from neural.tracking.formats import segment
 
-KEEP_MAPPED = 4  # full segments; more wait unmapped, so that a long outage costs no descriptors
+KEEP_MAPPED = 4  # full segments; others are unmapped, so that a long outage needs no more descriptors
 
 _RECORD = struct.Struct("<IIHHIQQ")  # frame, and the first two words of the body
 
 
 class Shipment(NamedTuple):
-    """A batch on its way, or with no bytes a gap that was told, and why it is one."""
+    """A batch under way; or, if it has no bytes, a reported gap with its reason."""
 
     first: int
     last: int
@@ -35,36 +34,38 @@ class Shipment(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
+        """The size of the batch; 0 for a gap."""
         return self.end - self.start
 
 
 class OutboxReader:
-    """The stream of one session as its sender ships it."""
+    """The stream of one session, as its sender ships it."""
 
     def __init__(self, emitter: Emitter, outbox: Outbox) -> None:
         self.acknowledged = 0
         self.sent = 0  # the last number shipped since the last WELCOME
         self.in_flight: deque[Shipment] = deque()
         self.in_flight_bytes = 0
-        self.lock = threading.RLock()  # a signal handler may read inside a read
+        self.lock = threading.RLock()  # re-entrant: a signal handler may read inside a read
         self._emitter = emitter
         self._outbox = outbox
         self.live: deque[OutboxSegment] = deque([outbox.first])
-        self._index = 0  # of the segment in live that is shipped from
+        self._index = 0  # index in live of the segment that is being shipped
         self._offset = outbox.first.base
         self._freed = outbox.first.marks[0][1]  # numbers up to here are no longer in the outbox
 
     @property
     def segments(self) -> list[OutboxSegment]:
-        """All segments that hold something."""
+        """All segments that hold events."""
         self._follow()
         return list(self.live)
 
     def rewind(self, last: int) -> Shipment | None:
-        """Stand behind number ``last``, which the collector has.
+        """Continue after number ``last``, which the collector has.
 
         Returns:
-            What the collector lacks and the outbox no longer has, to be told before anything else.
+            The gap that the collector lacks and the outbox no longer has, which must be reported first; None
+            if there is none.
         """
         head = self._emitter.head
         self._follow()
@@ -84,9 +85,9 @@ class OutboxReader:
         return None
 
     def cut(self, room_bytes: int) -> tuple[Shipment, bytes] | None:
-        """Return the next batch, of at most ``room_bytes`` unless one record is larger; None: no news.
+        """Return the next batch, of at most ``room_bytes`` unless one record is larger; None if nothing is new.
 
-        One without a payload is what cannot be read any more.
+        A batch without a payload is a gap: its events cannot be read any more.
         """
         head = self._emitter.head
         self._follow()
@@ -108,7 +109,7 @@ class OutboxReader:
         return shipment, place.read(self._offset, shipment.size_bytes)
 
     def shipped(self, shipment: Shipment) -> None:
-        """Note that the batch :meth:`cut` returned, or a gap, is on its way."""
+        """Note that a batch of :meth:`cut`, or a gap, was sent."""
         self.in_flight.append(shipment)
         self.in_flight_bytes += shipment.size_bytes
         self.sent = shipment.last
@@ -116,7 +117,7 @@ class OutboxReader:
             self._offset = shipment.end
 
     def acknowledge(self, last: int) -> None:
-        """Free what the collector has on disk; a number that was never sent is ignored."""
+        """Free the segments that the collector has on disk; ignore a number that was never sent."""
         if last > self.sent:
             return
         while self.in_flight and self.in_flight[0].last <= last:
@@ -124,7 +125,7 @@ class OutboxReader:
         self._acknowledge(last)
 
     def move(self, outbox: Outbox) -> None:
-        """Follow the emitter into another outbox; the one before was removed."""
+        """Follow the emitter into another outbox, because the previous one was removed."""
         with self.lock:
             self._follow()
             for item in self.live:
@@ -134,7 +135,7 @@ class OutboxReader:
             self._outbox = outbox
 
     def keep_few_mapped(self) -> None:
-        """Unmap full segments that wait, but for the first few."""
+        """Unmap the full segments that wait, except the first few."""
         self._follow()
         for item in list(self.live)[KEEP_MAPPED:-1]:
             if item.map is not None and not item.removed:
@@ -142,7 +143,10 @@ class OutboxReader:
                     item.unmap()
 
     def copies(self) -> Iterator[bytes]:
-        """Yield copies of what is not acknowledged (and a little more), in whole records; any thread."""
+        """Yield copies of the unacknowledged records, and perhaps a few more. May be called from any thread.
+
+        Blocks briefly on the lock; an unmapped segment is read from the disk, which may raise OSError.
+        """
         offset = -1
         while True:
             with self.lock:
@@ -163,15 +167,15 @@ class OutboxReader:
             yield piece
 
     def _follow(self) -> None:
-        """Append the segments the emitter went on to; call it after reading the head."""
-        with self.lock:  # a segment in it twice would be given back while it is written
+        """Append the segments that the emitter has moved to; call it after reading the head."""
+        with self.lock:  # a segment that is listed twice would be given back while it is written
             while (newest := self._emitter.segment) is not None and newest is not self.live[-1]:
                 while newest.previous is not None and newest.previous is not self.live[-1]:
                     newest = newest.previous
                 self.live.append(newest)
 
     def _end_of(self, index: int, head: tuple[int, int] | None = None) -> tuple[int, int]:
-        """Return offset and number at the end of what a live segment holds."""
+        """Return the offset and the number at the end of a live segment's content."""
         if index + 1 < len(self.live):
             following = self.live[index + 1]
             return following.previous_end, following.marks[0][1]
@@ -180,7 +184,7 @@ class OutboxReader:
     def _boundary(
         self, place: OutboxSegment, limit: int, stop: int, start: int | None = None
     ) -> tuple[int, int]:
-        """Return the last record boundary up to ``limit`` at which the number has moved on."""
+        """Return the last record boundary up to ``limit`` after at least one more event."""
         begin = (self._offset, self.sent) if start is None else (start, -1)
         marks = place.marks
         mark = marks[bisect.bisect_right(marks, limit, key=lambda mark: mark[0]) - 1]
@@ -197,7 +201,7 @@ class OutboxReader:
         limit: int | None = None,
         last_number: int | None = None,
     ) -> tuple[int, int]:
-        """Go from record to record up to ``limit`` (at least one event) or behind ``last_number``."""
+        """Read record by record up to ``limit`` (at least one event) or past ``last_number``."""
         offset, number = begin
         if limit is not None:
             stop = min(stop, limit + segment.MAX_BATCH_BYTES)

@@ -1,8 +1,8 @@
-"""What the sender does for the emitter at each look, so that log calls make no system call.
+"""The sender's maintenance of the outbox at each poll, so that log calls make no system call.
 
-Spare segments are made and their pages prepared, pages ahead of the head are made writable again
-(writeback cleans them), full segments that wait are unmapped, and an outbox that found no room on
-the disk, or that somebody removed, is made anew.
+It makes spare segments and prepares their pages. It makes pages ahead of the head writable again, after
+writeback has cleaned them. It unmaps full segments that wait. It creates an outbox again if there was no room
+on the disk, or if somebody removed it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MIN_AHEAD_BYTES, MAX_AHEAD_BYTES = 32 << 10, 1 << 20
 
 
 class Upkeep:
-    """The chores of one session's outbox."""
+    """The maintenance of one session's outbox."""
 
     def __init__(self, emitter: Emitter, make_outbox: Callable[[], None]) -> None:
         self._emitter = emitter
@@ -30,9 +30,9 @@ class Upkeep:
         self._head = 0
         self._synced = False
 
-    def look(self, stream: OutboxReader | None, now: float) -> None:
-        """Do what is due."""
-        self._emitter.settle()
+    def run(self, stream: OutboxReader | None, now: float) -> None:
+        """Do the maintenance that is due. Blocks on the disk; raises OSError."""
+        self._emitter.write_deferred()
         outbox = self._emitter.outbox
         if outbox is None or stream is None or not outbox.in_place():
             if now >= self._retry_at:

@@ -99,7 +99,7 @@ class Commit:
         fd = _open(path)
         try:
             before = identity(os.fstat(fd))
-            os_support.leave_reserve(self._state.blobs, self._job.size)
+            os_support.check_reserve(self._state.blobs, self._job.size)
             self._temporary.unlink(missing_ok=True)
             mode = 0o700 if os.fstat(fd).st_mode & 0o111 else 0o600
             copy = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

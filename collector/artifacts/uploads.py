@@ -171,7 +171,7 @@ class Uploads:
             self._received.pop(partial, None)
         wanted = job.size - self._received_of(job)[1]
         # Two uploads that fit one after the other must not fill the disk by halves and wait for each other.
-        os_support.leave_reserve(self._state.root, wanted + self._reserved_for_others(partial))
+        os_support.check_reserve(self._state.root, wanted + self._reserved_for_others(partial))
         self._reserved[partial] = job.size, time.monotonic() + RESERVED_S
         return size_now
 
@@ -189,7 +189,7 @@ class Uploads:
         is_next = chunk.data and chunk.offset == (size or 0) and counts[1] + len(chunk.data) <= job.size
         if not is_next or upload_wire.crc(chunk.data) != chunk.crc or not self._may_create(job, path):
             return size or 0
-        os_support.leave_reserve(path.parent, len(chunk.data))
+        os_support.check_reserve(path.parent, len(chunk.data))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             counts[0] += size is None

@@ -1,4 +1,4 @@
-"""Experiment tracking that never blocks, loses or scrambles a training run.
+"""Experiment tracking that never blocks a training, and neither loses nor mixes up its data.
 
 The public names are imported at their first use, so that ``import neural.tracking`` costs little.
 """

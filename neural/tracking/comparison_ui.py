@@ -14,14 +14,14 @@ DEFAULT_PORT = 8052
 
 
 class ExperimentComparisonUI:
-    """A web page on which the runs of a manager's folder are compared."""
+    """A web page that compares the runs of a manager's folder."""
 
     def __init__(self, manager: ExperimentManager | None = None, port: int = DEFAULT_PORT) -> None:
-        """Take the runs of ``manager``, by default those of the default folder.
+        """Take the runs of ``manager``, by default those of the default folder. Does not start the page.
 
         Args:
-            manager: whose runs are shown.
-            port: where the page is served; 0 takes any free one.
+            manager: the manager of the runs to show.
+            port: the port of the page; 0 takes any free one.
         """
         if manager is None:
             from neural.tracking.manager import ExperimentManager
@@ -37,13 +37,13 @@ class ExperimentComparisonUI:
 
         Args:
             debug: show errors of the page's own code in the browser.
-            host: where to listen. Any address but this computer's own needs a token of at least 16
+            host: the address to listen on. Any address but this computer's own needs a token of at least 16
                 characters, in ``NTRACK_UI_TOKEN`` or in a file that only you can read.
             token_file: that file.
 
         Raises:
             ConfigError: another host without a token, or the ``ui`` extra is not installed.
-            PortTakenError: something else listens on the port; its ``next_free`` is one to take.
+            PortTakenError: another program listens on the port; its ``next_free`` is a free one.
 
         Blocks: until interrupted (Ctrl+C or SIGTERM).
         """
@@ -67,15 +67,18 @@ def launch_comparison_ui(
     host: str = "127.0.0.1",
     token_file: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Serve the page over the runs of ``base_dir``; see :meth:`ExperimentComparisonUI.run`."""
+    """Serve the page of the runs of ``base_dir``; arguments, errors: :meth:`ExperimentComparisonUI.run`.
+
+    Blocks until interrupted.
+    """
     from neural.tracking.manager import ExperimentManager
 
     ExperimentComparisonUI(ExperimentManager(base_dir), port).run(debug, host, token_file=token_file)
 
 
 def _as_script() -> None:
-    # Run as a script, Python puts this file's folder first on sys.path, where our modules' short names
-    # (config, events, state ...) would be taken for other packages' modules.
+    # When this file runs as a script, Python puts its folder first on sys.path. There the short names of our
+    # modules (manager, errors ...) would hide modules of other packages.
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     root = here.parents[1]

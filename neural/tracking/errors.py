@@ -3,25 +3,25 @@
 TrackingError
 ├── ConfigError              a setting is missing, unknown or out of range
 ├── InvalidNameError         a run, metric, tag or artifact name that cannot be stored safely
-├── PayloadTooLargeError     refused before it was queued; the run goes on without it
+├── PayloadTooLargeError     an event is too large, and was refused; the run continues without it
 ├── FormatError              bytes that do not follow the segment or event format
-│   ├── DataDamagedError     what a run stored is damaged: what was asked for is not whole
+│   ├── DataDamagedError     stored data of a run is damaged, so that an answer would be incomplete
 │   └── ProtocolError        a message that does not follow the wire protocol
 ├── RunConflictError         the folder of this run already belongs to another run
-├── AmbiguousRunError        several folders hold the run that is meant, or bear its id
+├── AmbiguousRunError        several folders hold the run, or have its id
 ├── SourceChangedError       a file changed while its snapshot was taken; nothing was recorded
 ├── ArtifactDamagedError     a stored artifact is not what was logged
 ├── CollectorUnreachableError  no collector answers on this state folder
-├── StoreDiedError           the store died while it was at work on one run
-├── PortTakenError           something else listens on the page's port
-├── QueryError               the page's filter cannot be understood
+├── StoreDiedError           the store died while it worked on one run
+├── PortTakenError           another program listens on the page's port
+├── QueryError               the page's filter is invalid
 └── SinkError                raised by a sink, never seen by the training process
     ├── RetryLater           the same batch may succeed later
     │   ├── NotInstalledError    the backend's package is missing
-    │   ├── StillUploadingError  an artifact is on its way, and nothing says that it will not arrive
-    │   ├── WriteAgain       what was written since the last flush is lost; it comes again
-    │   └── HoldRun          the backend does not take one run; the sink goes on with the others
-    └── RefusedForGood       the same batch will fail every time; it is set aside
+    │   ├── StillUploadingError  an artifact is still being uploaded and may arrive
+    │   ├── WriteAgain       events since the last flush are lost to the backend; they are delivered again
+    │   └── HoldRun          the backend refuses one run for now; the sink continues with the others
+    └── RefusedForGood       the same batch will fail every time; it becomes dead letters
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from typing import Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return how an error about an unknown word ends: with the nearest right one, else with all there are."""
-    import difflib  # a tracker is made without it
+    """Return the end of an error text about an unknown word: the most similar known word, or all of them."""
+    import difflib  # imported here, since most trackers never need it
 
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1)
@@ -41,7 +41,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class TrackingError(Exception):
-    """Base class: catch this to catch everything from this package."""
+    """The base class of all errors of this package."""
 
 
 class ConfigError(TrackingError, ValueError):
@@ -74,10 +74,10 @@ class FormatError(TrackingError, ValueError):
 
 
 class DataDamagedError(FormatError):
-    """Something of what a run stored is damaged, so that what was asked for cannot be given whole.
+    """Stored data of a run is damaged, so that an answer would be incomplete.
 
-    ``folder`` is the run's; ``damages`` says what is wrong, each with the name of its file; ``what`` is the
-    message without what to do.
+    ``folder`` is the run's folder. ``damages`` lists what is damaged, each with the name of its file. ``what``
+    is the message without the advice.
     """
 
     def __init__(self, folder: Path, damages: Iterable[str]) -> None:
@@ -99,28 +99,28 @@ class RunConflictError(TrackingError):
 
 
 class AmbiguousRunError(TrackingError, LookupError):
-    """Several folders bear the id that was given; ``folders`` are their paths."""
+    """Several folders have the given id; ``folders`` are their paths."""
 
     def __init__(self, experiment_id: str, folders: Iterable[object]) -> None:
         self.folders = [str(folder) for folder in folders]
         super().__init__(
-            f"{len(self.folders)} folders bear the id {experiment_id}: {', '.join(self.folders)}; "
-            f"`ntrack` takes the path of the one that is meant, or move the others out of this folder"
+            f"{len(self.folders)} folders have the id {experiment_id}: {', '.join(self.folders)}; "
+            f"give `ntrack` the path of one of them, or move the others out of this folder"
         )
 
 
 class SourceChangedError(TrackingError, OSError):
-    """A file changed while its snapshot was taken, so nothing of it was recorded."""
+    """A file changed while its snapshot was taken, so nothing was recorded."""
 
     def __init__(self, path: str, before: str, after: str) -> None:
         super().__init__(
             f"{path} changed while it was read ({before}, then {after}), nothing was recorded; "
-            f"log it once it is written, best by writing it under another name and renaming it"
+            f"log it once it is complete: write it under another name and rename it"
         )
 
 
 class ArtifactDamagedError(TrackingError):
-    """A stored artifact is not what was logged; ``expected`` and ``found`` are digests."""
+    """A stored artifact is not what was logged; ``expected`` and ``found`` are its SHA-256 digests."""
 
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
@@ -132,11 +132,11 @@ class CollectorUnreachableError(TrackingError, ConnectionError):
 
 
 class StoreDiedError(TrackingError):
-    """The store died while it was at work on one run; stands in for what a crashed process could not raise."""
+    """The store died while it worked on one run; replaces the error that a crashed process could not raise."""
 
 
 class PortTakenError(TrackingError, OSError):
-    """Something else listens on the port; ``next_free`` is one to take, None where none was found."""
+    """Another program listens on the port; ``next_free`` is a free port, None if none was found."""
 
     def __init__(self, host: str, port: int, next_free: int | None) -> None:
         self.port, self.next_free = port, next_free
@@ -145,7 +145,7 @@ class PortTakenError(TrackingError, OSError):
 
 
 class QueryError(TrackingError, ValueError):
-    """The page's filter cannot be understood; the message says where."""
+    """The page's filter is invalid; the message gives the position."""
 
 
 class SinkError(TrackingError):
@@ -153,7 +153,7 @@ class SinkError(TrackingError):
 
 
 class RetryLater(SinkError):
-    """The same batch may succeed later."""
+    """The same batch may succeed later; ``after_s``: the suggested pause in seconds, None for no suggestion."""
 
     def __init__(self, reason: str, *, after_s: float | None = None) -> None:
         self.after_s = after_s
@@ -161,19 +161,19 @@ class RetryLater(SinkError):
 
 
 class NotInstalledError(RetryLater):
-    """The backend's package is missing; the message says which extra brings it."""
+    """The backend's package is missing; the message names the extra that installs it."""
 
 
 class StillUploadingError(RetryLater):
-    """An artifact is on its way, and nothing says that it will not arrive."""
+    """An artifact is still being uploaded and may arrive."""
 
 
 class WriteAgain(RetryLater):
-    """What was written since the last flush is lost to the backend: it comes again, to a new process."""
+    """The events since the last flush are lost to the backend; a new process delivers them again."""
 
 
 class HoldRun(RetryLater):
-    """The backend does not take one run, ``uid``, as things are: it is held back, the other runs are not."""
+    """The backend refuses the run ``uid`` for now: this run is held, the others are not."""
 
     def __init__(self, uid: str, reason: str, *, after_s: float = 600.0) -> None:
         self.uid = uid
@@ -183,8 +183,8 @@ class HoldRun(RetryLater):
 class RefusedForGood(SinkError):
     """The same batch will fail every time.
 
-    ``refusals`` says which of its events are meant, as pairs of a ``RunEvent`` and its reason: all others
-    were taken. Without them, nobody can tell, and each is tried on its own.
+    ``refusals`` lists the refused events, as pairs of a ``RunEvent`` and its reason; the backend took all
+    others. If it is empty, the refused events are not known, and each event is tried on its own.
     """
 
     def __init__(self, reason: str, refusals: Iterable[tuple[Any, str]] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The classes of experiment tracking under the name of one module; each lives in a file of its own."""
+"""All classes of experiment tracking in one module; each is defined in a file of its own."""
 
 from neural.tracking.artifacts.version import ArtifactVersion
 from neural.tracking.comparison_ui import ExperimentComparisonUI

@@ -1,12 +1,12 @@
-"""Backends without a tracker: every call returns once the backend has it, and raises where it cannot.
+"""Writes to backends without a tracker: each call returns once the backend has the data, or raises.
 
     from neural.tracking.integrations import create_integration
 
     with create_integration("mlflow", "my_experiment", tracking_uri="http://…") as run:
         run.log_metrics({"loss": 0.5}, step=1)
 
-Built on the same sinks that collectors deliver with, and mapped alike. A training that must not wait for
-a backend gives ``backend=`` to its tracker instead: this imports the backend's package into its process.
+It uses the same sinks as the collector, with the same mapping. It imports the backend's package into the
+process. A training that must not wait for a backend passes ``backend=`` to its tracker instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ DEFAULT_TIMEOUT_S = 60.0
 
 
 class BaseIntegration:
-    """One run in one backend. Not for several threads at once."""
+    """One run in one backend. Not safe for several threads at once.
+
+    Every call blocks until the backend has the data, and retries for ``timeout_s`` seconds at most. It raises
+    RetryLater if the backend could not be reached in time, WriteAgain or RefusedForGood if it lost or refused
+    the data, and TrackingError after ``finish()``.
+    """
 
     backend: ClassVar[str] = ""
 
@@ -50,14 +55,15 @@ class BaseIntegration:
 
         Args:
             experiment_name: as for the tracker.
-            base_dir: where backends that keep files keep them; default as for the tracker.
-            timeout_s: how long a call may try before it raises.
+            base_dir: the folder for backends that write files; default as for the tracker.
+            timeout_s: seconds for which a call retries before it raises.
             settings: the options of the backend's sink; see ``docs/sinks.md``.
 
         Raises:
             ConfigError, TypeError: a setting is unknown or cannot be used.
             ModuleNotFoundError: the backend's package is not installed.
             RetryLater: the backend could not be reached in time.
+            OSError: ``base_dir`` cannot be created.
         """
         if not self.backend:
             raise TypeError(f"{type(self).__name__} names no backend; create_integration() makes one that does")
@@ -74,7 +80,7 @@ class BaseIntegration:
         self._finished = False
         config = SinkConfig(name=self.backend, type=self.backend, options=settings)
         self._sink = make_sink(config, SinkPlace(self.backend, base, uid[:8]))
-        self._insist(self._sink.open)
+        self._retry(self._sink.open)
 
     def __enter__(self) -> BaseIntegration:
         return self
@@ -86,16 +92,22 @@ class BaseIntegration:
 
     @property
     def link(self) -> str | None:
-        """Where the backend shows the run, once something was logged."""
+        """The address of the run in the backend; None until something was logged, or if it has none."""
         return self.run.link
 
     def log_hyperparameters(self, hyperparameters: Any) -> None:
-        """Log parameters, as the tracker does."""
+        """Log parameters; takes and refuses the same objects as the tracker."""
         for data in param_events(hyperparameters).events:
             self._log("params", data)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the values of some metrics at one step; nested dicts become names joined with ``/``."""
+        """Log the values of some metrics at one step; the default is one more than the last step, first 0.
+
+        Nested dicts become names joined with ``/``.
+
+        Raises:
+            TypeError, ValueError: as ``ExperimentTracker.log_metrics``.
+        """
         names, values = flatten(metrics)
         if names:
             chosen = self._next_step if step is None else check_step(step)
@@ -103,19 +115,23 @@ class BaseIntegration:
             self._next_step = chosen + 1
 
     def log_text(self, name: str, text: str, step: int | None = None) -> None:
-        """Log a text under a name."""
+        """Log a text under a name; see the class for errors."""
         self._log("text", {"name": name, "text": text}, step=step)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
-        """Log a file or a folder; each call with the same name is the next version."""
+        """Log a file or a folder; each call with the same name is the next version. Raises OSError."""
         self._log_file("artifact", Path(path), name or Path(path).name, {})
 
     def log_model(self, path: str | os.PathLike[str], framework: str = "unknown") -> None:
-        """Log a model's file or folder."""
+        """Log a model's file or folder. Raises OSError."""
         self._log_file("model", Path(path), Path(path).name, {"framework": framework})
 
     def log_figure(self, figure: Any, name: str) -> None:
-        """Log a figure: matplotlib's, or plotly's."""
+        """Log a figure of matplotlib or plotly.
+
+        Raises:
+            TypeError: a figure of another kind.
+        """
         from neural.tracking.api.figure_files import figure_files
 
         with tempfile.TemporaryDirectory(prefix="ntrack-") as folder:
@@ -124,11 +140,11 @@ class BaseIntegration:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(path)
                 self._log_file("figure", path, file_name, {})
-            self.flush()  # before the files are gone
+            self.flush()  # before the temporary files are removed
 
     def flush(self) -> None:
-        """Return once everything logged is durable in the backend."""
-        self._insist(self._sink.flush)
+        """Wait until everything logged is durable in the backend; see the class for errors."""
+        self._retry(self._sink.flush)
 
     def finish(self, status: str = "completed") -> None:
         """End the run; a second call does nothing.
@@ -160,13 +176,13 @@ class BaseIntegration:
             raise TrackingError(f"cannot log {kind}: this integration is finished")
         self._seq += 1
         event = RunEvent(self.run, self._session, 0, self._seq, time.time_ns(), step, kind, data)
-        self._insist(lambda: self._sink.write([event]))
+        self._retry(lambda: self._sink.write([event]))
 
-    def _insist(self, action: Any) -> None:
-        """Do what a worker would: try again, with growing pauses, for as long as there is time."""
+    def _retry(self, action: Any) -> None:
+        """Retry an action with growing pauses until the time is over, as a worker does."""
         import stamina
 
-        def may_help(error: Exception) -> bool:  # what is lost to the backend, only a new run gets
+        def may_help(error: Exception) -> bool:  # after WriteAgain only a new run can help
             return isinstance(error, RetryLater) and not isinstance(error, WriteAgain)
 
         for attempt in stamina.retry_context(
@@ -200,10 +216,10 @@ _CLASSES: dict[str, type[BaseIntegration]] = {
 
 
 def create_integration(backend: str, experiment_name: str, **settings: Any) -> BaseIntegration:
-    """Return an open integration; ``backend`` is any type of sink, also a plugin's.
+    """Return an open integration; ``backend`` is any type of sink, also one of a plugin.
 
     Raises:
-        ConfigError: there is no such backend; says which is nearest. All else as the classes.
+        ConfigError: there is no such backend; the text names the most similar one. All else as the classes.
     """
     known = _CLASSES.get(backend)
     if known is None:

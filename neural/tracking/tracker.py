@@ -1,4 +1,4 @@
-"""One run, as the training sees it: log into it, read it back, end it."""
+"""The tracker of one run: logs into it, reads it back, ends it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ exit_code.watch()
 class ExperimentTracker(ArtifactMethods, ReadingMethods):
     """Logs one run and reads it back.
 
-    A log call packs one event into memory that outlives the process and returns; a collector of its
-    own stores it. No log call waits for a disk, a network or another process, and none raises for
-    the state of any of these: only for misuse, naming what was wrong.
+    A log call packs one event into memory that outlives the process, and returns; a collector, a process of
+    its own, stores the event. No log call waits for the network or another process, and none raises for their
+    state: it raises only for misuse, and names the mistake. Two exceptions: with ``when_full="block"`` a call
+    waits while the outbox is full; and the first log call of a tracker that ``get_experiment`` returned, or
+    that was unpickled, opens a session (some milliseconds on the disk), which may raise OSError. After
+    ``finish()`` every log call raises TrackingError.
 
     Threads may share a tracker. A forked child and a process that unpickles it write to the same run.
     """
@@ -51,35 +54,35 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         mode: str | None = None,
         when_full: str | None = None,
     ) -> None:
-        """Open a run: ``base_dir/<experiment_name>_<experiment_id>``, or join the one other ranks opened.
+        """Open a run in ``base_dir/<experiment_name>_<experiment_id>``, or join the run of the other ranks.
 
         Args:
-            experiment_name: at most 200 bytes, what a folder may be called; default ``experiment``.
-            base_dir: holds the runs; default ``NTRACK_DIR``, else ``neural_experiments``.
-            auto_visualize: whether plots are drawn while the run goes on, and at its end.
-            backend: name or names of the sinks the run is also delivered to: ``mlflow``, ``wandb``,
+            experiment_name: at most 200 bytes, valid as a folder's name; default ``experiment``.
+            base_dir: the folder of the runs; default ``NTRACK_DIR``, else ``neural_experiments``.
+            auto_visualize: whether plots are drawn while the run is live, and at its end.
+            backend: name or names of the sinks to which the run is also delivered: ``mlflow``, ``wandb``,
                 ``tensorboard``, ``jsonl``, or one configured with ``ntrack sinks add``; default
                 ``NTRACK_SINKS``.
-            visualize_every: log calls between two drawings, default 10; however many there are,
-                they are at least 30 s apart.
+            visualize_every: log calls between two drawings, default 10. Drawings are always at least 30 s
+                apart.
             tags: short labels to find the run by.
             notes: free text, at most 64 KiB.
-            group: the name of several runs' common purpose.
+            group: the name of a group of runs with a common purpose.
             mode: ``online``, ``offline`` (start no collector) or ``disabled``; default ``NTRACK_MODE``.
-            when_full: ``drop`` or ``block``, once the outbox is at its limit.
+            when_full: what a log call does when the outbox is at its limit: ``drop`` or ``block``.
 
         Raises:
-            InvalidNameError, ConfigError, TypeError: an argument cannot be used; says which and why.
-            OSError: ``base_dir`` is no folder, not permitted or read-only.
+            InvalidNameError, ConfigError, TypeError: an argument cannot be used; the text says which and why.
+            OSError: ``base_dir`` is not a folder, not permitted or read-only.
             RunConflictError: the folder of this run belongs to another run.
 
-        Blocks: some milliseconds; never for a collector.
+        Blocks: some milliseconds on the disk; never for a collector.
         """
         name = check_run_name(DEFAULT_NAME if experiment_name is None else experiment_name)
         base = resolve_base_dir(base_dir)
         config = agent_config(base, mode=mode, when_full=when_full)
-        elsewhere = config.collector is not None
-        settings = run_settings(auto_visualize, visualize_every, backend, base, elsewhere=elsewhere)
+        remote = config.collector is not None
+        settings = run_settings(auto_visualize, visualize_every, backend, base, remote=remote)
         labels = {"tags": check_tags(tags), "notes": check_notes(notes), "group": check_group(group)}
 
         from neural.tracking.agent import choose_run
@@ -88,9 +91,9 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
             state = State.for_base_dir(base)
-            state.refuse_others()  # it must not leave a run's folder behind
+            state.refuse_others()  # before a run's folder is created
             folder, identity = open_run_folder(base, identity)
-            # After that: a removal that took the folder in between was of the run before this one.
+            # Read after the folder is open: an earlier removal was of a previous run with this uid.
             identity = identity._replace(after=Tombstones(state.tombstones).newest(identity.uid))
         event = {**labels, "settings": settings}
         opening = Opening(base_dir=base, folder=folder, identity=identity, config=config, event=event)
@@ -130,16 +133,16 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
     def __repr__(self) -> str:
         return f"<ExperimentTracker {self.experiment_name!r} {self.experiment_id} in {str(self.base_dir)!r}>"
 
-    # Who it is
+    # Identity
 
     @property
     def experiment_name(self) -> str:
-        """The run's name as it was given."""
+        """The run's name."""
         return self._recorder.opening.identity.name
 
     @property
     def experiment_id(self) -> str:
-        """8 hex digits, the beginning of the run's uid."""
+        """The first 8 hex digits of the run's uid."""
         return self._recorder.opening.identity.uid.hex()[:8]
 
     @property
@@ -155,53 +158,63 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
     # Logging
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> bool:
-        """Log the values of some metrics at one step; return at once.
+        """Log the values of some metrics at one step.
 
         Args:
-            metrics: name to number: Python's, NumPy's, a 0-d array or tensor. Nested dicts become
-                names joined with ``/``. NaN and infinities are stored as they are.
-            step: may repeat and go back; default: how many non-empty calls came before this one.
+            metrics: names to numbers: of Python or NumPy, or arrays and tensors of one element. Nested dicts
+                become names joined with ``/``. NaN and infinities are stored as they are.
+            step: an integer of 64 bits; may repeat and go back. Default: the number of earlier non-empty calls.
 
         Returns:
-            True if it is in the outbox. False if that was full and the policy is ``drop``; the gap
-            is recorded and told at ``finish()``.
+            True if the event is in the outbox. False if the outbox was full and the event was dropped; the
+            gap is recorded, and ``finish()`` warns of it.
 
         Raises:
-            TypeError, ValueError: not a number, not a name, more than 10,000 metrics; says which.
+            TypeError, ValueError: not a number, not a name, more than 10,000 metrics; the text says which.
+            TrackingError: the tracker is finished.
 
-        Blocks: never; about a microsecond, see ``docs/guarantees.md``.
+        Blocks: about a microsecond, see ``docs/guarantees.md``; for the exceptions, see the class.
         """
         return self._emit_metrics(metrics, step)
 
     def log_hyperparameters(self, hyperparameters: Any) -> bool:
-        """Log parameters; a second call merges, and the history of changes is kept.
+        """Log parameters; a later call is merged into the earlier ones, and the history of changes is kept.
 
         Args:
             hyperparameters: a (nested) dict, an argparse namespace, a dataclass, attrs, pydantic or
-                NamedTuple instance, absl's flags, or an object whose settings are its attributes. A
-                value JSON has no type for becomes its ``str()``, marked as such; so does what cannot be
-                read, refers back to what it is in, or is too large. Of more than 100,000 values or
-                4 MiB, a list over 200 KiB too, a mark says how many were left out.
+                NamedTuple instance, absl's flags, or an object whose settings are its attributes. A value
+                without a JSON type becomes its ``str()``, marked as text. A value that cannot be read, refers
+                back to its container, or is too large becomes a marked text, too. Beyond 100,000 values or
+                4 MiB, and in a list over 200 KiB, a mark and a warning report that values were left out.
 
         Returns:
-            As ``log_metrics``.
+            As ``log_metrics``; True also if there are no parameters.
 
         Raises:
-            TypeError: it is none of these. No value raises.
+            TypeError: an object of another kind, whose values have no names. No value raises.
+            TrackingError: the tracker is finished.
+
+        Blocks: as long as a walk through the values takes, with their own ``__str__`` and properties.
         """
         found = param_events(hyperparameters)
         if found.left_out:
             from neural.tracking.core.warn import warn
 
             warn(
-                "run %s: not all parameters were kept; a mark stands where some are left out",
+                "run %s: not all parameters were kept; a mark shows where some are left out",
                 self.experiment_name,
             )
         kept = [self._recorder.emit("params", data) for data in found.events]
         return all(kept)
 
     def log_text(self, name: str, text: str, step: int | None = None) -> bool:
-        """Log a text under a name: a sample, a remark; at most 256 KiB. Returns as log_metrics."""
+        """Log a text under a name, for example a sample or a remark; return as log_metrics.
+
+        Raises:
+            PayloadTooLargeError: over 256 KiB.
+            TypeError, ValueError: ``name`` cannot name a metric, ``text`` is not text, or a bad step.
+            TrackingError: the tracker is finished.
+        """
         check_metric_name(name)
         if not isinstance(text, str):
             raise TypeError(f"text {name!r} must be text, not {type(text).__name__}; pass str() of it")
@@ -209,30 +222,50 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         return self._recorder.emit("text", {"name": name, "text": whole}, step=step)
 
     def add_tags(self, *tags: str | Iterable[str]) -> bool:
-        """Add tags to the run, given one by one or as lists. Returns as log_metrics."""
+        """Add tags to the run, given one by one or as lists; return as log_metrics, True for no tags.
+
+        Raises:
+            TypeError, InvalidNameError: a tag is not text, empty, over 256 bytes, or has a control character.
+            ConfigError: more than 256 tags in one call.
+            TrackingError: the tracker is finished.
+        """
         checked = check_tags([tag for given in tags for tag in one_or_many(given)])
         return self._recorder.emit("tags", {"add": checked}) if checked else True
 
     # Ending
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all this process logged, artifacts too, is stored and visible; return whether it is."""
+        """Wait until everything that this process logged is stored and visible; return whether it is.
+
+        This includes artifacts. Gaps and lost artifacts do not make it False; a warning reports lost artifacts.
+        True at once if this process has no session, as in ``disabled`` mode. False early if no collector can
+        start with the present settings.
+
+        Raises:
+            TypeError: ``timeout`` is not a number.
+
+        Blocks: ``timeout`` seconds at most.
+        """
         return self._recorder.flush(timeout)
 
     def finish(self, status: str = "completed", timeout: float | None = None) -> bool:
-        """End the run; delivery goes on in the collector.
+        """End the run and wait for its storage; the collector continues the delivery afterwards.
+
+        A second call only waits again, as ``flush``, by default for 0 s.
 
         Args:
             status: ``completed`` or ``failed``.
             timeout: seconds; default 5, and 60 where the collector cannot outlive this process.
 
         Returns:
-            Whether everything is stored. False says only that it is not yet, or that there are gaps.
+            Whether everything is stored. False means that it is not stored yet, or that the run was deleted.
+            Gaps and lost artifacts do not make it False; a warning reports them.
 
         Raises:
             ConfigError: another status.
+            TypeError: ``timeout`` is not a number.
 
-        Blocks: at most ``timeout``, whatever is down.
+        Blocks: ``timeout`` at most, whatever is down; a sender that does not stop may add one second.
         """
         return self._end(status, None, timeout)
 
@@ -242,7 +275,7 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         return done
 
     def _emit_first_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> bool:
-        """Open the session where that was not done, then step aside: later calls go straight to it."""
+        """Open the session if it is not open; later calls go directly to its emitter."""
         emit = self._recorder.metrics_emitter()
         kept = emit(metrics, step)
         self._recorder.started = self._recorder.started or bool(metrics)

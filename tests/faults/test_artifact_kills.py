@@ -267,7 +267,7 @@ def test_file_left_in_place_that_finds_no_room_waits_and_later_ones_are_stored(k
     assert [trainer.returned(slot) for slot in (1, 2, 3)] == [1, 1, 0]
     (run,) = list_runs(disk.outside(base_dir))
     assert [e.name for e in run.facts.artifacts.waiting()] == ["big"]
-    assert "are left to others" in State.for_base_dir(disk.outside(base_dir)).daemon_log.read_text()
+    assert "of them are reserved" in State.for_base_dir(disk.outside(base_dir)).daemon_log.read_text()
     assert verify(base_dir, disk) == 3
 
 

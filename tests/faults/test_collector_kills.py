@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.api.run_list import rescue_orphans
+from neural.tracking.api.run_list import start_delivery
 from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds
@@ -72,11 +72,11 @@ def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_wh
     assert verify(base_dir) == 3
 
     # A worker that was being spawned at that moment holds the lock, too, until it is another program.
-    wait_until(lambda: rescue_orphans(base_dir), what="a collector is started")
+    wait_until(lambda: start_delivery(base_dir), what="a collector is started")
 
     wait_settled(base_dir)
     assert verify(base_dir) == 0
     collector.wait_ready()  # all may be stored before it listens
     request(collector.state, "stop", timeout_s=PATIENCE_S)
     wait_until(lambda: collector.process() is None)
-    assert not rescue_orphans(base_dir)
+    assert not start_delivery(base_dir)

@@ -253,7 +253,7 @@ def test_collector_without_room_takes_what_fits_and_the_rest_once_there_is_room(
     (run,) = list_runs(remote.seen)
     assert run.facts.artifacts.names() == ["small"]
     assert len(run.facts.artifacts.waiting()) == 5
-    assert "are left to others" in State.for_base_dir(remote.seen).daemon_log.read_text()
+    assert "of them are reserved" in State.for_base_dir(remote.seen).daemon_log.read_text()
     ballast.unlink()
     trainer.go()
     trainer.succeed()

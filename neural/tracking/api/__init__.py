@@ -1,1 +1,1 @@
-"""What the tracker and the manager are made of."""
+"""The parts of the tracker and the manager."""

@@ -1,4 +1,4 @@
-"""The artifacts of a tracker's run: log files, folders, models, figures and references, and find them again."""
+"""The artifact methods of a tracker: log files, folders, models, figures and references; find versions."""
 
 from __future__ import annotations
 
@@ -43,42 +43,46 @@ class ArtifactMethods:
         snapshot: bool = True,
         reference: bool = False,
     ) -> ArtifactVersion:
-        """Keep a file or a folder as it is now, as the next version of its name.
+        """Store a file or a folder as it is now, as the next version of its name.
 
         Args:
             path: the file or folder; a ``base_dir`` inside it is left out. With ``reference=True`` any URI,
-                which is recorded and not fetched. Also spelt ``artifact_path``.
-            name: at most 200 bytes, what a file may be called; default: the path's last part. Also spelt
-                ``artifact_name``.
-            version: False replaces what is current under ``artifacts/`` and makes no version.
-            alias: names for this version, taken from whatever version had them; ``latest`` always is the
+                which is recorded and not fetched. ``artifact_path`` is another name of it.
+            name: at most 200 bytes, valid as a file's name; default: the path's last part.
+                ``artifact_name`` is another name of it.
+            version: False replaces the current file under ``artifacts/`` and makes no version.
+            alias: one or more names for this version; an earlier version loses them. ``latest`` always is the
                 newest.
-            metadata: a dict that JSON can hold, kept with the version.
-            move: give the file away: it is gone from its path when this returns, and no byte was copied
-                where the file system is the same.
-            snapshot: False promises that nobody touches the file until the version is stored; if somebody
+            metadata: a dict of JSON values, stored with the version.
+            move: give the file away: it is gone from its path when this returns. On the same file system no
+                byte is copied.
+            snapshot: False promises that nobody changes the file until the version is stored. If somebody
                 does, the version is lost, never wrong.
+            reference: record ``path`` as a URI instead of storing a file.
 
         Returns:
-            The version, which the collector still has to store: see ``wait()``. Where there was no room for
-            the snapshot its ``lost`` says so, and the training goes on.
+            The version, which the collector still must store: see ``wait()``. If there was no room for the
+            snapshot or the event, or in ``disabled`` mode, its ``lost`` says so, and the training continues.
 
         Raises:
-            OSError: missing, not permitted, neither file nor folder, a loop of links.
-            SourceChangedError: it changed while it was read.
-            TypeError, ValueError: a name, alias or metadata that cannot be kept, a folder without files.
+            OSError: missing, not readable, neither file nor folder, a loop of links.
+            SourceChangedError: the file or folder changed while it was read.
+            TypeError, ValueError: a name, alias or metadata that cannot be stored, a folder without files or
+                with over 100,000, arguments that exclude each other.
             PayloadTooLargeError: metadata over 256 KiB.
+            TrackingError: the tracker is finished.
 
-        Blocks: for the copy; not at all for ``move``, ``snapshot=False`` or where blocks can be shared.
+        Blocks: for the copy; briefly with ``move`` on the same file system, with ``snapshot=False``, or if the
+        file system shares blocks.
         """
         source = _path_of("log_artifact() needs a path", path, artifact_path)
-        asked = {"alias": alias, "metadata": metadata, "version": version}
+        options = {"alias": alias, "metadata": metadata, "version": version}
         chosen = name if name is not None else artifact_name
         if reference and (move or not snapshot):
             raise ValueError("a reference is recorded and not fetched: it takes neither move nor snapshot")
         if reference:
-            return self._log_reference(source, chosen, **asked)
-        return self._log_path("artifact", source, chosen, move=move, snapshot=snapshot, **asked)
+            return self._log_reference(source, chosen, **options)
+        return self._log_path("artifact", source, chosen, move=move, snapshot=snapshot, **options)
 
     def log_model(
         self,
@@ -93,16 +97,16 @@ class ArtifactMethods:
         move: bool = False,
         snapshot: bool = True,
     ) -> ArtifactVersion:
-        """Keep a model's file or folder; ``framework`` goes into its metadata.
+        """Store a model's file or folder; ``framework``, a text, goes into its metadata.
 
-        ``path`` is also spelt ``model_path``; all else as ``log_artifact``.
+        ``model_path`` is another name of ``path``; all else as ``log_artifact``.
         """
         if not isinstance(framework, str):
             raise TypeError(f"framework must be text, not {type(framework).__name__}")
         source = _path_of("log_model() needs a path", path, model_path)
-        told = {"framework": framework, **_checked_metadata(metadata)}
-        asked = {"alias": alias, "metadata": told, "version": version}
-        return self._log_path("model", source, name, move=move, snapshot=snapshot, **asked)
+        described = {"framework": framework, **_checked_metadata(metadata)}
+        options = {"alias": alias, "metadata": described, "version": version}
+        return self._log_path("model", source, name, move=move, snapshot=snapshot, **options)
 
     def log_figure(
         self,
@@ -114,21 +118,22 @@ class ArtifactMethods:
         alias: str | Iterable[str] | None = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> ArtifactVersion:
-        """Render a figure now and keep it, also under ``plots/``.
+        """Render a figure now and store it, also under ``plots/``.
 
         Args:
-            figure: matplotlib's; or plotly's, which becomes HTML and JSON, and a picture where kaleido is
+            figure: of matplotlib; or of plotly, which becomes HTML and JSON, and an image if kaleido is
                 installed.
-            name: its ending chooses the format, PNG without one. Also spelt ``figure_name``.
+            name: its ending chooses the format, PNG without one. ``figure_name`` is another name of it.
             version, alias, metadata: as for ``log_artifact``.
 
         Returns:
-            The version of the file in the format that was asked for.
+            The version of the file in the requested format; HTML if a plotly image cannot be rendered.
 
         Raises:
-            TypeError: another kind of figure. All else as ``log_artifact``.
+            TypeError: another kind of figure, or no name. All else as ``log_artifact``, and whatever rendering
+                a matplotlib figure raises.
 
-        Blocks: for rendering, which needs the figure as it is now.
+        Blocks: while the figure is rendered.
         """
         from neural.tracking.api.figure_files import figure_files
 
@@ -145,9 +150,15 @@ class ArtifactMethods:
     def list_artifact_versions(
         self, name: str | None = None, *, artifact_name: str | None = None
     ) -> list[ArtifactVersion]:
-        """Return the stored versions of a name, oldest first; ``artifact_name`` is ``name``.
+        """Return the stored versions of a name, oldest first; an empty list if there are none.
 
-        Blocks: until those this tracker logged are stored, as reading ``version`` does.
+        ``artifact_name`` is another name of ``name``.
+
+        Raises:
+            TypeError, InvalidNameError: no name, or one that is not valid.
+            DataDamagedError: as ``get_metrics``.
+
+        Blocks: until this tracker's own versions are stored: 60 s at most, 5 s if no collector answers yet.
         """
         chosen = _name_of("list_artifact_versions", name, artifact_name)
         artifacts = self._artifacts()
@@ -156,13 +167,14 @@ class ArtifactMethods:
     def get_artifact_version(
         self, name: str | None = None, version: int | str = -1, *, artifact_name: str | None = None
     ) -> ArtifactVersion | None:
-        """Return one stored version, None where there is none.
+        """Return one stored version; None if there is no such version.
 
         Args:
-            name: of the artifact; also spelt ``artifact_name``.
-            version: its number, counted from 1; ``-1`` is the newest; also ``"v3"`` or an alias.
+            name: of the artifact; ``artifact_name`` is another name of it.
+            version: its number, counted from 1; ``-1`` is the newest, ``-2`` the one before; also ``"v3"`` or
+                an alias.
 
-        Blocks: as ``list_artifact_versions``.
+        Blocks and raises as ``list_artifact_versions``.
         """
         chosen = _name_of("get_artifact_version", name, artifact_name)
         artifacts = self._artifacts()
@@ -171,15 +183,18 @@ class ArtifactMethods:
 
     @property
     def artifacts(self) -> dict[str, Any]:
-        """Of each name what is current, and its versions, as ``artifacts.json`` has it."""
+        """Each name's current file and its versions, as in ``artifacts.json``.
+
+        Blocks and raises as ``list_artifact_versions``.
+        """
         from neural.tracking.reader.artifact_views import artifacts_view
 
         return artifacts_view(self._artifacts())
 
     def _artifacts(self) -> Artifacts:
-        followed = self._recorder.followed
-        if followed is not None:
-            followed.settle(followed.patience_s())
+        pending = self._recorder.pending_artifacts
+        if pending is not None:
+            pending.settle(pending.patience_s())
         return self._view.run().facts.artifacts
 
     def _version(self, artifacts: Artifacts, entry: ArtifactCall) -> ArtifactVersion:
@@ -191,21 +206,21 @@ class ArtifactMethods:
         return ArtifactVersion(folder, entry.call, entry.time_ns, entry=entry, aliases=aliases)
 
     def _log_path(
-        self, kind: str, source: str, name: str | None, *, move: bool, snapshot: bool, **asked: Any
+        self, kind: str, source: str, name: str | None, *, move: bool, snapshot: bool, **options: Any
     ) -> ArtifactVersion:
         if move and not snapshot:
             raise ValueError("move=True gives the file away and snapshot=False leaves it: choose one")
         if "://" in source and not os.path.lexists(source):
             raise FileNotFoundError(errno.ENOENT, "no such file; reference=True records a URI as it is", source)
         chosen = os.path.basename(source.rstrip(os.sep)) if name is None else name
-        return self._log(kind, chosen, _taking(source, move=move, snapshot=snapshot), **asked)
+        return self._log(kind, chosen, _taking(source, move=move, snapshot=snapshot), **options)
 
-    def _log_reference(self, uri: str, name: str | None, **asked: Any) -> ArtifactVersion:
-        """Keep where something is: what is stored is a small file that says so."""
+    def _log_reference(self, uri: str, name: str | None, **options: Any) -> ArtifactVersion:
+        """Record a URI; the stored file is a small JSON file with the URI."""
         chosen = uri.rstrip("/").rpartition("/")[2] if name is None else name
         content = json.dumps({"reference": uri}, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         writing = _rendering(lambda path: _write(path, content), uri)
-        return self._log("reference", chosen, writing, uri=uri, **asked)
+        return self._log("reference", chosen, writing, uri=uri, **options)
 
     def _log(
         self,
@@ -218,7 +233,7 @@ class ArtifactMethods:
         metadata: Mapping[str, Any] | None,
         uri: str | None = None,
     ) -> ArtifactVersion:
-        """Check what was given, take the snapshot, emit the event that names it."""
+        """Check the arguments, take the snapshot, and emit the event that names it."""
         aliases = [check_alias(one) for one in one_or_many(() if alias is None else alias)]
         call: dict[str, Any] = {
             "name": check_artifact_name(name),
@@ -239,7 +254,7 @@ class ArtifactMethods:
         session = recorder.open()
         session.open_now()
         taken = taking(session)
-        told = {
+        described = {
             "token": taken.token,
             "how": taken.how,
             "size": taken.size,
@@ -247,7 +262,7 @@ class ArtifactMethods:
             "spool": str(session.spool),
             **{key: value for key in ("files", "stat", "lost") if (value := getattr(taken, key)) is not None},
         }
-        return self._emitted({**call, **told}, taken)
+        return self._emitted({**call, **described}, taken)
 
     def _emitted(self, call: dict[str, Any], taken: Snapshot) -> ArtifactVersion:
         try:
@@ -256,7 +271,7 @@ class ArtifactMethods:
             taken.discard()
             raise
         if kept:
-            taken.give_away()
+            taken.release_source()
         else:
             taken.discard()
             call = {**call, "lost": "outbox_full"}
@@ -267,7 +282,7 @@ def _taking(source: str, *, move: bool, snapshot: bool) -> Callable[[Session], S
     def taking(session: Session) -> Snapshot:
         from neural.tracking.agent.artifact_snapshot import leave_in_place, take
 
-        # What a collector on another host is to get has to be still there when it is sent: a copy.
+        # A collector on another host gets the bytes later, so it needs a copy.
         in_place = not snapshot and session.config.collector is None
         return leave_in_place(source) if in_place else take(session, source, move=move)
 
@@ -309,10 +324,10 @@ def _name_of(what: str, *given: str | None) -> str:
 
 
 def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return metadata as JSON gives it back.
+    """Return metadata as JSON values.
 
     Raises:
-        TypeError: not a mapping, or with what JSON cannot hold.
+        TypeError: not a mapping, or with values that JSON cannot represent.
     """
     if metadata is None:
         return {}

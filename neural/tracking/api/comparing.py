@@ -1,4 +1,4 @@
-"""What a manager draws of several runs: figures, and a folder to hand on."""
+"""Compares several runs for a manager: figures, and a folder that can be passed on."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ class ComparisonMethods:
         *,
         figsize: tuple[float, float] | None = None,
     ) -> dict[str, Figure]:
-        """Return figures that set runs side by side.
+        """Return figures that compare runs side by side.
 
         Args:
-            ids: the runs' ``experiment_id``, in the order to draw them.
-            metrics: default all that any of the runs has, of very many the 48 most telling.
-            figsize: inches, of each figure; default: what its content needs.
+            ids: the runs' ``experiment_id``, in the order of drawing; a repeated one counts once.
+            metrics: default all metrics of any of the runs; of more than 48, those that most runs have.
+            figsize: width and height of each figure in inches, at most 200; default: what its content needs.
 
         Returns:
             ``comparison_<metric>`` for each metric, ``hyperparameter_comparison`` and
             ``best_metrics_comparison``.
 
         Raises:
-            KeyError: there is no such run, or no run has a metric that was asked for.
-            AmbiguousRunError: several folders bear one of these ids.
-            ValueError: no id was given, or ``figsize`` is not two numbers of inches.
+            KeyError: there is no such run, or no run has one of ``metrics``.
+            AmbiguousRunError: several folders have one of these ids.
+            TypeError, ValueError: no id was given, or ``figsize`` is not two numbers of inches.
+            DataDamagedError: stored data of a run is damaged.
+            OSError: a folder of a run cannot be read.
+
+        Blocks: seconds; reads the runs from the disk and imports matplotlib.
         """
         from neural.tracking.figures.style import check_figsize
 
@@ -52,19 +56,20 @@ class ComparisonMethods:
         output_dir: str | os.PathLike[str] | None = None,
         metrics: str | Sequence[str] | None = None,
     ) -> Path:
-        """Write a comparison into a folder: every figure as PNG, a summary, one page with all of it.
+        """Write a comparison into a folder: each figure as PNG, a summary, and one page with everything.
 
         Args:
             ids, metrics: as ``compare_experiments``.
-            output_dir: made if it is not there; default ``<base_dir>/comparisons/comparison_<time>``.
+            output_dir: created if it is missing; default ``<base_dir>/comparisons/comparison_<time>``.
 
         Returns:
-            The folder. ``comparison.html`` in it holds everything and opens offline;
-            ``comparison_summary.json`` is for scripts and says which file is which figure.
+            The folder. Its ``comparison.html`` contains everything and opens offline. Its
+            ``comparison_summary.json`` is for scripts and maps figures to files.
 
         Raises:
-            KeyError, AmbiguousRunError, ValueError: as ``compare_experiments``.
-            OSError: the folder cannot be made or written.
+            OSError: the folder cannot be created or written. All else as ``compare_experiments``.
+
+        Blocks: as ``compare_experiments``.
         """
         from neural.tracking.figures.report import comparisons_folder, export
 
@@ -74,7 +79,7 @@ class ComparisonMethods:
 
 
 def compare(base_dir: Path, ids: str | Iterable[str], metrics: str | Sequence[str] | None = None) -> Comparison:
-    """Return the comparison of runs of ``base_dir``; raises as ``compare_experiments``."""
+    """Return the comparison of runs of ``base_dir``; raise as ``compare_experiments``."""
     from neural.tracking.figures.run_comparison import Comparison
     from neural.tracking.reader.run_list import list_runs, the_one
 

@@ -1,11 +1,11 @@
-"""What a run's metadata says of where it ran: command, folder, host, packages, git state.
+"""Gathers a run's metadata about its environment: command, folder, host, packages, git state.
 
-Imported and run on a thread of its own only: asking git takes as long as a few hundred training steps.
+Import and run it only on a thread of its own: git takes as long as a few hundred training steps.
 """
 
 from __future__ import annotations
 
-import email.parser  # noqa: F401 - importlib.metadata imports it late, and a fork must not fall into that
+import email.parser  # noqa: F401 - importlib.metadata imports it late, and a fork then could hang
 import os
 import platform
 import re
@@ -19,7 +19,7 @@ from typing import Any
 
 MAX_COMMAND_BYTES = 8 << 10
 
-# What an option is called whose value is nobody's business: --api-key, --hf_token, db.password
+# Names of options with a secret value: --api-key, --hf_token, db.password
 _SECRET_NAME = re.compile(
     r"(?i)(^|[-_.+])((api|access|private|secret)[-_]?key|secret|token|passw(or)?d|passphrase|credentials?)$"
 )
@@ -27,7 +27,7 @@ _URL_USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _HIDDEN = "***"
 GIT_TIMEOUT_S = 5.0
 
-# Those whose version changes results, and those that tell which framework trained.
+# Packages whose version changes results, and packages that show which framework trained.
 PACKAGES_OF_NOTE = (
     "neural-tracking",
     "numpy",
@@ -53,7 +53,9 @@ PACKAGES_OF_NOTE = (
 def gather_metadata() -> dict[str, Any]:
     """Return command, folder, host, Python, package versions and git state of this process.
 
-    Blocks: up to some 10 s where git is slow; never call it on the training thread.
+    A value that cannot be determined is None or missing. Secrets in the command are hidden.
+
+    Blocks: up to some 5 s if git is slow; never call it on the training thread.
     """
     cwd = _cwd()
     return {
@@ -72,7 +74,7 @@ def gather_metadata() -> dict[str, Any]:
 
 def _command() -> str:
     words = sys.orig_argv
-    if "--multiprocessing-fork" in words:  # a spawned child: tell what the user typed, not how it was spawned
+    if "--multiprocessing-fork" in words:  # a spawned child: show the user's command, not the spawn
         words = [sys.executable or "python", *sys.argv]
     command = shlex.join(_without_secrets(words))
     if len(command.encode("utf-8", "replace")) <= MAX_COMMAND_BYTES:
@@ -83,7 +85,7 @@ def _command() -> str:
 def _without_secrets(words: list[str]) -> list[str]:
     """Return the command's words with passwords, tokens and keys hidden."""
     shown: list[str] = []
-    follows = False  # the word before was an option like --password
+    follows = False  # whether the previous word was an option like --password
     for word in words:
         name, equals, _ = word.partition("=")
         secret = _SECRET_NAME.search(name) is not None
@@ -109,13 +111,13 @@ def _packages() -> dict[str, str]:
             found[name] = distributions.version(name)
         except distributions.PackageNotFoundError:
             continue
-        # Each look-up holds the interpreter's lock for about a millisecond; let the trainer in.
+        # Each lookup holds the interpreter's lock for about a millisecond; let the training thread run.
         time.sleep(0)
     return found
 
 
 def _git_state(cwd: str | None) -> Mapping[str, Any] | None:
-    """Return commit, branch and dirty flag of the checkout around ``cwd``; None where there is none."""
+    """Return commit, branch and dirty flag of the checkout around ``cwd``; None if there is none."""
     if cwd is None:
         return None
     deadline = time.monotonic() + GIT_TIMEOUT_S
@@ -128,7 +130,7 @@ def _git_state(cwd: str | None) -> Mapping[str, Any] | None:
 
 
 def _git(cwd: str, deadline: float, *arguments: str) -> str | None:
-    # No optional locks: a status that refreshes the index would get in the way of the user's own git.
+    # No optional locks: a status that refreshes the index would disturb the user's own git commands.
     environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Figures as files: matplotlib's by ``savefig``, plotly's as HTML and JSON, and as a picture where it can."""
+"""Figures as files: matplotlib's by ``savefig``; plotly's as HTML and JSON, and as an image if possible."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from typing import Any
 from neural.tracking.core.warn import warn
 
 Writer = Callable[[Path], None]
-_told: set[str] = set()  # why no picture could be made: each is said once
-_PLOTLY_PICTURES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
+_warned: set[str] = set()  # reasons why no image could be rendered, one warning for each
+_PLOTLY_IMAGES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
 
 
 def figure_files(figure: Any, name: str) -> list[tuple[str, Writer]]:
-    """Return names and writers of the files a figure becomes; the first is the one that was asked for.
+    """Return names and writers of the files of a figure; the first file has the requested format.
 
     Args:
-        figure: matplotlib's or plotly's.
-        name: its ending chooses the format; without a known one a matplotlib figure becomes PNG, a plotly
-            figure HTML and JSON, and PNG too where kaleido is installed. A picture that cannot be made is
-            told as a warning; HTML and JSON are kept instead.
+        figure: of matplotlib or plotly.
+        name: its ending chooses the format. Without a known ending, a matplotlib figure becomes PNG; a plotly
+            figure becomes HTML and JSON, and PNG if kaleido is installed. If a plotly image cannot be rendered,
+            there is a warning, and the result is HTML and JSON.
 
     Raises:
         TypeError: another kind of figure.
+
+    Blocks: for seconds while kaleido renders a plotly image; the writers render everything else.
     """
     if hasattr(figure, "savefig"):
         return [_matplotlib(figure, name)]
@@ -44,7 +46,7 @@ def _matplotlib(figure: Any, name: str) -> tuple[str, Writer]:
 def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
     stem, _, ending = name.rpartition(".")
     ending = ending.lower()
-    known = stem and ending in ("html", "json", *_PLOTLY_PICTURES)
+    known = stem and ending in ("html", "json", *_PLOTLY_IMAGES)
     if not known:
         stem, ending = name, ""
     html: tuple[str, Writer] = f"{stem}.html", lambda path: _write(path, figure.to_html(include_plotlyjs=True))
@@ -53,25 +55,25 @@ def _plotly(figure: Any, name: str) -> list[tuple[str, Writer]]:
         return [html]
     if ending == "json":
         return [plain]
-    picture = _picture(figure, name, ending or "png")
-    if picture is None:
+    image = _image(figure, name, ending or "png")
+    if image is None:
         return [html, plain]
-    shown: tuple[str, Writer] = f"{stem}.{ending or 'png'}", lambda path: _write(path, picture)
+    shown: tuple[str, Writer] = f"{stem}.{ending or 'png'}", lambda path: _write(path, image)
     return [shown] if ending else [html, plain, shown]
 
 
-def _picture(figure: Any, name: str, ending: str) -> bytes | None:
-    """Return a picture of a plotly figure; None where none can be made, which is told and is no error."""
+def _image(figure: Any, name: str, ending: str) -> bytes | None:
+    """Return an image of a plotly figure; None, with a warning, if it cannot be rendered."""
     if importlib.util.find_spec("kaleido") is None:
         why = "kaleido is not installed"
     else:
         try:
             return bytes(figure.to_image(format=ending))
-        except Exception as error:  # noqa: BLE001 - a browser that is missing or dies must not end a training
+        except Exception as error:  # noqa: BLE001 - a missing or crashing browser must not end a training
             why = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if why not in _told:
-        _told.add(why)
-        warn("no picture was made of plotly figure %s, but HTML and JSON: %s", name, why)
+    if why not in _warned:
+        _warned.add(why)
+        warn("plotly figure %s was stored as HTML and JSON, not as an image: %s", name, why)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Settings a run is opened with that parts beside the tracker act on: checked here, kept in the open event."""
+"""Checks the settings of a run for parts other than the tracker; the open event keeps them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def run_settings(
     backend: str | Iterable[str] | None,
     base_dir: Path,
     *,
-    elsewhere: bool = False,
+    remote: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings as the open event keeps them; ``elsewhere``: the collector is another host's.
+    """Return the settings as the open event keeps them; ``remote``: the collector is on another host.
 
     Raises:
         TypeError: a setting is of the wrong type.
-        ConfigError: an unknown backend, or fewer than one step between pictures.
+        ConfigError: an unknown backend, or ``visualize_every`` is out of range.
     """
     if not isinstance(auto_visualize, bool):
         raise TypeError(f"auto_visualize must be True or False, not {auto_visualize!r}")
@@ -42,17 +42,17 @@ def run_settings(
     return {
         "auto_visualize": auto_visualize,
         "visualize_every": visualize_every,
-        "backend": check_backends(backend, base_dir, elsewhere=elsewhere),
+        "backend": check_backends(backend, base_dir, elsewhere=remote),
         "env": backend_environment(),
     }
 
 
 def check_tags(tags: str | Iterable[str]) -> list[str]:
-    """Return the tags, each once, in the order given.
+    """Return the tags without repetitions, in the given order.
 
     Raises:
         TypeError, InvalidNameError: a tag is not text, empty, over 256 bytes, or has a control character.
-        ConfigError: more than 256 of them.
+        ConfigError: more than 256 tags.
     """
     checked = list(dict.fromkeys(check_tag(tag) for tag in one_or_many(tags)))
     if len(checked) > MAX_TAGS:
@@ -61,7 +61,7 @@ def check_tags(tags: str | Iterable[str]) -> list[str]:
 
 
 def check_notes(notes: str | None) -> str | None:
-    """Return the notes, or raise TypeError for what is no text and ConfigError over 64 KiB."""
+    """Return the notes; raise TypeError if they are not text, and ConfigError over 64 KiB."""
     if notes is None:
         return None
     if not isinstance(notes, str):
@@ -73,5 +73,5 @@ def check_notes(notes: str | None) -> str | None:
 
 
 def check_group(group: str | None) -> str | None:
-    """Return the group's name; raises as a tag's."""
+    """Return the group's name; raise as for a tag."""
     return None if group is None else check_tag(group, "group")

@@ -1,4 +1,4 @@
-"""What a tracker answers about its run: status, parameters, values, figures."""
+"""The reading methods of a tracker: status, parameters, values, figures."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ Ranks = Literal["mean", "all", "min", "max"] | int
 
 
 class ReadingMethods:
-    """The reading half of :class:`~neural.tracking.tracker.ExperimentTracker`."""
+    """The reading half of :class:`~neural.tracking.tracker.ExperimentTracker`.
+
+    Every read waits until the store has what this process logged, 1 s at most; see ``docs/guarantees.md``. Then
+    it reads the run folder. It raises DataDamagedError if stored data that it needs is damaged, unless the
+    tracker was opened with ``damaged="skip"``.
+    """
 
     _recorder: Recorder
     _view: RunView
 
     @property
     def status(self) -> str:
-        """``created``, ``running`` once something was logged, then ``completed`` or ``failed``."""
+        """``created``, ``running`` once something was logged, then ``completed`` or ``failed``.
+
+        While this process logs, it does not read the disk.
+        """
         return self._view.status()
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Where the run ran: command, folder, host, versions, git state; its tags, notes and group."""
+        """The run's environment (command, folder, host, versions, git state), tags, notes and group."""
         return self._view.run().metadata
 
     @property
@@ -46,7 +54,10 @@ class ReadingMethods:
 
     @property
     def notes(self) -> str | None:
-        """The run's notes; assign a text to replace them."""
+        """The run's notes, None without any; assign a text of at most 64 KiB to replace them.
+
+        Assignment raises TypeError for another type, ConfigError over 64 KiB, TrackingError after ``finish()``.
+        """
         return self._view.run().notes
 
     @notes.setter
@@ -55,20 +66,20 @@ class ReadingMethods:
 
     @property
     def group(self) -> str | None:
-        """The group given when the run was opened."""
+        """The group that was given when the run was opened, None without one."""
         return self._view.run().group
 
     @property
     def metrics_history(self) -> list[dict[str, Any]]:
         """One flat dict for each ``log_metrics`` call: ``timestamp``, ``step`` and the metrics.
 
-        A metric that was itself named ``step`` or ``timestamp`` is in ``get_metrics("step")`` only.
+        A metric with the name ``step`` or ``timestamp`` is not in it; ``get_metrics("step")`` returns it.
         """
         return self._view.run().metrics_history()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Each metric's last, least and greatest value, with status, times and parameters."""
+        """Each metric's last, minimum and maximum value, with status, times and parameters."""
         return self._view.run().summary()
 
     def get_metrics(
@@ -78,18 +89,20 @@ class ReadingMethods:
         *,
         name: str | None = None,
     ) -> list[Any]:
-        """Return the whole history, or the values of one metric.
+        """Return the whole history, or the values of one metric; an empty list for an unknown metric.
 
         Args:
-            metric_name: None for the whole history, as ``metrics_history``; also spelt ``name``.
-            ranks: where several ranks logged the metric: their ``mean``, ``min`` or ``max`` at each
-                step in step order (of what a rank logged at a step the last counts), ``all`` values in
-                the order logged, or one rank's by its number.
+            metric_name: None for the whole history, as ``metrics_history``; ``name`` is another name of it.
+            ranks: the choice if several ranks logged the metric: their ``mean``, ``min`` or ``max`` at each
+                step, in step order (the last value of a rank at a step counts); ``all`` values in the order
+                logged; or a rank's number for the values of this rank.
 
         Raises:
-            DataDamagedError: something of the run is damaged, so that values may be missing.
+            DataDamagedError: stored data of the run is damaged, so that values may be missing.
+            TypeError: ``metric_name`` is not text.
+            ValueError: ``ranks`` is none of these.
 
-        Blocks: until the store has what this process logged, at most 1 s; see ``docs/guarantees.md``.
+        Blocks: until the store has what this process logged, 1 s at most; see ``docs/guarantees.md``.
         """
         chosen = name if metric_name is None else metric_name
         if chosen is None:
@@ -100,13 +113,13 @@ class ReadingMethods:
         return values
 
     def get_texts(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Return what ``log_text`` was given, in the order logged.
+        """Return the texts of ``log_text``, in the order logged; an empty list if there are none.
 
         Args:
-            name: only texts logged under it.
+            name: return only texts with this name.
 
         Returns:
-            One dict a text: ``timestamp``, ``step``, ``name``, ``text``, ``rank``.
+            One dict a text: ``timestamp``, ``step`` (None without one), ``name``, ``text``, ``rank``.
         """
         from neural.tracking.core.times import iso_time
 
@@ -118,10 +131,14 @@ class ReadingMethods:
     def get_best_metric(
         self, metric_name: str | None = None, mode: Literal["max", "min"] = "max", *, name: str | None = None
     ) -> tuple[float, int | None] | tuple[None, None]:
-        """Return the best value of a metric and its first step, ``(None, None)`` where there is nothing.
+        """Return the best value of a metric and its first step; ``(None, None)`` if there is no value.
 
-        Several ranks count as their mean at each step. NaN never wins. ``name`` is ``metric_name``.
-        Raises ``DataDamagedError`` as ``get_metrics``.
+        For several ranks it uses their mean at each step. NaN is ignored. ``name`` is another name of
+        ``metric_name``. Blocks and raises DataDamagedError as ``get_metrics``.
+
+        Raises:
+            TypeError: no name was given.
+            ValueError: ``mode`` is neither ``max`` nor ``min``.
         """
         chosen = name if metric_name is None else metric_name
         if chosen is None:
@@ -137,11 +154,12 @@ class ReadingMethods:
     ) -> Figure:
         """Return a matplotlib figure of some metrics, or of all; train and validation share a panel.
 
-        ``metric_names`` is ``names``.
+        Without ``names``, and with more than 48 metrics, it shows the 48 most important ones.
+        ``metric_names`` is another name of ``names``. Blocks as ``get_metrics``, and imports matplotlib.
 
         Raises:
-            KeyError: nothing was logged under a name that was asked for.
-            TypeError, ValueError: a name is no text, or ``figsize`` is not two numbers of inches.
+            KeyError: nothing was logged under one of ``names``.
+            TypeError, ValueError: a name is not text, or ``figsize`` is not two numbers of inches.
         """
         from neural.tracking.figures.style import check_figsize
 
@@ -149,22 +167,25 @@ class ReadingMethods:
         return self._view.figure(metric_names_of(chosen), check_figsize(figsize))
 
     def generate_visualizations(self) -> dict[str, Path]:
-        """Draw the full set of pictures into the run's ``plots/``; return their paths by name.
+        """Draw all plots into the run's ``plots/``; return their paths by name.
 
-        ``all_metrics_individual``, ``all_metrics_combined``, ``metric_correlation`` with two metrics or
-        more, ``metric_distributions``; of more than 24 metrics, further pages end with ``_2`` and so on.
-        In ``disabled`` mode nothing is drawn and the dict is empty.
+        The names are ``all_metrics_individual``, ``all_metrics_combined``, ``metric_correlation`` (with two or
+        more metrics) and ``metric_distributions``; with more than 24 metrics, further pages end with ``_2`` and
+        so on. In ``disabled`` mode it draws nothing and returns an empty dict.
 
         Raises:
-            OSError: a picture cannot be written.
+            OSError: a plot cannot be written.
 
-        Blocks: a second or two; reads as ``get_metrics`` does, and imports matplotlib.
+        Blocks: a second or two; it reads as ``get_metrics`` does, and imports matplotlib.
         """
-        return self._view.save_pictures()
+        return self._view.save_plots()
 
     def save_experiment_summary(self) -> Path:
-        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of the former.
+        """Write ``summary.json`` and ``metrics.json`` as of now; return the path of ``summary.json``.
 
-        In ``disabled`` mode no file is made.
+        In ``disabled`` mode it creates no file. Blocks on the disk, and as ``get_metrics``.
+
+        Raises:
+            OSError: a file cannot be written.
         """
         return self._view.save_summary()

@@ -1,8 +1,8 @@
-"""The writing half of a tracker: the session it emits into, opened when the first event needs it.
+"""The writing half of a tracker: it owns the session, and opens it when the first event needs it.
 
-A new run's session is opened by the constructor, so that the first step of a training costs no more
-than the others. A tracker that only reads a run, was pickled into another process, or is disabled
-has none until something is logged, or never.
+The constructor of a new run opens the session, so that the first step of a training costs no more than the
+others. A tracker that only reads a run, or was pickled into another process, has no session until something is
+logged. A disabled tracker never has one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 METADATA_WAIT_S = 1.0
 METADATA_RETRY_S = 5.0
-METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, and a training's first steps want it
+METADATA_AFTER_S = 0.5  # its imports hold the interpreter's lock, which the first training steps need
 
 
 class Opening(NamedTuple):
-    """All that opening a session of a run takes; travels with a pickled tracker."""
+    """Everything that opening a session of a run needs; it is pickled with a tracker."""
 
     base_dir: Path
     folder: Path
@@ -49,16 +49,22 @@ class Recorder:
     def __init__(self, opening: Opening) -> None:
         self.opening = opening
         self.session: Session | None = None
-        self.started = False  # something beside the opening itself was logged
+        self.started = False  # an event other than the open event was logged
         self.ended: str | None = None
         self._metadata: threading.Thread | None = None
-        self._hurry = threading.Event()
+        self._metadata_now = threading.Event()
         self._opening = threading.RLock()
-        self.followed: PendingArtifacts | None = None  # artifacts that the collector has still to store
+        self.pending_artifacts: PendingArtifacts | None = None  # not yet stored by the collector
         _recorders.add(self)
 
     def open(self) -> Session:
-        """Return the session, opened now if it was not."""
+        """Return the session; open it now if it is not open.
+
+        Raises:
+            OSError, ConfigError: as :func:`~neural.tracking.agent.open_session`.
+
+        Blocks: some milliseconds on the disk, if it opens; a run that is continued is read first.
+        """
         session = self.session
         if session is None:
             with self._opening:
@@ -83,7 +89,7 @@ class Recorder:
         return self.session
 
     def emit(self, kind: str, payload: Mapping[str, Any], *, step: int | None = None) -> bool:
-        """Emit one event; return whether it is in the outbox.
+        """Emit one event; return whether it is in the outbox. Opens the session if necessary, as :meth:`open`.
 
         Raises:
             TrackingError: the tracker is finished.
@@ -95,31 +101,39 @@ class Recorder:
         return kept
 
     def follow(self, call: Mapping[str, Any]) -> ArtifactVersion:
-        """Return the version that an artifact call is to become."""
+        """Return the version of an artifact call, and watch its outcome. Never blocks."""
         from neural.tracking.artifacts.pending import PendingArtifacts
         from neural.tracking.artifacts.version import ArtifactVersion
 
         folder, offline = self.opening.folder, self.opening.config.mode != "online"
-        if self.followed is None or self.followed.pid != os.getpid():
+        if self.pending_artifacts is None or self.pending_artifacts.pid != os.getpid():
             session = self.session
-            far = session is not None and session.config.collector is not None
-            leaves_from = session.spool / session.id.hex() if session is not None and far else None
-            self.followed = PendingArtifacts(folder, self._state, offline=offline, leaves_from=leaves_from)
-        version = ArtifactVersion(folder, call, time.time_ns(), aliases=call["aliases"], follow=self.followed)
-        self.followed.add(version)
+            remote = session is not None and session.config.collector is not None
+            leaves_from = session.spool / session.id.hex() if session is not None and remote else None
+            self.pending_artifacts = PendingArtifacts(
+                folder, self._state, offline=offline, leaves_from=leaves_from
+            )
+        version = ArtifactVersion(
+            folder, call, time.time_ns(), aliases=call["aliases"], follow=self.pending_artifacts
+        )
+        self.pending_artifacts.add(version)
         return version
 
     def _state(self) -> str:
         return "" if self.session is None else self.session.state
 
     def metrics_emitter(self) -> Callable[[Mapping[str, Any], int | None], bool]:
-        """Return what ``log_metrics`` is to call from now on: the session's own function."""
+        """Return the function that ``log_metrics`` calls from now on: the session's own; opens the session.
+
+        Raises:
+            TrackingError: the tracker is finished.
+        """
         self.refuse_if_ended("metrics")
         return self.open().emit_metrics
 
     @property
-    def decides(self) -> bool:
-        """Whether the end of this session is its attempt's, as far as this process can know."""
+    def ends_attempt(self) -> bool:
+        """Whether the end of this session ends the attempt, as far as this process can know."""
         run = self.opening.identity if self.session is None else self.session.run
         return run.rank == 0 and run.role != "child"
 
@@ -129,17 +143,24 @@ class Recorder:
             run = self.opening.identity.uid.hex()[:8]
             raise TrackingError(
                 f"cannot log {what}: this tracker is finished ({self.ended}); "
-                f"ExperimentManager.get_experiment({run!r}) goes on with its run"
+                f"ExperimentManager.get_experiment({run!r}) continues its run"
             )
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was emitted is stored and visible, artifacts too; return whether it is."""
+        """Wait until all events and artifacts are stored and visible; return whether they are.
+
+        Blocks for ``timeout_s`` seconds at most. Lost artifacts give a warning and do not make it False.
+        """
         deadline = _deadline(timeout_s)
         flushed = self.session is None or self.session.flush(timeout_s)
         return self._artifacts_settled(deadline if flushed else 0.0) and flushed
 
     def close(self, status: str, error: str | None, timeout_s: float | None) -> bool:
-        """Emit the end and wait for it to be stored; return whether all is."""
+        """Emit the end and wait until everything is stored; return whether it is. Blocks as ``finish()``.
+
+        Raises:
+            ConfigError: ``status`` is neither ``completed`` nor ``failed``.
+        """
         if status not in END_STATUSES:
             raise ConfigError(f"status is {status!r}; a run ends {' or '.join(END_STATUSES)}")
         if self.ended is not None:
@@ -154,27 +175,27 @@ class Recorder:
         deadline = time.monotonic() + timeout_s
         self._await_metadata(min(METADATA_WAIT_S, timeout_s / 2))
         closed = self.session.close(status, error, max(0.0, deadline - time.monotonic()))
-        # Where nobody has the events nobody can have the artifacts, and there is nothing to wait for.
+        # Without the events, the collector cannot have the artifacts either, so do not wait for them.
         return self._artifacts_settled(deadline if closed else 0.0) and closed
 
     def _artifacts_settled(self, deadline: float) -> bool:
-        """Wait until something has become of every artifact; a loss that was not told yet is told."""
-        followed = self.followed
-        if followed is None or followed.pid != os.getpid():
+        """Wait until every artifact is stored or lost; warn of new losses."""
+        pending = self.pending_artifacts
+        if pending is None or pending.pid != os.getpid():
             return True
-        settled = followed.settle(max(0.0, deadline - time.monotonic()))
-        if lost := followed.take_lost():
+        settled = pending.settle(max(0.0, deadline - time.monotonic()))
+        if lost := pending.take_lost():
             from neural.tracking.core.warn import warn
 
-            told = ", ".join(f"{version.artifact_name}: {version.lost}" for version in lost[:5])
-            warn("%d artifacts of run %s are lost: %s", len(lost), self.opening.identity.name, told)
+            reasons = ", ".join(f"{version.artifact_name}: {version.lost}" for version in lost[:5])
+            warn("%d artifacts of run %s are lost: %s", len(lost), self.opening.identity.name, reasons)
         return settled
 
     def _begin_attempt(self) -> int:
-        """Become the run's next attempt; return the step its default steps go on from."""
+        """Begin the run's next attempt; return its first default step."""
         from neural.tracking.reader.run import Run
 
-        run = Run(self.opening.folder, "skip")  # a training that goes on is not stopped by old damage
+        run = Run(self.opening.folder, "skip")  # old damage must not stop a training that continues
         attempts = [session.attempt for session in run.facts.sessions.values()]
         identity = self.opening.identity._replace(attempt=max(attempts, default=0) + 1)
         self.opening = self.opening._replace(identity=identity, resumes=False)
@@ -182,13 +203,13 @@ class Recorder:
 
     def _gather_metadata(self, session: Session) -> None:
         if self.opening.identity.role == "child":
-            return  # its parent told all of it
+            return  # its parent has emitted the metadata
         try:
             thread = threading.Thread(
-                target=_emit_metadata, args=(session, self._hurry), name="ntrack-metadata", daemon=True
+                target=_emit_metadata, args=(session, self._metadata_now), name="ntrack-metadata", daemon=True
             )
             thread.start()
-        except RuntimeError:  # no thread can be had: the run goes without
+        except RuntimeError:  # no thread can start: the run has no metadata
             return
         self._metadata = thread
         # Runs before the session's own exit hook, which was registered first and emits the end.
@@ -196,14 +217,14 @@ class Recorder:
 
     def _await_metadata(self, timeout_s: float) -> None:
         if self._metadata is not None:
-            self._hurry.set()
+            self._metadata_now.set()
             self._metadata.join(timeout_s)
             self._metadata = None
             atexit.unregister(self._await_metadata)
 
 
 def _renew_locks() -> None:
-    """In a forked child: a thread that was opening a session is not here to let go of its lock."""
+    """Replace the locks in a forked child, where the threads that may hold them do not exist."""
     for recorder in list(_recorders):
         recorder._opening = threading.RLock()
 
@@ -213,17 +234,20 @@ os.register_at_fork(after_in_child=_renew_locks)
 
 
 class NoRecorder(Recorder):
-    """Stands in where ``NTRACK_MODE=disabled``: takes everything, keeps nothing, makes no file."""
+    """The recorder of ``disabled`` mode: accepts everything, keeps nothing, creates no file."""
 
     def open(self) -> Session:
+        """Raise TrackingError."""
         raise TrackingError("tracking is disabled")
 
     def emit(self, kind: str, payload: Mapping[str, Any], *, step: int | None = None) -> bool:
+        """Return True; raise TrackingError once the tracker is finished."""
         self.refuse_if_ended(kind)
         self.started = True
         return True
 
     def metrics_emitter(self) -> Callable[[Mapping[str, Any], int | None], bool]:
+        """Return a function that keeps nothing; raise TrackingError once the tracker is finished."""
         self.refuse_if_ended("metrics")
         return _keep_nothing
 
@@ -232,8 +256,8 @@ def _keep_nothing(metrics: Mapping[str, Any], step: int | None = None) -> bool:
     return True
 
 
-def _emit_metadata(session: Session, hurry: threading.Event) -> None:
-    hurry.wait(METADATA_AFTER_S)
+def _emit_metadata(session: Session, at_once: threading.Event) -> None:
+    at_once.wait(METADATA_AFTER_S)
     from neural.tracking.core import fork_lock
 
     with fork_lock.held_off:
@@ -241,11 +265,11 @@ def _emit_metadata(session: Session, hurry: threading.Event) -> None:
 
     event = {"values": gather_metadata()}
     try:
-        # Dropped where the disk is full: it is worth a second try when there is room, and it can wait.
-        # What is finished is not written to: that would warn of a loss nobody caused.
+        # A full disk drops the event; a later attempt may have room. A closed session gets no event: that would
+        # warn of a loss without a cause.
         while session.state != "closed" and not session.emit("metadata", event):
             time.sleep(METADATA_RETRY_S)
-    except TrackingError:  # finished while git was still being asked
+    except TrackingError:  # the session was closed while git was running
         return
 
 

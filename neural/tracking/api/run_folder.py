@@ -1,7 +1,7 @@
-"""Makes or joins the folder of a run: the one thing a tracker does on disk before its first event.
+"""Creates or joins the folder of a run, which a tracker does before it opens its session.
 
-A folder is filled under a temporary name and renamed into place, so nobody ever sees a run without
-its ``run.json``, and two ranks that come at the same moment end in the same folder.
+A folder is filled under a temporary name and renamed into place. So nobody sees a run without its ``run.json``,
+and two ranks that start at the same moment use the same folder.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _MAX_TRIES = 100
 
 
 def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIdentity]:
-    """Make the run's folder or join it; return it and who the run then is.
+    """Create the run's folder or join it; return the folder and the final identity. Blocks briefly on the disk.
 
-    The identity changes only where another run has the folder: a random uid is drawn anew, and a
-    run that siblings find by their parent's pid steps on to the next one nobody has ended.
+    The identity changes if another run has the folder: a random uid is drawn again, and siblings that found the
+    run by their parent's pid move to the next run that has not ended. A join sets ``role`` and ``attempt``.
 
     Raises:
-        RunConflictError: a derived uid (NTRACK_RUN_ID, SLURM …) meets the folder of another run.
-        NotADirectoryError, PermissionError, OSError: ``base_dir`` cannot hold runs. A full disk is
-            no reason: it warns, and the run goes on without its folder until there is room.
+        RunConflictError: a derived uid (NTRACK_RUN_ID, SLURM …) leads to the folder of another run.
+        NotADirectoryError, PermissionError, OSError: ``base_dir`` cannot hold runs. A full disk does not
+            raise: it gives a warning, and the run continues without its folder until there is room.
+        TrackingError: no free folder after 100 attempts.
     """
     check_run_name(identity.name)
     try:
@@ -44,14 +45,14 @@ def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIde
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, "base_dir is not a folder", str(base_dir)) from None
     except OSError as error:
-        _go_on_without_room(error, base_dir)
+        _raise_unless_full(error, base_dir)
         return base_dir / folder_name(identity.name, identity.uid), identity
     for _ in range(_MAX_TRIES):
         folder = base_dir / folder_name(identity.name, identity.uid)
         try:
             made = _make(folder, identity)
         except OSError as error:
-            _go_on_without_room(error, base_dir)
+            _raise_unless_full(error, base_dir)
             return folder, identity
         if made:
             return folder, identity
@@ -60,12 +61,12 @@ def open_run_folder(base_dir: Path, identity: RunIdentity) -> tuple[Path, RunIde
             return folder, _joined(folder, identity)
         if found is None and _written_again(folder, identity):
             return folder, identity
-        identity = _another(folder, identity)
+        identity = _next_identity(folder, identity)
     raise TrackingError(f"no free folder for run {identity.name!r} in {base_dir} after {_MAX_TRIES} tries")
 
 
 def _make(folder: Path, identity: RunIdentity) -> bool:
-    """Put a folder with its ``run.json`` in place; return whether the name was free."""
+    """Create the folder with its ``run.json``; return whether the name was free."""
     if folder.exists():
         return False
     temporary = folder.with_name(f".tmp-{os.urandom(6).hex()}")
@@ -78,13 +79,13 @@ def _make(folder: Path, identity: RunIdentity) -> bool:
             (temporary / RUN_FILE).unlink(missing_ok=True)
             temporary.rmdir()
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            return False  # a sibling was faster
+            return False  # another rank was faster
         raise
     return True
 
 
 def _written_again(folder: Path, identity: RunIdentity) -> bool:
-    """Write a ``run.json`` again that a power loss tore; return whether it was one."""
+    """Write ``run.json`` again if a power loss tore it; return whether it did."""
     with contextlib.suppress(OSError):
         if is_torn(folder):
             _write_run_file(folder, identity)
@@ -93,30 +94,32 @@ def _written_again(folder: Path, identity: RunIdentity) -> bool:
 
 
 def _write_run_file(folder: Path, identity: RunIdentity) -> None:
-    # Not durable: a sync would cost the constructor 5 ms; the collector sees to it.
+    # Not durable: a sync would cost the constructor 5 ms; the collector syncs the file.
     made = RunFile(identity.uid, identity.name, time.time_ns(), identity.key)
     made.write(folder, host=os.uname().nodename, pid=os.getpid(), durable=False)
 
 
 def _may_join(folder: Path, found: RunFile, identity: RunIdentity) -> bool:
-    """Siblings that share nothing but a parent must have started together, and not after the end."""
+    """Return whether the process may join: siblings with only a common parent must start within a minute and
+    before the run's end.
+    """
     if identity.key != "parent":
         return True
     if abs(time.time_ns() - found.opened_ns) > SIBLINGS_WITHIN_S * 1e9:
         return False
-    return _told(folder)[0] not in END_STATUSES
+    return _status_and_attempts(folder)[0] not in END_STATUSES
 
 
 def _joined(folder: Path, identity: RunIdentity) -> RunIdentity:
-    """Return the identity of one that joins: of the running attempt, or the next where that has ended."""
-    status, attempts = _told(folder)
+    """Return the identity of a process that joins the running attempt, or the next one if that has ended."""
+    status, attempts = _status_and_attempts(folder)
     attempt = max(identity.attempt, attempts + (status in END_STATUSES))
     role = "join" if identity.role == "opener" else identity.role
     return identity._replace(attempt=attempt, role=role)
 
 
-def _told(folder: Path) -> tuple[str, int]:
-    """Return status and number of attempts from the run's metadata view: quick, a second old at most."""
+def _status_and_attempts(folder: Path) -> tuple[str, int]:
+    """Return status and number of attempts from the run's metadata view, which is a second old at most."""
     with contextlib.suppress(OSError, ValueError):
         metadata = read_json(folder / "metadata.json")
         if isinstance(metadata, dict) and isinstance(metadata.get("attempts"), int):
@@ -124,10 +127,10 @@ def _told(folder: Path) -> tuple[str, int]:
     return "created", 0
 
 
-def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
-    """Return an identity for another folder than the one that is taken."""
+def _next_identity(folder: Path, identity: RunIdentity) -> RunIdentity:
+    """Return an identity for another folder, because ``folder`` belongs to another run."""
     if identity.key == "parent":
-        # Derived from the taken one, so that all siblings step on to the same next run.
+        # Derived from the present uid, so that all siblings move to the same next run.
         import hashlib
 
         uid = hashlib.sha256(identity.uid + b"next").digest()[:16]
@@ -140,15 +143,15 @@ def _another(folder: Path, identity: RunIdentity) -> RunIdentity:
     )
 
 
-def _go_on_without_room(error: OSError, base_dir: Path) -> None:
-    """Raise what the user can mend before the training starts; warn where only the disk is full."""
+def _raise_unless_full(error: OSError, base_dir: Path) -> None:
+    """Raise an error that the user can fix before the training starts; only warn if the disk is full."""
     if error.errno not in NO_ROOM:
-        reason = f"no run can be made in {base_dir} ({error.strerror}): choose another base_dir, or mend it"
+        reason = f"no run can be made in {base_dir} ({error.strerror}): choose another base_dir, or fix it"
         raise type(error)(error.errno, reason, error.filename) from None
     import warnings
 
     warnings.warn(
-        f"no space left for a run in {base_dir}: the training goes on, what it logs is counted as "
+        f"no space left for a run in {base_dir}: the training continues, and its events are counted as "
         f"a gap until there is room",
         RuntimeWarning,
         stacklevel=4,

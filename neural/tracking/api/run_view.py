@@ -1,7 +1,7 @@
-"""The reading half of a tracker: the run as it is stored, united with what this process logged since.
+"""The reading half of a tracker: the stored run, united with the events that this process logged since.
 
-A read waits until the run folder has what this process emitted, for at most a second, and not at all
-when no collector answers; then what is still in the outbox is added from there.
+A read waits until the run folder has the events of this process, a second at most, and not at all if no
+collector answers. Then it adds the events that are still in the outbox.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ MAX_PANELS = 48
 
 
 class RunView:
-    """Answers what a tracker is asked about its run."""
+    """The run as a tracker reads it."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._visible = (b"", 0)  # of this session (a forked child has another), the folder has so many
+        self._visible = (b"", 0)  # session (a forked child has another one), number that the folder has
         self._first_read = True
-        self._told_apart = False
-        self._sees_store = recorder.opening.config.collector is None  # else not before something shows it
+        self._warned_of_remote = False
+        self._store_is_visible = recorder.opening.config.collector is None  # remote: not known yet
 
     def status(self) -> str:
-        """Return the run's status; what this process knows of it needs no look at the disk."""
+        """Return the run's status; reads the disk only if this process does not know the status."""
         recorder = self._recorder
-        if recorder.ended is not None and recorder.decides:
+        if recorder.ended is not None and recorder.ends_attempt:
             return recorder.ended
         if recorder.started and recorder.ended is None:
             return "running"
         return self.run().status
 
     def run(self) -> Run:
-        """Return the run as of now."""
+        """Return the run as of now. Blocks for a second at most, until the store has this process's events."""
         from neural.tracking.reader.run import Run
 
         session = self._recorder.session
@@ -55,7 +55,7 @@ class RunView:
             if self._is_stored_here(folder):
                 self._visible = (session.id, emitted)
                 return Run(folder, damaged)
-            self._tell_apart()
+            self._warn_of_remote()
         from neural.tracking.reader.with_outbox import RunWithOutbox, left_behind
 
         if session.state == "closed":
@@ -65,32 +65,34 @@ class RunView:
         return RunWithOutbox(folder, session.id, session.rank, held, damaged)
 
     def _is_worth_a_wait(self, state: str) -> bool:
-        """Whether a collector answers, or may be just about to: the first read comes while one starts."""
+        """Return whether a collector answers, or may answer soon: at the first read one may be starting."""
         first, self._first_read = self._first_read, False
         starting = first and self._recorder.opening.config.mode == "online"
         return state in ("connected", "closed") or starting
 
     def _is_stored_here(self, folder: Path) -> bool:
-        """Whether this host sees what the collector writes: always its own, another's on a shared disk."""
-        self._sees_store = self._sees_store or next(folder.glob("ledger-*.json"), None) is not None
-        return self._sees_store
+        """Return whether this host sees the collector's run folders: a local one's always, a remote one's on a
+        shared disk.
+        """
+        self._store_is_visible = self._store_is_visible or next(folder.glob("ledger-*.json"), None) is not None
+        return self._store_is_visible
 
-    def _tell_apart(self) -> None:
-        """Say once that reads here are not the whole run."""
-        if not self._told_apart:
-            self._told_apart = True
+    def _warn_of_remote(self) -> None:
+        """Warn once that reads on this host do not see the whole run."""
+        if not self._warned_of_remote:
+            self._warned_of_remote = True
             from neural.tracking.core.warn import warn
 
             opening = self._recorder.opening
             warn(
-                "run %s is stored by the collector at %s, whose disk is not seen here: what is read here is "
-                "only what this process logged and the collector does not have yet",
+                "run %s is stored by the collector at %s, whose disk is not seen here: reads return only the "
+                "events that this process logged and the collector does not have yet",
                 opening.identity.name,
                 opening.config.collector,
             )
 
     def save_summary(self) -> Path:
-        """Write summary and history as JSON views of what :meth:`run` sees; return the summary's path."""
+        """Write the summary and the history of :meth:`run` as JSON views; return the summary's path."""
         from neural.tracking.core import files
         from neural.tracking.reader import json_views
 
@@ -101,7 +103,11 @@ class RunView:
         return run.folder / "summary.json"
 
     def figure(self, names: Sequence[str] | None, figsize: tuple[float, float] | None) -> Figure:
-        """Return a figure of the named metrics, or of all; of very many, of the 48 most telling."""
+        """Return a figure of the named metrics, or of all; of more than 48, of the most important ones.
+
+        Raises:
+            KeyError: there is no metric of one of the names.
+        """
         from neural.tracking.figures.panels import plot_panels
         from neural.tracking.figures.run import read_series, title_of_run
 
@@ -113,8 +119,8 @@ class RunView:
         remark = f"{len(series)} of {len(known)} metrics" if names is None and len(known) > MAX_PANELS else ""
         return plot_panels(series, title=title_of_run(run), remark=remark, figsize=figsize)
 
-    def save_pictures(self) -> dict[str, Path]:
-        """Save the full set of figures of what :meth:`run` sees below ``plots/``; return paths by name."""
+    def save_plots(self) -> dict[str, Path]:
+        """Draw all plots of :meth:`run` into ``plots/``; return their paths by name, {} if disabled."""
         from neural.tracking.figures.run import run_pictures, save_pictures
         from neural.tracking.figures.saving import FOLDER
 

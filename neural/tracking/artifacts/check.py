@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neural.tracking.core import copying
 from neural.tracking.core.copying import Progress, identity, nothing, open_regular
-from neural.tracking.core.files import TEMPORARY_PREFIX, inside, take_away
+from neural.tracking.core.files import TEMPORARY_PREFIX, inside
 from neural.tracking.errors import ArtifactDamagedError, FormatError, InvalidNameError, TrackingError
 from neural.tracking.formats import manifest
 from neural.tracking.formats.manifest import ManifestEntry
@@ -146,6 +146,7 @@ def copy_out(
     elif not place_out.parent.is_dir():
         raise FileNotFoundError(2, "there is no such folder", str(place_out.parent))
     temporary = place_out.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
+    old = temporary.with_name(f"{temporary.name}-old")
     source = place(run, entry)
     try:
         if entry.is_folder:
@@ -156,13 +157,14 @@ def copy_out(
                 what = f"{label(entry)}/{item.path}"
                 _copy(source / item.path, path, item.sha256, what, progress, executable=item.executable)
             if os.path.lexists(place_out):
-                take_away(place_out)
+                os.rename(place_out, old)
         else:
             executable = (entry.outcome or {}).get("executable") is True
             _copy(source, temporary, entry.checksum, label(entry), progress, executable=executable)
         os.rename(temporary, place_out)
     finally:
         spool.remove(temporary)
+        spool.remove(old)
     return place_out
 
 

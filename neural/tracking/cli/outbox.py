@@ -64,17 +64,17 @@ def ship(base_dir: Path, timeout: float) -> None:
         return
     lock = claim_courier(state)
     deadline = time.monotonic() + timeout
-    trouble: dict[str, str] = {}
+    problems: dict[str, str] = {}
     with console.status(f"shipping {_n(before)}"):
         if lock is not None:
             courier = Courier(state)
             courier.run(lambda _: bool(_left(state)) and time.monotonic() < deadline)
-            trouble = courier.trouble
+            problems = courier.problems
         while lock is None and _left(state) and time.monotonic() < deadline:
             time.sleep(0.2)  # a courier is at it
     left = _left(state)
     if left:
-        why = next((text for text in trouble.values() if text), "it takes longer")
+        why = next((text for text in problems.values() if text), "it takes longer")
         hint = f"{why}; it stays in {state.remote_outbox}"
         raise output.Failure(f"{_n(left)} could not be shipped", hint=hint, code=EXIT_LEFT)
     console.print(f"[green]●[/] {_n(before)} shipped")

@@ -37,10 +37,10 @@ SPARK_POINTS = 200_000
 @output.base_dir_option
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
     """List the runs, newest first."""
-    from neural.tracking.api.run_list import rescue_orphans, run_entry
+    from neural.tracking.api.run_list import run_entry, start_delivery
     from neural.tracking.reader.run_list import list_runs as runs_of
 
-    rescue_orphans(base_dir)
+    start_delivery(base_dir)
     entries: list[dict[str, Any]] = []
     for run in runs_of(base_dir):
         if limit is not None and len(entries) >= limit:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from neural.tracking.api.run_list import rescue_orphans
+from neural.tracking.api.run_list import start_delivery
 from neural.tracking.cli.output import Failure, ago
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import is_run_folder, list_runs, without_copies
@@ -25,7 +25,7 @@ def one_run(base_dir: Path, wanted: str | None, damaged: Damaged = "raise") -> R
         if not is_run_folder(Path(wanted)):
             raise Failure(f"{wanted} is no run folder", hint="one holds a run.json")
         return Run(Path(os.path.abspath(wanted)), damaged)
-    rescue_orphans(base_dir)
+    start_delivery(base_dir)
     runs = list_runs(base_dir, damaged)
     if not runs:
         raise no_runs(base_dir)

@@ -29,7 +29,7 @@ def ui(base_dir: Path, port: int, host: str, token_file: Path | None, open_brows
     It reads the run folders and nothing else; the collector and running trainings do not notice it.
     Stop it with Ctrl+C. Exit code 1 if the port is taken, with the next free one.
     """
-    from neural.tracking.api.run_list import rescue_orphans
+    from neural.tracking.api.run_list import start_delivery
     from neural.tracking.errors import TrackingError
     from neural.tracking.formats.run_file import resolve_base_dir
     from neural.tracking.ui.server import serve
@@ -46,7 +46,7 @@ def ui(base_dir: Path, port: int, host: str, token_file: Path | None, open_brows
 
     folder = resolve_base_dir(base_dir)
     try:
-        rescue_orphans(folder)
+        start_delivery(folder)
         serve(folder, port, host=host, debug=debug, token_file=token_file, ready=ready)
     except (OSError, TrackingError) as error:
         raise output.Failure(str(error)) from error

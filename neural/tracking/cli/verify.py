@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from neural.tracking.api.run_list import rescue_orphans
+from neural.tracking.api.run_list import start_delivery
 from neural.tracking.cli import output
 from neural.tracking.cli.select import no_runs, some_runs
 from neural.tracking.core.exit_status import EXIT_LEFT
@@ -48,7 +48,7 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
         output.print_json({"exit_code": report.exit_code, **_plain(asdict(report))})
     else:
         _print_report(report)
-        if report.exit_code == EXIT_LEFT and rescue_orphans(base_dir):
+        if report.exit_code == EXIT_LEFT and start_delivery(base_dir):
             output.stdout().print("  [dim]→ a collector was started to store what is on its way[/]")
     if report.exit_code:
         output.leave(report.exit_code)

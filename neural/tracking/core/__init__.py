@@ -1,1 +1,1 @@
-"""What every part stands on: settings, files, names, addresses, the operating system. Imports no other part."""
+"""The basis of every part: settings, files, names, addresses, the operating system. Imports no other part."""

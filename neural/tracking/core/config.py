@@ -1,7 +1,7 @@
-"""Settings of every part: checked where they are made, unknown keys refused.
+"""Settings of every part: checked when they are created; unknown keys are refused.
 
-A call's argument wins over the environment, that over ``<base_dir>/.ntrack/config.toml``, that over
-the default. The file is read only where it exists.
+A call's argument has precedence over the environment, the environment over ``<base_dir>/.ntrack/config.toml``,
+and the file over the default. The file is optional.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MIB = 1 << 20
 C = TypeVar("C")
 
 
-# No dataclasses on the way to the first tracker: that module's import costs more than all of this one.
+# No dataclasses here: importing that module costs more than this whole module, and every tracker would pay.
 
 
 class AgentConfig:
-    """What the part inside the training process may use, section ``[agent]``."""
+    """Settings of the part inside the training process, section ``[agent]``; raises ConfigError."""
 
     __slots__ = (
         "block_timeout_s",
@@ -52,11 +52,11 @@ class AgentConfig:
         self.spool_limit_bytes = int(_at_least("spool_limit_bytes", spool_limit_bytes, 0))
         self.when_full = _one_of("when_full", when_full, ("drop", "block"))
         self.block_timeout_s = _at_least("block_timeout_s", block_timeout_s, 0.0)
-        self.collector = check_address("collector", collector)  # None: this host's own
+        self.collector = check_address("collector", collector)  # None: the local one
 
 
 class CollectorConfig:
-    """What the daemon does, section ``[collector]``."""
+    """Settings of the daemon, section ``[collector]``; raises ConfigError."""
 
     __slots__ = (
         "drain_timeout_s",
@@ -86,10 +86,11 @@ class CollectorConfig:
 
 
 def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **given: Any) -> AgentConfig:
-    """Return the agent's settings: ``given`` (None means not given), environment, file, defaults.
+    """Return the agent's settings from ``given`` (None means not given), environment, file and defaults.
 
     Raises:
-        ConfigError: a value is out of range or a key is unknown.
+        ConfigError: a value is out of range, a key is unknown, or the file cannot be used.
+        OSError: the file cannot be read.
     """
     mode = environ.get("NTRACK_MODE")
     if mode and given.get("mode") is None:
@@ -102,15 +103,17 @@ def agent_config(base_dir: Path, environ: Mapping[str, str] = os.environ, **give
 
 
 def collector_config(base_dir: Path, **given: Any) -> CollectorConfig:
-    """Return the daemon's settings; as :func:`agent_config`."""
+    """Return the daemon's settings from ``given``, file and defaults; raise as :func:`agent_config`."""
     return _merged(CollectorConfig, "collector", base_dir, {}, given)
 
 
 def read_section(base_dir: Path, section: str) -> dict[str, Any]:
-    """Return a section of the configuration file, empty where there is none.
+    """Return a section of the configuration file; empty without a file, or if the file is another user's.
 
     Raises:
-        ConfigError: the file is no TOML, has a section nobody reads, or the section is no table.
+        ConfigError: the file is not TOML, has an unknown section, the section is not a table, or other users
+            can write to the file of this user's folder.
+        OSError: the file cannot be read.
     """
     path = base_dir / ".ntrack" / "config.toml"
     try:
@@ -122,7 +125,7 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
     except PermissionError:
         if path.parent.stat().st_uid == os.geteuid():
             raise
-        return {}  # another user's folder, which may be read: its settings are for who writes
+        return {}  # another user's folder, which this user may read; its settings are for its owner
     if _is_for_others(path):
         return {}
     import tomllib
@@ -141,23 +144,23 @@ def read_section(base_dir: Path, section: str) -> dict[str, Any]:
 
 
 def _is_for_others(path: Path) -> bool:
-    """Return whether the settings are those of another user whose folder of runs this is; they are his.
+    """Return whether the settings belong to another user, who owns this folder of runs.
 
     Raises:
-        ConfigError: they are in this user's folder of runs, and others may have put them there: they can
-            name an interpreter, a server, or where to listen.
+        ConfigError: they are in this user's folder, and other users may have written them. Settings can name an
+            interpreter, a server, or an address to listen on.
     """
-    reasons = [ownership.open_to_others(place) for place in (path.parent, path)]
+    reasons = [ownership.why_not_trusted(place) for place in (path.parent, path)]
     if not any(reasons):
         return False
-    whose = ownership.is_of(path.parent.parent)
-    if whose not in (os.geteuid(), 0) and whose == ownership.is_of(path.parent):
+    whose = ownership.owner_of(path.parent.parent)
+    if whose not in (os.geteuid(), 0) and whose == ownership.owner_of(path.parent):
         return True
     raise ConfigError(f"settings are not used: {next(filter(None, reasons))}")
 
 
 def refuse_unknown(keys: Mapping[str, Any], known: list[str], where: str) -> None:
-    """Raise ConfigError naming the first unknown key and the nearest right one."""
+    """Raise ConfigError with the first unknown key and the most similar known one, if there is one."""
     for key in keys:
         if key not in known:
             raise ConfigError(f"unknown setting {key!r} in {where}{did_you_mean(key, known)}")
@@ -181,7 +184,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _at_least(name: str, value: Any, least: float) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 2**63:
-        raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")
+def _at_least(name: str, value: Any, minimum: float) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < 2**63:
+        raise ConfigError(f"{name} is {value!r}; it must be a number of at least {minimum}")
     return value

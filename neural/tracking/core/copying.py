@@ -1,4 +1,4 @@
-"""Copies of files: shared blocks where the file system can, else inside the kernel; and digests of them."""
+"""Copies and digests of files; a copy shares blocks if the file system can, else the kernel copies."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 from neural.tracking.core import os_support
 
-PIECE_BYTES = 8 << 20  # between two looks at a signal or a wish to stop
+PIECE_BYTES = 8 << 20  # between two calls of the progress callback, which may stop the copy
 HASH_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
 
 
 class Stopped(Exception):
-    """Asked to leave in the middle; whoever stopped it does it again later."""
+    """Raised by a progress callback to stop the work; the caller repeats it later."""
 
 
 def nothing(count: int) -> None:
-    """Stand in for a progress that nobody watches."""
+    """Do nothing; the default progress callback."""
 
 
 def clone_or_copy(source_fd: int, target_fd: int, progress: Progress = nothing) -> tuple[str, int]:
-    """Fill the empty target with the source's bytes; return how (``reflink`` or ``copy``) and how many.
+    """Fill the empty target with the source's bytes; return the method (``reflink`` or ``copy``) and the size.
 
-    Holes stay holes. If the source grows meanwhile, the target gets only its first ``st_size`` bytes; if it
-    shrinks, fewer.
+    Blocks on the disk. Holes stay holes. If the source grows meanwhile, the target gets only its first
+    ``st_size`` bytes; if it shrinks, fewer.
 
     Raises:
-        OSError: for example there is no room; the target holds a part.
+        OSError: for example there is no room; the target then holds a part.
     """
     size = os.fstat(source_fd).st_size
     if not size:
@@ -59,7 +59,7 @@ def clone_or_copy(source_fd: int, target_fd: int, progress: Progress = nothing) 
 
 
 def _read_to_the_end(source_fd: int, target_fd: int, progress: Progress) -> int:
-    """Copy a file that says it is empty: only reading tells what is in those of /proc."""
+    """Copy a file whose size is 0: only reading shows what a file of /proc contains."""
     copied = 0
     os.lseek(source_fd, 0, os.SEEK_SET)
     while count := os_support.read_and_write(source_fd, target_fd, PIECE_BYTES):
@@ -71,7 +71,7 @@ def _read_to_the_end(source_fd: int, target_fd: int, progress: Progress) -> int:
 
 
 def digest(fd: int, progress: Progress = nothing) -> str:
-    """Return the SHA-256 of a whole file, 64 hex digits; reads it from its beginning."""
+    """Return the SHA-256 of a whole open file, 64 hex digits. Blocks on the disk; raises OSError."""
     import hashlib
 
     found = hashlib.sha256()
@@ -86,7 +86,7 @@ def digest(fd: int, progress: Progress = nothing) -> str:
 
 
 def begins_with(whole: int, beginning: int, progress: Progress = nothing) -> bool:
-    """Return whether one open file begins with all bytes of the other."""
+    """Return whether one open file begins with all bytes of another. Blocks on the disk; raises OSError."""
     first, second = bytearray(HASH_BYTES), bytearray(HASH_BYTES)
     at = 0
     while count := os.preadv(beginning, [first], at):
@@ -98,10 +98,10 @@ def begins_with(whole: int, beginning: int, progress: Progress = nothing) -> boo
 
 
 def open_regular(path: Path | str, *, follow: bool) -> int:
-    """Open a regular file for reading; never waits, whatever lies there.
+    """Open a regular file for reading; return its descriptor. Never waits, not even for a FIFO or a device.
 
     Raises:
-        OSError: as ``open`` says (missing, not permitted, a loop of links), or not a regular file.
+        OSError: as of ``open`` (missing, not permitted, a loop of links), or not a regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -117,12 +117,12 @@ def open_regular(path: Path | str, *, follow: bool) -> int:
 
 
 def identity(found: os.stat_result) -> tuple[int, int, int, int]:
-    """Return what changes when somebody writes to the file or puts another in its place."""
+    """Return values that change if somebody writes to the file or replaces it."""
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
-def told_identity(value: Any) -> tuple[int, int, int, int] | None:
-    """Return an identity that came in an event, None where it is none."""
+def identity_from_event(value: Any) -> tuple[int, int, int, int] | None:
+    """Return the identity in an event's value, None if it is not valid."""
     if isinstance(value, list) and len(value) == 4 and all(type(item) is int for item in value):
         return (value[0], value[1], value[2], value[3])
     return None

@@ -2,6 +2,6 @@
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_LEFT = 3  # some of it is still on its way
+EXIT_LEFT = 3  # a part is not delivered yet
 EXIT_UNREACHABLE = 4
 EXIT_INTEGRITY = 6  # something is missing or damaged

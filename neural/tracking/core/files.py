@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, and paths that stay inside their root."""
+"""Writes files so that a crash leaves the old or the new content; checks that paths are inside their root."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_OURS = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS))
 
 
 def fsync_dir(folder: Path) -> None:
-    """Make renames and unlinks in ``folder`` durable; blocks on the disk."""
+    """Make renames and unlinks in ``folder`` durable. Blocks on the disk; raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -29,7 +29,7 @@ def fsync_dir(folder: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Make a file's content durable, whoever wrote it; blocks on the disk."""
+    """Make a file's content durable, also if another process wrote it. Blocks on the disk; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -38,9 +38,9 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_upwards(folder: Path) -> None:
-    """Make what is in a folder and in every folder above it durable: no sync below does that for it.
+    """Make the entries of a folder, and of every folder above it on this disk, durable.
 
-    Those above another disk's, or that may not be opened, have been there before.
+    A folder that may not be opened is skipped: it existed before. Blocks on the disk; raises OSError.
     """
     device = folder.stat().st_dev
     for place in (folder, *folder.parents):
@@ -54,7 +54,7 @@ def fsync_upwards(folder: Path) -> None:
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-    """Write all of ``data`` at ``offset``, in as many calls as it takes; raises OSError: a part may stay."""
+    """Write all of ``data`` at ``offset``. Blocks on the disk; an OSError may leave a part written."""
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)
@@ -67,13 +67,13 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
     Args:
         path: a reader sees the old content or the new, never a mixture.
         data: the whole content.
-        durable: False leaves out both syncs, for views that can be made again.
+        durable: False omits both syncs, for views that can be made again.
         mode: permissions of the new file.
 
     Raises:
         OSError: nothing was changed; the temporary file is gone.
 
-    Blocks: on the disk when ``durable``.
+    Blocks: on the disk, mostly if ``durable``.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}-{path.name[-100:]}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -93,25 +93,24 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True, mode: int = 0o644) -> None:
-    """Write ``value`` as indented JSON, atomically; NaN must already be text. Raises as atomic_write."""
+    """Write ``value`` as indented JSON; block and raise as :func:`atomic_write`, ValueError for NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     atomic_write(path, text.encode("utf-8", "backslashreplace"), durable=durable, mode=mode)
 
 
 def json_checksum(value: Mapping[str, Any]) -> str:
-    """Return eight hex digits that tell whether a JSON object is as it was written."""
+    """Return a checksum of a JSON object, eight hex digits."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return f"{zlib.crc32(canonical.encode()):08x}"
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is anything of that name, a link to nothing included.
+    """Return whether the path exists; a broken link counts.
 
-    Unlike ``Path.exists``, which on some Pythons answers False to every error: what cannot be looked at just
-    now is not gone.
+    ``Path.exists`` returns False for every error in some versions of Python; this raises instead.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: the path cannot be checked now.
     """
     try:
         path.lstat()
@@ -121,7 +120,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_surely_gone(path: Path) -> bool:
-    """Return whether there is nothing of that name; False also where nobody can tell just now."""
+    """Return whether the path does not exist; False also if it cannot be checked now."""
     try:
         return not is_there(path)
     except OSError:
@@ -129,7 +128,7 @@ def is_surely_gone(path: Path) -> bool:
 
 
 def is_still_at(path: Path, fd: int) -> bool:
-    """Return whether the open file is the one at ``path``; False where none is, or nobody can tell."""
+    """Return whether the open file is the one at ``path``; False also if the path cannot be checked."""
     try:
         there = os.stat(path)
     except OSError:
@@ -138,9 +137,9 @@ def is_still_at(path: Path, fd: int) -> bool:
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """Return what in a folder bears a name of that pattern, sorted; nothing where the folder is not there.
+    """Return the entries of a folder whose names match the pattern, sorted; none if the folder is missing.
 
-    Unlike ``Path.glob``, which passes over a folder that it may not, or cannot, read.
+    ``Path.glob`` silently skips a folder that cannot be read; this raises instead.
 
     Raises:
         OSError: the folder cannot be read.
@@ -153,7 +152,7 @@ def matching(folder: Path, pattern: str) -> list[Path]:
 
 
 def read_regular(path: Path) -> bytes:
-    """Return the content of a file; raises OSError for a FIFO or a device, which might never end, or begin."""
+    """Return the content of a regular file. Blocks on the disk; raises OSError, also for a FIFO or a device."""
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
@@ -161,11 +160,11 @@ def read_regular(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON in ``path``, or None when it is not there.
+    """Return the JSON in ``path``, None if the file is missing. Blocks on the disk.
 
     Raises:
-        ValueError: it is there but no JSON.
-        OSError: it cannot be read, or is no regular file.
+        ValueError: the file is not JSON.
+        OSError: the file cannot be read, or is not a regular file.
     """
     try:
         data = read_regular(path)
@@ -178,27 +177,29 @@ def read_json(path: Path) -> Any:
 
 
 def inside(root: Path, *parts: str) -> Path:
-    """Return ``root`` joined with ``parts``, resolved and checked to lie inside ``root``.
+    """Return ``root`` joined with ``parts``, resolved and checked to be inside ``root``.
 
     Raises:
         InvalidNameError: the path would leave ``root``, through ``..`` or a symbolic link.
-        OSError: symbolic links on the way lead to each other.
+        OSError: a loop of symbolic links.
     """
     try:
         resolved_root = root.resolve()
         path = resolved_root.joinpath(*parts).resolve()
-    except RuntimeError as error:  # what Python says of such links up to 3.12
+    except RuntimeError as error:  # Python up to 3.12 raises it for a loop of links
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(root.joinpath(*parts))) from error
     if path == resolved_root or not path.is_relative_to(resolved_root):
         raise InvalidNameError("path", "/".join(parts), f"leaves its folder {root}")
     return path
 
 
-def take_away(folder: Path) -> None:
-    """Remove a run folder, under another name first: what is half removed must not be found as a run.
+def remove_run_folder(folder: Path) -> None:
+    """Remove a run folder; rename it first, so that a half-removed folder is not found as a run.
+
+    Blocks on the disk.
 
     Raises:
-        OSError: it is as it was, or something of it is left under a hidden name.
+        OSError: the folder is unchanged, or a part of it is left under a hidden name.
     """
     going = folder.with_name(f".tmp-deleted-{folder.name[-100:]}-{os.urandom(4).hex()}")
     os.rename(folder, going)

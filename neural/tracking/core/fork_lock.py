@@ -1,8 +1,8 @@
-"""Keeps forks from falling into what the threads of this package do.
+"""Prevents a fork while a thread of this package works.
 
-A lock that some thread holds at the moment of a fork stays locked in the child for ever. Most of all
-that of a module being imported: whoever imports it in the child, its sender or the user's own code,
-hangs. So these threads work under one lock, and a fork waits for it: some milliseconds, never long.
+A lock that a thread holds at the moment of a fork remains locked in the child forever. The most important case
+is the lock of a module that is being imported: code that imports the module in the child hangs. So the threads
+of this package work under one lock, and a fork waits for it, usually some milliseconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 
-FORK_WAITS_S = 5.0  # should a thread hang, the fork is not to hang with it
+FORK_WAITS_S = 5.0  # the maximum, so that a hanging thread does not block the fork
 
 held_off = threading.RLock()
 
@@ -22,7 +22,7 @@ def _before() -> None:
 def _after_in_parent() -> None:
     try:
         held_off.release()
-    except RuntimeError:  # the wait was given up
+    except RuntimeError:  # the wait timed out
         pass
 
 

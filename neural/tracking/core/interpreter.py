@@ -1,9 +1,9 @@
-"""Which Python to start helpers with: this process's own, where its executable is one for sure.
+"""Chooses the Python that starts helpers: this process's own, if its executable certainly is a Python.
 
-``sys.executable`` may be anything that trains when it is started: an application made by PyInstaller, or a
-program that embeds Python (uWSGI). Starting it to find out would be the very fault, so it is told by
-its name, or by the name of what it is a link to. One that is a Python and called otherwise costs a
-line in the environment; the other mistake would start the training again and again.
+``sys.executable`` may be a program that starts the training: an application made by PyInstaller, or a program
+that embeds Python (uWSGI). A test start would start the training again. So the decision uses only its name, or
+the name of its link's target. If a Python has an unusual name, the user must set one variable; the opposite
+mistake would start the training again and again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def to_start(environ: Mapping[str, str] = os.environ) -> str:
     """Return the interpreter that runs this package's own processes.
 
     Raises:
-        ConfigError: there is none for sure; says what is so, and that ``NTRACK_PYTHON`` names one.
+        ConfigError: no executable is certainly a Python; the text gives the reason and names ``NTRACK_PYTHON``.
     """
     named = environ.get(VARIABLE)
     if named:
@@ -46,9 +46,9 @@ def to_start(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def why_not(executable: str | None, *, frozen: bool) -> str | None:
-    """Return why this process's executable may not be started as a Python; None where it may."""
+    """Return why this process's executable may not be started as a Python; None if it may."""
     if frozen:
-        return f"this is a frozen application, and {executable or 'it'} would start it once more"
+        return f"this is a frozen application, and {executable or 'it'} would start it again"
     if not executable:
         return "this program embeds Python and does not say where an interpreter is"
     if not (os.path.isfile(executable) and os.access(executable, os.X_OK)):
@@ -60,5 +60,5 @@ def why_not(executable: str | None, *, frozen: bool) -> str | None:
 
 
 def is_own(python: str) -> bool:
-    """Return whether an interpreter is this process's, which finds the packages that this one finds."""
+    """Return whether an interpreter is that of this process, so that it finds the same packages."""
     return python == sys.executable

@@ -1,9 +1,9 @@
-"""Which way a metric is better, told from its name: ``min``, ``max``, or not known.
+"""Determines from a metric's name whether smaller or larger values are better: ``min``, ``max``, or unknown.
 
-Whole words of these lists only, which ``docs/better.md`` shows: what is not listed has no winner, for
-a wrong one is worse than none. Words are split at ``/ _ - .`` and spaces, at a change of case
-(``valLoss``, ``BCELoss``) and after digits; a number at a word's end may be missing in the list
-(``hd95``, ``AP50``). Of several words the last one says what is measured: ``dice_loss`` is a loss.
+Only whole words of these lists count, which ``docs/better.md`` shows. A metric with other words has no best
+run, since a wrong one is worse than none. Words are split at ``/ _ - .`` and spaces, at a change of case
+(``valLoss``, ``BCELoss``) and after digits; the list may omit a number at a word's end (``hd95``, ``AP50``). Of
+several words the last one names what is measured: ``dice_loss`` is a loss.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ MAX_WORDS = _listed(
     likelihood elbo pearson spearman kendall plcc srcc nmi ari ami silhouette lddt
     """
 )
-# Better when smaller or greater, too, but no measure of quality: such a group says nothing of its members.
+# These have a direction but do not measure quality: the name of such a group does not apply to its members.
 COST_WORDS = _listed("latency duration runtime memory")
 SPEED_WORDS = _listed("throughput fps sps mfu")
-# At the end of a name, and before "per": step_ms, seconds_per_step. In samples_per_second they make a rate.
+# Units count at the end of a name and before "per": step_ms, seconds_per_step. After "per" they make a rate:
+# samples_per_second.
 TIME_UNITS = _listed("ms sec secs second seconds millisecond milliseconds minute minutes hour hours")
 RATE_UNITS = TIME_UNITS | {"s", "h"}
 
@@ -62,8 +63,8 @@ PHRASES: dict[str, Direction] = {
     "pass rate": "max", "pass at": "max",
 }  # fmt: skip
 
-# With one of these a name is about something else: loss_scale, accuracy_std, reward_model_lr.
-SILENCING = _listed(
+# A name with one of these words measures something else: loss_scale, accuracy_std, reward_model_lr.
+EXCLUDING = _listed(
     """
     lr learning grad grads gradient gradients norm norms scale scaler scaling weight weights coef coeff
     coefficient lambda alpha beta gamma epsilon eps temperature threshold momentum decay size sizes count
@@ -73,8 +74,8 @@ SILENCING = _listed(
     timesteps no non not free inverse inv code calls gain recovery saving savings
     """
 )
-# These say nothing of which way is better; a part of a name that holds nothing else is passed over.
-PASSED_OVER = _listed(
+# These words have no direction; a part of a name with no other words is skipped.
+NEUTRAL = _listed(
     """
     train training val valid validation test testing eval evaluation dev holdout rate score mean avg
     average median sum total min max best last final ema running smoothed micro macro weighted top step
@@ -82,27 +83,27 @@ PASSED_OVER = _listed(
     """
 )
 NEGATING = _listed("neg negative minus")
-# What follows says where or against what the value was taken: recall_at_precision is a recall.
-ASIDE = _listed("at on for over in vs versus with without given to under")
+# The words after one of these are a condition of the measurement: recall_at_precision is a recall.
+QUALIFYING = _listed("at on for over in vs versus with without given to under")
 
 _MIXED = re.compile(r"[mM]?IoU|mAP|mAR|chrF|[mM]Dice|mAcc")
 _CASES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z][a-z])")
 _WORDS = re.compile(r"[^\W\d_]+\d*|\d+")
 _ONE_LESS = re.compile(r"(?:^|(?<=[(\s]))1\s*-\s*(?=[a-z])")
 _LONGEST = max(phrase.count(" ") + 1 for phrase in PHRASES)
-_UNKNOWN, _SILENT = "unknown", "silent"
+_UNKNOWN, _EXCLUDED = "unknown", "excluded"
 
 
 @lru_cache(4096)
 def better(name: str) -> Direction | None:
-    """Return whether a metric of this name is better when smaller or greater, None where that is not known."""
-    parts = [words for part in name.split("/") if (words := _words(part)) and not set(words) <= PASSED_OVER]
+    """Return whether smaller (``min``) or larger (``max``) values of a metric are better, None if unknown."""
+    parts = [words for part in name.split("/") if (words := _words(part)) and not set(words) <= NEUTRAL]
     if not parts:
         return "max" if _words(name)[-1:] == ["score"] else None
-    own = _told(parts[-1])
-    if own == _SILENT:
+    own = _direction(parts[-1])
+    if own == _EXCLUDED:
         return None
-    groups = {told for words in parts[:-1] if (told := _told_of_members(words)) is not None}
+    groups = {direction for words in parts[:-1] if (direction := _direction_of_members(words)) is not None}
     group = groups.pop() if len(groups) == 1 else None
     if own == "max":
         return None if group == "min" else "max"  # loss/dice may be either
@@ -110,7 +111,7 @@ def better(name: str) -> Direction | None:
 
 
 def _words(part: str) -> list[str]:
-    """Return the words of a part of a name between slashes, in lower case."""
+    """Return the words, in lower case, of the part of a name between two slashes."""
     part = _ONE_LESS.sub("minus ", part.replace("@", " at "))
     part = _MIXED.sub(lambda found: f"_{found.group().lower()}", part)
     words = []
@@ -122,30 +123,30 @@ def _words(part: str) -> list[str]:
 
 
 def _is_listed(word: str) -> bool:
-    lists = (MIN_WORDS, MAX_WORDS, COST_WORDS, SPEED_WORDS, PASSED_OVER, SILENCING)
+    lists = (MIN_WORDS, MAX_WORDS, COST_WORDS, SPEED_WORDS, NEUTRAL, EXCLUDING)
     return any(word in known for known in lists)
 
 
-def _told(words: Sequence[str]) -> str:
-    """Return ``min``, ``max``, or whether the words say nothing or forbid to say anything."""
+def _direction(words: Sequence[str]) -> str:
+    """Return ``min``, ``max``, unknown, or excluded if a word excludes a direction."""
     rate = _of_rate(words)
     if rate is not None:
         return rate
-    told, place = _UNKNOWN, 0
+    direction, place = _UNKNOWN, 0
     while place < len(words):
         found, width = _phrase(words, place)
         word = words[place]
-        if found is None and word in ASIDE and place:
+        if found is None and word in QUALIFYING and place:
             break
-        if found is None and word in SILENCING:
-            return _SILENT
+        if found is None and word in EXCLUDING:
+            return _EXCLUDED
         found = found or _of_word(words, place)
         if found is not None:
-            told = _negated(words, place, found)
-            if told == _SILENT:
-                return told
+            direction = _negated(words, place, found)
+            if direction == _EXCLUDED:
+                return direction
         place += width
-    return told
+    return direction
 
 
 def _phrase(words: Sequence[str], place: int) -> tuple[Direction | None, int]:
@@ -168,7 +169,7 @@ def _of_word(words: Sequence[str], place: int) -> Direction | None:
 
 
 def _of_rate(words: Sequence[str]) -> str | None:
-    """Return what ``<this> per <that>`` says, None where the words are none such."""
+    """Return the direction of ``<this> per <that>``, None if the words have another form."""
     if "per" not in words or any(" ".join(words[at : at + 3]) in PHRASES for at in range(len(words))):
         return None
     place = words.index("per")
@@ -177,27 +178,27 @@ def _of_rate(words: Sequence[str]) -> str | None:
         return None
     if what[-1] == "time":
         return "min"
-    told = _told(what)
+    direction = _direction(what)
     if of[0] in RATE_UNITS:
-        return "max" if told == _UNKNOWN or what[-1] in ("steps", "step") else _SILENT
-    return told
+        return "max" if direction == _UNKNOWN or what[-1] in ("steps", "step") else _EXCLUDED
+    return direction
 
 
 def _negated(words: Sequence[str], place: int, found: Direction) -> str:
-    """Return the direction after ``neg``; a loss of negatives and a negative loss are called the same."""
+    """Return the direction after ``neg``; excluded for ``neg loss``, which may also be a loss of negatives."""
     before = place - 1
-    while before >= 0 and words[before] in PASSED_OVER:
+    while before >= 0 and words[before] in NEUTRAL:
         before -= 1
     if before < 0 or words[before] not in NEGATING:
         return found
     if words[place] in ("loss", "losses"):
-        return _SILENT
+        return _EXCLUDED
     return "max" if found == "min" else "min"
 
 
-def _told_of_members(words: Sequence[str]) -> str | None:
-    """Return what a group's name says of what is in it: ``losses/box`` is a loss."""
-    known = [word for word in words if word not in PASSED_OVER]
+def _direction_of_members(words: Sequence[str]) -> str | None:
+    """Return the direction that a group's name gives to its members: ``losses/box`` is a loss."""
+    known = [word for word in words if word not in NEUTRAL]
     if len(known) == 1 and known[0] in MIN_WORDS | MAX_WORDS:
-        return _told(words)
+        return _direction(words)
     return None

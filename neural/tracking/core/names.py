@@ -1,4 +1,4 @@
-"""Which names may be used for runs, metrics, tags and artifacts, checked at the call that brings them."""
+"""Checks the names of runs, metrics, tags and artifacts in the call that uses them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from neural.tracking.errors import InvalidNameError
 
 MAX_RUN_NAME_BYTES = 200
 MAX_METRIC_NAME_BYTES = 256
-MAX_ARTIFACT_NAME_BYTES = 200  # with what is put around it a file's name has room on every file system
-# Without the line separators: a set that goes beyond Latin-1 takes 0.4 ms to compile.
+MAX_ARTIFACT_NAME_BYTES = 200  # leaves room for a prefix and a suffix on every file system
+# Without the line separators: a set with characters beyond Latin-1 takes 0.4 ms to compile.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SEPARATORS = ("\u2028", "\u2029")
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$")
 
 
 def is_sink_name(value: object) -> bool:
-    """Return whether a sink may be called so: up to 40 lower-case letters, digits, ``_`` and ``-``."""
+    """Return whether a sink may have this name: up to 40 lower-case letters, digits, ``_`` and ``-``."""
     return isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", value) is not None
 
 
 def is_hex_id(value: object) -> bool:
-    """Return whether it is 32 hex digits, as sessions and tokens are, and so safe as a file's name."""
+    """Return whether the value is 32 hex digits, as sessions and tokens are, and so safe as a file's name."""
     return isinstance(value, str) and len(value) == 32 and not value.strip("0123456789abcdef")
 
 
 def check_run_name(name: str) -> str:
-    """Return ``name`` if it can be the first part of a folder's name, on every file system.
+    """Return ``name`` if it can be the first part of a folder's name on every file system.
 
     Raises:
         TypeError: not text.
-        InvalidNameError: empty, over 200 bytes of UTF-8, has a path separator or a control character,
-            begins or ends with a dot or a space, is a device's name.
+        InvalidNameError: empty, over 200 bytes of UTF-8, with a path separator or a control character, with a
+            dot or a space at its beginning or end, or the name of a device.
     """
     _check_file_name("experiment name", name, MAX_RUN_NAME_BYTES)
     if name[0] in ". ":
@@ -43,13 +43,13 @@ def check_run_name(name: str) -> str:
 
 
 def check_artifact_name(name: str) -> str:
-    """Return ``name``, composed (NFC), if a file can be called so on every file system.
+    """Return ``name`` in composed form (NFC) if it is a valid file name on every file system.
 
-    Composed, because some file systems take two spellings of a letter for one, and others do not.
+    Composed, because some file systems treat two encodings of a letter as one, and others do not.
 
     Raises:
         TypeError: not text.
-        InvalidNameError: as for a run's name; a leading dot is allowed.
+        InvalidNameError: as for a run's name; a leading dot is allowed, but not ``.tmp-`` or ``.nfs``.
     """
     _check_file_name("artifact name", name, MAX_ARTIFACT_NAME_BYTES)
     composed = unicodedata.normalize("NFC", name)
@@ -60,23 +60,23 @@ def check_artifact_name(name: str) -> str:
 
 
 def one_or_many(given: Any) -> Iterable[Any]:
-    """Return what was given as several: a text, or what is no collection at all, is one."""
+    """Return the argument as several values: a text, or a value that is not iterable, counts as one."""
     return given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else (given,)
 
 
 def metric_names_of(given: Any) -> list[str] | None:
-    """Return which metrics are asked for, None for all; raises TypeError for what is neither name nor names."""
+    """Return the requested metric names, None for all; raise TypeError if one is not text."""
     if given is None:
         return None
     names = list(one_or_many(given))
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"a metric is asked for by its name, a text, not {type(name).__name__}: {name!r}")
+            raise TypeError(f"a metric's name must be text, not {type(name).__name__}: {name!r}")
     return names
 
 
 def check_alias(alias: object) -> str:
-    """Return ``alias`` if it can stand for a version and cannot be taken for a number; raises as check_tag."""
+    """Return ``alias`` if it is a valid tag and does not look like a version's number; raise as check_tag."""
     checked = check_tag(alias, "alias")
     if re.fullmatch(r"[vV]?-?\d+", checked):
         raise InvalidNameError("alias", checked, "looks like a version's number")
@@ -98,7 +98,7 @@ def _check_file_name(what: str, name: object, limit_bytes: int) -> None:
 
 
 def check_metric_name(name: object) -> str:
-    """Return ``name`` if it can name a metric; any text but control characters, up to 256 bytes.
+    """Return ``name`` if it can name a metric: any text without control characters, up to 256 bytes.
 
     Raises:
         TypeError: not text.
@@ -113,7 +113,7 @@ def check_metric_name(name: object) -> str:
 
 
 def check_tag(tag: object, what: str = "tag") -> str:
-    """Return ``tag`` if it is a non-empty text of at most 256 bytes; raises as check_metric_name."""
+    """Return ``tag`` if it is a non-empty text of at most 256 bytes; raise as check_metric_name."""
     if not isinstance(tag, str):
         raise TypeError(f"{what} must be text, not {type(tag).__name__}: {tag!r}")
     if not tag.strip():
@@ -128,7 +128,7 @@ def _check_text(what: str, name: str, limit_bytes: int) -> None:
         raise InvalidNameError(what, name, f"has the control character {bad[0]!r}")
     try:
         size = len(name.encode())
-    except UnicodeEncodeError as error:  # half of a pair, as a path that is not text brings it
+    except UnicodeEncodeError as error:  # a lone surrogate, for one from a path that is not text
         raise InvalidNameError(what, name, f"has the control character {name[error.start]!r}") from None
     if size > limit_bytes:
         raise InvalidNameError(what, name, f"is {size} bytes long, over the limit of {limit_bytes} bytes")

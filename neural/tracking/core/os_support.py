@@ -1,4 +1,4 @@
-"""What differs between operating systems, each with its fallback; no other module asks which one it is."""
+"""Functions that differ between operating systems, each with a fallback; no other module checks the system."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from neural.tracking.errors import ConfigError
 if sys.platform == "win32":  # pragma: no cover
     raise ImportError("neural.tracking runs on Linux and macOS; on Windows use it inside WSL")
 
-# Anything not listed counts as network: wrong only towards safety.
+# Any other file system counts as a network one: a mistake is then only slower, not unsafe.
 _LOCAL_FILE_SYSTEMS = frozenset((
     "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs", "ramfs", "rootfs", "bcachefs",
     "jfs", "reiserfs", "vfat", "exfat", "ntfs", "ntfs3", "ubifs", "ecryptfs", "erofs", "squashfs", "iso9660",
 ))  # fmt: skip
 
 MAX_RESERVE_BYTES = 1 << 30
-_MADV_POPULATE_WRITE = 23  # Linux 5.14; whatever is older or other refuses it, and nothing is touched
+_MADV_POPULATE_WRITE = 23  # Linux 5.14; other systems refuse it, and no page changes
 _FICLONE = 0x40049409
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 _CANNOT_COPY = frozenset((errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM))
 
 
 def preallocate(fd: int, size_bytes: int) -> None:
-    """Reserve ``size_bytes`` of disk for the file, so that a mapped store cannot meet a full disk.
+    """Reserve ``size_bytes`` of disk for the file, so that a mapped store cannot fail on a full disk.
+
+    Blocks on the disk.
 
     Raises:
-        OSError: there is no room; the file may have grown and is best removed.
+        OSError: there is no room; the file may have grown, so the caller should remove it.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size_bytes)
@@ -47,10 +49,10 @@ def preallocate(fd: int, size_bytes: int) -> None:
 
 
 def populate(mapping: mmap.mmap, start: int, size: int) -> bool:
-    """Prepare the pages under ``mapping[start:start+size]`` for stores; return whether that worked.
+    """Prepare the pages of ``mapping[start:start+size]`` for stores; return whether that worked.
 
-    The first store into a page that is new, or that writeback cleaned since, costs some 10 µs on the thread
-    that stores. This changes no byte: another thread may write the same page at the same time.
+    Otherwise the first store into a page that is new, or that writeback has cleaned, costs the storing thread
+    some 10 µs. This changes no byte: another thread may write the same page at the same time.
     """
     import ctypes
 
@@ -58,14 +60,14 @@ def populate(mapping: mmap.mmap, start: int, size: int) -> bool:
     size = min(size, len(mapping) - start)
     if size <= 0:
         return False
-    # ctypes lets the GIL go during the call, which mmap.madvise does not.
+    # ctypes releases the GIL during the call; mmap.madvise does not.
     first = ctypes.c_char.from_buffer(mapping, start)
     return bool(_libc().madvise(ctypes.addressof(first), size, _MADV_POPULATE_WRITE) == 0)
 
 
 @functools.cache
 def _libc() -> Any:
-    import ctypes  # some milliseconds, which the sender's thread pays
+    import ctypes  # takes some milliseconds, on the sender's thread
 
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -73,23 +75,23 @@ def _libc() -> Any:
 
 
 def free_and_reserve(folder: Path) -> tuple[int, int]:
-    """Return how many bytes are free on the disk, and how many neither outboxes nor the log may take."""
+    """Return the free bytes of the disk, and the reserve that outboxes and log must leave; raises OSError."""
     disk = os.statvfs(folder)
-    if not disk.f_blocks:  # some file systems do not say
+    if not disk.f_blocks:  # some file systems do not report their size
         return 1 << 62, 0
     return disk.f_bavail * disk.f_frsize, min(disk.f_blocks * disk.f_frsize // 20, MAX_RESERVE_BYTES)
 
 
-def leave_reserve(folder: Path, size: int) -> None:
-    """Raise OSError (ENOSPC) where so many bytes more would take from the disk's reserve."""
+def check_reserve(folder: Path, size: int) -> None:
+    """Raise OSError (ENOSPC) if ``size`` more bytes would use the disk's reserve."""
     free, reserve = free_and_reserve(folder)
     if free - size < reserve:
-        told = f"{size} bytes are wanted, {free} are free, {reserve} of them are left to others"
-        raise OSError(errno.ENOSPC, told, str(folder))
+        reason = f"{size} bytes are needed, {free} are free, {reserve} of them are reserved"
+        raise OSError(errno.ENOSPC, reason, str(folder))
 
 
 def check_descriptors(count: int) -> None:
-    """Raise OSError (EMFILE) unless so many more files can be opened: libzmq aborts where it cannot."""
+    """Raise OSError (EMFILE) unless ``count`` more files can be opened; libzmq would abort the process."""
     opened = []
     try:
         for _ in range(count):
@@ -100,7 +102,7 @@ def check_descriptors(count: int) -> None:
 
 
 def sync_data(fd: int) -> None:
-    """Make the file's content durable; blocks on the disk. Raises OSError when that failed."""
+    """Make the file's content durable. Blocks on the disk; raises OSError if that failed."""
     if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
     elif hasattr(os, "fdatasync"):
@@ -110,9 +112,12 @@ def sync_data(fd: int) -> None:
 
 
 def reflink(source_fd: int, target_fd: int) -> bool:
-    """Make the empty target share the source's blocks where the file system can; return whether it does.
+    """Make the empty target share the source's blocks; return False if the file system cannot.
 
-    Source: FICLONE in linux/fs.h; btrfs, XFS, bcachefs and some others have it.
+    It uses FICLONE (linux/fs.h), which btrfs, XFS, bcachefs and some others have.
+
+    Raises:
+        OSError: there is no room.
     """
     if sys.platform != "linux":
         return False
@@ -146,8 +151,10 @@ def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 def copy_piece(source_fd: int, target_fd: int, count: int) -> int:
     """Copy up to ``count`` bytes between the files' positions inside the kernel; return how many, 0 at the end.
 
+    Blocks on the disk.
+
     Raises:
-        OSError: as reading and writing do; no room, for one.
+        OSError: as reading and writing, for one no room.
     """
     if hasattr(os, "copy_file_range"):
         try:
@@ -165,7 +172,7 @@ def copy_piece(source_fd: int, target_fd: int, count: int) -> int:
 
 
 def read_and_write(source_fd: int, target_fd: int, count: int) -> int:
-    """Copy as :func:`copy_piece` does, through memory: what every system can."""
+    """Copy as :func:`copy_piece`, but through memory, 1 MiB at most, on any system."""
     data = os.read(source_fd, min(count, 1 << 20))
     view = memoryview(data)
     while view:
@@ -174,7 +181,7 @@ def read_and_write(source_fd: int, target_fd: int, count: int) -> int:
 
 
 def lock_exclusively(fd: int) -> bool:
-    """Take the flock of an open file without waiting; return whether it was free."""
+    """Take the flock of an open file; return whether it was free. Never blocks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -183,13 +190,13 @@ def lock_exclusively(fd: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process holds the flock of a file; False where there is no such file."""
+    """Return whether the flock of a file is held; False if the file cannot be opened. Never blocks."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
-        # Shared: two that only look must not take each other for the holder.
+        # Shared: two concurrent checks must not take each other for the holder.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -199,9 +206,9 @@ def is_locked(path: Path) -> bool:
 
 
 def own_record_lock(fd: int) -> bool:
-    """Take the POSIX record lock of an open file without waiting; return whether it was free.
+    """Take the POSIX record lock of an open file; return whether it was free. Never blocks.
 
-    The lock is the process's, not the descriptor's: a forked child does not hold it, and closing any
+    The lock belongs to the process, not to the descriptor: a forked child does not hold it, and closing any
     other descriptor of the same file in this process drops it.
     """
     try:
@@ -212,14 +219,17 @@ def own_record_lock(fd: int) -> bool:
 
 
 def boot_id() -> str:
-    """Return what changes when the host restarts; empty where the system does not tell."""
+    """Return an identifier that changes when the host restarts; empty if the system has none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def process_start_ticks(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot (with the pid: who it is), or None."""
+    """Return the start time of a process, None if it is not found; with the pid it identifies the process.
+
+    On Linux in clock ticks since boot, on other systems in 1/100 s since 1970.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -228,10 +238,10 @@ def process_start_ticks(pid: int) -> int | None:
 
 
 def process_lives(pid: int, start_ticks: int) -> bool:
-    """Return whether the very process that started then still runs; False also where nobody can tell."""
+    """Return whether the process with this pid and start time still runs; False also if that is unknown."""
     if not start_ticks or process_start_ticks(pid) != start_ticks:
         return False
-    try:  # one that ended and that nobody has waited for is still listed
+    try:  # a zombie is still listed
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return sys.platform != "linux"
@@ -252,7 +262,7 @@ def file_system(path: Path) -> tuple[str, bool]:
     """Return the name of the file system under ``path`` and whether it is local.
 
     Raises:
-        ConfigError: ``NTRACK_FS`` says neither.
+        ConfigError: ``NTRACK_FS`` is neither ``network`` nor ``local``.
     """
     forced = os.environ.get("NTRACK_FS")
     if forced:
@@ -274,15 +284,15 @@ def file_system(path: Path) -> tuple[str, bool]:
 
 
 def yield_cores(niceness: int) -> None:
-    """Have this process, which leads its session, give way to others where all cores are taken."""
+    """Give this process, which leads its session, a lower CPU priority than other processes."""
     os.nice(niceness)
-    # Linux shares the cores out among sessions first; there nice alone counts only inside this one.
+    # Linux first divides the cores among sessions; nice alone counts only inside this session.
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def yield_everything(niceness: int) -> None:
-    """Have this process, which leads its session, give way; at 19 it gets only what nobody else wants."""
+    """Lower the priority of this process, which leads its session; 19 leaves it only idle CPU and disk time."""
     yield_cores(max(0, niceness - os.nice(0)))
     if niceness < 19 or sys.platform != "linux":
         return
@@ -295,7 +305,7 @@ def yield_everything(niceness: int) -> None:
 
 
 class Wake:
-    """Wakes a thread that polls :attr:`fd`: an eventfd, or a pipe where there is none.
+    """Wakes a thread that polls :attr:`fd`: an eventfd, or a pipe on systems without it.
 
     ``set`` is safe from any thread and from a signal handler and never blocks.
     """
@@ -311,11 +321,11 @@ class Wake:
 
     def set(self) -> None:
         """Make the descriptor readable."""
-        with contextlib.suppress(BlockingIOError):  # already set as often as it can be
+        with contextlib.suppress(BlockingIOError):  # the counter or the pipe is full, so it is set
             os.write(self._write_fd, (1).to_bytes(8, sys.byteorder))
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the descriptor is readable; return whether it is."""
+        """Wait until the descriptor is readable, ``timeout_s`` seconds at most; return whether it is."""
         import select
 
         if not hasattr(select, "poll"):
@@ -325,12 +335,12 @@ class Wake:
         return bool(poller.poll(math.ceil(timeout_s * 1000)))
 
     def clear(self) -> None:
-        """Make the descriptor unreadable until the next set."""
+        """Make the descriptor unreadable until the next set. Never blocks."""
         with contextlib.suppress(BlockingIOError):  # was not set
             os.read(self.fd, 8 if self._eventfd else 4096)
 
     def close(self) -> None:
-        """Close the descriptors; the object must not be used after."""
+        """Close the descriptors; the object must not be used afterwards."""
         os.close(self.fd)
         if self._write_fd != self.fd:
             os.close(self._write_fd)

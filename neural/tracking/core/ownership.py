@@ -1,8 +1,8 @@
-"""Whose a file or folder is: what others may write to is not to be believed, and not to be written into.
+"""Checks who owns and who can write a file or folder; this package neither trusts nor uses other users' ones.
 
-Whoever can write where the state or the settings lie can take the collector's place, read along, or name
-an interpreter. Root may: it can do all of that anyway. So may the group that is this user's alone, which
-is what a umask of 002 counts on.
+A user who can write to the state folder or the settings can replace the collector, read the data, or name an
+interpreter. Root is trusted, since it can do all of that anyway. So is a group with only this user in it, which
+a umask of 002 relies on.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import stat
 from pathlib import Path
 
 
-def others_folder(folder: Path) -> str | None:
-    """Return why a folder that is to be this user's own is not; None where it is, or is not there."""
+def why_not_own(folder: Path) -> str | None:
+    """Return why a folder does not belong to this user alone; None if it does, or is missing."""
     try:
         status = folder.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:  # what is above it does not let us look
-        return f"{folder} cannot be looked at: {error.strerror}"
+    except OSError as error:  # a folder above it is not readable
+        return f"{folder} cannot be checked: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):
         return f"{folder} is a symbolic link"
     if status.st_uid != os.geteuid():
@@ -27,13 +27,13 @@ def others_folder(folder: Path) -> str | None:
     return None
 
 
-def open_to_others(path: Path) -> str | None:
-    """Return why what a file or folder holds may be others' word, and what to do; None where it is not.
+def why_not_trusted(path: Path) -> str | None:
+    """Return why other users may have written a file or folder, and what to do; None if they cannot.
 
     Raises:
-        OSError: it is not there, or cannot be looked at.
+        OSError: the path is missing, or cannot be checked.
     """
-    status = path.stat()  # of what a link leads to: it is the owner's, too, wherever it lies
+    status = path.stat()  # follows a link: its target must be safe, too
     if status.st_uid not in (os.geteuid(), 0):
         return f"{path} belongs to another user ({status.st_uid}): remove it, or `chown` it"
     if status.st_mode & stat.S_IWOTH or (
@@ -43,15 +43,15 @@ def open_to_others(path: Path) -> str | None:
     return None
 
 
-def close_to_others(folder: Path) -> None:
-    """Take from others the right to write into a folder of this user's, where they have it; raises OSError."""
+def take_write_from_others(folder: Path) -> None:
+    """Remove other users' permission to write into a folder of this user; raises OSError."""
     status = folder.stat()
     if status.st_uid == os.geteuid() and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         folder.chmod(stat.S_IMODE(status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
 
 
-def is_anybodys(folder: Path) -> bool:
-    """Return whether all may replace what is in a folder: in one with the sticky bit, only what is theirs."""
+def is_world_writable(folder: Path) -> bool:
+    """Return whether all users can replace files in a folder; False with a sticky bit or if unreadable."""
     try:
         mode = folder.stat().st_mode
     except OSError:
@@ -59,8 +59,8 @@ def is_anybodys(folder: Path) -> bool:
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
-def is_of(folder: Path) -> int | None:
-    """Return the user a folder belongs to, None where that cannot be told."""
+def owner_of(folder: Path) -> int | None:
+    """Return the user id of a folder's owner, None if it cannot be read."""
     try:
         return folder.stat().st_uid
     except OSError:
@@ -68,7 +68,7 @@ def is_of(folder: Path) -> int | None:
 
 
 def _is_private(group: int, user: int) -> bool:
-    """Return whether nobody but this user is in the group: named as he is, his first, without other members."""
+    """Return whether the group is private to the user: the primary group, of the same name, without others."""
     import grp
     import pwd
 

@@ -1,4 +1,4 @@
-"""How processes ended: what the kernel tells of them, and the words for it."""
+"""Finds out from the kernel how a process ended, and describes it in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from neural.tracking.core import os_support
 
-REAPED_WITHIN_S = 2.0  # a launcher may be slow to wait for its dead child, and only then the kernel tells
+REAPED_WITHIN_S = 2.0  # the kernel reports the exit only after the parent has waited, which may take a while
 # From linux/pidfd.h (Linux >= 6.15): struct pidfd_info, first published size, and its ioctl.
 _INFO = struct.Struct("<QQ11Ii")
 _INFO_BYTES = 64
@@ -24,7 +24,7 @@ class Death(NamedTuple):
 
     reason: str
     signal: int | None = None
-    open_gap: str | None = None  # why more may have been emitted than anybody knows of
+    open_gap: str | None = None  # why more events may have been emitted than are known
 
 
 UNKNOWN_DEATH = Death("died")
@@ -33,7 +33,7 @@ OUTBOX_GONE = Death("died, and its outbox is gone", open_gap="outbox_gone")
 
 
 def same_process(info: dict[str, Any]) -> bool:
-    """Return whether the very process a session of this host tells of still runs."""
+    """Return whether the process in a session's description still runs on this host."""
     pid, started = info.get("pid"), info.get("start_time")
     if not isinstance(pid, int) or info.get("boot_id") != os_support.boot_id():
         return False
@@ -42,7 +42,10 @@ def same_process(info: dict[str, Any]) -> bool:
 
 
 def open_pidfd(info: dict[str, Any]) -> int | None:
-    """Return a descriptor that becomes readable when the session's process ends, None where there is none."""
+    """Return a pidfd, which becomes readable when the session's process ends; None if there is no process.
+
+    Also None if the system has no pidfd. The caller must close it.
+    """
     pid = info.get("pid")
     if not isinstance(pid, int) or not 0 < pid < 2**31 or not hasattr(os, "pidfd_open"):
         return None
@@ -50,14 +53,17 @@ def open_pidfd(info: dict[str, Any]) -> int | None:
         fd = os.pidfd_open(pid)
     except OSError:
         return None
-    if same_process(info):  # else the number belongs to another process by now
+    if same_process(info):  # otherwise the pid belongs to another process now
         return fd
     os.close(fd)
     return None
 
 
 def ask_kernel(fd: int) -> Death | None:
-    """Return how the process ended; None while it lives, or nobody has waited for it."""
+    """Return how the process of a pidfd ended; None while it lives, or its parent has not waited for it.
+
+    Never blocks. A kernel before Linux 6.15 cannot report it: then the answer is ``UNKNOWN_DEATH``.
+    """
     buffer = bytearray(_INFO_BYTES)
     _INFO.pack_into(buffer, 0, _INFO_EXIT, *([0] * 13))
     try:

@@ -1,4 +1,4 @@
-"""Times as people and programs read them, and how long to wait."""
+"""Times as text, and random variation of pauses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def iso_time(time_ns: int | None) -> str | None:
-    """Return a time as people and programs read it: ISO 8601, UTC, microseconds."""
+    """Return a time in ns since 1970 as ISO 8601, UTC, with microseconds; None for None or 0."""
     if not time_ns:
         return None
     seconds, rest = divmod(time_ns, 10**9)
@@ -15,7 +15,7 @@ def iso_time(time_ns: int | None) -> str | None:
 
 
 def jittered(wait_s: float) -> float:
-    """Return about as long a wait, so that of many processes not all come back at once."""
+    """Return ``wait_s`` varied by up to 25 %, so that many processes do not try again at the same moment."""
     import random
 
     return wait_s * random.uniform(0.75, 1.25)

@@ -1,4 +1,4 @@
-"""Warnings and tracebacks, without paying for ``logging`` and ``traceback`` before there is one to give."""
+"""Warnings and tracebacks; imports ``logging`` and ``traceback`` only when they are needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_TRACEBACK_BYTES = 64 << 10
 
 
 def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
-    """Log a warning as ``neural.tracking``; what the program's own handlers raise stops nothing here."""
+    """Log a warning of ``neural.tracking``; exceptions of the program's own log handlers are ignored."""
     with fork_lock.held_off:
         import logging
 
@@ -21,7 +21,7 @@ def warn(text: str, *values: Any, with_traceback: bool = False) -> None:
 
 
 def traceback_text(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
-    """Return the traceback as text, its middle cut out where it is over 64 KiB."""
+    """Return the traceback as text; over 64 KiB, its middle is cut out."""
     import traceback
 
     text = "".join(traceback.format_exception(kind, error, trace))

@@ -153,7 +153,7 @@ def _space(place: Path) -> Iterator[Finding]:
 
 def _privacy(state: State) -> Finding:
     above = state.root.parent
-    if above != state.base_dir and ownership.others_folder(state.root) is None and (why := state.others()):
+    if above != state.base_dir and ownership.why_not_own(state.root) is None and (why := state.others()):
         return Finding(PROBLEM, "state folder", why, "trainings and collectors refuse to start meanwhile")
     try:
         status = state.root.lstat()

@@ -258,7 +258,7 @@ def _add_tags(facts: RunFacts, tags: Any) -> None:
     facts.tags += [tag for tag in tags or () if tag not in facts.tags]
 
 
-def sessions_from_afar(folder: Path) -> list[str]:
+def remote_sessions(folder: Path) -> list[str]:
     """Return the sessions in a run's folder that came over TCP; of what cannot be read, none."""
     found = set()
     with contextlib.suppress(OSError):  # a folder may be damaged, and is to go all the same

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neural.tracking.core.copying import told_identity
+from neural.tracking.core.copying import identity_from_event
 from neural.tracking.core.files import fsync_dir, fsync_upwards, json_checksum, read_json, write_json
 from neural.tracking.core.names import check_artifact_name, is_hex_id
 from neural.tracking.errors import FormatError
@@ -93,7 +93,7 @@ def make(
         picture=data.get("type") == "figure",
         source=str(data.get("source", "")),
         spool=str(data.get("spool", "")),
-        stat=told_identity(data.get("stat")),
+        stat=identity_from_event(data.get("stat")),
         lost=lost if isinstance(lost, str) else None,
     )
 
@@ -138,7 +138,7 @@ def read(state: State, session: str, seq: int) -> ArtifactJob | None:
         if crc != json_checksum(value) or value.pop("format") != FORMAT:
             raise FormatError(f"{path} is damaged, or of another release")
         value["uid"] = bytes.fromhex(value["uid"])
-        value["stat"] = told_identity(value["stat"])
+        value["stat"] = identity_from_event(value["stat"])
         return ArtifactJob(**value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError(f"{path} is no job: {error}") from error

@@ -53,8 +53,8 @@ class State(NamedTuple):
         if self.root.parent != self.base_dir:
             beside = self.base_dir / ".ntrack"  # settings, keys, blobs
             beside.mkdir(mode=0o700, exist_ok=True)
-            ownership.close_to_others(beside)
-            if (reason := ownership.open_to_others(beside)) is not None:
+            ownership.take_write_from_others(beside)
+            if (reason := ownership.why_not_trusted(beside)) is not None:
                 raise ConfigError(reason)
 
     def refuse_others(self) -> None:
@@ -68,13 +68,13 @@ class State(NamedTuple):
         Anybody may make a folder in ``/var/tmp`` or ``/tmp``, also after one of ours was cleared away.
         """
         sockets, moved = self.data_socket.parent, self.root.parent
-        if moved not in (self.base_dir, *self._ours()) and ownership.is_anybodys(moved):
+        if moved not in (self.base_dir, *self._ours()) and ownership.is_world_writable(moved):
             return f"{moved} may be written to by all, who could replace what is in it: `chmod o-w {moved}`"
         for folder in (*self._ours(), self.root):
-            if (reason := ownership.others_folder(folder)) is not None:
+            if (reason := ownership.why_not_own(folder)) is not None:
                 return f"{reason}; remove it, or choose another place: {self._remedy()}"
         for folder in (sockets.parent, sockets) if sockets != self.root else ():
-            if (reason := ownership.others_folder(folder)) is not None:
+            if (reason := ownership.why_not_own(folder)) is not None:
                 remedy = "remove it, or use a base_dir with a shorter path"
                 return f"{reason}, and the sockets would be there; {remedy}"
         return None
@@ -209,7 +209,7 @@ def private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         status = folder.lstat()
-        if (reason := ownership.others_folder(folder)) is not None:
+        if (reason := ownership.why_not_own(folder)) is not None:
             raise ConfigError(f"{reason}; remove it or choose another base_dir") from None
         if not folder.is_dir():
             raise NotADirectoryError(20, "not a folder", str(folder)) from None

@@ -254,8 +254,8 @@ def test_picture_that_cannot_be_made_is_told_once_and_ends_no_training(
 
     assert asked.artifact_name == "asked.html"
     assert tracker.get_artifact_version("asked.json") is not None
-    (told,) = [record.getMessage() for record in caplog.records if "no picture" in record.getMessage()]
-    assert told.endswith("asked.webp, but HTML and JSON: no browser for this webp")
+    (told,) = [record.getMessage() for record in caplog.records if "as an image" in record.getMessage()]
+    assert told.endswith("asked.webp was stored as HTML and JSON, not as an image: no browser for this webp")
 
 
 @pytest.mark.frameworks

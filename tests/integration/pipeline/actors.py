@@ -64,10 +64,10 @@ class Trainer:
         self.emitter = Emitter(self.session)
         self.outbox = Outbox.create(state.outbox, self.session, UID, self.info, None)
         self.emitter.attach(self.outbox)
-        self.wishes = DeliveryState()
-        self.wishes.stream = OutboxReader(self.emitter, self.outbox)
-        self.talk = SenderProtocol(self.wishes, self.session, self.hello, self.emitter.schemas.records)
-        self.talk.start(self, 0.0)
+        self.delivery = DeliveryState()
+        self.delivery.stream = OutboxReader(self.emitter, self.outbox)
+        self.protocol = SenderProtocol(self.delivery, self.session, self.hello, self.emitter.schemas.records)
+        self.protocol.start(self, 0.0)
 
     def hello(self):
         return wire.Hello(protocol=wire.PROTOCOL, version="0", session=self.session, uid=UID, info=self.info)
@@ -84,14 +84,14 @@ class Trainer:
 
     def let_go(self):
         """Close what a process's end closes; the files stay as they are."""
-        segments = self.wishes.stream.segments
+        segments = self.delivery.stream.segments
         self.emitter.detach()
         self.outbox.abandon(segments)
         self.alive = False
 
     def leave(self):
         """End in order, once the collector has said that it has all."""
-        segments = self.wishes.stream.segments
+        segments = self.delivery.stream.segments
         self.emitter.detach()
         self.outbox.close(segments, delete=True)
         self.alive = False

@@ -91,22 +91,22 @@ class Pipeline(RuleBasedStateMachine):
     def say(self, number):
         self.now += 0.1
         if trainer := self.living(number):
-            trainer.talk.say(self.now)
+            trainer.protocol.send_due(self.now)
 
     @rule(number=which)
     def fall_silent(self, number):
         """Long without an answer, it begins anew, perhaps over another connection."""
         if trainer := self.living(number):
             self.now += 20.0
-            trainer.talk.stop()
-            trainer.talk.start(trainer, self.now)
+            trainer.protocol.stop()
+            trainer.protocol.start(trainer, self.now)
 
     @rule(number=which)
     def end(self, number):
         trainer = self.living(number)
         if trainer and not trainer.ended:
             assert trainer.emitter.end("end", {"status": "completed", "error": None})
-            trainer.wishes.bye = trainer.emitter.emitted
+            trainer.delivery.bye = trainer.emitter.emitted
             trainer.ended = True
 
     @rule(number=which)
@@ -148,7 +148,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def talk_over(self, trainer, fate):
         self.now += 0.1
-        trainer.talk.say(self.now)
+        trainer.protocol.send_due(self.now)
         said, trainer.said = trainer.said, []
         for parts, what in zip(said, fate * len(said), strict=False):
             for _ in range({"lost": 0, "twice": 2}.get(what, 1)):
@@ -164,8 +164,8 @@ class Pipeline(RuleBasedStateMachine):
         await self.inbox.wait_for_hellos()
 
     def hear(self, trainer, parts):
-        trainer.talk.hear(wire.decode(parts), self.now)
-        assert trainer.wishes.stream.acknowledged <= self.durable(trainer)
+        trainer.protocol.handle(wire.decode(parts), self.now)
+        assert trainer.delivery.stream.acknowledged <= self.durable(trainer)
 
     def durable(self, trainer):
         """Return what the log told, by the highest mark any life of it had."""
@@ -335,8 +335,8 @@ class Pipeline(RuleBasedStateMachine):
             self.now += 5.0
             for trainer in self.trainers.values():
                 if trainer.alive and not self.is_quiet(trainer):
-                    trainer.talk.is_useless(self.now)
-                    trainer.talk.say(self.now)
+                    trainer.protocol.check_silence(self.now)
+                    trainer.protocol.send_due(self.now)
                 said, trainer.said = trainer.said, []
                 for parts in said:
                     self.run(self.arrive(trainer, parts))
@@ -344,7 +344,7 @@ class Pipeline(RuleBasedStateMachine):
                 heard, trainer.to_hear = trainer.to_hear, []
                 for parts in heard if trainer.alive else ():
                     self.hear(trainer, parts)
-                if trainer.alive and trainer.wishes.closed.is_set():
+                if trainer.alive and trainer.delivery.closed.is_set():
                     trainer.leave()
             self.adopt()
         self.commit()
@@ -353,7 +353,7 @@ class Pipeline(RuleBasedStateMachine):
         self.flush()
 
     def is_quiet(self, trainer):
-        return not trainer.ended and trainer.wishes.stream.acknowledged == trainer.emitter.emitted
+        return not trainer.ended and trainer.delivery.stream.acknowledged == trainer.emitter.emitted
 
     def waiting(self):
         left = [n for n, t in self.trainers.items() if t.alive and not self.is_quiet(t)]

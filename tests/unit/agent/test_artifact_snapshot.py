@@ -61,7 +61,7 @@ def test_moved_file_is_there_until_it_is_given_away(session, source):
 
     taken = artifact_snapshot.take(session, str(source), move=True)
     there = source.exists()
-    taken.give_away()
+    taken.release_source()
 
     assert (there, source.exists(), taken.how) == (True, False, "move")
     assert [path.read_bytes() for path in session.spooled] == [before]

@@ -82,7 +82,7 @@ def test_sender_that_fails_warns_once_and_goes_on(tmp_path, monkeypatch, caplog)
     with caplog.at_level(logging.WARNING):
         session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
         # Of this sender alone: one that another test has not quite ended would warn, too.
-        monkeypatch.setattr(session._sender._upkeep, "look", fail)
+        monkeypatch.setattr(session._sender._upkeep, "run", fail)
         assert session.emit_metrics({"m": 1.0})
         wait_until(lambda: len(failures) > 3)
         session.close(timeout_s=0.1)
@@ -182,13 +182,13 @@ def test_log_handler_that_raises_stops_neither_sender_nor_close(tmp_path, monkey
         if len(looks) == 1:
             raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr(upkeep.Upkeep, "look", fail_once)
+    monkeypatch.setattr(upkeep.Upkeep, "run", fail_once)
     monkeypatch.setattr("neural.tracking.agent.send.sender.FAILED_S", 0.02)
     session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
     session.emit_metrics({"m": 1.0})
 
     wait_until(lambda: len(looks) > 2)
-    session._wishes.lost.append((1, 1, "log_lost"))  # of which close warns
+    session._delivery.lost.append((1, 1, "log_lost"))  # of which close warns
     session.close(timeout_s=0.1)
 
 
@@ -267,11 +267,11 @@ def test_only_a_long_wait_at_the_end_is_told_of(wait_s, told, monkeypatch, caplo
 
 
 def test_end_that_is_stored_soon_says_nothing(caplog):
-    wishes, waker = DeliveryState(), Waker()
-    wishes.closed.set()
-    threading.Timer(0.1, lambda: wishes.requests[1].done.set()).start()
+    delivery, waker = DeliveryState(), Waker()
+    delivery.closed.set()
+    threading.Timer(0.1, lambda: delivery.requests[1].done.set()).start()
 
-    assert shutdown.deliver(wishes, waker, "probe", 1, time.monotonic() + 60)
+    assert shutdown.deliver(delivery, waker, "probe", 1, time.monotonic() + 60)
 
     assert "storing its last events" not in caplog.text
 
@@ -285,7 +285,7 @@ soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
 opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
 session = open_session(choose_run("probe", {}), Path(sys.argv[1]), config=AgentConfig(mode="offline"))
-while session._sender._talk is None and session._sender.runs:
+while session._sender._protocol is None and session._sender.runs:
     time.sleep(0.01)
 print(session._sender.wake.fd >= 1024, session._sender.runs)
 session.close(timeout_s=0.1)

@@ -216,7 +216,7 @@ def test_group_may_write_where_it_is_this_users_alone(tmp_path, monkeypatch, gro
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: user)
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members))
 
-    assert (ownership.open_to_others(config) is None) == good
+    assert (ownership.why_not_trusted(config) is None) == good
 
 
 def test_settings_that_the_command_line_makes_are_private_under_any_umask(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural.tracking.core.files import take_away
+from neural.tracking.core.files import remove_run_folder
 from neural.tracking.errors import AmbiguousRunError
 from neural.tracking.formats.run_file import RunFile
 from neural.tracking.reader import run_list
@@ -75,7 +75,7 @@ def test_what_an_earlier_removal_left_is_in_nobody_s_way(tmp_path):
     for _ in range(2):
         folder = made(tmp_path, HOME)
         (tmp_path / f".tmp-deleted-{UID.hex()}").mkdir(exist_ok=True)
-        take_away(folder)
+        remove_run_folder(folder)
 
     assert list_runs(tmp_path) == []
 

@@ -38,7 +38,7 @@ class Line:
     def wait(self, *args, **more):
         pass
 
-    def news(self):
+    def connection_events(self):
         return ()
 
     def close(self):
@@ -85,7 +85,7 @@ class Bench:
             if condition():
                 return
             self.now += 0.001
-            assert self.uploader._look(self.now), "nothing is left"
+            assert self.uploader._scan(self.now), "nothing is left"
             self.uploader._turn(self.line, self.now)
         raise AssertionError("it takes too many turns")
 

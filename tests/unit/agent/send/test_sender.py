@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 
-from neural.tracking.agent.send import protocol as conversation_module
+from neural.tracking.agent.send import protocol as protocol_module
 from neural.tracking.agent.send.dealer import Dealer
 from neural.tracking.agent.send.delivery_state import DeliveryState
 from neural.tracking.agent.send.outbox_reader import KEEP_MAPPED, OutboxReader
@@ -37,10 +37,10 @@ class Ship:
     def __init__(self, folder, collector, **options):
         self.emitter = make_emitter(folder, **options)
         self.session = self.emitter._session
-        self.wishes = DeliveryState()
-        self.wishes.stream = OutboxReader(self.emitter, self.emitter.outbox)
+        self.delivery = DeliveryState()
+        self.delivery.stream = OutboxReader(self.emitter, self.emitter.outbox)
         self.collector = collector
-        self.talk = SenderProtocol(self.wishes, self.session, self.hello, self.emitter.schemas.records)
+        self.protocol = SenderProtocol(self.delivery, self.session, self.hello, self.emitter.schemas.records)
         self.now = 100.0
         self.link = None
         self.pipe = self.nobody_wakes, _ = os.pipe()
@@ -50,11 +50,11 @@ class Ship:
         return wire.Hello(protocol=1, version="0", session=self.session, uid=UID, info={})
 
     def connect(self):
-        self.talk.stop()
+        self.protocol.stop()
         if self.link is not None:
             self.link.close()
         self.link = Dealer(self.collector.address)
-        self.talk.start(self.link, self.now)
+        self.protocol.start(self.link, self.now)
 
     def turn(self, until=lambda: False, timeout_s=PATIENCE_S):
         """Speak and listen on both sides until something holds, else until all is quiet."""
@@ -62,12 +62,12 @@ class Ship:
         quiet = 0
         while not until() and quiet < QUIET_TURNS:
             assert time.monotonic() < deadline
-            self.talk.say(self.now)
+            self.protocol.send_due(self.now)
             served = self.collector.serve(0.02)
             self.link.wait(self.nobody_wakes, 0.01, for_room=False)
             heard = list(self.link.receive())
             for message in heard:
-                self.talk.hear(message, self.now)
+                self.protocol.handle(message, self.now)
             quiet = 0 if served or heard else quiet + 1
 
     def close(self):
@@ -99,8 +99,8 @@ def test_all_is_shipped_and_acknowledged(ship, collector):
     ship.turn()
 
     assert stored(collector) == list(range(1, 1001))
-    assert ship.wishes.stream.acknowledged == 1000
-    assert ship.wishes.stream.in_flight_bytes == 0
+    assert ship.delivery.stream.acknowledged == 1000
+    assert ship.delivery.stream.in_flight_bytes == 0
 
 
 def test_what_is_acknowledged_is_freed(ship, collector):
@@ -109,21 +109,21 @@ def test_what_is_acknowledged_is_freed(ship, collector):
 
     files = list(ship.emitter.outbox.folder.glob("*.seg"))
     assert stored(collector) == list(range(1, 30_001))
-    assert len(ship.wishes.stream.live) == 1
+    assert len(ship.delivery.stream.live) == 1
     assert len(files) <= 3
 
 
 def test_no_more_than_the_window_is_on_the_way(ship, collector):
     collector.window = 100_000
     emit(ship, 10_000)
-    ship.turn(until=lambda: ship.talk.welcomed)
+    ship.turn(until=lambda: ship.protocol.welcomed)
     collector.mute = True
-    ship.talk.say(ship.now)
+    ship.protocol.send_due(ship.now)
 
-    assert 0 < ship.wishes.stream.in_flight_bytes <= 100_000
+    assert 0 < ship.delivery.stream.in_flight_bytes <= 100_000
     collector.mute = False
     ship.now += 3
-    assert not ship.talk.is_useless(ship.now)
+    assert not ship.protocol.check_silence(ship.now)
     ship.turn()
     assert stored(collector) == list(range(1, 10_001))
 
@@ -135,9 +135,9 @@ def test_silence_makes_it_say_hello_and_send_again(ship, collector):
     emit(ship, 100)
     ship.turn()
     collector.mute = False
-    ship.now += conversation_module.SILENCE_S + 1
+    ship.now += protocol_module.SILENCE_S + 1
 
-    assert not ship.talk.is_useless(ship.now)
+    assert not ship.protocol.check_silence(ship.now)
     ship.turn()
 
     assert stored(collector) == list(range(1, 201))
@@ -149,17 +149,17 @@ def test_silence_without_anything_due_is_no_reason_for_anything(ship, collector)
     ship.turn()
     ship.now += 1000
 
-    assert not ship.talk.is_useless(ship.now)
-    assert ship.talk.welcomed
+    assert not ship.protocol.check_silence(ship.now)
+    assert ship.protocol.welcomed
 
 
 def test_link_on_which_nobody_ever_answers_is_given_up(ship, collector):
     collector.mute = True
     ship.turn()
 
-    ship.now += conversation_module.GIVE_UP_S + 1
+    ship.now += protocol_module.GIVE_UP_S + 1
 
-    assert ship.talk.is_useless(ship.now)
+    assert ship.protocol.check_silence(ship.now)
 
 
 def test_collector_that_forgot_the_session_is_greeted_again_at_once(ship, collector):
@@ -175,14 +175,14 @@ def test_collector_that_forgot_the_session_is_greeted_again_at_once(ship, collec
 def test_collector_with_a_new_empty_log_gets_what_is_left_and_the_gap_of_what_is_not(ship, collector):
     emit(ship, 30_000, width=100)
     ship.turn()
-    freed = ship.wishes.stream._freed
+    freed = ship.delivery.stream._freed
     collector.log_id, collector.last, collector.payloads = os.urandom(16), {}, []
     collector.greeted.clear()
     emit(ship, 10, width=100)
     ship.turn()
 
     assert collector.gaps == [(1, freed, "log_lost")]
-    assert ship.wishes.lost == [(1, freed, "log_lost")]
+    assert ship.delivery.lost == [(1, freed, "log_lost")]
     assert stored(collector) == list(range(freed + 1, 30_011))
 
 
@@ -211,36 +211,38 @@ def test_schemas_are_sent_again_after_a_welcome(ship, collector):
 
 def test_acknowledgement_of_another_log_or_of_what_was_never_sent_frees_nothing(ship, collector):
     emit(ship, 100)
-    ship.turn(until=lambda: ship.talk.welcomed)
-    ship.talk.say(ship.now)
-    assert ship.wishes.stream.sent == 100
+    ship.turn(until=lambda: ship.protocol.welcomed)
+    ship.protocol.send_due(ship.now)
+    assert ship.delivery.stream.sent == 100
     known = {"session": ship.session, "window": 1 << 20}
 
-    ship.talk.hear(wire.Ack(log_id=os.urandom(16), last=100, **known), ship.now)
-    ship.talk.hear(wire.Ack(log_id=collector.log_id, last=10**9, **known), ship.now)
-    ship.talk.hear(wire.Ack(log_id=collector.log_id, last=100, session=os.urandom(16), window=9), ship.now)
+    ship.protocol.handle(wire.Ack(log_id=os.urandom(16), last=100, **known), ship.now)
+    ship.protocol.handle(wire.Ack(log_id=collector.log_id, last=10**9, **known), ship.now)
+    ship.protocol.handle(
+        wire.Ack(log_id=collector.log_id, last=100, session=os.urandom(16), window=9), ship.now
+    )
 
-    assert ship.wishes.stream.acknowledged == 0
+    assert ship.delivery.stream.acknowledged == 0
 
 
 def test_many_welcomes_for_one_hole_go_back_only_once(ship, collector):
     emit(ship, 20_000)
-    ship.turn(until=lambda: ship.talk.welcomed)
-    ship.talk.say(ship.now)
-    on_the_way = list(ship.wishes.stream.in_flight)
+    ship.turn(until=lambda: ship.protocol.welcomed)
+    ship.protocol.send_due(ship.now)
+    on_the_way = list(ship.delivery.stream.in_flight)
     welcome = collector.welcome(ship.session)
 
-    ship.talk.hear(welcome, ship.now)
-    ship.talk.say(ship.now)
+    ship.protocol.handle(welcome, ship.now)
+    ship.protocol.send_due(ship.now)
     for _ in range(5):
-        ship.talk.hear(welcome, ship.now)
+        ship.protocol.handle(welcome, ship.now)
 
-    assert list(ship.wishes.stream.in_flight) == on_the_way
+    assert list(ship.delivery.stream.in_flight) == on_the_way
 
 
 def test_flush_is_answered_once_its_number_was_shipped(ship, collector):
     emit(ship, 100)
-    request = ship.wishes.ask(100)
+    request = ship.delivery.ask(100)
 
     ship.turn()
 
@@ -253,13 +255,13 @@ def test_flush_survives_a_collector_that_was_restarted(ship, collector):
     emit(ship, 10)
     ship.turn()
     collector.mute = True
-    request = ship.wishes.ask(10)
+    request = ship.delivery.ask(10)
     ship.turn()
     collector.mute = False
     collector.greeted.clear()
     ship.now += 60
 
-    ship.talk.is_useless(ship.now)
+    ship.protocol.check_silence(ship.now)
     ship.turn()
 
     assert request.done.is_set()
@@ -267,11 +269,11 @@ def test_flush_survives_a_collector_that_was_restarted(ship, collector):
 
 def test_bye_comes_only_after_everything_is_acknowledged(ship, collector):
     emit(ship, 5000)
-    ship.wishes.bye = 5000
+    ship.delivery.bye = 5000
 
     ship.turn()
 
-    assert ship.wishes.closed.is_set()
+    assert ship.delivery.closed.is_set()
     assert isinstance(collector.heard[-1], wire.Bye)
     assert collector.ended == {ship.session: 5000}
 
@@ -280,36 +282,36 @@ def test_refusal_is_told_once_and_tried_again_a_minute_later(ship, collector, ca
     refusal = wire.Refuse(session=ship.session, code="protocol", reason="speak version 9")
     emit(ship, 1)
     with caplog.at_level(logging.WARNING):
-        ship.talk.hear(refusal, ship.now)
-        ship.talk.hear(refusal, ship.now)
+        ship.protocol.handle(refusal, ship.now)
+        ship.protocol.handle(refusal, ship.now)
 
     ship.turn()
     assert collector.heard == []
     assert caplog.text.count("speak version 9") == 1
-    ship.now += conversation_module.REFUSED_S + 1
+    ship.now += protocol_module.REFUSED_S + 1
     ship.turn()
     assert stored(collector) == [1]
 
 
 def test_deleted_run_is_not_sent_any_more(ship, collector):
-    ship.talk.hear(wire.Refuse(session=ship.session, code="run_deleted", reason="gone"), ship.now)
+    ship.protocol.handle(wire.Refuse(session=ship.session, code="run_deleted", reason="gone"), ship.now)
     emit(ship, 5)
 
     ship.now += 1000
     ship.turn()
 
-    assert ship.wishes.deleted
+    assert ship.delivery.deleted
     assert collector.heard == []
 
 
 def test_long_outage_keeps_few_segments_mapped_and_loses_nothing(ship, collector):
     emit(ship, 3000, width=3000)
-    ship.wishes.stream.keep_few_mapped()
+    ship.delivery.stream.keep_few_mapped()
 
-    mapped = [place for place in ship.wishes.stream.live if place.map is not None]
+    mapped = [place for place in ship.delivery.stream.live if place.map is not None]
     ship.turn(timeout_s=40)
 
-    assert len(ship.wishes.stream.live) <= 1
+    assert len(ship.delivery.stream.live) <= 1
     assert len(mapped) == KEEP_MAPPED + 1
     assert stored(collector) == list(range(1, 3001))
 
@@ -322,7 +324,7 @@ def test_dropped_events_travel_as_a_gap_inside_a_batch(tmp_path, collector):
     ship.turn()
 
     assert collector.last[ship.session] == 10_000
-    assert ship.wishes.stream.acknowledged == 10_000
+    assert ship.delivery.stream.acknowledged == 10_000
     assert 0 < len(stored(collector)) < 10_000
     ship.close()
 
@@ -330,7 +332,7 @@ def test_dropped_events_travel_as_a_gap_inside_a_batch(tmp_path, collector):
 def test_unacknowledged_bytes_can_be_read_by_another_thread_without_harm(ship, collector):
     emit(ship, 30_000)
 
-    data = b"".join(ship.wishes.stream.copies())
+    data = b"".join(ship.delivery.stream.copies())
     ship.turn()
 
     assert len(data) >= sum(map(len, collector.payloads)) - 4096

@@ -33,7 +33,7 @@ class Door:
         try:
             self._uploads._accept_offer(job, self._uploads._path(job, ""), job.size)
         except OSError as error:
-            assert "are wanted" in str(error)
+            assert "are needed" in str(error)
             return False
         return True
 
