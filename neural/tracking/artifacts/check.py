@@ -162,9 +162,13 @@ def copy_out(
             executable = (entry.outcome or {}).get("executable") is True
             _copy(source, temporary, entry.checksum, label(entry), progress, executable=executable)
         os.rename(temporary, place_out)
+        spool.remove(old)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(place_out):
+            os.rename(old, place_out)
+        raise
     finally:
         spool.remove(temporary)
-        spool.remove(old)
     return place_out
 
 
