@@ -24,7 +24,7 @@ from neural.tracking.collector.workers.supervisor import Supervisor
 from neural.tracking.core.files import take_away
 from neural.tracking.formats import wire
 from neural.tracking.reader import run_list
-from neural.tracking.reader.facts import sessions_from_afar
+from neural.tracking.reader.facts import remote_sessions
 from neural.tracking.reader.run import Run
 
 ANSWER_LEAVES_S = 0.05
@@ -108,7 +108,7 @@ class ControlCommands:
             await asyncio.to_thread(take_away, run.folder)
             return {"removed": True, **await self._artifacts.sweep()}
         with self._removals.under_way(uid):
-            remote = [] if run is None else await asyncio.to_thread(sessions_from_afar, run.folder)
+            remote = [] if run is None else await asyncio.to_thread(remote_sessions, run.folder)
             remote += [s.id.hex() for s in self._sessions if s.uid == uid and s.is_remote]
             folder = "" if run is None else run.folder.name
             await asyncio.to_thread(self._removals.record, uid, folder, remote)

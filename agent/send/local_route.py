@@ -66,7 +66,7 @@ class LocalRoute:
     def connect(self, now: float, *, data_waits: bool) -> Dealer | None:
         if self._launcher is not None:
             self._launcher.settle()
-        if (reason := self._state.others()) is not None:
+        if (reason := self._state.not_own_reason()) is not None:
             self.next_try = now + OTHERS_S
             if reason not in _said:
                 _said.add(reason)

@@ -88,7 +88,7 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
             state = State.for_base_dir(base)
-            state.refuse_others()  # it must not leave a run's folder behind
+            state.check_own()  # it must not leave a run's folder behind
             folder, identity = open_run_folder(base, identity)
             # After that: a removal that took the folder in between was of the run before this one.
             identity = identity._replace(after=Tombstones(state.tombstones).newest(identity.uid))

@@ -179,7 +179,7 @@ class ArtifactMethods:
     def _artifacts(self) -> Artifacts:
         followed = self._recorder.followed
         if followed is not None:
-            followed.settle(followed.patience_s())
+            followed.settle(followed.max_wait_s())
         return self._view.run().facts.artifacts
 
     def _version(self, artifacts: Artifacts, entry: ArtifactCall) -> ArtifactVersion:

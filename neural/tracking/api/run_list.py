@@ -15,7 +15,7 @@ from neural.tracking.core.files import read_json, take_away
 from neural.tracking.core.times import iso_time
 from neural.tracking.errors import CollectorUnreachableError, ConfigError, DataDamagedError
 from neural.tracking.reader import run_list
-from neural.tracking.reader.facts import sessions_from_afar
+from neural.tracking.reader.facts import remote_sessions
 from neural.tracking.reader.run import Damaged, Run
 from neural.tracking.reader.run_list import find_run, list_runs
 from neural.tracking.state.control_client import request
@@ -206,8 +206,8 @@ def _delete_alone(state: State, run: Run) -> bool:
         assert found is not None, "a name was given"
         if not run_list.is_copy(state.base_dir, found):
             # The tombstone first: whatever is still in outboxes or the log of this run then stays out.
-            afar = sessions_from_afar(found.folder)
-            Tombstones(state.tombstones).add(found.uid, found.folder.name, afar)
+            sessions = remote_sessions(found.folder)
+            Tombstones(state.tombstones).add(found.uid, found.folder.name, sessions)
         take_away(found.folder)
         sweep(state.blobs)
     finally:

@@ -1,8 +1,8 @@
-"""What a metric came to: count, smallest, largest and last value, foldable in any grouping.
+"""The stats of a metric: count, minimum, maximum and last value; they can be merged in any grouping.
 
-The same folding serves parts, the live tail and rebuilt views, so their summaries cannot differ:
-``last`` is the last in the order (time, session, number), of one session by number whatever its clock
-did; NaN never is least or most, and of equal values the first in that order counts.
+Parts, the live tail and rebuilt views use the same code, so their summaries cannot differ. ``last`` is the last
+point in the order (time, session, number); within a session the numbers decide, even if its clock jumped. NaN
+is never the minimum or maximum. Of equal values the first in that order counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAR = np.iinfo(np.int64).max
 
 
 class Extreme(NamedTuple):
-    """A point that stands for its metric; ``time_ns`` is the latest of its session up to there."""
+    """A point with a minimum, maximum or last value; ``time_ns``: its session's latest time up to it."""
 
     value: float
     time_ns: int
@@ -31,14 +31,14 @@ class Extreme(NamedTuple):
     step: int
 
     def before(self, other: Extreme) -> bool:
-        """Return whether the point stands before the other one."""
+        """Return whether the point is before the other one in the order (time, session, number)."""
         if self.session == other.session:
             return self.seq < other.seq
         return (self.time_ns, self.session) < (other.time_ns, other.session)
 
 
 class Stats(NamedTuple):
-    """``least`` and ``most`` are None where every value is NaN; ``last`` may be NaN."""
+    """The stats of one metric: ``least`` and ``most`` are None if every value is NaN; ``last`` may be NaN."""
 
     points: int
     least: Extreme | None
@@ -55,17 +55,17 @@ class Stats(NamedTuple):
         )
 
     def packed(self) -> list[Any]:
-        """Return the form for JSON; floats that JSON cannot hold become text."""
+        """Return a list for JSON; floats that JSON cannot hold become text."""
         return [self.points, *(json_value(e) if e is not None else None for e in self[1:])]
 
     @classmethod
     def unpacked(cls, packed: list[Any]) -> Stats:
-        """Return what :meth:`packed` made."""
+        """Return the stats from a list that :meth:`packed` returned."""
         count, *extremes = packed
         return cls(count, *(None if e is None else Extreme(_number(e[0]), *e[1:]) for e in extremes))
 
     def plain(self) -> dict[str, Any]:
-        """Return what people read: values with their steps."""
+        """Return a dict for people: count, and the values with their steps."""
         shown: dict[str, Any] = {"count": self.points}
         for name, extreme in (("last", self.last), ("min", self.least), ("max", self.most)):
             shown[name] = None if extreme is None else extreme.value
@@ -77,7 +77,7 @@ class Stats(NamedTuple):
 
 
 def step_or_none(step: int) -> int | None:
-    """Return the step as people see it."""
+    """Return the step, None for ``NO_STEP``."""
     return None if step == NO_STEP else step
 
 
@@ -101,7 +101,7 @@ def _number(value: float | str) -> float:
 
 
 def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:
-    """Yield each metric's stats; ``rows`` are sorted as in a part."""
+    """Yield name and stats of each metric; ``rows`` must be sorted by metric, session and number."""
     if not len(rows):
         return
     starts = np.flatnonzero(np.r_[True, rows.metric[1:] != rows.metric[:-1]])
@@ -118,7 +118,7 @@ def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:
 
 
 def _extremes(rows: Rows, starts: Array, value: Array) -> Array:
-    """Return the row of the earliest point with ``value``, metric by metric; -1 where all are NaN."""
+    """Return for each metric the row of the earliest point with ``value``; -1 if all its values are NaN."""
     spread = np.repeat(value, np.diff(np.r_[starts, len(rows)]))
     return _earliest(rows, starts, rows.value == spread)
 
@@ -126,7 +126,7 @@ def _extremes(rows: Rows, starts: Array, value: Array) -> Array:
 def _earliest(rows: Rows, starts: Array, among: Array) -> Array:
     time = np.minimum.reduceat(np.where(among, rows.time, _FAR), starts)
     spread = np.repeat(time, np.diff(np.r_[starts, len(rows)]))
-    # Rows are sorted by session and number, so of equal times the first row is the first point.
+    # Rows are sorted by session and number: of equal times, the first row is the first point.
     places = np.where(among & (rows.time == spread), np.arange(len(rows)), _FAR)
     found: Array = np.minimum.reduceat(places, starts)
     return np.where(found == _FAR, -1, found)

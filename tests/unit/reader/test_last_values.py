@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural.tracking.figures.ranks import band_of
-from neural.tracking.reader.columns import ColumnPiece, one_a_step
+from neural.tracking.reader.columns import ColumnPiece, one_per_step
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.reader.rows import steady
@@ -156,6 +156,6 @@ def test_whatever_the_ranks_log_each_step_is_the_mean_of_their_last_values(sessi
     assert isinstance(found, RankUnion)
     assert found.step.tolist() == sorted({step for steps in expected.values() for step in steps})
     for how, of in (("mean", np.mean), ("min", min), ("max", max)):
-        made = dict(zip(found.step.tolist(), one_a_step("m", found, how).value.tolist(), strict=True))
+        made = dict(zip(found.step.tolist(), one_per_step("m", found, how).value.tolist(), strict=True))
         for step, value in made.items():
             assert value == of([steps[step] for steps in expected.values() if step in steps])
