@@ -25,13 +25,13 @@ class SweepResult(NamedTuple):
     size_bytes: int
 
 
-def sweep(blobs: Path, *, dry_run: bool = False, going: Mapping[FileId, int] = _NONE) -> SweepResult:
+def sweep(blobs: Path, *, dry_run: bool = False, removed_links: Mapping[FileId, int] = _NONE) -> SweepResult:
     """Remove the blobs that have one link, and return their number and size. Blocks; raises OSError.
 
     Args:
         blobs: the folder of blobs.
         dry_run: only count them.
-        going: with ``dry_run``: how many links of each file to count as removed.
+        removed_links: with ``dry_run``: how many links of each file to count as removed.
     """
     count = size = 0
     for folder in sorted(blobs.iterdir()) if blobs.is_dir() else ():
@@ -40,7 +40,7 @@ def sweep(blobs: Path, *, dry_run: bool = False, going: Mapping[FileId, int] = _
         for blob in list(folder.iterdir()):
             with contextlib.suppress(FileNotFoundError):
                 found = blob.lstat()
-                less = going.get((found.st_dev, found.st_ino), 0) if dry_run else 0
+                less = removed_links.get((found.st_dev, found.st_ino), 0) if dry_run else 0
                 ours = len(blob.name) == 64 or blob.name.startswith(TEMPORARY_PREFIX)
                 if ours and stat.S_ISREG(found.st_mode) and found.st_nlink - less == 1:
                     count, size = count + 1, size + found.st_size

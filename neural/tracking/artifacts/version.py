@@ -67,19 +67,19 @@ class ArtifactVersion:
     @property
     def version(self) -> int | None:
         """Its version number, counted from 1; None if not stored, or logged with ``version=False``. Waits."""
-        entry = self._settled()
+        entry = self._stored_entry()
         return None if entry is None else entry.version
 
     @property
     def checksum(self) -> str | None:
         """The SHA-256 of its bytes (of a folder: of its manifest), 64 hex digits; None if not stored. Waits."""
-        entry = self._settled()
+        entry = self._stored_entry()
         return None if entry is None else entry.checksum
 
     @property
     def path(self) -> Path | None:
         """Its path in the run folder, for reading only; None if not stored, or on another host. Waits."""
-        entry = self._settled()
+        entry = self._stored_entry()
         return None if entry is None or self._is_elsewhere(entry) else self._folder / entry.path
 
     @property
@@ -164,7 +164,7 @@ class ArtifactVersion:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the form of ``artifacts.json``; ``version`` is None if it is not stored. Waits."""
-        entry = self._settled()
+        entry = self._stored_entry()
         if entry is not None:
             from neural.tracking.reader.artifact_views import call_view
 
@@ -172,14 +172,14 @@ class ArtifactVersion:
         fields = {"artifact_name": self.artifact_name, "version": None, "path": None, "checksum": None}
         return {**fields, "size": self.size, "timestamp": self.timestamp, "metadata": self.metadata}
 
-    def _settled(self) -> ArtifactCall | None:
+    def _stored_entry(self) -> ArtifactCall | None:
         """Return the stored call after waiting as long as is worthwhile; None if it is not stored."""
         if self._entry is None and self.lost is None:
             self.wait(0.0 if self._follow is None else self._follow.max_wait_s())
         return self._entry if self._entry is not None and self._entry.lost is None else None
 
     def _stored(self) -> ArtifactCall:
-        entry = self._settled()
+        entry = self._stored_entry()
         if entry is None:
             why = self.lost or "the collector has not stored it yet"
             raise TrackingError(f"{self.artifact_name} is not stored: {why}")

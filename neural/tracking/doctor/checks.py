@@ -38,13 +38,13 @@ def examine(base_dir: Path) -> Iterator[Finding]:
     Blocks: about 3 s if a collector holds the folder and does not answer, and again for a remote collector.
     """
     reported: set[tuple[str, str]] = set()
-    for finding in _examined(base_dir):
+    for finding in _all_findings(base_dir):
         if (finding.level, finding.seen) not in reported:  # several checks may find the same damaged file
             yield finding
         reported.add((finding.level, finding.seen))
 
 
-def _examined(base_dir: Path) -> Iterator[Finding]:
+def _all_findings(base_dir: Path) -> Iterator[Finding]:
     yield _installation()
     yield _folder(base_dir)
     if not _existing(base_dir).is_dir():

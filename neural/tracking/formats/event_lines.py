@@ -45,7 +45,7 @@ class BadLine(NamedTuple):
 
 def encode(data: Mapping[str, Any]) -> bytes:
     """Return the line for ``data``, with its checksum and its newline."""
-    text = json.dumps(_truthful(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_lossless(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     rest = text[1:].encode()
     return b'%s%08x",%s\n' % (_START, zlib.crc32(rest), rest)
 
@@ -114,17 +114,17 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     return {key: _original(item) for key, item in value.items() if key != "crc"}
 
 
-def _truthful(value: Any) -> Any:
+def _lossless(value: Any) -> Any:
     """Return ``value`` so that JSON keeps it exactly; a value that JSON cannot hold becomes a marked map."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": not_finite(value)}
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        plain = {str(key): _truthful(item) for key, item in value.items()}
+        plain = {str(key): _lossless(item) for key, item in value.items()}
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     if isinstance(value, list | tuple):
-        return [_truthful(item) for item in value]
+        return [_lossless(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)  # msgpack has types that JSON lacks; encoding a line must never fail for one

@@ -75,7 +75,7 @@ def pack_event(seq: int, time_ns: int, step: int | None, kind: str, data: Mappin
 
 
 def pack_event_data(kind: str, data: Mapping[str, Any]) -> bytes:
-    """Return the msgpack part of an EVENT record's body; raises as :func:`pack_event`."""
+    """Return the msgpack part of an EVENT record's body; raises like :func:`pack_event`."""
     packed: bytes = msgpack.packb({"kind": kind, **data}, use_bin_type=True)
     if len(packed) > MAX_EVENT_BYTES:
         raise PayloadTooLargeError(f"{kind} event", len(packed), MAX_EVENT_BYTES)

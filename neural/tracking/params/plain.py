@@ -31,7 +31,7 @@ def param_events(hyperparameters: Any) -> ParamEvents:
     Raises:
         TypeError: the values have no names (a number, a list, a class).
     """
-    values, walk = _walked(hyperparameters)
+    values, walk = _walk(hyperparameters)
     return ParamEvents(list(part_events(values, walk.as_text, walk.bytes)), walk.left_out)
 
 
@@ -40,11 +40,11 @@ def plain_params(hyperparameters: Any) -> tuple[dict[str, Any], list[str]]:
 
     Args, Raises: as for :func:`param_events`.
     """
-    values, walk = _walked(hyperparameters)
+    values, walk = _walk(hyperparameters)
     return values, walk.as_text
 
 
-def _walked(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
+def _walk(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
     walk = Walk()
     values = walk.top(hyperparameters)
     if values is None:

@@ -28,7 +28,7 @@ def text_of(value: Any) -> str:
         return f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
 
 
-def unread(error: Exception) -> str:
+def unreadable(error: Exception) -> str:
     """Return the text for a value that could not be read."""
     return f"<could not be read: {type(error).__name__}>"
 

@@ -11,7 +11,7 @@ import itertools
 from typing import Any
 
 from neural.tracking.params import objects, packed_size
-from neural.tracking.params.text import MAX_STR_BYTES, cut, plain_array, text_of, unread
+from neural.tracking.params.text import MAX_STR_BYTES, cut, plain_array, text_of, unreadable
 
 MAX_DEPTH = 24  # an event may be nested 32 levels deep, and these values are a few levels inside it
 MAX_VALUES = 100_000
@@ -51,20 +51,20 @@ class Walk:
         try:
             found = objects.named_on_top(value)
         except Exception as error:  # noqa: BLE001 - the caller's own mapping or attributes
-            return {LEFT_OUT: self._marked(unread(error), (LEFT_OUT,))}
+            return {LEFT_OUT: self._marked(unreadable(error), (LEFT_OUT,))}
         if found is None:
             return None
-        made: dict[str, Any] = self._inside(value, found, ())
+        made: dict[str, Any] = self._entered(value, found, ())
         return made
 
     def _plain(self, value: Any, path: Path) -> Any:
         """Return the value in a form that JSON can hold; never raises, even if the caller's code does."""
         try:
-            return self._made(value, path)
+            return self._converted(value, path)
         except Exception as error:  # noqa: BLE001 - any property, iterator or resolver of the caller's
-            return self._marked(unread(error), path)
+            return self._marked(unreadable(error), path)
 
-    def _made(self, value: Any, path: Path) -> Any:
+    def _converted(self, value: Any, path: Path) -> Any:
         if value is not None and not isinstance(value, _SCALARS):
             value = plain_array(value)
         if value is None or isinstance(value, bool):
@@ -90,9 +90,9 @@ class Walk:
             return self._marked(text_of(value), path)
         if len(path) >= MAX_DEPTH:  # its str() could be endless
             return self._marked(f"<{type(value).__name__}, nested deeper than {MAX_DEPTH}>", path)
-        return self._inside(value, found, path) if found else self._inside(value, items, path, is_list=True)
+        return self._entered(value, found, path) if found else self._entered(value, items, path, is_list=True)
 
-    def _inside(self, value: Any, found: objects.Named | None, path: Path, *, is_list: bool = False) -> Any:
+    def _entered(self, value: Any, found: objects.Named | None, path: Path, *, is_list: bool = False) -> Any:
         assert found is not None
         above = self._above.get(id(value))
         if above is not None:
@@ -111,7 +111,7 @@ class Walk:
         try:
             names = list(itertools.islice(found.names, max(0, self._until[0] - self._values) + 1))
         except Exception as error:  # noqa: BLE001 - the caller's own mapping
-            return {LEFT_OUT: self._marked(unread(error), (*path, LEFT_OUT))}
+            return {LEFT_OUT: self._marked(unreadable(error), (*path, LEFT_OUT))}
         for place, key in enumerate(names):
             if self._is_full():
                 made[LEFT_OUT] = self._rest(value, place, (*path, LEFT_OUT))
@@ -144,7 +144,7 @@ class Walk:
         try:
             item = found.read(key)
         except Exception as error:  # noqa: BLE001 - any property or resolver of the caller's
-            return self._marked(objects.as_written(container, key) or unread(error), (*path, str(name)))
+            return self._marked(objects.as_written(container, key) or unreadable(error), (*path, str(name)))
         kind = type(item)
         if kind is int or kind is float or kind is str:  # a faster path for nearly all values
             size = _usual_size(item, kind)

@@ -44,10 +44,10 @@ class OutcomeWatch:
                     data = file.read()
             except FileNotFoundError:
                 continue
-            whole = data[: data.rfind(b"\n") + 1]  # the last line is still being written
-            self._read[path] = start + len(whole)
-            if _MARK in whole:
-                self._take(whole)
+            complete = data[: data.rfind(b"\n") + 1]  # the last line is still being written
+            self._read[path] = start + len(complete)
+            if _MARK in complete:
+                self._take(complete)
         return self._found.get(token)
 
     def _take(self, data: bytes) -> None:

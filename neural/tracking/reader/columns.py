@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,19 @@ class Join:
         if back.any():  # a batch with two schemas is not in the order of numbers
             found = found.take(np.lexsort((found.seq, found.session)))
         if len(sessions) > 1:
-            found = found.take(np.argsort(steady(found.time_ns, found.session), kind="stable"))
+            found = found.take(np.argsort(monotonic(found.time_ns, found.session), kind="stable"))
         return found
 
 
 def one_per_step(name: str, found: RankUnion, how: str) -> Columns:
     """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; KeyError for another ``how``."""
-    nobody = np.broadcast_to(np.int32(-1), len(found.step))
+    no_rank = np.broadcast_to(np.int32(-1), len(found.step))
     return Columns(
         name,
         found.step,
         {"mean": found.mean, "min": found.low, "max": found.high}[how],
         found.time_ns,
-        nobody,
-        nobody,
+        no_rank,
+        no_rank,
         np.broadcast_to(np.int64(0), len(found.step)),
     )

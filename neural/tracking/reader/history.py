@@ -64,7 +64,7 @@ def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     session = rank[rows.session]
     order = np.lexsort((rows.seq, session))  # stable: the metrics of a call stay in the order of their names
     if len(rows.sessions) > 1:
-        order = order[np.argsort(rows_module.steady(rows.time[order], session[order]), kind="stable")]
+        order = order[np.argsort(rows_module.monotonic(rows.time[order], session[order]), kind="stable")]
     seq, session = rows.seq[order], session[order]
     starts = np.flatnonzero(np.r_[True, (seq[1:] != seq[:-1]) | (session[1:] != session[:-1])])
     bounds = [*starts.tolist(), len(order)] if limit is None else [*starts.tolist(), len(order)][: limit + 1]

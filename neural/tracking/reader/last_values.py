@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neural.tracking.formats.event_stream import Array
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 
 
 class Points(NamedTuple):
@@ -125,7 +125,7 @@ class Revisits:
             points = Points(*(np.concatenate(column) for column in zip(*(p for _, p in mine), strict=True)))
             order = np.lexsort((points.seq, session))
             points, session = points.take(order), session[order]
-            points = points.take(np.argsort(steady(points.time_ns, session), kind="stable"))
+            points = points.take(np.argsort(monotonic(points.time_ns, session), kind="stable"))
             yield points.take(last_at_each(points.step))
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from neural.tracking.formats.event_lines import NOT_FINITE, json_value
 from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
-from neural.tracking.reader.rows import Rows, steady
+from neural.tracking.reader.rows import Rows, monotonic
 
-_FAR = np.iinfo(np.int64).max
+_MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Extreme(NamedTuple):
@@ -38,19 +38,19 @@ class Extreme(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """The stats of one metric: ``least`` and ``most`` are None if every value is NaN; ``last`` may be NaN."""
+    """Stats of a metric: ``minimum`` and ``maximum`` are None if all values are NaN; ``last`` can be NaN."""
 
     points: int
-    least: Extreme | None
-    most: Extreme | None
+    minimum: Extreme | None
+    maximum: Extreme | None
     last: Extreme | None
 
     def merged(self, other: Stats) -> Stats:
         """Return the stats of both sets of points together."""
         return Stats(
             self.points + other.points,
-            _better(self.least, other.least, lambda new, old: new < old),
-            _better(self.most, other.most, lambda new, old: new > old),
+            _better(self.minimum, other.minimum, lambda new, old: new < old),
+            _better(self.maximum, other.maximum, lambda new, old: new > old),
             _later(self.last, other.last),
         )
 
@@ -67,7 +67,7 @@ class Stats(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """Return a dict for people: count, and the values with their steps."""
         shown: dict[str, Any] = {"count": self.points}
-        for name, extreme in (("last", self.last), ("min", self.least), ("max", self.most)):
+        for name, extreme in (("last", self.last), ("min", self.minimum), ("max", self.maximum)):
             shown[name] = None if extreme is None else extreme.value
             if name != "last":
                 shown[f"{name}_step"] = None if extreme is None else step_or_none(extreme.step)
@@ -88,12 +88,12 @@ def _later(one: Extreme | None, other: Extreme | None) -> Extreme | None:
     return latest._replace(time_ns=max(one.time_ns, other.time_ns)) if one.session == other.session else latest
 
 
-def _better(one: Extreme | None, other: Extreme | None, wins: Any) -> Extreme | None:
+def _better(one: Extreme | None, other: Extreme | None, is_better: Any) -> Extreme | None:
     if one is None or other is None:
         return one if other is None else other
     if one.value == other.value:
         return one if one.before(other) else other
-    return other if wins(other.value, one.value) else one
+    return other if is_better(other.value, one.value) else one
 
 
 def _number(value: float | str) -> float:
@@ -105,7 +105,7 @@ def metric_stats(rows: Rows) -> Iterator[tuple[str, Stats]]:
     if not len(rows):
         return
     starts = np.flatnonzero(np.r_[True, rows.metric[1:] != rows.metric[:-1]])
-    rows = replace(rows, time=steady(rows.time, rows.metric.astype(np.int64) << 32 | rows.session))
+    rows = replace(rows, time=monotonic(rows.time, rows.metric.astype(np.int64) << 32 | rows.session))
     ends = np.r_[starts[1:], len(rows)]
     lowest = _extremes(rows, starts, np.fmin.reduceat(rows.value, starts))
     highest = _extremes(rows, starts, np.fmax.reduceat(rows.value, starts))
@@ -124,12 +124,12 @@ def _extremes(rows: Rows, starts: Array, value: Array) -> Array:
 
 
 def _earliest(rows: Rows, starts: Array, among: Array) -> Array:
-    time = np.minimum.reduceat(np.where(among, rows.time, _FAR), starts)
+    time = np.minimum.reduceat(np.where(among, rows.time, _MAX_INT64), starts)
     spread = np.repeat(time, np.diff(np.r_[starts, len(rows)]))
     # Rows are sorted by session and number: of equal times, the first row is the first point.
-    places = np.where(among & (rows.time == spread), np.arange(len(rows)), _FAR)
+    places = np.where(among & (rows.time == spread), np.arange(len(rows)), _MAX_INT64)
     found: Array = np.minimum.reduceat(places, starts)
-    return np.where(found == _FAR, -1, found)
+    return np.where(found == _MAX_INT64, -1, found)
 
 
 def _latest(rows: Rows, starts: Array) -> Array:

@@ -130,7 +130,7 @@ def _in_order(texts: Sequence[str], codes: Array) -> tuple[list[str], Array]:
     return [texts[index] for index in order], rank[codes]
 
 
-def steady(time: Array, sessions: Array) -> Array:
+def monotonic(time: Array, sessions: Array) -> Array:
     """Return the times for sorting: within a session, each is at least the one before it.
 
     A clock may jump back; the order within a session must not depend on that.

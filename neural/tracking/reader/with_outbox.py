@@ -70,7 +70,7 @@ class RunWithOutbox(Run):
         return super().texts(name) + fresh
 
 
-def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
+def outbox_content(outboxes: Path, session: bytes) -> list[Decoded]:
     """Return the content of a closed session's outbox; empty if a collector took it over, or it is unreadable.
 
     Blocks: reads the whole outbox.

@@ -97,7 +97,7 @@ def user_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def write_pair(path: Path, pair: Pair, *, replace: bool = False) -> None:
-    """Write a pair to a file of mode 0600 in a folder of mode 0700; durable on return.
+    """Write a pair to a file of mode 0600 in a folder of mode 0700. Blocks briefly on the disk.
 
     Raises:
         FileExistsError: the file exists and ``replace`` is not set.

@@ -33,7 +33,7 @@ def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
     path = base_dir / ".ntrack" / "config.toml"
     base_dir.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
+    with _exclusively(path.with_suffix(".lock")):
         before = path.read_bytes() if path.exists() else HEAD.encode()
         try:
             document = tomlkit.parse(before.decode())
@@ -45,7 +45,7 @@ def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusively(path: Path) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not os_support.lock_exclusively(fd):

@@ -29,7 +29,7 @@ class BaseDir:
         self._record = None if state.root.is_relative_to(state.base_dir) else state.root / RECORD_FILE
         self._known: str | None = None
         self._known_root: str | None = None
-        self._doubted = False
+        self._uncertain = False
 
     def learn(self, *, record: bool = False) -> None:
         """Remember the identity of the folder; do nothing if it cannot be determined now.
@@ -56,7 +56,7 @@ class BaseDir:
         Raises:
             RetryLater: they are not, at present.
         """
-        self._ask(None)
+        self._check_folder(None)
 
     def lacks(self, name: str) -> bool:
         """Return whether ``base_dir``, being the same folder as before, has no entry of that name.
@@ -64,24 +64,24 @@ class BaseDir:
         Raises:
             RetryLater: that cannot be determined now.
         """
-        return self._ask(name)
+        return self._check_folder(name)
 
     def prove(self, run: Path) -> None:
         """Accept a changed identity of ``base_dir`` (a new disk, for example) if it holds this run.
 
         The run must be older than the time at which the identity was last confirmed. Has no effect otherwise.
         """
-        if not self._doubted or self._record is None:
+        if not self._uncertain or self._record is None:
             return
         with contextlib.suppress(OSError):
             found, seen_ns = RunFile.read(run), self._record.stat().st_mtime_ns
             if found is not None and found.opened_ns < seen_ns:
                 self._known = self._identity(os.stat(self._base_dir))
                 atomic_write(self._record, self._known.encode(), mode=0o600)
-                self._doubted = False
+                self._uncertain = False
 
-    def _ask(self, name: str | None) -> bool:
-        if self._known is None or self._known_root is None or self._doubted:
+    def _check_folder(self, name: str | None) -> bool:
+        if self._known is None or self._known_root is None or self._uncertain:
             self.learn()
         try:
             # One descriptor for both checks: with a mount in between they would see two different folders.
@@ -96,10 +96,10 @@ class BaseDir:
             raise RetryLater(f"{error.filename} is missing") from error
         except OSError as error:
             raise RetryLater(f"{self._base_dir} cannot be read: {error}") from error
-        self._doubted = now != self._known or root != self._known_root
+        self._uncertain = now != self._known or root != self._known_root
         if name is not None and not lacking:
             return False
-        if self._doubted:
+        if self._uncertain:
             raise RetryLater(f"{self._base_dir} is not the same folder as before; {self._remedy()}")
         return lacking
 

@@ -169,16 +169,16 @@ class Orphan:
 
     Args:
         folder: the outbox.
-        whose: the content of ``session.json``, if it is already known.
+        info: the content of ``session.json``, if it is already known.
 
     Raises:
         FormatError: ``session.json`` is damaged.
         OSError: the folder cannot be read.
     """
 
-    def __init__(self, folder: Path, whose: OutboxInfo | None = None) -> None:
+    def __init__(self, folder: Path, info: OutboxInfo | None = None) -> None:
         self.folder = folder
-        self.session, self.uid, self.info = whose or read_info(folder)
+        self.session, self.uid, self.info = info or read_info(folder)
         try:
             control = (folder / CONTROL_NAME).read_bytes()
         except FileNotFoundError:

@@ -194,7 +194,7 @@ class State(NamedTuple):
 
     @property
     def control_socket(self) -> Path:
-        """The socket for commands; in the same folder as :attr:`data_socket`."""
+        """The socket for commands; below ``/tmp`` if its path in the state folder is too long."""
         return self._socket("control.sock")
 
     def _socket(self, name: str) -> Path:

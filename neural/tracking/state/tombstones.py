@@ -91,7 +91,10 @@ class Tombstones:
         return Tombstone(UNKNOWN)
 
     def newest(self, uid: bytes) -> str:
-        """Return the newest removal of the run, for a session that is opened now; ``"?"`` if unreadable."""
+        """Return the run's newest removal, for a session that is opened now; empty if there is none.
+
+        Returns ``"?"`` if the tombstone cannot be read; never raises.
+        """
         try:
             found = self.of(uid)
         except OSError:

@@ -47,10 +47,10 @@ def _holds_more(path: Path, start: int) -> bool:
         return False
     start = max(start, segment.HEADER_BYTES)
     records = segment.scan(data, uuid_of(path), base=-segment.HEADER_BYTES, start=start)
-    return any(isinstance(record, Record) and _brings_something(record) for record in records)
+    return any(isinstance(record, Record) and _is_of_session(record) for record in records)
 
 
-def _brings_something(record: Record) -> bool:
+def _is_of_session(record: Record) -> bool:
     """Return whether a record is a session's events or note; the record that seals a segment has no session."""
     return record.kind in (segment.BATCH, segment.NOTE) and any(record.body[:16])
 

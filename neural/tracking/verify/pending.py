@@ -91,12 +91,12 @@ def _outboxes(state: State, found: Pending) -> None:
         if folder.name.startswith(TEMPORARY_PREFIX) or not folder.is_dir():
             continue
         try:
-            _settled(folder, found)
+            _outbox_with_retries(folder, found)
         except FormatError as error:
             found.damages.append(f"outbox {folder.name}: {error}")
 
 
-def _settled(folder: Path, found: Pending) -> None:
+def _outbox_with_retries(folder: Path, found: Pending) -> None:
     """Count an outbox; its segments may be removed meanwhile, its folder renamed or removed.
 
     Raises:
@@ -156,7 +156,7 @@ def _segment(path: Path, unapplied: int, known: dict[bytes, Count], found: Pendi
                 found.damages.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
             continue
         try:
-            _take(item, item.pos >= unapplied, known, found)
+            _count_record(item, item.pos >= unapplied, known, found)
         except FormatError as error:
             found.damages.append(f"log {path.name}: {error}")
 
@@ -189,7 +189,7 @@ def _records(path: Path) -> Iterator[Record | Damage]:
             yield item
 
 
-def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
+def _count_record(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
     if record.kind == segment.SESSION:
         session, uid, info = events.unpack_session(record.body)
         if not found.is_covered(uid, info):  # otherwise it was removed with its run

@@ -193,7 +193,7 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
     previous: tuple[str, str, int] = ("", "", 0)
     with PartReader(part) as reader:
         for group in range(len(part.groups)):
-            whole = _check_group(reader, group, damages)
+            intact = _check_group(reader, group, damages)
             try:
                 table = reader.read([group], ("metric", "session", "seq"))
             except FormatError:
@@ -206,7 +206,7 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
             first = (metrics[metric[0]], sessions[session[0]], int(seq[0]))
             for index, name in enumerate(sessions):
                 own = session == index
-                if whole:
+                if intact:
                     found.setdefault(name, NumberSet()).add(seq[own])
                 else:
                     counts.setdefault(name, Count()).bad.add(seq[own])
@@ -224,14 +224,14 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
 
 def _check_group(reader: PartReader, group: int, damages: list[str]) -> bool:
     """Check all columns of a row group; return whether they are intact."""
-    whole = True
+    intact = True
     for column in parts.COLUMNS:
         try:
             reader.check(group, [column])
         except FormatError as error:
             damages.append(str(error))
-            whole = False
-    return whole
+            intact = False
+    return intact
 
 
 def _repeated(metric: Any, session: Any, seq: Any) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from neural.tracking.figures.ranks import band_of
 from neural.tracking.reader.columns import ColumnPiece, one_per_step
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 from neural.tracking.reader.run import Run
 from tests.made_runs import START_NS, Emitter, applied, folder_of, values
 
@@ -136,7 +136,7 @@ def last_values(sessions):
     """Return rank to step to its last value, by (time, session, number); no session's time runs back."""
     ordered = []
     for number, (rank, points) in enumerate(sessions):
-        time_ns = steady(np.array([t for *_, t in points]), np.zeros(len(points)))
+        time_ns = monotonic(np.array([t for *_, t in points]), np.zeros(len(points)))
         ordered += [(int(t), number, seq, rank, *points[seq][:2]) for seq, t in enumerate(time_ns)]
     found = {}
     for *_, rank, step, value in sorted(ordered):
