@@ -35,7 +35,7 @@ def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
         yield f"{RUN_FILE}: is missing" if gone else f"{RUN_FILE}: does not say whose run this is"
     for collector, ledger in claims.items():
         if run is not None and ledger.uid and ledger.uid != run.uid.hex():
-            yield f"ledger-{collector}.json: is of run {ledger.uid[:8]}, {RUN_FILE} of {run.uid.hex()[:8]}"
+            yield f"ledger-{collector}.json: is of run {ledger.uid[:8]}, {RUN_FILE} says {run.uid.hex()[:8]}"
         yield from shortened_lines(folder / f"events-{collector}.jsonl", ledger.events_bytes)
         yield from _tail(folder / "metrics" / f"tail-{collector}.seg", ledger)
     for collector, name in sorted(owned.items()):
