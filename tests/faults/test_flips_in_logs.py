@@ -112,6 +112,6 @@ def test_session_of_which_nothing_tells_whose_it_was_is_told_by_verify(keeper, o
     report = verify_base(base_dir)
     assert report.exit_code == 6
     assert report.damages == [
-        f"log: events 1 to {EMITTED} of session {session.hex()[:8]} came, but not whose run"
+        f"log: events 1 to {EMITTED} of session {session.hex()[:8]} arrived, but their run is unknown"
     ]
     assert len(list_runs(base_dir)) == SESSIONS - 1

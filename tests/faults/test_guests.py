@@ -97,7 +97,7 @@ def test_sink_the_owner_did_not_configure_gets_nothing_and_everyone_is_told(keep
     for command in (["sinks", "ls"], ["runs", "show", run.id]):
         done = runner.invoke(main, [*command, "--base-dir", str(owned.base_dir)], env={"COLUMNS": "400"})
         assert why in done.output, command
-        assert "does not heed MLFLOW_EXPERIMENT_NAME" in done.output, command
+        assert "ignores MLFLOW_EXPERIMENT_NAME" in done.output, command
     trainer.go()
     trainer.succeed()
     assert not (owned.state.root / "sinks" / "jsonl").exists()
@@ -133,7 +133,7 @@ def test_environment_of_a_guest_counts_as_far_as_the_owner_says_whatever_way_its
     shutil.rmtree(owned.state.root / "log")
     shutil.rmtree(SinkFolder(owned.state, "curious").root)
     owned.start()
-    SinkFolder(owned.state, "curious").ask(run.uid.hex(), moved)
+    SinkFolder(owned.state, "curious").request_delivery(run.uid.hex(), moved)
     done = runner.invoke(
         main, ["sinks", "replay", str(moved), "--to", "curious", "--base-dir", str(owned.base_dir)]
     )
@@ -212,7 +212,7 @@ def test_guest_cannot_have_mlflow_go_elsewhere(keeper, owned, own_dir, tmp_path,
     assert link.startswith(f"sqlite:///{owned.base_dir}/mlflow.db")
     assert attacker.requests == []
     assert not outside.exists()
-    wait_until(lambda: "does not heed MLFLOW_EXPERIMENT_NAME, MLFLOW_TRACKING_URI" in trainer.output)
+    wait_until(lambda: "ignores MLFLOW_EXPERIMENT_NAME, MLFLOW_TRACKING_URI" in trainer.output)
     trainer.go()
     trainer.succeed()
 

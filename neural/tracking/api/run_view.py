@@ -56,10 +56,10 @@ class RunView:
                 self._visible = (session.id, emitted)
                 return Run(folder, damaged)
             self._warn_of_remote()
-        from neural.tracking.reader.with_outbox import RunWithOutbox, left_behind
+        from neural.tracking.reader.with_outbox import RunWithOutbox, outbox_content
 
         if session.state == "closed":
-            held = left_behind(session.outboxes, session.id)
+            held = outbox_content(session.outboxes, session.id)
         else:
             held = list(session.unacknowledged())
         return RunWithOutbox(folder, session.id, session.rank, held, damaged)

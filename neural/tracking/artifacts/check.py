@@ -1,4 +1,4 @@
-"""Checking stored artifacts against their digests, and copying them out; nothing damaged is handed on."""
+"""Checks stored artifacts against their digests, and copies them; damaged artifacts are never copied."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from neural.tracking.state import spool
 
 
 class Checker:
-    """Checks the artifacts of run folders; what several versions share is read once."""
+    """Checks the artifacts of run folders; a blob that several versions share is read once."""
 
     def __init__(self, progress: Progress = nothing) -> None:
         self._progress = progress
         self._known: dict[tuple[int, ...], str] = {}
 
     def check(self, run: Path, entry: ArtifactCall) -> None:
-        """Return if all of a stored artifact is as it was logged.
+        """Return if every byte of a stored artifact is as it was logged. Blocks: reads the artifact.
 
         Raises:
-            ArtifactDamagedError: it is not.
+            ArtifactDamagedError: it is damaged or incomplete, or its folder has an additional file.
             OSError: it cannot be read.
         """
         if not entry.is_folder:
@@ -40,7 +40,7 @@ class Checker:
             self._expect(folder / item.path, item.sha256, f"{label(entry)}/{item.path}")
         extra = sorted(set(_files(folder)) - {item.path for item in items})
         if extra:
-            raise ArtifactDamagedError(f"{label(entry)}/{extra[0]}", "of no such file", "one")
+            raise ArtifactDamagedError(f"{label(entry)}/{extra[0]}", "of no such file", "an additional file")
 
     def _expect(self, path: Path, expected: str, what: str) -> None:
         found = self._digest(path)
@@ -63,15 +63,15 @@ class Checker:
 
 
 def label(entry: ArtifactCall) -> str:
-    """Return how an artifact is named to people."""
+    """Return the name of an artifact for people, with its version."""
     return f"{entry.name} v{entry.version}" if entry.version is not None else f"{entry.name} (unversioned)"
 
 
 def place(run: Path, entry: ArtifactCall) -> Path:
-    """Return where an artifact lies in its run folder.
+    """Return the path of an artifact in its run folder.
 
     Raises:
-        ArtifactDamagedError: the way there leads out of the folder.
+        ArtifactDamagedError: a symbolic link on the path leads out of the run folder.
     """
     try:
         return inside(run, *entry.path.split("/")[:-1]) / entry.path.rpartition("/")[2]
@@ -80,7 +80,7 @@ def place(run: Path, entry: ArtifactCall) -> Path:
 
 
 def links(run: Path, entry: ArtifactCall) -> Iterator[tuple[int, int]]:
-    """Yield device and number of every file that makes up a stored version, with its manifest."""
+    """Yield device and inode number of every file of a stored version and its manifest."""
     path = place(run, entry)
     for file in (path, path.with_name(path.name + manifest.SUFFIX), *(path / name for name in _files(path))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -89,7 +89,7 @@ def links(run: Path, entry: ArtifactCall) -> Iterator[tuple[int, int]]:
 
 
 def listed(run: Path, entry: ArtifactCall) -> list[ManifestEntry]:
-    """Return what the manifest of a folder artifact lists.
+    """Return the entries of a folder artifact's manifest. Blocks on the disk.
 
     Raises:
         ArtifactDamagedError: the manifest is damaged or missing.
@@ -115,23 +115,26 @@ def listed(run: Path, entry: ArtifactCall) -> list[ManifestEntry]:
 
 
 def copy_out(run: Path, entry: ArtifactCall, target: Path, progress: Progress = nothing) -> Path:
-    """Copy a stored artifact to ``target``, or into it where it is a folder; return where it is then.
+    """Copy a stored artifact to ``target``, or into it if that is a folder; return the path of the copy.
+
+    Blocks until the copy is complete and checked.
 
     Raises:
-        ArtifactDamagedError: it is not what was logged; nothing was put in place.
-        FileExistsError: a folder would go where something is.
-        TrackingError: it is a reference, of which nothing was fetched.
+        ArtifactDamagedError: it differs from what was logged; then ``target`` is unchanged.
+        FileExistsError: the artifact is a folder and the target exists.
+        TrackingError: it is a reference, whose content is not stored.
+        OSError: it cannot be read or written.
     """
     if uri := entry.call.get("uri"):
-        raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
+        raise TrackingError(f"{label(entry)} is a reference to {uri}: its content is not stored")
     if target.is_dir():
-        target = inside(target, entry.name)  # the run folder may be anybody's
+        target = inside(target, entry.name)  # the run folder may come from anywhere: do not trust the name
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
     source = place(run, entry)
     try:
         if entry.is_folder:
             if target.exists():
-                raise FileExistsError(17, "something is there already", str(target))
+                raise FileExistsError(17, "the target exists already", str(target))
             temporary.mkdir()
             for item in listed(run, entry):
                 path = inside(temporary, *item.path.split("/"))
@@ -153,7 +156,7 @@ def _copy(source: Path, target: Path, expected: str, what: str, progress: Progre
     try:
         copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            # A copy is read once more: each way is half of what there is to do.
+            # A copy is read a second time for its digest: copying and checking each count as half.
             how, _ = copying.clone_or_copy(fd, copy, lambda count: progress(count // 2))
             found = copying.digest(copy, progress if how == "reflink" else lambda count: progress(count // 2))
         finally:

@@ -134,7 +134,7 @@ def _would_free(base_dir: Path, doomed: Sequence[tuple[Run, list[ArtifactCall]]]
     from neural.tracking.state.paths import State
 
     going = Counter(link for run, entries in doomed for entry in entries for link in links(run.folder, entry))
-    return sweep(State.for_base_dir(base_dir).blobs, dry_run=True, going=going)
+    return sweep(State.for_base_dir(base_dir).blobs, dry_run=True, removed_links=going)
 
 
 def _doomed(

@@ -120,11 +120,11 @@ def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
     without it, the newest run.
     """
     found = one_run(base_dir, run)
-    from neural.tracking.sink_state.status import links, unheeded
+    from neural.tracking.sink_state.status import ignored_settings, links
     from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
-    delivered, refused = links(state, found.uid.hex()), unheeded(state, found)
+    delivered, refused = links(state, found.uid.hex()), ignored_settings(state, found)
     if as_json:
         told = {"metadata": found.metadata, "summary": found.summary(), "texts": found.texts()}
         output.print_json({**told, "path": str(found.folder), "sinks": delivered, "unheeded": refused})

@@ -51,7 +51,7 @@ def status(base_dir: Path, as_json: bool) -> None:
                 "suspended": found is None and state.collector_runs(),
                 "waiting": [_outbox_json(outbox) for outbox in waiting],
                 "for_other_hosts": [_outbox_json(outbox) for outbox in elsewhere],
-                "quarantined": [run.told() for run in list_quarantined(state)],
+                "quarantined": [run.to_dict() for run in list_quarantined(state)],
             }
         )
     else:
@@ -80,7 +80,7 @@ def _print_status(state: State, found: Mapping[str, Any] | None, waiting: Sequen
     else:
         console.print("[dim]○[/] no collector runs here [dim](trackers start one when they need it)[/]")
     for outbox in waiting:
-        who = "its tracker has finished" if outbox.let_go else "its process is gone"
+        who = "its tracker has finished" if outbox.released else "its process is gone"
         console.print(
             f"[yellow]![/] {output.text(outbox.run)}: {who} and left up to "
             f"{output.count(outbox.emitted)} events, {output.size(outbox.size_bytes)} on disk"

@@ -31,7 +31,7 @@ def read_series(run: Run, names: Sequence[str] | None = None, *, most: int | Non
 
 
 def _series(run: Run, name: str) -> Series:
-    found = run.sifted_metric(name)
+    found = run.downsampled_metric(name)
     return series_of(run.metric(name, ranks="all", timed=False)) if found is None else series_of_sifted(found)
 
 

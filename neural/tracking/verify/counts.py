@@ -1,4 +1,4 @@
-"""Sets of event numbers, and the count of one session: what is stored, missing or there twice."""
+"""Sets of event numbers, and the count of one session: which numbers are stored, missing or doubled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Spans = list[tuple[int, int]]
 
 
 class NumberSet:
-    """A set of event numbers, a byte each: 10 million events are 10 MB."""
+    """A set of event numbers; it takes a byte for each number: 10 MB for 10 million events."""
 
     def __init__(self) -> None:
         self._flags: npt.NDArray[np.bool_] = np.zeros(1024, bool)
 
     def add(self, seq: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Take numbers in; return those that were there already."""
+        """Add the numbers; return those that were in the set before."""
         if not len(seq):
             return seq
         self._reach(int(seq.max()))
@@ -28,36 +28,36 @@ class NumberSet:
         return known
 
     def add_span(self, first: int, last: int) -> None:
-        """Take in ``first..last``."""
+        """Add the numbers ``first..last``."""
         self._reach(last)
         self._flags[first : last + 1] = True
 
     def add_all(self, other: NumberSet) -> None:
-        """Take in all that are in ``other``."""
+        """Add all numbers of ``other``."""
         for first, last in other.spans():
             self.add_span(first, last)
 
     def discard_upto(self, last: int) -> None:
-        """Take ``1..last`` out."""
+        """Remove the numbers ``1..last``."""
         self._flags[: last + 1] = False
 
     def count(self, upto: int) -> int:
-        """Return how many of ``1..upto`` are in."""
+        """Return how many of the numbers ``1..upto`` are in the set."""
         return int(np.count_nonzero(self._flags[1 : upto + 1]))
 
     def highest(self) -> int:
-        """Return the highest number in, 0 if none."""
+        """Return the highest number in the set, 0 if it is empty."""
         found = np.flatnonzero(self._flags)
         return int(found[-1]) if len(found) else 0
 
     def spans(self) -> Spans:
-        """Return the numbers as intervals."""
+        """Return the numbers as intervals (first, last), both included."""
         padded = np.r_[False, self._flags, False]
         edges = np.flatnonzero(padded[1:] != padded[:-1])
         return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
     def without(self, *others: NumberSet) -> NumberSet:
-        """Return those that are in none of the others."""
+        """Return a new set of the numbers that are in none of the others."""
         result = NumberSet()
         result._flags = self._flags.copy()
         for other in others:
@@ -74,7 +74,7 @@ class NumberSet:
 
 @dataclass
 class Count:
-    """What is known of one session while its run is being counted."""
+    """The count of one session while its run is being verified."""
 
     stored: NumberSet = field(default_factory=NumberSet)
     bad: NumberSet = field(default_factory=NumberSet)
@@ -82,19 +82,19 @@ class Count:
     gaps: list[tuple[int, int, str]] = field(default_factory=list)
     pending: NumberSet = field(default_factory=NumberSet)
     claimed: int = 0
-    in_log: int = 0  # the log had everything up to here
+    in_log: int = 0  # the log had everything up to this number
     rank: int = 0
     ended: bool = False
-    holder: Path | None = None  # the first file found that holds points of it
-    introduced: bool = False
-    open_gap: str | None = None  # why more may have been emitted than anybody knows of
+    holder: Path | None = None  # the first file found with points of the session
+    introduced: bool = False  # whether a ledger or an info line names the session
+    open_gap: str | None = None  # why an unknown number of further events may have been emitted
 
     def store(self, seq: npt.NDArray[Any]) -> None:
-        """Count numbers as stored; those counted before are doubled."""
+        """Count the numbers as stored; numbers that were counted before are doubled."""
         self.doubled.add(self.stored.add(seq))
 
     def claim(self, number: int | None, holder: Path | None = None) -> None:
-        """Raise ``n`` to at least this; ``holder`` is the file of points that says so."""
+        """Raise the number of emitted events to at least ``number``, which the file ``holder`` claims."""
         self.claimed = max(self.claimed, number or 0)
         self.holder = self.holder or holder
 

@@ -117,7 +117,7 @@ def test_reference_is_recorded_and_not_fetched(tracker, tmp_path):
     assert (version.artifact_name, version.version, version.metadata) == ("data.tar", 1, {"rows": 3})
     assert version.to_dict()["uri"] == "s3://bucket/data.tar"
     assert version.verify()
-    with pytest.raises(TrackingError, match="nothing of it was fetched"):
+    with pytest.raises(TrackingError, match="its content is not stored"):
         version.copy_to(tmp_path / "x")
 
 

@@ -48,7 +48,7 @@ def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
     monkeypatch.chdir(base.parent)
 
     assert checks._folder(Path(base.name)).seen == "runs is writable"
-    assert "will be made" in checks._folder(Path("nowhere")).seen
+    assert "will be created" in checks._folder(Path("nowhere")).seen
 
 
 def test_base_dir_that_is_a_device_is_one_trouble_and_no_errno():
@@ -168,7 +168,7 @@ def test_disk_that_refuses_and_worker_that_restarts():
         "workers": [{"name": "store", "restarts": 3, "last_error": "killed"}],
     }
 
-    seen = [found.seen for found in checks._collector_troubles(answer)]
+    seen = [found.seen for found in checks._collector_problems(answer)]
 
     assert "ENOSPC" in seen[0]
     assert "store restarted 3 times: killed" in seen[1]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural.tracking.figures.ranks import band_of
-from neural.tracking.reader.columns import ColumnPiece, one_a_step
+from neural.tracking.reader.columns import ColumnPiece, one_per_step
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 from neural.tracking.reader.run import Run
 from tests.made_runs import START_NS, Emitter, applied, folder_of, values
 
@@ -136,7 +136,7 @@ def last_values(sessions):
     """Return rank to step to its last value, by (time, session, number); no session's time runs back."""
     ordered = []
     for number, (rank, points) in enumerate(sessions):
-        time_ns = steady(np.array([t for *_, t in points]), np.zeros(len(points)))
+        time_ns = monotonic(np.array([t for *_, t in points]), np.zeros(len(points)))
         ordered += [(int(t), number, seq, rank, *points[seq][:2]) for seq, t in enumerate(time_ns)]
     found = {}
     for *_, rank, step, value in sorted(ordered):
@@ -156,6 +156,6 @@ def test_whatever_the_ranks_log_each_step_is_the_mean_of_their_last_values(sessi
     assert isinstance(found, RankUnion)
     assert found.step.tolist() == sorted({step for steps in expected.values() for step in steps})
     for how, of in (("mean", np.mean), ("min", min), ("max", max)):
-        made = dict(zip(found.step.tolist(), one_a_step("m", found, how).value.tolist(), strict=True))
+        made = dict(zip(found.step.tolist(), one_per_step("m", found, how).value.tolist(), strict=True))
         for step, value in made.items():
             assert value == of([steps[step] for steps in expected.values() if step in steps])

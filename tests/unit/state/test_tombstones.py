@@ -67,11 +67,11 @@ def test_session_that_could_not_read_it_is_not_lost(stones):
 
 def test_second_removal_keeps_what_the_first_knew(stones):
     stones.add(UID, "train_75757575", ["aa"])
-    stones.add(UID, afar=["bb"])
+    stones.add(UID, remote_sessions=["bb"])
 
     found = stones.of(UID)
 
-    assert (found.folder, found.afar) == ("train_75757575", {"aa", "bb"})
+    assert (found.folder, found.remote_sessions) == ("train_75757575", {"aa", "bb"})
 
 
 def test_account_tells_the_most_of_each_session_across_collectors_and_torn_lines(stones, tmp_path):

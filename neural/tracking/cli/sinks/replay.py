@@ -46,7 +46,7 @@ def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> N
     before = {uid: _delivered(folder, uid) for uid in runs}
     try:
         for uid, found in runs.items():
-            folder.ask(uid, found.folder.absolute())
+            folder.request_delivery(uid, found.folder.absolute())
         _reach_collector(base_dir, name)
     except (OSError, TrackingError) as error:
         raise output.Failure(str(error)) from error
@@ -87,7 +87,7 @@ def _wait(folder: SinkFolder, runs: Mapping[str, Run], timeout_s: float) -> set[
     """Return the runs that are not through after the time."""
     deadline = time.monotonic() + timeout_s
     while True:
-        left = {uid for _, uid, _, _ in folder.asked()} & set(runs)
+        left = {uid for _, uid, _, _ in folder.requested_deliveries()} & set(runs)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)

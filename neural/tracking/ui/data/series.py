@@ -20,7 +20,7 @@ from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import ColumnPiece, Columns
-from neural.tracking.reader.points import PointFiles, part_pieces, started_over
+from neural.tracking.reader.points import PointFiles, part_pieces, retry_if_removed
 from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
@@ -179,14 +179,14 @@ class SeriesStore:
         def files() -> PointFiles:
             def whole() -> PointFiles:
                 # Decoded now: other threads must not find the tails half decoded.
-                return PointFiles(folder / "metrics").whole()
+                return PointFiles(folder / "metrics").checked()
 
-            return started_over(whole)
+            return retry_if_removed(whole)
 
         try:
             return read(self._cached(self._files, folder, signature, files))
         except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
-            return started_over(lambda: read(files()))
+            return retry_if_removed(lambda: read(files()))
 
     def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[ColumnPiece]:
         def read() -> list[ColumnPiece]:

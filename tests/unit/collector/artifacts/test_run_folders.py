@@ -203,7 +203,7 @@ def test_state_folder_that_is_another_removes_no_run(place):
     place.state.root.rename(place.state.root.with_name("the state"))  # not removed, as below
     place.state.root.mkdir()
 
-    with pytest.raises(Unusable, match="is not the folder it was"):
+    with pytest.raises(Unusable, match="is not the same folder as before"):
         place.find()
 
 
@@ -229,7 +229,7 @@ def test_base_dir_that_came_to_a_new_disk_is_known_by_its_old_runs(tmp_path):
     place.unmount()
     place.base.rmdir()
     (tmp_path / "copy").rename(place.base)
-    with pytest.raises(Unusable, match="is not the folder it was"):
+    with pytest.raises(Unusable, match="is not the same folder as before"):
         place.find(folder="gone_1", uid=OTHER)
     place.find()
 

@@ -129,7 +129,7 @@ def test_held_run_leaves_the_queue_and_the_others_go_on(bench):
 
     assert bench.guard.batches == [[7]]
     assert bench.held_runs.summary() == f"run {gone.info.label} waits: deleted there"
-    assert bench.folder.asked()[0][1] == gone.info.uid
+    assert bench.folder.requested_deliveries()[0][1] == gone.info.uid
 
 
 def test_dead_letter_that_is_tried_again_is_queued_once(bench):

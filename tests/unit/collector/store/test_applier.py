@@ -343,7 +343,7 @@ def test_missing_base_dir_is_tried_again_later(log):
     session = LoggedSession(emitter.session, emitter.uid, emitter.info)
     shutil.rmtree(log.state.base_dir)
 
-    with pytest.raises(RetryLater, match="is not there"):
+    with pytest.raises(RetryLater, match="is missing"):
         sink.write([SessionMark(session, 1, None)])
 
 

@@ -73,7 +73,7 @@ def test_listing_that_misses_parts_because_a_merge_renames_them_is_read_again(un
 
     monkeypatch.setattr(part_list.os, "listdir", half_of_it_first)
 
-    found = part_list.look(folder / "metrics", [])
+    found = part_list.scan(folder / "metrics", [])
 
     assert len(found.live) == BATCHES
     assert len(listings) > 2
@@ -195,6 +195,6 @@ def test_damage_to_a_part_that_counts_no_more_is_none(unmerged):
     old.write_bytes(b"PAR1 nonsense PAR1")
     damages = []
 
-    found = part_list.look(folder / "metrics", damages)
+    found = part_list.scan(folder / "metrics", damages)
 
     assert (len(found.live), damages) == (1, [])

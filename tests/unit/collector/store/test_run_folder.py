@@ -40,7 +40,7 @@ def test_disk_that_is_not_mounted_for_a_while_removes_no_run(log, unsaved):
     sink = applied(log.add(emitter), flush=not unsaved)
     unmount(log)
 
-    with pytest.raises(RetryLater, match=r"is not there|is not the folder it was"):
+    with pytest.raises(RetryLater, match=r"is missing|is not the same folder as before"):
         sink.flush()
     mount(log)
     applied(log.add(emitter.metrics({"loss": 2.0}).end()).bye(emitter), sink, sink.position).close()
