@@ -1,4 +1,4 @@
-"""Runs for the benchmark of the comparison page, written by the store itself without waiting for the disk."""
+"""Runs for the benchmark of the comparison page, which the store writes without syncs of the disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def many(base_dir: Path, count: int, points: int = 30) -> None:
         sink.write([stream.batch()])
         sink.flush()
     sink.close()
-    # As where syncs take their time: the views are plainly younger than what they show.
+    # As on a disk with slow syncs: the views are clearly newer than the files that they show.
     for view in [*base_dir.glob("*/metadata.json"), *base_dir.glob("*/summary.json")]:
         os.utime(view, ns=(time.time_ns(), time.time_ns() + SECOND_NS))
 
@@ -73,7 +73,7 @@ def long(base_dir: Path, count: int, points: int) -> None:
 
 
 def _opened(base_dir: Path) -> StoreApplier:
-    # What is measured later is reading; syncing five thousand runs would take minutes.
+    # The benchmark measures only reading; syncs of five thousand runs would take minutes.
     os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
@@ -83,12 +83,12 @@ def _opened(base_dir: Path) -> StoreApplier:
 
 
 class _Stream:
-    """One session's events, packed as the log holds them."""
+    """One session's events, packed as in the log."""
 
     def __init__(self, name: str, names: tuple[str, ...], started_ns: int) -> None:
         session, uid = secrets.token_bytes(16), secrets.token_bytes(16)
-        told = {"name": name, "dir": f"{name}_{uid.hex()[:8]}", "rank": 0, "opened_ns": started_ns}
-        self.info = LoggedSession(session, uid, told, {1: names})
+        facts = {"name": name, "dir": f"{name}_{uid.hex()[:8]}", "rank": 0, "opened_ns": started_ns}
+        self.info = LoggedSession(session, uid, facts, {1: names})
         self.info.schema_records[1] = events.pack_schema(session, 1, names)
         self._seq = 0
         self._time_ns = started_ns
@@ -133,5 +133,5 @@ def _noise(info: LoggedSession, points: int, number: int) -> Iterator[EventBatch
         )
 
 
-if __name__ == "__main__":  # in a process of its own, for what it does to the disk's syncs
+if __name__ == "__main__":  # in a process of its own, because it disables the disk's syncs
     {"many": many, "long": long}[sys.argv[1]](Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -164,7 +164,7 @@ class _Translator:
         return None
 
     def _params(self, event: RunEvent) -> Any:
-        """Return all parameters at the last part of a call, else None: HPARAMS shows a run's first event only."""
+        """Return all parameters at the last part of a call, else None: HPARAMS only shows the first event."""
         event.run.memory.setdefault("params", {}).update(flat_params(event.data["values"], "/"))
         part = event.data.get("part") or (1, 1)
         if part[0] < part[1]:

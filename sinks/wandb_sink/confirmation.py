@@ -38,7 +38,7 @@ class Unconfirmed:
 
 
 def image(event: RunEvent, run: wandb.Run, key: str, row: int) -> tuple[wandb.Image, Unconfirmed]:
-    """Hand an image for a row to W&B's service. A repeat is safe: the same arguments give the same file name."""
+    """Hand an image for a row to W&B's service. A repeat is safe: equal arguments give the same file name."""
     import wandb
 
     path = Path(event.data["path"])

@@ -1,4 +1,4 @@
-"""MLflow into SQLite, directly or through a real ``mlflow server``; synchronous or, in mode async, queued."""
+"""MLflow with SQLite, directly or through a real ``mlflow server``; synchronous, or in mode async queued."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MlflowStore:
         return functools.partial(self._mlflow.log_metrics, synchronous=not self._async)
 
     def finish(self) -> None:
-        if self._async:  # end_run alone would leave what is queued to the exit of the process
+        if self._async:  # end_run alone leaves the queue to the exit of the process
             self._mlflow.flush_async_logging()
         self._mlflow.end_run()
 

@@ -1,4 +1,4 @@
-"""No tracking: what the training loop does alone."""
+"""No tracking: the training loop alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trackio into its local SQLite file: a queue and a thread inside the training process."""
+"""Trackio with its local SQLite file: a queue and a thread inside the training process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peers import Log
 
 class TrackioLocal:
     def load(self) -> None:
-        # The place is read at the import; a trial's data folder always has this name.
+        # Trackio reads the folder when it is imported; a trial's data folder always has this name.
         os.environ["TRACKIO_DIR"] = str(Path.cwd() / "data" / "trackio")
         import trackio
 
