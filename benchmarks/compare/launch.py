@@ -94,7 +94,7 @@ class Trial:
         return False
 
     def wait_finished(self, timeout_s: float) -> bool:
-        """Wait for the figures before the finish, then ``timeout_s`` seconds for the end; return if it ended."""
+        """Wait for the figures before the finish, then ``timeout_s`` seconds for the end; return if it came."""
         return self.wait_for("partial.json", 300) and self.wait(timeout_s)
 
     def result(self) -> dict[str, Any]:
