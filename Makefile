@@ -13,7 +13,7 @@ FRAMEWORK_EXTRAS := full,browser
 FRAMEWORKS := $(VENV)/.frameworks
 # Only these files, because each worker collects all given files, which takes long for all tests.
 FRAMEWORK_TESTS = $(shell grep -rl --include='test_*.py' 'mark\.frameworks' tests)
-# All tests that have a long form. Those of kills and flips at every step are beside the other tests of the step.
+# All tests that have a long form. Some of them are beside the other tests of the same step.
 FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/test_kills.py \
 	tests/integration/store/test_flips.py tests/integration/verify/test_any_damage.py
 
@@ -71,7 +71,7 @@ unit: $(STAMP)
 test-minors: $(STAMP)
 	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
 
-# tests/conftest.py lists the files that remain together. Each worker has its own ports, W&B service and Chromium.
+# tests/conftest.py lists the files that stay together. Each worker has its own ports, W&B service, Chromium.
 test-frameworks: $(FRAMEWORKS) browser-tools
 	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadgroup $(FRAMEWORK_TESTS)
 
@@ -95,8 +95,8 @@ bench: $(STAMP)
 compare: $(STAMP)
 	$(BIN)/python benchmarks/compare
 
-# With strace and iproute2 the fault tests make system calls fail and cut networks. The script installs them if
-# that needs no password. Otherwise the tests that need them are skipped, with the reason.
+# With strace and iproute2 the fault tests make system calls fail and cut networks. The script installs them
+# if that needs no password. Otherwise the tests that need them are skipped, with the reason.
 system-tools:
 	@sh tests/faults/install_tools.sh
 

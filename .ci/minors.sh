@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the unit tests on each named Python that this machine has, each in an environment of its own. Checks the
-# types on the oldest and the newest. `make test` covers the Python of .venv, so this script skips it.
+# Runs the unit tests on each named Python that this machine has, each in an environment of its own. Checks
+# the types on the oldest and the newest. `make test` covers the Python of .venv, so this script skips it.
 #
 #     sh .ci/minors.sh python3.11 python3.12 python3.13
 
