@@ -1,4 +1,4 @@
-"""Sinks that misbehave on request: a plugin, as other people's sinks are."""
+"""Sinks that fail on request; they are installed as a plugin, as third-party sinks are."""
 
 import ctypes
 import json
@@ -12,14 +12,14 @@ from neural.tracking.sinks.base import Option
 from neural.tracking.sinks.jsonl_sink import JsonlSink
 
 POISON = "poison"
-DELETED = "deleted"  # the name of a run that was, in the backend
+DELETED = "deleted"  # the name of a run that was deleted in the backend
 
 
 class RoughSink(JsonlSink):
-    """Writes lines, unless ``<folder>.mood`` says otherwise; does ``how`` at a metric called "poison"."""
+    """Writes lines, unless the file ``<folder>.mood`` names a fault; does ``how`` at a metric "poison"."""
 
     type = "rough"
-    options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what a poisoned event makes it do")}
+    options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what it does at a poisoned event")}
     batch_events = 50
     flush_every_s = 0.3
 
@@ -67,7 +67,7 @@ class RoughSink(JsonlSink):
 
     def _misbehave(self):
         if self._how == "raise":
-            raise ValueError("what nobody foresaw")
+            raise ValueError("an unexpected error")
         if self._how == "exit":
             os._exit(9)
         if self._how == "segfault":
@@ -83,7 +83,7 @@ class RoughSink(JsonlSink):
 
 
 class CuriousSink(JsonlSink):
-    """Writes down what it is told of each run's environment."""
+    """Writes each run's ``env`` into a file."""
 
     type = "curious"
 
@@ -93,7 +93,7 @@ class CuriousSink(JsonlSink):
 
 
 class AbsentSink(JsonlSink):
-    """Its backend's package is installed once ``<folder>/../installed`` is there."""
+    """A sink whose backend's package counts as installed once ``<folder>/../installed`` exists."""
 
     type = "absent"
 
@@ -104,7 +104,7 @@ class AbsentSink(JsonlSink):
 
 
 class ForgetfulSink(JsonlSink):
-    """Takes everything and holds nothing of it."""
+    """Accepts everything, but its backend returns no points."""
 
     type = "forgetful"
 

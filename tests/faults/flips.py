@@ -1,4 +1,4 @@
-"""Runs that dead processes left behind, and the check of what a flipped bit made of one."""
+"""Outboxes of runs whose processes died, and the check of a run after a bit was flipped."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ EMITTED = 1 + STEPS + STEPS // TEXT_EVERY  # the opening event first
 
 
 def leaving(sessions: int) -> str:
-    """Return a trainer's body that makes so many runs and is killed, with all of it in outboxes."""
+    """Return the body of a training process that makes that many runs, and is killed with all in outboxes."""
     return f"""
 from neural.tracking.agent import choose_run, open_session
 from neural.tracking.core.config import AgentConfig
@@ -31,7 +31,7 @@ _os.kill(_os.getpid(), 9)
 
 
 def check_run(run: Run, where: str = "") -> None:
-    """What is served is right; what is not is in gaps, exactly; ``ntrack verify`` finds all accounted for."""
+    """Assert that all stored values are right, gaps name all others, and ``ntrack verify`` succeeds."""
     account = verify_run(run.folder)
     (session,) = account.sessions
     where = f"{run.name}: {where}: {account}"

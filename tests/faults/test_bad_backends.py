@@ -59,7 +59,7 @@ def test_event_that_kills_is_set_aside_and_every_other_arrives_once(bench, how):
     (letter,) = json.loads(bench.ntrack("sinks", "dead-letters", "ls", "rough", "--json").stdout)
     assert (letter["step"], letter["data"]) == (BAD_STEP, {POISON: BAD_STEP + 0.5})
     named = dict.fromkeys(("refuse", "name", "name later"), "poison is not taken here")
-    assert {"raise": "what nobody foresaw", **named}.get(how, "") in letter["error"]
+    assert {"raise": "an unexpected error", **named}.get(how, "") in letter["error"]
     assert bench.status("rough").dead_letters == 1
 
 
