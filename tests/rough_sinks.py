@@ -16,7 +16,7 @@ DELETED = "deleted"  # the name of a run that was deleted in the backend
 
 
 class RoughSink(JsonlSink):
-    """Writes lines, unless the file ``<folder>.mood`` names a fault; does ``how`` at a metric "poison"."""
+    """Writes lines, unless the file ``<folder>.fault`` names a fault; does ``how`` at a metric "poison"."""
 
     type = "rough"
     options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what it does at a poisoned event")}
@@ -25,19 +25,19 @@ class RoughSink(JsonlSink):
 
     def __init__(self, place, *, folder, how):
         super().__init__(place, folder=folder)
-        self._mood = Path(folder).with_suffix(".mood")
+        self._fault = Path(folder).with_suffix(".fault")
         self._how = how
         self._refusals = []
 
     def write(self, events):
-        mood = self._mood.read_text() if self._mood.exists() else ""
-        if mood == "down":
+        fault = self._fault.read_text() if self._fault.exists() else ""
+        if fault == "down":
             raise RetryLater("the backend is down", after_s=0.1)
-        if mood == "silent":
+        if fault == "silent":
             time.sleep(3600)
-        if mood == "slow":
+        if fault == "slow":
             time.sleep(0.02)
-        if mood == "without deleted":
+        if fault == "without deleted":
             for event in events:
                 if event.run.name == DELETED:
                     raise HoldRun(event.run.uid, "it was deleted there", after_s=0.5)
@@ -58,9 +58,9 @@ class RoughSink(JsonlSink):
             raise RefusedForGood("some of it is not taken here", named)
 
     def flush(self):
-        if self._mood.exists() and self._mood.read_text() == "losing":
+        if self._fault.exists() and self._fault.read_text() == "losing":
             raise WriteAgain("the backend lost it")
-        if self._mood.exists() and self._mood.read_text() == "holding":
+        if self._fault.exists() and self._fault.read_text() == "holding":
             raise HoldRun("0" * 32, "a flush that holds")
         super().flush()
         self._refuse()

@@ -48,10 +48,10 @@ class Bench:
     def folder(self, name):
         return self.base.parent / "backends" / name
 
-    def mood(self, name, mood=None):
+    def fault(self, name, fault=None):
         self.folder(name).parent.mkdir(parents=True, exist_ok=True)
-        file = self.folder(name).with_suffix(".mood")
-        file.write_text(mood) if mood else file.unlink(missing_ok=True)
+        file = self.folder(name).with_suffix(".fault")
+        file.write_text(fault) if fault else file.unlink(missing_ok=True)
 
     def lines(self, name, run=""):
         found = []

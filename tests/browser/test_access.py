@@ -77,7 +77,7 @@ def test_no_view_breaks_a_rule_of_accessibility(sweep, runs, serve, browse, axe,
     for name, ready in VIEWS.items():
         tab.tab(name)
         tab.page.locator(ready).first.wait_for(state="attached")
-        tab.rests()
+        tab.wait_stable()
 
         tab.settles(lambda: grave(tab, axe), [])
 
@@ -90,7 +90,7 @@ def test_no_view_without_runs_breaks_a_rule_of_accessibility(runs, serve, browse
         for name in names:
             tab.page.get_by_role("tab", name=name, exact=True).click()
             tab.page.locator("#content .notice, .panel-grid").first.wait_for(state="attached")
-            tab.rests()
+            tab.wait_stable()
 
             tab.settles(lambda tab=tab: grave(tab, axe), [])
 
@@ -102,7 +102,7 @@ def test_tab_key_reaches_every_control_in_the_order_of_the_page_and_shows_where_
     view = next(key for key, label in address.VIEWS.items() if label == name)
     tab = browse(serve(runs.base_dir), f"?view={view}&runs={ids(*sweep)}")
     tab.page.locator(VIEWS[name]).first.wait_for(state="attached")
-    tab.rests()
+    tab.wait_stable()
     wanted = tab.page.evaluate(REACHABLE)
     assert len(wanted) > 5
 

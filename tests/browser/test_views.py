@@ -146,7 +146,7 @@ def test_zoom_asks_for_the_detail_of_its_stretch(runs, serve, browse):
         tab.page.mouse.move(box["x"] + box["width"] * 0.52, middle + 1, steps=6)
         tab.page.mouse.up()
 
-    tab.insist(zoom, zoomed)
+    tab.retry(zoom, zoomed)
     tab.until(f"{top} === 9")
     tab.page.locator(".modebar-btn[data-title='Reset axes']").first.click(force=True)
     tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
@@ -265,7 +265,7 @@ def test_stretch_dragged_along_an_axis_narrows_the_charts_and_selects(sweep, run
         tab.page.mouse.move(x + 12, heights[1], steps=8)
         tab.page.mouse.up()
 
-    tab.insist(drag, tab.page.get_by_text("2 of 4 runs"))
+    tab.retry(drag, tab.page.get_by_text("2 of 4 runs"))
     tab.until("new URLSearchParams(location.search).get('where')?.includes('<= `lr`')")
     tab.page.get_by_role("button", name="Select these").click()
     tab.until("document.querySelectorAll('#chips .chip').length === 2")

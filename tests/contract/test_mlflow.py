@@ -58,7 +58,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch):
+def patient_commands(monkeypatch):
     """Let a busy server answer in its own time."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "900")
 

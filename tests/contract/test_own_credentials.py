@@ -157,7 +157,7 @@ class TestWandb:
         made = WandbServer("5e7f" * 10)
         yield made
         forget_service()
-        made.go_away()
+        made.shut_down()
 
     @pytest.mark.parametrize("kept_in", ["environment", "file", "netrc default"])
     def test_run_whose_server_it_alone_names_waits_and_the_key_stays_here(

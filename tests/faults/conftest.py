@@ -49,8 +49,8 @@ def base_dir(tmp_path):
 
 
 @pytest.fixture
-def chance(request):
-    """Return a random number generator; with the same seed (-p of pytest-randomly) its numbers are the same."""
+def rng(request):
+    """Return a random number generator; the same ``--randomly-seed`` gives the same numbers."""
     seed = random.getrandbits(32)
-    request.node.add_report_section("setup", "chance", f"seed {seed}")
+    request.node.add_report_section("setup", "rng", f"seed {seed}")
     return random.Random(seed)

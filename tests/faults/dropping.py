@@ -17,7 +17,7 @@ import time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("full", base_dir, when_full=_os.environ.get("WHEN_FULL"))
 kept = bytearray()
-while not told_to_go():
+while not go_requested():
     for i in range(len(kept), len(kept) + int(_os.environ.get("BURST", 500))):
         kept.append(tracker.log_metrics({{"half": i / 2, "third": i / 3}}, step=i))
         returned[{CALLS}] += 1

@@ -5,7 +5,7 @@ import numpy as np
 from neural.tracking.reader.run import Run
 from neural.tracking.verify.verify import verify_run
 from tests.faults.outcome import points
-from tests.faults.training import truth
+from tests.faults.training import expected_values
 
 STEPS, TEXT_EVERY = 40, 8
 EMITTED = 1 + STEPS + STEPS // TEXT_EVERY  # the opening event first
@@ -38,7 +38,7 @@ def check_run(run: Run, where: str = "") -> None:
     assert (account.exit_code, session.n, session.ended) == (0, EMITTED, True), where
     served = {name: next(iter(points(run, name).values())) for name in run.metric_names()}
     for name, found in served.items():
-        assert np.array_equal(found.value, truth(found.step)[name]), where
+        assert np.array_equal(found.value, expected_values(found.step)[name]), where
     texts = {text["text"] for text in run.texts()}
     assert texts <= {f"at {i}" for i in range(0, STEPS, TEXT_EVERY)}, where
     lost = sum(last - first + 1 for first, last, _ in session.gaps)

@@ -130,7 +130,7 @@ class Clock:
         self._file = file
         self.environment = {"FAULT_CLOCK": str(file), "PYTHONPATH": str(Path(__file__).parent / "clock")}
 
-    def set_off(self, seconds: float) -> None:
+    def set_offset(self, seconds: float) -> None:
         """Set the offset from the real clock in seconds; negative: behind it."""
         with self._file.open("r+b", buffering=0) as file:
             file.write(int(seconds * 1e9).to_bytes(8, "little", signed=True))

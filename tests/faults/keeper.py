@@ -88,9 +88,9 @@ class Keeper:
 
     def collector_of(self, base_dir: Path, disk: Disk | None = None) -> Collector:
         """Return the collector of a folder, which ends with the test."""
-        seen_from_here = disk.outside(base_dir) if disk else base_dir
-        self._base_dirs.append((seen_from_here, base_dir))
-        return Collector(seen_from_here)
+        host_path = disk.outside(base_dir) if disk else base_dir
+        self._base_dirs.append((host_path, base_dir))
+        return Collector(host_path)
 
     def end(self) -> None:
         """End all started processes. Collectors are last, because a running training process may start one."""
@@ -100,9 +100,9 @@ class Keeper:
                     Collector.end(child)
                 popen.kill()
                 popen.wait(120)
-        for seen_from_here, base_dir in dict.fromkeys(self._base_dirs):
+        for host_path, base_dir in dict.fromkeys(self._base_dirs):
             with contextlib.suppress(OSError):
-                Collector(seen_from_here).kill_all()
+                Collector(host_path).kill_all()
             for process in _started_for(base_dir):
                 Collector.end(process)
         self._mounts.close()

@@ -36,7 +36,7 @@ class Power:
             with contextlib.suppress(OSError):
                 self._old[path.stat().st_ino] = path.read_bytes()
 
-    def cut(self, base_dir: Path, trainer: psutil.Process) -> "Remains":
+    def cut(self, base_dir: Path, trainer: psutil.Process) -> "DiskStates":
         """Kill all processes at this moment; return what makes possible states of the disk, many times."""
         collector = Collector(base_dir)
         stopped = [trainer, collector.process()]
@@ -46,14 +46,14 @@ class Power:
         workers = collector.workers()
         for process in workers:
             process.suspend()
-        remains = Remains(base_dir, self._shadow, self._old)
+        state = DiskStates(base_dir, self._shadow, self._old)
         for process in [*stopped, *workers]:
             if process is not None:
                 Collector.end(process)
-        return remains
+        return state
 
 
-class Remains:
+class DiskStates:
     """The files at one moment as the kernel had them, and which parts of them were synced."""
 
     def __init__(self, base_dir: Path, shadow: Path, old: dict[int, bytes]) -> None:
@@ -95,26 +95,26 @@ class Remains:
         else:
             self._synced_size[inode] = record["size"]
 
-    def make(self, target: Path, chance) -> None:
+    def make(self, target: Path, rng) -> None:
         """Create in ``target`` a random possible state of the disk."""
-        self._folder(self._root, target, chance)
+        self._folder(self._root, target, rng)
 
-    def _folder(self, inode: int, target: Path, chance) -> None:
+    def _folder(self, inode: int, target: Path, rng) -> None:
         target.mkdir(mode=0o700)
-        for name, found in self._names(inode, chance).items():
+        for name, found in self._names(inode, rng).items():
             if found in self._folders:
-                self._folder(found, target / name, chance)
+                self._folder(found, target / name, rng)
             elif found in self._content:
-                (target / name).write_bytes(self._file(found, chance))
+                (target / name).write_bytes(self._file(found, rng))
                 os.chmod(target / name, 0o600)
 
-    def _names(self, inode: int, chance) -> dict[str, int]:
+    def _names(self, inode: int, rng) -> dict[str, int]:
         synced, now = self._synced_names.get(inode, {}), self._now.get(inode, {})
         before = {found: name for name, found in synced.items()}
         after = {found: name for name, found in now.items()}
-        eager = chance.random()
+        eager = rng.random()
         # A file has either its old name or its new one.
-        written = {found: chance.random() < eager for found in before.keys() | after.keys()}
+        written = {found: rng.random() < eager for found in before.keys() | after.keys()}
         names: dict[str, int] = {}
         for found, name in before.items():
             if not written[found] or after.get(found) == name:
@@ -124,17 +124,17 @@ class Remains:
                 names[name] = found
         return names
 
-    def _file(self, inode: int, chance) -> bytes:
+    def _file(self, inode: int, rng) -> bytes:
         data = bytearray(self._content[inode])
         sure = self._synced_size.get(inode, 0)
         if sure >= len(data):
             return bytes(data)
-        end = chance.choice((sure, len(data), len(data), chance.randint(sure, len(data))))
+        end = rng.choice((sure, len(data), len(data), rng.randint(sure, len(data))))
         old = self._old.get(inode, b"")
-        likely = chance.choice((0.0, 0.5, 0.95, 1.0))
+        likely = rng.choice((0.0, 0.5, 0.95, 1.0))
         for start in range(sure - sure % PAGE, len(data), PAGE):
-            if chance.random() > likely:
-                page = old[start : start + PAGE] if chance.random() < 0.5 else b""
+            if rng.random() > likely:
+                page = old[start : start + PAGE] if rng.random() < 0.5 else b""
                 lost = page.ljust(PAGE, b"\0")[: len(data) - start]
                 skip = max(sure - start, 0)
                 data[start + skip : start + PAGE] = lost[skip:]

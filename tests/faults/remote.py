@@ -14,7 +14,7 @@ from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.remote import keys
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
-from tests.faults.training import STORED, assert_never_held_up
+from tests.faults.training import STORED, assert_never_delayed
 from tests.patience import PATIENCE_S, wait_until
 from tests.ports import free_port
 
@@ -136,10 +136,10 @@ class Hosts:
         """Disconnect that host from the network."""
         _ip("-n", self._hub, "link", "set", f"p{number}", "down")
 
-    def mend(self, number):
+    def reconnect(self, number):
         _ip("-n", self._hub, "link", "set", f"p{number}", "up")
 
-    def spoil(self, number, *how):
+    def degrade(self, number, *how):
         """Lose, delay, repeat or reorder packets to that host."""
         command = ["tc", "-n", self._hub, "qdisc", "replace", "dev", f"p{number}", "root", "netem", *how]
         subprocess.run(command, check=True, capture_output=True)
@@ -161,7 +161,7 @@ def _can(*how):
     try:
         hosts = Hosts(1)
         if how:
-            hosts.spoil(0, *how)
+            hosts.degrade(0, *how)
     except (OSError, subprocess.CalledProcessError):
         return False
     finally:
@@ -179,11 +179,11 @@ needs_netem = pytest.mark.skipif(
 )
 
 
-def end_whole(trainer):
+def finish_stored(trainer):
     """End a TRAINING; assert that everything is stored; return the number of steps."""
     trainer.go()
     trainer.succeed()
-    assert_never_held_up(trainer)
+    assert_never_delayed(trainer)
     assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()
 

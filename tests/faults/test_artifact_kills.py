@@ -81,7 +81,7 @@ def kept(base_dir):
     return delivered(base_dir) and not artifact_jobs.waiting(state) and not list(state.spool.glob("*"))
 
 
-def assert_whole(base_dir):
+def assert_complete(base_dir):
     """Everything the training kept is there once, in order, and nothing else."""
     (run,) = list_runs(base_dir)
     report = check_artifacts(run.folder, Checker())
@@ -115,15 +115,15 @@ def survives(keeper, base_dir, only, step):
         wait_until(lambda: kept(base_dir))
         collector.terminate()
         assert collector.wait(120) == 0
-    assert_whole(base_dir)
+    assert_complete(base_dir)
     return bool(faults.fired(rule))
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("only", [COLLECTOR, WORKER], ids=["collector", "worker"])
-def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, chance, only):
+def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, rng, only):
     steps = range(1, calls[only] + 1)
-    chosen = steps if LONG else sorted(chance.sample(steps, SAMPLE))
+    chosen = steps if LONG else sorted(rng.sample(steps, SAMPLE))
     reached, failed = [], []
 
     def one(step):
@@ -153,7 +153,7 @@ tracker.finish(timeout=0)
 """
 
 
-def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_path, chance):
+def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_path, rng):
     steps = range(1, len(taking(keeper, tmp_path)) + 1)
 
     def one(step):
@@ -166,7 +166,7 @@ def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_pat
             check_what_a_killed_call_left(keeper, base_dir, trainer.returned())
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))
+        list(pool.map(one, steps if LONG else sorted(rng.sample(steps, 4))))
 
 
 def taking(keeper, tmp_path):
@@ -212,12 +212,12 @@ while True:
 """
 
 
-def test_trainer_killed_while_it_copies_leaves_nothing_half(keeper, base_dir, chance):
+def test_trainer_killed_while_it_copies_leaves_nothing_half(keeper, base_dir, rng):
     state = State.for_base_dir(base_dir)
     for _ in range(rounds(1, 10)):
         trainer = keeper.trainer(base_dir, COPYING)
         trainer.wait_ready()
-        returned = trainer.kill_within(0.1, 0.5, chance)
+        returned = trainer.kill_within(0.1, 0.5, rng)
 
         wait_until(lambda: kept(base_dir))
         newest = list_runs(base_dir)[0]
@@ -271,7 +271,7 @@ def test_file_left_in_place_that_finds_no_room_waits_and_later_ones_are_stored(k
     assert verify(base_dir, disk) == 3
 
 
-def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper, waiting, tmp_path, chance):
+def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper, waiting, tmp_path, rng):
     calls = ("link", "mkdir", "rename") if LONG else ("link",)  # links are what storing alone does
     steps = range(1, 40 if LONG else 15)
 
@@ -286,11 +286,11 @@ def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper,
             wait_until(lambda: kept(base_dir))
         collector.terminate()
         assert collector.wait(120) == 0
-        assert_whole(base_dir)
+        assert_complete(base_dir)
         return bool(faults.fired(rule))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        assert any(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))
+        assert any(pool.map(one, steps if LONG else sorted(rng.sample(steps, 4))))
 
 
 def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(keeper, waiting, tmp_path):
@@ -309,4 +309,4 @@ def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(kee
     keeper.run_collector(base_dir)
 
     wait_until(lambda: not artifact_jobs.waiting(state))
-    assert_whole(base_dir)
+    assert_complete(base_dir)

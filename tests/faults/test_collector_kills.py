@@ -7,7 +7,7 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds
 from tests.faults.outcome import verify, wait_settled
-from tests.faults.training import TRAINING, assert_stored, end_unhurt
+from tests.faults.training import TRAINING, assert_stored, finish_undisturbed
 from tests.patience import PATIENCE_S, wait_until
 
 RESTING = """
@@ -32,16 +32,16 @@ tracker.finish(timeout=1)
 
 
 @pytest.mark.timeout(1800)
-def test_killed_at_random_it_comes_back_by_itself(keeper, base_dir, chance):
+def test_killed_at_random_it_comes_back_by_itself(keeper, base_dir, rng):
     trainer = keeper.trainer(base_dir, TRAINING)
     collector = keeper.collector_of(base_dir)
 
     for _ in range(rounds(4, 200)):
         collector.wait_ready()
-        trainer.go_on_for(chance.uniform(0.0, 0.7))
+        trainer.run_for(rng.uniform(0.0, 0.7))
         assert collector.kill()
 
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 

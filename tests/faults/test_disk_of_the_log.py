@@ -12,7 +12,7 @@ from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import rounds
 from tests.faults.injection import Faults, fail_at
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.integration.collector.peer import LogContent
 from tests.patience import LONG, wait_until
 
@@ -29,8 +29,8 @@ def disk_told(base_dir):
 
 def diary_of(base_dir):
     """Return what the collector has written down; nothing while it has not begun."""
-    diary = State.for_base_dir(base_dir).daemon_log
-    return diary.read_text() if diary.exists() else ""
+    daemon_log = State.for_base_dir(base_dir).daemon_log
+    return daemon_log.read_text() if daemon_log.exists() else ""
 
 
 def in_log(folder):
@@ -62,7 +62,7 @@ def test_full_disk_stops_acknowledging_until_there_is_room(keeper, base_dir):
     ballast.unlink()
     wait_acknowledged(trainer)
     assert disk_told(base_dir) == {"state": "ok", "error": None}
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -82,7 +82,7 @@ def test_killed_on_a_full_disk_what_was_acknowledged_is_there(keeper, base_dir):
     assert 0 < acknowledged <= in_log(disk.outside())
     trainer.resume()
     ballast.unlink()
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -97,7 +97,7 @@ def test_log_folder_that_is_read_only_delays_and_loses_nothing(keeper, base_dir)
     disk.set_read_only(False)
 
     wait_acknowledged(trainer)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -113,24 +113,24 @@ def test_sync_that_finds_no_room_is_tried_again_and_loses_nothing(keeper, base_d
 
     assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")
     wait_until(lambda: disk_told(base_dir)["state"] == "ok")
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert len(faults.fired(rule)) == 1
 
 
-def test_failed_sync_ends_the_collector_and_what_it_lost_is_sent_again(keeper, base_dir, tmp_path, chance):
+def test_failed_sync_ends_the_collector_and_what_it_lost_is_sent_again(keeper, base_dir, tmp_path, rng):
     faults = Faults(tmp_path / "faults")
     trainer = keeper.trainer(base_dir, TRAINING, environment={"NTRACK_MODE": "offline"})
     rules = []
 
     for _ in range(rounds(3, 40)):
-        rules.append(fail_at(["fdatasync"], chance.randrange(1, 8), "EIO", only=COLLECTOR, loses=True))
+        rules.append(fail_at(["fdatasync"], rng.randrange(1, 8), "EIO", only=COLLECTOR, loses=True))
         collector = keeper.run_collector(base_dir, environment=faults.environment(rules[-1]))
         assert collector.wait(120) == 1, keeper.output(collector)
         assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")
 
     keeper.run_collector(base_dir)
     wait_acknowledged(trainer)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert all(faults.fired(rule) for rule in rules)

@@ -11,7 +11,7 @@ from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.dropping import DROPPING, end_exactly, limit_outbox, wait_dropping, wait_keeping
 from tests.faults.injection import Faults, fail_at
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.patience import LONG, wait_until
 
 WORKER = "neural.tracking.collector.workers.worker store"
@@ -42,7 +42,7 @@ def test_no_room_for_runs_delays_them_and_the_rest_goes_on(keeper, base_dir, tmp
     assert "No space left" in told
     for ballast in taken:
         ballast.unlink()
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps, disk=disk)
 
 
@@ -66,7 +66,7 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
 
     faults.environment()  # whoever starts from now on is left in peace
 
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert len(faults.fired(rule)) >= 2
 

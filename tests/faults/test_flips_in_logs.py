@@ -78,7 +78,7 @@ def check_flip(keeper, base_dir, bit):
 
 
 @pytest.mark.timeout(3600)
-def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, chance):
+def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, rng):
     bits = range(8 * segment_of(only_copy).stat().st_size)
     failed = []
 
@@ -92,7 +92,7 @@ def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, chan
             failed.append(f"bit {bit % 8} of byte {bit // 8}: {error!r}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, chance.sample(bits, rounds(8, 300))))
+        list(pool.map(one, rng.sample(bits, rounds(8, 300))))
 
     assert not failed, "\n".join(failed)
 

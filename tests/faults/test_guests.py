@@ -238,7 +238,7 @@ def test_guest_cannot_have_wandb_go_elsewhere(keeper, owned, own_dir, tmp_path, 
     assert not outside.exists()
     assert server.run(run.uid.hex()).project != "theirs"
     owned.collector.kill_all()
-    server.go_away()
+    server.shut_down()
 
 
 def test_run_folder_that_names_a_file_elsewhere_is_held_back_and_says_why(keeper, base_dir, tmp_path, runner):

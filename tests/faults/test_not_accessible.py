@@ -49,7 +49,7 @@ def keep(number):
 keep(1)
 assert tracker.flush(120)
 returned[1] = 1
-while not told_to_go():
+while not go_requested():
     time.sleep(0.01)
 for number in range(2, {VERSIONS} + 1):
     keep(number)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.patience import wait_until
 
 
@@ -36,6 +36,6 @@ def test_collector_of_another_protocol_refuses_and_the_right_one_gets_everything
     assert other.wait(120) == 0
 
     trainer.wait_returned(1, ACKNOWLEDGED)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert trainer.output.count("refused") == 1

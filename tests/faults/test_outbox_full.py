@@ -61,7 +61,7 @@ def test_blocking_keeps_everything(keeper, base_dir):
 
     def stands_still():
         before = trainer.returned(CALLS)
-        trainer.go_on_for(1.0)
+        trainer.run_for(1.0)
         return trainer.returned(CALLS) == before
 
     collector.suspend()

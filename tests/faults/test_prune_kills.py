@@ -85,10 +85,8 @@ def steps(stored, tmp_path_factory):
 
 
 @pytest.mark.timeout(1800)
-def test_prune_killed_at_a_step_leaves_no_damage_and_the_next_one_ends_it(
-    keeper, stored, steps, tmp_path, chance
-):
-    chosen = steps if LONG else [steps[NOTE_STEPS + 1], *chance.sample(steps, SAMPLE)]
+def test_prune_killed_at_a_step_leaves_no_damage_and_the_next_one_ends_it(keeper, stored, steps, tmp_path, rng):
+    chosen = steps if LONG else [steps[NOTE_STEPS + 1], *rng.sample(steps, SAMPLE)]
 
     def one(step):
         faults, rule = Faults(tmp_path / f"faults-{step}"), kill_at(STEPS, step, only=COLLECTOR)

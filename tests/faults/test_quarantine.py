@@ -14,7 +14,7 @@ from neural.tracking.state.quarantine import list_quarantined
 from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
 from tests.faults.outcome import verify, wait_settled
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_whole, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_complete, finish_undisturbed
 from tests.patience import wait_until
 
 SOMEBODY = 23_456  # inside the namespace, where root is only this user, nobody
@@ -36,7 +36,7 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     os.chown(folder, SOMEBODY, SOMEBODY)
     state = State.for_base_dir(base_dir)
     (held,) = wait_until(lambda: list_quarantined(state))
-    steps = {"other": end_unhurt(other)}
+    steps = {"other": finish_undisturbed(other)}
     doctor = [sys.executable, "-P", "-m", "neural.tracking.cli", "doctor", "--base-dir", str(base_dir)]
     told = subprocess.run([*disk.enter, *doctor], capture_output=True, text=True, check=False)
 
@@ -44,10 +44,10 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     assert folder.name in told.stdout and told.returncode == 1
     os.chown(folder, os.geteuid(), os.getegid())
     wait_until(lambda: not list_quarantined(state), what="the store took the folder back")
-    steps["taken"] = end_unhurt(taken)
+    steps["taken"] = finish_undisturbed(taken)
     wait_settled(base_dir)
     for run in list_runs(base_dir):
-        assert_whole(run, steps[run.name])
+        assert_complete(run, steps[run.name])
     assert verify(base_dir) == 0
 
 

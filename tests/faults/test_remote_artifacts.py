@@ -73,7 +73,7 @@ def in_order_stored(remote):
     ]
 
 
-def assert_whole(remote, sources, *names):
+def assert_complete(remote, sources, *names):
     """These and no others are stored, every byte of them as it was; nothing is left in the spools."""
     wait_until(lambda: set(stored(remote)) == set(names), what=f"{names} are stored")
     (run,) = list_runs(remote.base_dir)
@@ -103,7 +103,7 @@ def test_files_and_folders_arrive_whole_and_finish_says_so(keeper, remote, own_d
     trainer.succeed()
 
     assert trainer.returned(1) == 1, "finish() did not see everything stored"
-    assert_whole(remote, sources, *names)
+    assert_complete(remote, sources, *names)
     model = stored(remote)["model"]
     (run,) = list_runs(remote.base_dir)
     assert (run.folder / model.path / "ünïcode name").read_bytes() == b"x"
@@ -117,7 +117,7 @@ def test_training_killed_right_after_the_call_has_its_artifact_stored(keeper, re
 
     trainer.kill()
 
-    assert_whole(remote, sources, "small")
+    assert_complete(remote, sources, "small")
 
 
 def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, sources):
@@ -128,7 +128,7 @@ def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, s
     trainer.go()
     trainer.succeed()
 
-    assert_whole(remote, sources, *names)
+    assert_complete(remote, sources, *names)
     assert in_order_stored(remote) == ["small", "large"]
 
 
@@ -153,7 +153,7 @@ def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir,
 
 @needs_hosts
 @pytest.mark.timeout(1800)
-def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, chance):
+def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, rng):
     hosts = Hosts(2)
     try:
         listen = f"tcp://{NET}.1:{PORT}"
@@ -167,7 +167,7 @@ def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_pa
         for number in range(rounds(4, 100)):
             before = received_bytes(remote)
             wait_until(lambda before=before: received_bytes(remote) > before or "large" in stored(remote))
-            trainer.go_on_for(chance.uniform(0.0, 0.3))
+            trainer.run_for(rng.uniform(0.0, 0.3))
             if number % 3 == 0 and (one := courier(own_dir)):
                 Collector.end(one)
             elif number % 3 == 1:
@@ -177,11 +177,11 @@ def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_pa
                 sent_again += 1
             else:
                 hosts.cut(1)
-                trainer.go_on_for(chance.uniform(0.0, 1.0))
-                hosts.mend(1)
+                trainer.run_for(rng.uniform(0.0, 1.0))
+                hosts.reconnect(1)
         trainer.go()
         trainer.succeed()
-        assert_whole(remote, sources, "large", "model")
+        assert_complete(remote, sources, "large", "model")
         size = sum(path.stat().st_size for path in (sources["large"], *sources["model"].rglob("*")))
         assert received + received_bytes(remote) < size + (sent_again + 1) * 16 * MIB, "it began anew"
     finally:
@@ -203,7 +203,7 @@ def test_artifact_nobody_could_take_is_shipped_on_request(keeper, remote, own_di
     done = keeper.start(command, environment=remote.environment())
 
     assert done.wait(120) == 0, keeper.output(done)
-    assert_whole(remote, sources, "small")
+    assert_complete(remote, sources, "small")
 
 
 KEEPS_ON = """
@@ -218,7 +218,7 @@ for number in range(5):
 small = tracker.log_artifact(base_dir.parent / "small")
 returned[2] = small.wait(120) and small.version
 slowest = longest = 0
-while not told_to_go():
+while not go_requested():
     began = time.perf_counter_ns()
     tracker.log_metrics({"half": 0.0})
     slowest = max(slowest, time.perf_counter_ns() - began)
@@ -291,7 +291,7 @@ def test_paths_and_names_that_another_host_lies_about_are_neither_read_nor_writt
     trainer.wait_ready()
 
     wait_until(lambda: remote.status()["artifacts"]["waiting"] == 3, what="the jobs wait for bytes")
-    trainer.go_on_for(2.0)
+    trainer.run_for(2.0)
 
     assert stored(remote) == {}
     content = secret.read_bytes()

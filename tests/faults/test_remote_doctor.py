@@ -63,7 +63,7 @@ def test_secret_that_others_can_read_is_told(look, remote):
 def test_clock_that_differs_is_told(look, remote, keeper, tmp_path):
     remote.collector.kill()
     clock = Clock(tmp_path / "clock")
-    clock.set_off(30.0)
+    clock.set_offset(30.0)
     keeper.run_collector(remote.base_dir, "--listen", remote.address, environment=clock.environment)
     remote.collector.wait_ready()
 

@@ -55,8 +55,8 @@ def through(remote, there, back, uploads):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("what", ["repeated", "late", "lost", "damaged"] if LONG else ["repeated", "late"])
-def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, chance, what):
-    bad = [Bad(what, chance) for _ in range(4)]
+def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, rng, what):
+    bad = [Bad(what, rng) for _ in range(4)]
     port = remote.status()["remote"]["uploads"]["port"]
     uploads = MessageProxy(
         "tcp://127.0.0.1:*", f"tcp://127.0.0.1:{port}", to_target=bad[2], to_client=bad[3],

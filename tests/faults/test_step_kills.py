@@ -53,10 +53,10 @@ def calls(waiting, tmp_path_factory):
     return {COLLECTOR: pids.count(collector.pid), WORKER: pids.count(worker)}
 
 
-def chosen(total, chance):
+def chosen(total, rng):
     """Return the steps to kill at: all in the long form; else the first, the last and some between."""
     every = range(1, total + 1)
-    return every if LONG else sorted({1, total, *chance.sample(every, SAMPLE - 2)})
+    return every if LONG else sorted({1, total, *rng.sample(every, SAMPLE - 2)})
 
 
 def survives(keeper, base_dir, only, step):
@@ -78,7 +78,7 @@ def survives(keeper, base_dir, only, step):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("only", [COLLECTOR, WORKER], ids=["collector", "worker"])
-def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, chance, only):
+def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, rng, only):
     reached, failed = [], []
 
     def one(step):
@@ -89,7 +89,7 @@ def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls
             failed.append(f"killed at step {step} of {calls[only]}: {error!r}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, chosen(calls[only], chance)))
+        list(pool.map(one, chosen(calls[only], rng)))
 
     assert not failed, "\n".join(failed)
     assert any(reached)  # how often it syncs on its way depends on how quick the machine is

@@ -235,11 +235,11 @@ def test_bound_disk_is_read_only_inside_and_writable_outside(keeper, base_dir):
     assert (base_dir / "new").exists()
 
 
-def test_trainer_killed_at_random_tells_how_far_it_got(keeper, base_dir, chance):
+def test_trainer_killed_at_random_tells_how_far_it_got(keeper, base_dir, rng):
     trainer = keeper.trainer(base_dir, COUNTING)
     trainer.wait_returned(10)
 
-    count = trainer.kill_within(0.0, 0.1, chance)
+    count = trainer.kill_within(0.0, 0.1, rng)
 
     assert count >= 10
     assert trainer.process.returncode == -signal.SIGKILL

@@ -32,7 +32,7 @@ ctypes.string_at(0)
 """
 WITH_CHILD = """
 slot = 0 if _os.fork() else 1
-while not told_to_go():
+while not go_requested():
     tracker.log_metrics({"m": 1.0})
     returned[slot] += 1
     time.sleep(0.001)

@@ -14,7 +14,7 @@ AT_ONCE = 3
 LOGGING = """
 import random, time
 from neural.tracking import ExperimentTracker
-chance = random.Random(_os.environ["SEED"])
+rng = random.Random(_os.environ["SEED"])
 def log_on(slot):
     burst = 0
     for i in range(10**9):
@@ -22,10 +22,10 @@ def log_on(slot):
         returned[slot] = i + 1
         burst -= 1
         if burst < 0:
-            if told_to_go():
+            if go_requested():
                 return
-            burst = chance.choice((0, 10, 300, 10_000))
-            time.sleep(chance.uniform(0, 0.02))
+            burst = rng.choice((0, 10, 300, 10_000))
+            time.sleep(rng.uniform(0, 0.02))
 """
 TRAINER = (
     LOGGING
@@ -52,8 +52,8 @@ else:
 class Trainers:
     """Some that run at once under one ``base_dir``, each with a run of its own."""
 
-    def __init__(self, keeper, base_dir, chance):
-        self._keeper, self._base_dir, self._chance = keeper, base_dir, chance
+    def __init__(self, keeper, base_dir, rng):
+        self._keeper, self._base_dir, self._chance = keeper, base_dir, rng
         self.by_name = {}
 
     def start(self, body=TRAINER, **environment):
@@ -98,8 +98,8 @@ def points_of_role(run, metric, role):
 
 
 @pytest.fixture
-def trainers(keeper, base_dir, chance):
-    return Trainers(keeper, base_dir, chance)
+def trainers(keeper, base_dir, rng):
+    return Trainers(keeper, base_dir, rng)
 
 
 def test_killed_while_the_collector_runs(trainers, keeper, base_dir):

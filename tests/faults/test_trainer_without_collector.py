@@ -20,7 +20,7 @@ import time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("alone", base_dir)
 i = 0
-while not told_to_go():
+while not go_requested():
     assert tracker.log_metrics({"half": i / 2}, step=i)
     i += 1
     returned[0] = i
@@ -32,7 +32,7 @@ returned[1] = int(1000 * (time.monotonic() - began))
 """
 
 
-def end_unhurt(trainer):
+def finish_undisturbed(trainer):
     """Let it come to its end: no exception, and finish() after its second and what stopping takes."""
     trainer.go()
     trainer.succeed()
@@ -66,12 +66,12 @@ def test_suspended_for_a_while_everything_follows(keeper, base_dir):
 
     collector.suspend()
     before = trainer.returned()
-    trainer.go_on_for(rounds(2, 20))
+    trainer.run_for(rounds(2, 20))
     trainer.wait_returned(before + 100)
     collector.resume()
     wait_durable(base_dir, trainer.returned())
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert_all_stored(base_dir, trainer)
 
 
@@ -82,7 +82,7 @@ def test_finish_keeps_its_timeout_while_the_collector_is_suspended(keeper, base_
     collector.wait_ready()
 
     collector.suspend()
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert trainer.returned(2) == 0
     collector.resume()
 
@@ -92,7 +92,7 @@ def test_finish_keeps_its_timeout_while_the_collector_is_suspended(keeper, base_
 def test_never_started_the_outbox_waits_for_one(keeper, base_dir):
     trainer = keeper.trainer(base_dir, TRAINER, environment={"NTRACK_MODE": "offline"})
     trainer.wait_returned(5000)
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
 
     keeper.run_collector(base_dir)
 
@@ -104,8 +104,8 @@ def test_that_cannot_start_hurts_nobody(keeper, base_dir):
     lock.mkdir(parents=True)  # where every collector wants to make a file
     trainer = keeper.trainer(base_dir, TRAINER)
     trainer.wait_returned(100)
-    trainer.go_on_for(rounds(2, 20))
-    end_unhurt(trainer)
+    trainer.run_for(rounds(2, 20))
+    finish_undisturbed(trainer)
 
     lock.rmdir()
     keeper.run_collector(base_dir)
@@ -121,10 +121,10 @@ def test_that_lost_its_folder_loses_nothing_that_is_stored_or_held(keeper, base_
 
     (base_dir / folder).rename(tmp_path / "removed")
     shutil.rmtree(tmp_path / "removed", ignore_errors=True)
-    trainer.go_on_for(rounds(0, 10))
+    trainer.run_for(rounds(0, 10))
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert_all_stored(base_dir, trainer)
 
 
@@ -138,7 +138,7 @@ def test_log_restored_from_an_older_copy_loses_nothing_that_is_stored(keeper, ba
     restore(collector, tmp_path / "copy")
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert all(first > stored for first, _, _ in log_lost(base_dir, trainer))
 
 
@@ -154,7 +154,7 @@ def test_log_restored_before_it_was_read_leaves_an_exact_gap(keeper, base_dir, t
     restore(collector, tmp_path / "copy")
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert len(log_lost(base_dir, trainer)) == 1
 
 

@@ -24,11 +24,11 @@ with open(_sys.argv[2], "r+b") as _file:
     returned = memoryview(_mmap.mmap(_file.fileno(), 0)).cast("q")
 def ready():
     returned[{ready}] = 1
-def told_to_go():
+def go_requested():
     return bool(returned[{go}])
 def wait_for_go():
     import time
-    while not told_to_go():
+    while not go_requested():
         time.sleep(0.002)
 """
 _READY, _GO = SLOTS - 1, SLOTS - 2
@@ -38,7 +38,7 @@ class Trainer:
     """A training process; ``body`` is the source of its script.
 
     The script has the names ``base_dir``, ``returned`` (an array of integers, 0 at first), ``ready()``,
-    ``wait_for_go()`` and ``told_to_go()``. After each call that returned, it writes how many have returned:
+    ``wait_for_go()`` and ``go_requested()``. After each call that returned, it writes how many have returned:
     ``returned[0] = i + 1``. The other slots, up to 61, are for its threads or children. A kill may arrive
     between a call's return and that line, so one more event than reported may be stored.
     """
@@ -52,7 +52,7 @@ class Trainer:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
-        self.stood_still_ns, self._suspended_ns = 0, 0
+        self.suspended_ns, self._suspended_since_ns = 0, 0
         number = len(list(folder.glob("trainer-*.py")))
         self.script = folder / f"trainer-{number}.py"
         self.script.write_text(_PRELUDE.format(ready=_READY, go=_GO) + "\n" + body)
@@ -87,7 +87,7 @@ class Trainer:
         self._wait(lambda: self._channel[_READY] != 0, timeout_s, "the training process is ready")
 
     def go(self) -> None:
-        """End its ``wait_for_go()``; ``told_to_go()`` is true from now on."""
+        """End its ``wait_for_go()``; ``go_requested()`` is true from now on."""
         self._channel[_GO] = 1
 
     def wait_returned(self, count: int, slot: int = 0, timeout_s: float = PATIENCE_S) -> None:
@@ -114,19 +114,19 @@ class Trainer:
             self.process.wait(random_source.uniform(min_s, max_s))
         return self.kill()
 
-    def go_on_for(self, seconds: float) -> None:
+    def run_for(self, seconds: float) -> None:
         """Let it run for that time; assert that it does not end meanwhile."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(seconds)
             raise AssertionError(f"the training process exited with {code}:\n{self.output}")
 
     def suspend(self) -> None:
-        self._suspended_ns = time.monotonic_ns()
+        self._suspended_since_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
-        self.stood_still_ns += time.monotonic_ns() - self._suspended_ns
+        self.suspended_ns += time.monotonic_ns() - self._suspended_since_ns
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         def reached() -> bool:

@@ -33,7 +33,7 @@ USUAL, SLOWEST, STORED, ACKNOWLEDGED, USUAL_PAUSE, LONGEST_PAUSE = range(1, 7)
 TRAINING = f"""{_LOGGING}
 tracker = ExperimentTracker("training", base_dir)
 took, paused, i = [], [], 0
-while not told_to_go():
+while not go_requested():
     began = time.perf_counter_ns()
     log(tracker, i)
     took.append(time.perf_counter_ns() - began)
@@ -59,37 +59,37 @@ tracker.finish(timeout=float(_os.environ.get("FINISH_S", "0")))
 """
 
 
-def end_unhurt(trainer: Trainer) -> int:
+def finish_undisturbed(trainer: Trainer) -> int:
     """End a TRAINING; assert that no step was slow and everything is stored; return the number of steps."""
     trainer.go()
     trainer.succeed()
     assert trainer.returned(USUAL) < USUAL_NS + 5 * trainer.returned(USUAL_PAUSE)
-    assert_never_held_up(trainer)
+    assert_never_delayed(trainer)
     assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()
 
 
-def assert_never_held_up(trainer: Trainer) -> None:
+def assert_never_delayed(trainer: Trainer) -> None:
     """Assert that no step of an ended TRAINING took long, except when the machine was busy.
 
     The length of the pauses between the steps shows how busy the machine was.
     """
-    machine_ns = 5 * trainer.returned(LONGEST_PAUSE) + trainer.stood_still_ns
+    machine_ns = 5 * trainer.returned(LONGEST_PAUSE) + trainer.suspended_ns
     assert trainer.returned(SLOWEST) < SLOWEST_NS + machine_ns
 
 
 def assert_stored(base_dir: Path, steps: int, *, disk: Disk | None = None) -> None:
     """Assert that all ``steps`` steps of the only run are stored once, with their values, without a gap."""
-    seen_from_here = disk.outside(base_dir) if disk else base_dir
-    (session,) = wait_settled(seen_from_here)
+    host_path = disk.outside(base_dir) if disk else base_dir
+    (session,) = wait_settled(host_path)
     assert (session.gaps, session.missing, session.doubled) == ([], [], [])
-    assert_whole(only_run(seen_from_here), steps)
+    assert_complete(only_run(host_path), steps)
     assert verify(base_dir, disk) == 0
 
 
-def assert_whole(run: Run, steps: int) -> None:
+def assert_complete(run: Run, steps: int) -> None:
     """Assert that every step's values and remarks are stored once and in order."""
-    for name, values in truth(np.arange(steps)).items():
+    for name, values in expected_values(np.arange(steps)).items():
         (found,) = points(run, name).values()
         assert np.array_equal(found.step, np.arange(steps))
         assert np.array_equal(found.value, values)
@@ -97,7 +97,7 @@ def assert_whole(run: Run, steps: int) -> None:
     assert [text["text"] for text in run.texts("remark")] == [f"at {i}" for i in range(0, steps, REMARK_EVERY)]
 
 
-def truth(steps: np.ndarray) -> dict[str, np.ndarray]:
+def expected_values(steps: np.ndarray) -> dict[str, np.ndarray]:
     """Return the values that the training logs at these steps, by metric."""
     return {"half": steps / 2, "square": steps.astype(float) ** 2}
 

@@ -218,7 +218,7 @@ def test_run_is_removed_once_confirmed(base):
     assert not run.experiment_dir.exists()
 
 
-def test_status_shows_collector_sessions_and_workers(base, unhurried):
+def test_status_shows_collector_sessions_and_workers(base, patient_commands):
     with ExperimentTracker("live", base) as run:
         run.log_metrics({"loss": 1.0})
         run.flush(120)
@@ -232,7 +232,7 @@ def test_status_shows_collector_sessions_and_workers(base, unhurried):
     assert found["waiting"] == []
 
 
-def test_collector_starts_once_tells_its_status_and_stops(base, unhurried):
+def test_collector_starts_once_tells_its_status_and_stops(base, patient_commands):
     ntrack("collector", "status", base=base, code=4)
     assert "started" in ntrack("collector", "start", base=base)
     pid = commands.status(base, timeout_s=PATIENCE_S)["pid"]
@@ -306,7 +306,7 @@ def test_what_a_finished_tracker_left_is_not_told_as_a_dead_process_s(base):
     assert "collector start" not in shown + examined
 
 
-def test_doctor_finds_nothing_wrong_where_nothing_is(base, unhurried):
+def test_doctor_finds_nothing_wrong_where_nothing_is(base, patient_commands):
     ExperimentTracker("fine", base).finish(timeout=120)
 
     assert "nothing is wrong" in ntrack("doctor", base=base)

@@ -183,7 +183,7 @@ def test_outbox_of_a_removed_run_stays_until_its_gap_is_on_disk(start_collector,
     account.mkdir()  # nothing can be written there
     collector = start_collector()
 
-    wait_until(lambda: "could not be adopted and stays" in collector.diary())
+    wait_until(lambda: "could not be adopted and stays" in collector.daemon_log())
 
     assert len(list(peer.state.outbox.iterdir())) == 1
 
@@ -199,7 +199,7 @@ def test_outbox_that_cannot_be_taken_stays(start_collector, make_peer, spoil):
         (folder / "session.json").write_text('{"session": ' + "[" * 100_000 + "]" * 100_000 + "}")
     collector = start_collector()
 
-    wait_until(lambda: "could not be adopted and stays" in collector.diary())
+    wait_until(lambda: "could not be adopted and stays" in collector.daemon_log())
 
     assert len(list(peer.state.outbox.iterdir())) == 1
 

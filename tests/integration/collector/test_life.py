@@ -141,8 +141,10 @@ def test_what_nobody_can_find_any_more_ends_it_loudly(start_collector, make_peer
         getattr(collector.state, what).unlink()
 
     assert collector.process.wait(120) == 1
-    diary = collector.diary()
-    assert "gone" in diary or (what == "log" and "log write failed" in diary)  # whichever sees it first
+    daemon_log = collector.daemon_log()
+    assert "gone" in daemon_log or (
+        what == "log" and "log write failed" in daemon_log
+    )  # whichever sees it first
 
 
 def test_after_the_log_vanished_the_next_one_is_a_new_log(start_collector, make_peer):

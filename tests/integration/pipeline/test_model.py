@@ -1,7 +1,7 @@
 """Outbox, wire, log, marks, adoption and store as one machine, against a model that is a list a session.
 
 Everything is the real thing and on a real disk but the network, which is two lists whose messages are
-delivered, lost, repeated and late as chance has it, and the processes, which are killed by letting go of
+delivered, lost, repeated and late at random, and the processes, which are killed by letting go of
 them as a kill would. At the end all of it comes to rest, and each session's list must be in the run's folder.
 """
 

@@ -155,13 +155,13 @@ def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(be
 
     bench.until(lambda: log(lambda: len(bench.points("down")) > 0))  # it is past its first errands
     bench.until(lambda: len(bench.points("down")) == 100 * sent)
-    bench.mood("down", "down")
+    bench.fault("down", "down")
     bench.until(lambda: log(lambda: bench.status("down").state == "retrying"))
     held = segments()[-1]  # it stands here at the latest, and keeps the file open
     bench.until(lambda: log(lambda: segments()[0] > held + 1))  # a whole segment is gone that it never read
     bench.until(lambda: bench.status("down").state == "detached")
     tracker.finish(timeout=120)
-    bench.mood("down")
+    bench.fault("down")
 
     bench.until(lambda: len(bench.points("down")) == 100 * sent)
     assert set(bench.points("down").values()) == {1}
@@ -192,7 +192,7 @@ def test_backend_that_holds_nothing_of_its_test_run_fails_the_test(bench):
 
 def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
     bench.add("down")
-    bench.mood("down", "down")
+    bench.fault("down", "down")
     began_s = time.time()
     logged(bench, 150)
 
@@ -203,7 +203,7 @@ def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
     assert sink["lag_events"] >= 150
     assert 0 < sink["lag_s"] < time.time() - began_s
     assert f"{sink['lag_events']} events" in bench.ntrack("status").stdout
-    bench.mood("down")
+    bench.fault("down")
     bench.until(lambda: bench.status("down").lag_events == 0)
     assert bench.status("down").lag_s == 0
 

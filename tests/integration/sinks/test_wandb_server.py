@@ -27,7 +27,7 @@ SOON = {"WANDB__FILE_STREAM_TIMEOUT_SECONDS": "5", "WANDB__FILE_STREAM_RETRY_WAI
 def server():
     made = WandbServer(secrets.token_hex(20))
     yield made
-    made.go_away()
+    made.shut_down()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def lab(bench, server, monkeypatch, tmp_path):
     for name, value in SOON.items():  # else W&B's own patience is three minutes
         monkeypatch.setenv(name, value)
     bench.key_file = tmp_path.parent / f"{tmp_path.name}-key"  # not where the key is searched for
-    mend(bench, server.key)
+    repair(bench, server.key)
     bench.add("good")
     folder = bench.base / "wandb-files"
     keyed = {"mode": "online", "base_url": server.url, "api_key_file": bench.key_file}
@@ -50,22 +50,22 @@ def lab(bench, server, monkeypatch, tmp_path):
     return bench
 
 
-def mend(bench, key):
+def repair(bench, key):
     bench.key_file.touch(mode=0o600)
     bench.key_file.write_text(key)
 
 
 def trouble(server, how):
     if how == AWAY:
-        server.go_away()
+        server.shut_down()
     else:
-        server.mood = how
+        server.fault = how
 
 
 def heal(server, how):
-    server.mood = OK
+    server.fault = OK
     if how == AWAY:
-        server.come_back()
+        server.listen()
 
 
 class Training:
@@ -213,7 +213,7 @@ def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, serve
     listing = lab.ntrack("sinks", "ls").stdout + lab.ntrack("status", "--json").stdout
     assert training.tracker.finish(timeout=120)
     running = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    mend(lab, new)
+    repair(lab, new)
 
     arrived(lab, server, training)
     lab.ntrack("collector", "stop")

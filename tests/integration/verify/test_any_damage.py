@@ -28,43 +28,43 @@ def told(folder):
     return points, run.metadata, run.params, run.texts(), str(run.summary()), run.gaps
 
 
-def remove(path, other, chance):
+def remove(path, other, rng):
     path.unlink()
 
 
-def cut(path, other, chance):
-    os.truncate(path, chance.randrange(path.stat().st_size))
+def cut(path, other, rng):
+    os.truncate(path, rng.randrange(path.stat().st_size))
 
 
-def flip(path, other, chance):
-    flip_bit(path, chance.randrange(8 * path.stat().st_size))
+def flip(path, other, rng):
+    flip_bit(path, rng.randrange(8 * path.stat().st_size))
 
 
-def blank(path, other, chance):
+def blank(path, other, rng):
     """Zero a stretch, as a lost page reads."""
     data = bytearray(path.read_bytes())
-    start = chance.randrange(len(data))
+    start = rng.randrange(len(data))
     data[start : start + 512] = bytes(len(data[start : start + 512]))
     path.write_bytes(data)
 
 
-def drop_line(path, other, chance):
+def drop_line(path, other, rng):
     lines = path.read_bytes().splitlines(keepends=True)
-    del lines[chance.randrange(len(lines))]
+    del lines[rng.randrange(len(lines))]
     path.write_bytes(b"".join(lines))
 
 
-def repeat_piece(path, other, chance):
+def repeat_piece(path, other, rng):
     data = path.read_bytes()
-    start = chance.randrange(len(data)) & ~7
+    start = rng.randrange(len(data)) & ~7
     path.write_bytes(data[:start] + data[start : start + 256] + data[start:])
 
 
-def exchange(path, other, chance):
+def exchange(path, other, rng):
     shutil.copy(other, path)
 
 
-def put_beside(path, other, chance):
+def put_beside(path, other, rng):
     name = path.name.replace("-1.", "-5.") if "part-" in path.name else path.name.replace("-", "-0000000")[:40]
     shutil.copy(other, path.with_name(name))
 
@@ -84,15 +84,15 @@ def small(left, tmp_path_factory):
 def test_where_verify_says_0_everything_reads_as_before(small, tmp_path):
     base, before = small
     seed = random.getrandbits(32)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for number in range(rounds(60, 3000)):
-        source = chance.choice(sorted(base.iterdir()))
+        source = rng.choice(sorted(base.iterdir()))
         folder = tmp_path / f"round-{number}"
         shutil.copytree(source, folder)
-        path = chance.choice([path for path in files(folder) if path.stat().st_size])
-        other = chance.choice([found for found in base.rglob(f"{path.name.split('-')[0]}*") if found.is_file()])
-        damage = chance.choice(DAMAGES)
-        damage(path, other, chance)
+        path = rng.choice([path for path in files(folder) if path.stat().st_size])
+        other = rng.choice([found for found in base.rglob(f"{path.name.split('-')[0]}*") if found.is_file()])
+        damage = rng.choice(DAMAGES)
+        damage(path, other, rng)
 
         code, said = ntrack("verify", folder, "--base-dir", tmp_path / "nothing")
 

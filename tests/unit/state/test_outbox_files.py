@@ -36,10 +36,10 @@ def true_events(found):
     return all(content in ({"a": float(s - 1), "b": 1.0 - s}, {"c": float(s - 1)}) for s, _, content in found)
 
 
-@pytest.mark.parametrize("chance", range(60))
-def test_flipped_bit_is_an_exact_gap(outbox, chance):
+@pytest.mark.parametrize("rng", range(60))
+def test_flipped_bit_is_an_exact_gap(outbox, rng):
     used = 64 + COUNT * 56 + 100
-    flip(outbox / "00000001.seg", random.Random(chance).randrange(used * 8))
+    flip(outbox / "00000001.seg", random.Random(rng).randrange(used * 8))
 
     found, lost = recover(outbox)
 
