@@ -1,4 +1,4 @@
-"""The page is of use to who listens to it, and to who has a keyboard only."""
+"""The page works with a screen reader and with a keyboard only."""
 
 import importlib.resources
 import itertools

@@ -1,4 +1,4 @@
-"""Names and values that are HTML, scripts, formulas or paths are shown as text, wherever they appear."""
+"""Names and values that are HTML, scripts, formulas or paths appear as text everywhere."""
 
 import json
 

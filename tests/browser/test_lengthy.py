@@ -1,4 +1,4 @@
-"""Nothing that a user wrote runs out of its card, however long it is."""
+"""No text of a user overflows its card, however long the text is."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The page follows what happens to the runs, and says so where they cannot be shown."""
+"""The page follows changes of the runs, and shows an error if it cannot display them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the server answers, and what it refuses, asked over HTTP as a browser, a script or an attacker would."""
+"""The server's answers and refusals, requested over HTTP as by a browser, a script or an attacker."""
 
 import csv
 import http.client

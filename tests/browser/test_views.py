@@ -1,4 +1,4 @@
-"""Every tab does what it is for."""
+"""Every tab does its work."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""The MLflow sink against a real `mlflow server` on loopback, read back through its own client."""
+"""The MLflow sink with a real `mlflow server` on loopback, read through MLflow's own client."""
 
 import http.server
 import math

@@ -1,4 +1,4 @@
-"""The collector's own credentials go to its own addresses: real MLflow and W&B, servers that write it down."""
+"""The collector's credentials go only to its own addresses: real MLflow and W&B, recording servers."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""The TensorBoard sink: its files as TensorBoard's own reader and server see them."""
+"""The TensorBoard sink: its files, read by TensorBoard's own reader and server."""
 
 import json
 import shutil

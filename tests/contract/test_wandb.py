@@ -1,4 +1,4 @@
-"""The W&B sink against real wandb in offline mode, read back from its run files."""
+"""The W&B sink with the real wandb package in offline mode, read from its run files."""
 
 import json
 import os

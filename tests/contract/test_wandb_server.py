@@ -1,4 +1,4 @@
-"""The W&B sink, with real wandb, against a stand-in for its server: there, every row counts once."""
+"""The W&B sink with the real wandb package and a simulated server: every row counts once."""
 
 import contextlib
 import copy

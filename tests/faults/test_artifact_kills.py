@@ -1,4 +1,4 @@
-"""Artifacts while trainer, store writer and collector are killed at each of their steps: whole or none."""
+"""Artifacts are complete or absent after training, store or collector is killed at any step."""
 
 import shutil
 import signal

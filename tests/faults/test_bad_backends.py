@@ -1,4 +1,4 @@
-"""What a backend may do to its own worker, and to nobody else."""
+"""A failing backend affects only the worker of its own sink."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The collector killed, at random and at every step that makes things durable, while a training goes on."""
+"""The collector is killed during a training, at random and at every step that makes data durable."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The collector's disk full, read-only or failing its syncs: nothing is acknowledged that is not on it."""
+"""The collector's disk is full, read-only or fails to sync: only durable events are acknowledged."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The disk of the run folders full, or failing the store writer's syncs: the log keeps everything meanwhile."""
+"""The disk of the run folders is full or fails to sync: the log keeps everything meanwhile."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One flipped bit in a log that is the only copy: an exact gap, or verify tells of the damage."""
+"""A flipped bit in a log that is the only copy causes an exact gap, or verify reports the damage."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""One flipped bit in the outbox of a dead process: an exact gap, or a refusal that names the outbox."""
+"""A flipped bit in a dead process's outbox causes an exact gap, or an error that names the outbox."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Children that log, in every way Python makes them: all of it is stored, and their parent is unharmed."""
+"""Children that log, however Python starts them: all is stored, and the parent is not affected."""
 
 import numpy as np
 import pytest

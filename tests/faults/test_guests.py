@@ -1,6 +1,6 @@
-"""What a training on another host says of sinks: only which of the owner's, whatever way its run takes.
+"""A training on another host can only select sinks that the owner allows, on every route of its run.
 
-Over CURVE, with an allowed key. The sinks' own side is in `tests/contract/test_own_credentials.py`.
+The connection uses CURVE with an allowed key. `tests/contract/test_own_credentials.py` tests the sinks' part.
 """
 
 import json

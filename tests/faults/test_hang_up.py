@@ -1,4 +1,4 @@
-"""A peer that hangs up with messages nobody has read yet, which libzmq's heartbeats answer by aborting."""
+"""A peer closes its connection with unread messages, which makes libzmq abort if it uses heartbeats."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Runs that are held back while the store, whose folders they are delivered from later, is behind."""
+"""Held runs while the store is behind, from whose folders they will be delivered."""
 
 import contextlib
 import json

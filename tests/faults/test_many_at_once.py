@@ -1,4 +1,4 @@
-"""Many collectors at once, many ranks that find none, locks that mean nothing: one collector runs."""
+"""Many collectors at once, many ranks without one, locks without effect: one collector runs."""
 
 import json
 import time

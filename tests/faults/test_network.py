@@ -1,4 +1,4 @@
-"""A bad network between sender and collector: cuts, silence, damage; messages repeated, lost or late."""
+"""A bad network between sender and collector: cuts, silence, damage, repeated, lost and late messages."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A base_dir on a network file system: lock, log and outboxes are local, and two hosts share a run."""
+"""A base_dir on a network file system: lock, log and outboxes are local; two hosts share a run."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""A run folder that may not be looked into for some seconds: what is logged meanwhile comes, whole."""
+"""A run folder that is not accessible for some seconds: what is logged meanwhile arrives completely."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A collector that speaks another protocol: it refuses by name, and the right one gets everything."""
+"""A collector with another protocol refuses by name; the right one receives everything."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""No room in the outbox: the training goes on, and exactly what was dropped is in the gap."""
+"""The outbox is full: the training continues, and the gap names exactly the dropped events."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The power goes at a random moment: what was acknowledged is there, and nobody claims more than there is."""
+"""Power fails at a random moment: acknowledged events are stored, and no file claims more than there is."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""The proxies do what they say; see ``test_tools.py`` for why tools have tests."""
+"""The proxies work as documented; ``test_tools.py`` explains why tools have tests."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A prune killed at any step: a version is there, or a note says that it was removed; never neither."""
+"""After a kill at any step of a prune, a version exists or a note says that it was removed."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""A run folder that becomes another user's: only its own run waits, and nothing of it is lost."""
+"""A run folder becomes another user's: only this run waits, and nothing of it is lost."""
 
 import json
 import os

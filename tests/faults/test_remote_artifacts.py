@@ -1,4 +1,4 @@
-"""Artifacts of trainings on other hosts: whole or not there, whatever is cut or killed, and nothing else."""
+"""Artifacts of remote trainings are complete or absent, whatever is cut or killed."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""`ntrack doctor` tries the collector on another host, and says what keeps it from being reached."""
+"""`ntrack doctor` probes the collector on another host and reports why it cannot be reached."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Hostile names and values from another host, on both sockets: nothing leaves its folder, nobody is hurt."""
+"""Hostile names and values from another host, on both sockets: nothing is written outside its folder."""
 
 import hashlib
 from pathlib import Path

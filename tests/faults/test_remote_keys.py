@@ -1,4 +1,4 @@
-"""Keys: who has none, a wrong one, or one that was taken back stays out, is told so, and loses nothing."""
+"""A training without a key, or with a wrong or revoked one, is refused with a reason and loses nothing."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A training on another host dies, is cut off, or falls silent: nothing is lost, and the collector tells."""
+"""A remote training dies, is cut off or falls silent: nothing is lost, and the collector reports it."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Messages over TCP, on both sockets, repeated, lost, late or damaged: each event once, each artifact whole."""
+"""TCP messages repeated, lost, late or damaged: each event counts once, each artifact is complete."""
 
 import dataclasses
 import hashlib

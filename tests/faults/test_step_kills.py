@@ -1,8 +1,7 @@
-"""Collector and store writer killed before each step that makes something durable, from the first to the last.
+"""Collector and store are killed before each step that makes data durable, from the first to the last.
 
-What is to be delivered is the outbox of a training that is over. One life of a collector, from its start to
-its end in order, is recorded; then each of its steps is where a life ends, and the next one must make all
-of it good.
+They deliver the outbox of an ended training. A test records the steps of one collector from its start to its
+regular end. Then a collector is killed at each of these steps, and the next collector must complete the work.
 """
 
 import shutil

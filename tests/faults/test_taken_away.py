@@ -1,4 +1,4 @@
-"""Runs removed or deleted while they are live, and a clock that jumps: told exactly, and the rest goes on."""
+"""Live runs are removed or deleted, and a clock jumps: both are reported, and the rest continues."""
 
 import os
 

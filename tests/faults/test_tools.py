@@ -1,4 +1,4 @@
-"""The tools of the fault tests do what they say; a tool that does nothing would let every test pass."""
+"""The tools of the fault tests work: with a tool that does nothing, every test would pass."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""How a run's status tells that its trainer died: soon, with the signal where the kernel tells it."""
+"""A run's status reports that its process died: soon, and with the signal if the kernel reports it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whatever a training hands over: stored as it is, or refused by name at the call; and the run goes on."""
+"""Any argument of a log call is stored as it is, or the call refuses it by name; the run continues."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trainers killed at random moments: every event whose call returned is stored, exactly once, in order."""
+"""Training processes are killed at random: every event whose call returned is stored once, in order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A base_dir that cannot be written: told before the training starts, and no trouble once it runs."""
+"""A base_dir that cannot be written: an error before the training starts, no failure once it runs."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Signals that hit a training inside its log calls, up to the run folder: no deadlock, nothing lost."""
+"""Signals during log calls, checked up to the run folder: no deadlock, and nothing is lost."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Trainers whose collector is suspended, absent, cannot start, or loses its folder: they never notice."""
+"""The collector is suspended, absent, cannot start or loses its folder: trainings never notice."""
 
 import shutil
 

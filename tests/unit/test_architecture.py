@@ -1,4 +1,4 @@
-"""docs/architecture.md against the sources: the tree, the words of names, who imports whom."""
+"""docs/architecture.md against the sources: the tree, the words of names, the imports between layers."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Which Pythons CI tests on: `.ci/minors.sh` in a made project, where interpreters tell only a version."""
+"""Which Pythons CI tests: `.ci/minors.sh` in a small project with fake interpreters."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What CI does with a test that failed: `.ci/rerun.py` on small projects of their own."""
+"""What CI does after a failed test: `.ci/rerun.py` in small projects of their own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the comparison says of its own measurements; the measuring itself is `make compare`."""
+"""What the comparison's report says about its measurements; `make compare` measures."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Where files are and how long they may grow."""
+"""Where files are, and their maximum length."""
 
 import os
 import subprocess

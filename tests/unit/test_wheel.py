@@ -1,4 +1,4 @@
-"""What people install: sdist and wheel of the files git knows, tried in an environment of its own."""
+"""The sdist and wheel that users install, made from the files in git and tried in a new environment."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Sessions against a real collector: delivered, adopted, started once, and never in the way."""
+"""Sessions with a real collector: delivered, adopted, started once, and never slowed down."""
 
 import os
 import signal

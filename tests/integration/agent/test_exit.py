@@ -1,4 +1,4 @@
-"""How a session ends when nobody ends it."""
+"""How a session ends if the script does not end it."""
 
 import signal
 import subprocess

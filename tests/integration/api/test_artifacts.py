@@ -1,4 +1,4 @@
-"""What a training keeps as artifacts, through the collector, to what anybody reads back."""
+"""A training's artifacts, through the collector, as any reader reads them."""
 
 import hashlib
 import json

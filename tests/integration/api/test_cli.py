@@ -1,4 +1,4 @@
-"""What ntrack prints, and the exit codes scripts rely on."""
+"""The output of ntrack, and the exit codes on which scripts rely."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""``ntrack artifacts`` as a user runs it."""
+"""``ntrack artifacts``, called like a user does."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What commands say where settings, views or the terminal are broken: a sentence, never a traceback."""
+"""Broken settings, views or terminals: commands print a sentence, never a traceback."""
 
 import json
 import os

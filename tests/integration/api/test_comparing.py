@@ -1,4 +1,4 @@
-"""Several runs side by side: figures, the exported folder, the command line's pictures."""
+"""Comparison of several runs: figures, the exported folder, the plots of the command line."""
 
 import base64
 import json

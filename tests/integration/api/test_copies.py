@@ -1,4 +1,4 @@
-"""A run folder that was copied beside the original: what is named is meant, and nothing else."""
+"""A run folder copied beside the original: a command affects only the folder that is named."""
 
 import shutil
 import subprocess

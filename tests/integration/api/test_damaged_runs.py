@@ -1,4 +1,4 @@
-"""A run of which a part, a line or the tail is damaged: no door gives fewer or older values in silence."""
+"""A run with a damaged part, line or tail: no interface silently returns fewer or older values."""
 
 import hashlib
 import json

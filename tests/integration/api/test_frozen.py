@@ -1,4 +1,4 @@
-"""A training whose executable is no Python: a frozen application, a program that embeds one."""
+"""A training whose executable is not Python: a frozen application, a program that embeds Python."""
 
 import os
 import subprocess

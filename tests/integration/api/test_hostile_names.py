@@ -1,4 +1,4 @@
-"""The hostile names at every door on this host: below the run, or an error; nothing else is touched."""
+"""Hostile names at every interface on this host: stored inside the run, or refused with an error."""
 
 import contextlib
 import os

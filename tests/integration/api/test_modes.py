@@ -1,4 +1,4 @@
-"""Without a collector: offline, disabled, suspended; and where runs go."""
+"""Without a collector: offline, disabled, suspended; and the folder that runs go to."""
 
 import os
 import signal

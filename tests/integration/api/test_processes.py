@@ -1,4 +1,4 @@
-"""Scripts that end as scripts do, ranks that share a run, children that log."""
+"""Scripts with ordinary ends, ranks that share a run, children that log."""
 
 import os
 import signal

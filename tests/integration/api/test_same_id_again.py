@@ -1,4 +1,4 @@
-"""A run is removed and a training comes again under its id: it gets its run, and nothing is lost unseen."""
+"""A run is removed and a training reuses its id: it gets its run, and every loss is reported."""
 
 import json
 import logging

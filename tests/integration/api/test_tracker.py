@@ -1,4 +1,4 @@
-"""What a tracker promises its user, against a real collector."""
+"""The promises of a tracker to its user, with a real collector."""
 
 import argparse
 import dataclasses

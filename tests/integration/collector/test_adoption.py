@@ -1,4 +1,4 @@
-"""What becomes of the outboxes, and the sessions, of processes that are gone."""
+"""The outboxes and sessions of processes that have exited."""
 
 import os
 import signal

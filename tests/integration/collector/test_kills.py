@@ -1,4 +1,4 @@
-"""The collector killed again and again while a peer sends: nothing acknowledged is lost, nothing doubled."""
+"""The collector is killed repeatedly while a peer sends: no acknowledged event is lost or doubled."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""Starting, doubling, stopping, leaving by itself."""
+"""Start, second start, stop and idle exit of a collector."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The visualizer worker against logs and run folders as the collector and the store make them."""
+"""The visualizer's worker, with real logs and run folders."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a sender says, and what the log holds and the sender hears afterwards."""
+"""A sender's messages, the resulting log, and the answers that the sender gets."""
 
 import dataclasses
 import os

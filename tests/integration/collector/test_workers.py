@@ -1,4 +1,4 @@
-"""The collector together with the store: barriers, deletion, going idle."""
+"""The collector together with the store: barriers, deletion, idle exit."""
 
 import json
 

@@ -1,8 +1,8 @@
-"""Outbox, wire, log, marks, adoption and store as one machine, against a model that is a list a session.
+"""Outbox, wire, log, marks, adoption and store together, against a model: a list for each session.
 
-Everything is the real thing and on a real disk but the network, which is two lists whose messages are
-delivered, lost, repeated and late at random, and the processes, which are killed by letting go of
-them as a kill would. At the end all of it comes to rest, and each session's list must be in the run's folder.
+All parts are real and on a real disk, with two exceptions. The network is two lists whose messages are
+delivered, lost, repeated and delayed at random. The processes are objects, and a kill closes what a real kill
+closes. At the end all messages are delivered, and the run folder must have each session's list.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which runs go where, and what a sink still gets of them that was added, switched on or reached late."""
+"""Which runs go to which sink, and what a sink receives that was added, enabled or reached late."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A W&B server that is away, in trouble or says no: everything arrives once it is well, each row once."""
+"""A W&B server that is away, fails or refuses: everything arrives after its recovery, each row once."""
 
 import json
 import os

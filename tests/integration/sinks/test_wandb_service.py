@@ -1,4 +1,4 @@
-"""W&B's service, killed and suspended under a worker: everything arrives, and nothing is left behind."""
+"""W&B's service is killed or suspended: everything arrives, and no process is left."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in a run folder: every read gives all of it, or refuses and names the file."""
+"""A flipped bit anywhere in a run folder: every read returns everything, or fails and names the file."""
 
 import random
 

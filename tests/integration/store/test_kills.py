@@ -1,4 +1,4 @@
-"""The store writer killed at every step of applying, compacting and merging: nothing lost, nothing doubled."""
+"""The store is killed at every step of applying, compacting and merging: nothing is lost or doubled."""
 
 import multiprocessing
 import random

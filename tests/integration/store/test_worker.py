@@ -1,4 +1,4 @@
-"""The worker process: told positions on its stdin, it applies, answers, keeps its cursor and its lock."""
+"""The worker process: it reads positions from stdin, applies, answers, keeps its cursor and its lock."""
 
 import json
 import subprocess

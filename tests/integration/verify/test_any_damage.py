@@ -1,4 +1,4 @@
-"""Whatever is done to a run folder: where ``ntrack verify`` says 0, everything reads as before."""
+"""Any damage of a run folder: if ``ntrack verify`` exits with 0, all reads return the same as before."""
 
 import os
 import random

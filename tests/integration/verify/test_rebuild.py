@@ -1,4 +1,4 @@
-"""``ntrack runs rebuild`` makes views equal to the live ones, and takes nothing of the truth away."""
+"""``ntrack runs rebuild`` makes views equal to the live ones, and loses no stored data."""
 
 import json
 import os

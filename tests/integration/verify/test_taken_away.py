@@ -1,7 +1,6 @@
-"""``ntrack verify`` over run folders in which something is gone, cut, doubled or another run's.
+"""``ntrack verify`` on run folders in which a file is missing, cut, doubled or another run's.
 
-It exits with 6 and a line that names the run and what is wrong there; never with 0, never with a
-traceback.
+It exits with 6 and prints a line that names the run and the error; never with 0, never with a traceback.
 """
 
 import shutil

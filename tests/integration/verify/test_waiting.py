@@ -1,4 +1,4 @@
-"""``ntrack verify`` where what waits in log and outboxes is damaged: told, and never a traceback."""
+"""``ntrack verify`` when pending data in log and outboxes is damaged: reported, without a traceback."""
 
 import shutil
 

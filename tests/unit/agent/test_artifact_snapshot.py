@@ -1,4 +1,4 @@
-"""Snapshots: what is taken, how, and which sources are refused with nothing recorded."""
+"""Snapshots: which files are taken, how, and which sources are refused without a record."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Which run a process writes to, from what its launcher set."""
+"""Which run a process writes to, by its launcher's variables."""
 
 import pytest
 

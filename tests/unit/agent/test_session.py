@@ -1,4 +1,4 @@
-"""A session where the world is not as it should be: no room, a sender that fails, forks inside imports."""
+"""A session in a bad environment: a full disk, a failing sender, forks during imports."""
 
 import errno
 import logging

@@ -1,6 +1,7 @@
-"""How long calls wait by default is what the documents promise; fixtures of other tests lengthen these times.
+"""The default waiting times of calls are the documented ones.
 
-So they are read in a process of its own, from the calls that a tracker makes, with the clock standing still.
+Fixtures of other tests lengthen these times. So a separate process reads them from a tracker's calls, with a
+clock that does not advance.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Which folder a run gets, and who may join it."""
+"""Which folder a run gets, and which processes may join it."""
 
 import errno
 import json

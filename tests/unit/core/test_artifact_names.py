@@ -1,4 +1,4 @@
-"""Artifact names at the doors: the call, and what an event of whatever origin says."""
+"""Artifact names at the interfaces: in calls, and in events of any origin."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Which executables are taken for a Python, without starting any."""
+"""Which executables count as Python, without starting any."""
 
 import os
 import shutil

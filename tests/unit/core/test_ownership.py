@@ -1,4 +1,4 @@
-"""Folders and settings that others made, or may write to, are not used; what is usual goes on to be."""
+"""Folders and settings that others own or may write to are refused; the usual ones are accepted."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What the documents say is what the code does, and their links lead to a heading that is there."""
+"""The documents describe what the code does, and their links lead to existing headings."""
 
 import re
 from pathlib import Path

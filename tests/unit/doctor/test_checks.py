@@ -1,4 +1,4 @@
-"""Each trouble doctor looks for, made for real or as near as a test can."""
+"""Each problem that doctor checks, made for real or as close to it as possible."""
 
 import json
 import os

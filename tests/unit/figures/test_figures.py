@@ -1,4 +1,4 @@
-"""The figures of a run: what is drawn, what is written, what bad values and names become."""
+"""The figures of a run: content, texts, and the handling of bad values and names."""
 
 import math
 

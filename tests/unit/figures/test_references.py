@@ -1,6 +1,6 @@
-"""Figures look as they did when somebody looked at them: compared with reviewed pictures.
+"""Figures look as in their reviewed references.
 
-To make them anew after a change that is meant, look at each of them before committing:
+After an intended change, write the references again and look at each of them before the commit:
 ``NTRACK_NEW_REFERENCES=1 python -m pytest tests/unit/figures/test_references.py``.
 """
 

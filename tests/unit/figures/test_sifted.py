@@ -1,4 +1,4 @@
-"""A metric too long to be held is drawn from a share of it as from the whole."""
+"""A metric that is too long for memory is drawn from a part of its points as from all of them."""
 
 import math
 import tracemalloc

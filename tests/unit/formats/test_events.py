@@ -1,4 +1,4 @@
-"""The event codec: exact values back, and only the documented error for anything else."""
+"""The event codec: it returns exact values, and raises only the documented error for anything else."""
 
 import contextlib
 import struct

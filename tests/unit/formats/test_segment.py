@@ -1,4 +1,4 @@
-"""Frames: what is written is read back; what is damaged never is."""
+"""Frames: written records can be read, damaged ones never."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

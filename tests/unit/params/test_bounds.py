@@ -1,4 +1,4 @@
-"""Parameters that refer to themselves, are far too many or far too large, or print otherwise every time."""
+"""Parameters that refer to themselves, are too many or too large, or print differently every time."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""A run folder written by the first release is read by this one, value by value."""
+"""This release reads a run folder of the first release, value by value."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The mean over ranks is one value a rank and step: its last there, however it got to log it."""
+"""The mean over ranks uses one value for each rank and step: the last one that the rank logged there."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Ranks united while they are read: in whatever pieces they come, as if all had been grouped at once."""
+"""Ranks united while they are read, in pieces of any size: the result is as if all were grouped at once."""
 
 import math
 from unittest import mock

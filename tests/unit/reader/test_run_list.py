@@ -1,4 +1,4 @@
-"""Which folders hold a run, and that only the one that was named is taken away."""
+"""Which folders contain a run, and that a removal affects only the named one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Recovery of an outbox: whatever was damaged is an exact gap, never a wrong value."""
+"""Recovery of an outbox: any damage becomes an exact gap, never a wrong value."""
 
 import os
 import random

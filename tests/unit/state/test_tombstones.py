@@ -1,4 +1,4 @@
-"""Which sessions a removal covers, and what is told of those it covers."""
+"""Which sessions a removal covers, and its account of them."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""The rows of all runs: read once, again when something changed; what cannot be read is told."""
+"""The rows of all runs: read once, read again after a change; errors are reported."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Curves: what was logged, thinned and cut as asked, and never half of it."""
+"""Curves: the logged values, thinned and cut as requested, and never partial."""
 
 import functools
 import math

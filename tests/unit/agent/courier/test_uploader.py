@@ -1,4 +1,4 @@
-"""Many uploads over one connection: each in turn, and none waits for what is larger and came before it."""
+"""Many uploads over one connection take turns: none waits for a larger one that started before it."""
 
 import os
 import time

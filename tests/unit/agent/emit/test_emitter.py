@@ -1,4 +1,4 @@
-"""Numbers, segments, schemas: what is emitted is what recovery finds."""
+"""Numbers, segments, schemas: recovery finds exactly the emitted events."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What a log call refuses, and that it says which metric and which limit; and what it takes."""
+"""What a log call accepts and refuses; its error names the metric and the limit."""
 
 import decimal
 import fractions

@@ -1,4 +1,4 @@
-"""The sender against a collector that only speaks: what is shipped, freed, and said again."""
+"""The sender with a fake collector: what it sends, frees, and sends again."""
 
 import errno
 import logging

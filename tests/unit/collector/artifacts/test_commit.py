@@ -1,4 +1,4 @@
-"""Storing one artifact: repeated, interrupted, beside another collector, without links, over a damaged blob."""
+"""Storing an artifact: repeated, interrupted, with a second collector, without links, over damage."""
 
 import errno
 import hashlib

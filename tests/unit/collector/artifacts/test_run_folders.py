@@ -1,4 +1,4 @@
-"""What counts as a run folder that was removed, and what only as one that cannot be used just now."""
+"""Which run folders count as removed, and which as temporarily not usable."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is removed from the spool: the rest of calls that no event names, once nothing more can come of them."""
+"""The spool's cleanup removes the remains of calls that no event names and none will."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Room for artifacts of other hosts: what was begun comes to its end, and what fits beside it comes, too."""
+"""Space for artifacts of other hosts: started uploads finish, and others start if they fit."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What leaves the queue, in which batches, and what becomes of what the sink does not take."""
+"""In which batches events leave the queue, and what happens to those that the sink refuses."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which event of a run is next: each once, in order, from the folder where the log has a hole."""
+"""The next event of a run: each once, in order, from the folder if the log has a gap."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a sink is given for what the log and the run folders hold; needs no file, no process and no clock."""
+"""The events that a sink receives for the content of logs and run folders. No files, no processes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Watching processes: told at their end, with the signal where the kernel tells."""
+"""Watching processes: their end is reported, with the signal if the kernel reports it."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Whom the collector lets into a run that was removed, and that nobody comes in while it is."""
+"""Which sessions may join a removed run; none may during the removal."""
 
 import asyncio
 

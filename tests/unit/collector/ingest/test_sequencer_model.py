@@ -1,4 +1,4 @@
-"""Intake, log and recovery against a simple model, under any order of events and any torn end."""
+"""Sequencer, log and recovery against a simple model, with any order of events and any torn end."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""What the log leaves to the run folders on a disk that is nearly full."""
+"""The space that the log leaves to run folders on a nearly full disk."""
 
 import asyncio
 import os

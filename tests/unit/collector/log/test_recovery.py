@@ -1,4 +1,4 @@
-"""What a start makes of the log it finds: torn, damaged, sealed."""
+"""Recovery of the log at a start: torn, damaged and sealed segments."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The log alone: what is durable when, and what a refusing disk does."""
+"""The log alone: when events are durable, and what happens if the disk fails."""
 
 import asyncio
 import errno

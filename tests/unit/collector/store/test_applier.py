@@ -1,4 +1,4 @@
-"""Applying the log: once, in order, every absence with its reason."""
+"""Applying the log: once, in order, with a reason for every missing event."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""A run of very many sessions: those that have ended are not written every second, and not forgotten."""
+"""A run with very many sessions: ended ones are not written every second, and not forgotten."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run folder that a second collector writes to, because the first one's state folder was lost."""
+"""A second collector writes to a run folder, because the first one's state folder was lost."""
 
 from neural.tracking.reader.run import Run
 from neural.tracking.verify.verify import verify_run

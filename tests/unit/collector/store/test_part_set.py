@@ -1,4 +1,4 @@
-"""Merged parts: whoever reads ``metrics/*.parquet`` finds each row once, in copies and after kills, too."""
+"""Merged parts: a reader of ``metrics/*.parquet`` finds each row once, also in copies and after kills."""
 
 import os
 import shutil

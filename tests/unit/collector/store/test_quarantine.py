@@ -1,4 +1,4 @@
-"""A run whose folder cannot be used holds up no other, and loses nothing meanwhile."""
+"""A run whose folder cannot be used delays no other run, and loses nothing."""
 
 import os
 import shutil

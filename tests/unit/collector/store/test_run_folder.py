@@ -1,4 +1,4 @@
-"""The store takes no folder for removed, and none for its own, that it only cannot look into just now."""
+"""The store does not take a folder that is temporarily inaccessible for removed, or for its own."""
 
 import errno
 import os

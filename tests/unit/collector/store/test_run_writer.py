@@ -1,4 +1,4 @@
-"""What may be believed after a crash: files are cut to what the ledger vouches for, which is synced before."""
+"""What is valid after a crash: files are cut to the lengths of the ledger, which is synced before."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""When the views of a run are made: at its end, whoever waits for it; not for what changes nothing in them."""
+"""When the views of a run are written: at its end, before barriers; not without a change."""
 
 import json
 

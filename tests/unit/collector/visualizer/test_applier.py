@@ -1,4 +1,4 @@
-"""The visualizer says what changed once: a full disk, or a log that went on without it, fills no log."""
+"""The visualizer logs an error once per change: for a full disk, or a log position that is gone."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""When pictures are due: told of events and times, no process and no clock."""
+"""When plots are due: the schedule gets events and times, and uses no process and no clock."""
 
 from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Schedule
 

@@ -1,4 +1,4 @@
-"""Workers as small scripts: fed, restarted, let go, asked to settle."""
+"""Workers, here small scripts: fed, restarted, ended, asked to stop."""
 
 import asyncio
 import sys
