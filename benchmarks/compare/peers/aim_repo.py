@@ -8,6 +8,8 @@ from peers import Log
 
 
 class AimRepo:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         import aim
 
@@ -36,4 +38,5 @@ class AimRepo:
 
 
 def make(mode: str) -> AimRepo:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return AimRepo()

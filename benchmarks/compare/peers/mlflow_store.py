@@ -16,6 +16,8 @@ SERVER_START_S = 150.0
 
 
 class MlflowStore:
+    """Implements :class:`peers.Peer`."""
+
     def __init__(self, mode: str) -> None:
         self._served = mode.startswith("server")
         self._async = mode.endswith("async")
@@ -64,4 +66,5 @@ def _database(folder: Path) -> str:
 
 
 def make(mode: str) -> MlflowStore:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return MlflowStore(mode)

@@ -12,6 +12,8 @@ FINISH_S = 5.0  # the default, except in containers: there it would be 60
 
 
 class Ours:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         from neural.tracking import ExperimentTracker
 
@@ -37,4 +39,5 @@ class Ours:
 
 
 def make(mode: str) -> Ours:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return Ours()

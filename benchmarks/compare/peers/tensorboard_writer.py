@@ -9,6 +9,8 @@ from peers import Log
 
 
 class TensorBoardWriter:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -44,4 +46,5 @@ def scalar_steps(folder: Path) -> list[int]:
 
 
 def make(mode: str) -> TensorBoardWriter:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return TensorBoardWriter()

@@ -9,6 +9,8 @@ from peers import Log
 
 
 class TrackioLocal:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         # Trackio reads the folder when it is imported; a trial's data folder always has this name.
         os.environ["TRACKIO_DIR"] = str(Path.cwd() / "data" / "trackio")
@@ -30,4 +32,5 @@ class TrackioLocal:
 
 
 def make(mode: str) -> TrackioLocal:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return TrackioLocal()
