@@ -59,7 +59,7 @@ def sweep(runs):
 
 
 def grave(tab, axe):
-    """Return what axe finds serious or critical on the page as it is."""
+    """Return the problems that axe reports as serious or critical on the current page."""
     tab.page.evaluate(axe)
     found = tab.page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
@@ -108,7 +108,7 @@ def test_tab_key_reaches_every_control_in_the_order_of_the_page_and_shows_where_
 
     tab.page.locator(".skip").focus()
     seen = []
-    # In the table the arrow keys and Tab go from cell to cell; whatever else there is comes before it.
+    # In the table the arrow keys and Tab move from cell to cell; all other controls are before it.
     while (found := tab.page.evaluate(FOCUS)) and "ag-" not in found["what"]:
         seen.append(found)
         assert len(seen) < 120

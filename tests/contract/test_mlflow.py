@@ -59,7 +59,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def patient_commands(monkeypatch):
-    """Let a busy server answer in its own time."""
+    """Let requests wait longer, for a busy server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "900")
 
 
@@ -169,7 +169,7 @@ def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """Answers everything alike, or not at all."""
+    """A server that gives the same answer to all requests, or none."""
 
     code = 500
 

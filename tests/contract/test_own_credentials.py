@@ -31,7 +31,7 @@ SIGNED = base64.b64encode(f"owner:{CANARY}".encode())
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A home folder of its own, and no word of any backend in the environment."""
+    """Return a new home folder; the environment has no variables of backends."""
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "WANDB_", "AWS_", "NETRC")):
             monkeypatch.delenv(name)
@@ -185,7 +185,7 @@ class TestWandb:
         self, tmp_path, home, server, stranger, monkeypatch
     ):
         monkeypatch.setenv("WANDB_API_KEY", CANARY)
-        monkeypatch.setenv("WANDB_BASE_URL", stranger.url)  # here the stranger is the owner's own
+        monkeypatch.setenv("WANDB_BASE_URL", stranger.url)  # here the address belongs to the collector's owner
         netrc_for(home, server.url.removeprefix("http://"), server.key)
         sink = self.opened(tmp_path)
         there = run_of(tmp_path, WANDB_BASE_URL=server.url)

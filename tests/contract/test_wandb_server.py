@@ -17,7 +17,7 @@ from tests.wandb_server import FAILING, OK, WandbServer
 pytestmark = [
     pytest.mark.frameworks,
     pytest.mark.timeout(300),
-    # W&B's own threads, where its service was killed.
+    # W&B's own threads, after its service was killed.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 pytest.importorskip("wandb")
@@ -34,13 +34,13 @@ def server(monkeypatch, tmp_path):
     for name in ("CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
     for name in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL"):
-        monkeypatch.setenv(f"WANDB__{name}_RETRY_WAIT_MAX_SECONDS", "2")  # else W&B tries once a minute
+        monkeypatch.setenv(f"WANDB__{name}_RETRY_WAIT_MAX_SECONDS", "2")  # otherwise W&B tries once a minute
     made = WandbServer(secrets.token_hex(20))
     monkeypatch.setenv("WANDB_API_KEY", made.key)
     monkeypatch.setenv("WANDB_BASE_URL", made.url)
     yield made
     left = WandbSink(SinkPlace("wandb", tmp_path, "0123abcd"))
-    left._runs.abandon()  # it would serve the next test, which has another server
+    left._runs.abandon()  # otherwise the next test, with another server, uses this service
     forget_service()
     made.shut_down()
 
@@ -57,7 +57,7 @@ def forget_service():
 
 
 def held(server, run):
-    """Return every (metric, step, value) the server holds, as often as it does."""
+    """Return every (metric, step, value) on the server, with repeats."""
     return [
         (name, row["step"], float(value))
         for row in server.run(run.uid).rows()
@@ -74,7 +74,7 @@ class TestWandbOnline(SinkContract):
     def make_sink(self, place):
         made = WandbSink(place, mode="online", folder=str(place.base_dir))
         made.delivery = (
-            "exactly once"  # more than it promises, for offline it cannot: the server leaves repeats out
+            "exactly once"  # stricter than the sink's promise: a server, unlike offline files, ignores repeats
         )
         self.made = made
         return made
@@ -100,7 +100,7 @@ def opened(folder):
 
 
 def retry(action):
-    """Do what a worker does, until the test's own time is over; return what it was told meanwhile."""
+    """Repeat the action as a worker does, until it succeeds; return the texts of the errors."""
     told = []
     while True:
         try:
@@ -246,7 +246,7 @@ def test_artifact_of_a_server_that_is_away_waits_for_it(server, run, tmp_path):
 
 
 def about(run, folder):
-    """Return one event each of what the server could turn down while rows go on."""
+    """Return one event of each kind that the server can refuse while it accepts rows."""
     path = folder / "curve.png"
     path.write_bytes(PNG)
     picture = {"name": "curve", "type": "figure", "path": str(path), "version": 1}
@@ -262,7 +262,7 @@ def about(run, folder):
 
 
 def turn_down(*times):
-    """Return a temper: settings and uploads of pictures are turned down the n-th time, for n in ``times``."""
+    """Return a rule that refuses settings and uploads of images at the n-th time, for n in ``times``."""
     seen = Counter()
 
     def rejects(name, variables):
@@ -311,7 +311,7 @@ def test_picture_whose_row_is_there_from_before_a_crash_gets_its_file(server, ru
     sink = opened(tmp_path)
     noted = copy.deepcopy(run.memory)
     retry(lambda: sink.write(about(run, tmp_path)[:2]))
-    retry(sink.flush)  # and the worker dies before it takes note of that
+    retry(sink.flush)  # the worker dies before it saves that
     sink.close()
     server.run(run.uid).uploads.clear()
     run.memory = noted

@@ -68,7 +68,7 @@ def test_dead_letter_is_delivered_once_its_reason_is_gone(bench):
     poisoned(bench)
     bench.until(lambda: bench.status("rough").dead_letters == 1)
 
-    bench.ntrack("sinks", "dead-letters", "retry", "rough")  # refused again, and set aside again
+    bench.ntrack("sinks", "dead-letters", "retry", "rough")  # refused again, and a dead letter again
     bench.until(lambda: not list((bench.state.root / "sinks" / "rough").glob("retry-*")))
     assert bench.status("rough").dead_letters == 1
     bench.ntrack("sinks", "add", "rough", "--set", "how=nothing")
@@ -91,7 +91,7 @@ def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, fa
         for _ in range(count):
             tracker.log_metrics({"loss": total + 0.5}, step=total)
             total += 1
-        bench.until(lambda: len(bench.points("good")) == total)  # at once, whatever the other does
+        bench.until(lambda: len(bench.points("good")) == total)  # at once, independent of the other sink
 
     log(100)
     if fault == "down":
@@ -117,11 +117,11 @@ def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_
     for step in range(COUNT):
         tracker.log_metrics({"loss": step + 0.5}, step=step)
 
-    bench.until(lambda: bench.status("bad").restarts >= 4)  # after three deaths they would be suspects
+    bench.until(lambda: bench.status("bad").restarts >= 4)  # after three deaths they are suspected
 
     trying = bench.state.root / "sinks" / "bad" / "trying.json"
     assert json.loads(trying.read_bytes() or "{}").get("suspects", {}) == {}
-    bench.until(lambda: bench.status("bad").state == "retrying")  # not in the moment in which it starts again
+    bench.until(lambda: bench.status("bad").state == "retrying")  # not while it starts again
     bench.until(lambda: "the backend lost it" in bench.ntrack("sinks", "ls").stdout)
     assert tracker.finish(timeout=120)
     bench.fault("bad")
@@ -199,7 +199,7 @@ def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
         bench.until(lambda: bench.status("rough").pid is not None)
         time.sleep(rng.uniform(0, 0.6))
         pid = bench.status("rough").pid
-        if pid is not None:  # else it is between two lives
+        if pid is not None:  # otherwise it is between two processes
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert tracker.finish(timeout=120)

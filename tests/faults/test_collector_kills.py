@@ -66,8 +66,8 @@ def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_wh
     trainer.go()
     trainer.succeed()
     wait_until(lambda: not list_outboxes(collector.state), what="all is acknowledged")
-    collector.suspend()  # while it starts no new store
-    collector.end(store)  # first: the kernel wakes what is suspended when its session's leader dies
+    collector.suspend()  # while it does not start a new store
+    collector.end(store)  # first, because the kernel resumes suspended processes when their session leader dies
     collector.kill()
     assert verify(base_dir) == 3
 

@@ -20,7 +20,7 @@ COLLECTOR = "neural.tracking.collector run"
 
 
 def disk_told(base_dir):
-    """Return what ``status`` says of the disk; an empty state while no collector answers."""
+    """Return the disk's state from ``status``; an empty one while no collector answers."""
     try:
         return request(State.for_base_dir(base_dir), "status")["disk"]
     except CollectorUnreachableError:
@@ -28,19 +28,19 @@ def disk_told(base_dir):
 
 
 def diary_of(base_dir):
-    """Return what the collector has written down; nothing while it has not begun."""
+    """Return the text of collector.log; empty before the collector writes."""
     daemon_log = State.for_base_dir(base_dir).daemon_log
     return daemon_log.read_text() if daemon_log.exists() else ""
 
 
 def in_log(folder):
-    """Return how many events the segments in ``folder`` hold, each number once."""
+    """Return the number of events in the segments of ``folder``, each number counted once."""
     content = LogContent(folder)
     return sum(len(set(numbers)) for numbers in content.numbers.values())
 
 
 def wait_acknowledged(trainer):
-    """Wait until the collector has acknowledged something of what comes from now on."""
+    """Wait until the collector has acknowledged an event that was logged from now on."""
     before = trainer.returned(ACKNOWLEDGED)
     trainer.wait_returned(before + 10, ACKNOWLEDGED)
 
@@ -53,7 +53,7 @@ def test_full_disk_stops_acknowledging_until_there_is_room(keeper, base_dir):
 
     ballast = disk.fill()
     told = wait_until(lambda: (told := disk_told(base_dir))["state"] == "full" and told)
-    trainer.wait_returned(trainer.returned() + 500)  # what was acknowledged before may still be on its way
+    trainer.wait_returned(trainer.returned() + 500)  # an earlier acknowledgement may still be on its way
     stood_at = trainer.returned(ACKNOWLEDGED)
     trainer.wait_returned(trainer.returned() + 500)
 
@@ -108,7 +108,7 @@ def test_sync_that_finds_no_room_is_tried_again_and_loses_nothing(keeper, base_d
     trainer = keeper.trainer(base_dir, TRAINING, environment=faults.environment(rule))
     stopped = rf"log stopped acknowledging with \d+ bytes held: .*{os.strerror(getattr(errno, error))}"
 
-    # Not its status: it is full for 5 s only, and nobody may look meanwhile.
+    # Not the status: the disk is full for 5 s only, and the test may miss that.
     wait_until(lambda: re.search(stopped, diary_of(base_dir)), what="the collector stops acknowledging")
 
     assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")

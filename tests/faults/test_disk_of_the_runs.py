@@ -18,7 +18,7 @@ WORKER = "neural.tracking.collector.workers.worker store"
 
 
 def store_told(base_dir):
-    """Return what ``status`` says of the store writer; nothing while no collector answers."""
+    """Return the store's state from ``status``; without errors while no collector answers."""
     try:
         worker, *_ = request(State.for_base_dir(base_dir), "status")["workers"]
     except CollectorUnreachableError:
@@ -47,7 +47,7 @@ def test_no_room_for_runs_delays_them_and_the_rest_goes_on(keeper, base_dir, tmp
 
 
 def take_inodes(disk):
-    """Make files until no more can be made; return them."""
+    """Create files until no inode is free; return the files."""
     taken = []
     try:
         while True:
@@ -64,7 +64,7 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
     trainer = keeper.trainer(base_dir, TRAINING, environment=faults.environment(rule))
     wait_until(lambda: store_told(base_dir)["restarts"] >= 2)
 
-    faults.environment()  # whoever starts from now on is left in peace
+    faults.environment()  # processes that start from now on have no faults
 
     steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
@@ -72,7 +72,7 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
 
 
 def disk_told(disk, base_dir):
-    """Return what a collector that only the processes inside can reach says of its disk."""
+    """Return the disk's state from a collector that only processes inside of the namespace can reach."""
     command = [sys.executable, "-P", "-m", "neural.tracking.cli", "status", "--json"]
     told = json.loads(disk.run("sh", "-c", '"$@" || true', "sh", *command, "--base-dir", str(base_dir)))
     return (told["collector"] or {"disk": {"state": ""}})["disk"]["state"]

@@ -15,7 +15,7 @@ CONTROL_BYTES_USED = GAP_AT + NUMBER.size
 
 
 def flip_somewhere(outbox, rng):
-    """Flip one bit of the bytes that mean something; return the file's name."""
+    """Flip one bit of the used bytes of a random file; return the file's name."""
     path = rng.choice(sorted(outbox.glob("*")))
     while not (size := meaning(path)):
         path = rng.choice(sorted(outbox.glob("*")))
@@ -64,4 +64,4 @@ def check_a_round(keeper, base_dir, rng):
         (session,) = verify_run(run.folder).sessions
         lost = sum(last - first + 1 for first, last, _ in session.gaps)
         check_run(run, f"a bit of {flipped[session.session]}")
-        assert lost in (0, 1, STEPS), session  # an event, or all whose metrics have lost their names
+        assert lost in (0, 1, STEPS), session  # one event, or all events whose metrics have lost their names

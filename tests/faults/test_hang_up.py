@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# A heartbeat's timer would run every 2 s, and one that runs on such a connection ends the process.
+# A heartbeat timer would fire every 2 s, and on such a connection it would abort the process.
 COLLECTOR = """
 import asyncio, sys, time, zmq
 from neural.tracking.collector.ingest.router import Router

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @contextlib.contextmanager
 def stopped_store(bench):
-    """Let the store stand still, and with it every run's folder."""
+    """Suspend the store, so that no run folder changes."""
     workers = request(bench.state, "status", timeout_s=PATIENCE_S)["workers"]
     pid = next(worker["pid"] for worker in workers if worker["name"] == "store")
     os.kill(pid, signal.SIGSTOP)
@@ -42,7 +42,7 @@ def log(tracker, first, count):
 
 
 def passed_over(bench, tracker):
-    """Return up to which number the held run's only session is saved to be delivered from its folder."""
+    """Return the number up to which the held run's only session will be delivered from its folder."""
     for file in (bench.state.root / "sinks" / "rough" / "runs").glob("*.json"):
         share = json.loads(file.read_bytes())
         if tracker.experiment_id in share["folder"]:
@@ -82,7 +82,7 @@ def test_run_whose_folder_is_away_waits_for_it(bench):
     log(tracker, 0, 100)
     assert tracker.finish(timeout=PATIENCE_S)
     bench.until(lambda: passed_over(bench, tracker) >= 100)
-    with stopped_store(bench):  # it makes anew what goes away
+    with stopped_store(bench):  # it makes a removed folder again
         away = tracker.experiment_dir.rename(bench.base.parent / "away")
         bench.fault("rough")
         bench.until(lambda: bench.status("rough").state == "ok" or " yet" in told(bench))

@@ -16,7 +16,7 @@ COLLECTORS, RANKS = 20, 8
 
 
 def running(base_dir):
-    """Return the collectors of this folder that run, whether they hold the lock or not."""
+    """Return the running collectors of this folder, with and without the lock."""
     found = psutil.process_iter(["cmdline"])
     told = [(process.info["cmdline"] or [], process) for process in found]
     return [

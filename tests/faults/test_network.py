@@ -39,7 +39,7 @@ def test_connection_cut_silent_slow_and_damaged_again_and_again(keeper, base_dir
 
 
 class Bad:
-    """Does one bad thing to messages now and then, in both directions."""
+    """Applies one fault to messages now and then, in both directions."""
 
     def __init__(self, what, rng):
         self.done = 0

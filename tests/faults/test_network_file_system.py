@@ -13,7 +13,7 @@ from tests.faults.training import TRAINING, assert_stored, expected_values, fini
 
 @pytest.fixture
 def network(monkeypatch, base_dir):
-    """The state folder of a base_dir that counts as being on a network file system, gone after the test."""
+    """Return the state folder of a base_dir that counts as on a network file system; remove it at the end."""
     monkeypatch.setenv("NTRACK_FS", "network")
     state = State.for_base_dir(base_dir)
     yield state

@@ -9,7 +9,7 @@ from tests.patience import wait_until
 
 
 def run_other(keeper, base_dir, protocol):
-    """Start a collector whose protocol has this number; return it once it can be connected to."""
+    """Start a collector whose protocol has this number; return it once it accepts connections."""
     script = f"""
 import sys
 from neural.tracking.formats import wire

@@ -18,12 +18,12 @@ ENDING = TRAINING.replace("tracker.finish(timeout=120)", "tracker.finish(timeout
 
 
 def anything_emitted(base_dir):
-    """Return whether the disk tells of a session; of a run that was never acknowledged it need not."""
+    """Return whether the disk has a session; a run that was never acknowledged may be missing."""
     return any(base_dir.glob(".ntrack/outbox/*")) or any(base_dir.glob("*_*/events-*.jsonl"))
 
 
 def assert_as_promised(base_dir, acknowledged):
-    """Every number up to ``acknowledged`` is stored, with its value; the rest is too, or a gap."""
+    """Assert that every number up to ``acknowledged`` is stored with its value, every other one or in a gap."""
     sessions = wait_settled(base_dir) if acknowledged or anything_emitted(base_dir) else []
     assert len(sessions) <= 1
     for session in sessions:
@@ -74,4 +74,4 @@ def test_what_was_acknowledged_is_there_when_the_power_comes_back(keeper, base_d
                 0,
                 3,
                 -signal.SIGTERM,
-            )  # where nothing was left, perhaps still starting
+            )  # if nothing was left, it may still be starting

@@ -51,7 +51,7 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     assert verify(base_dir) == 0
 
 
-# Imported by Python itself where its folder is on PYTHONPATH: the store's process dies of one event.
+# Python imports it at its start if its folder is on PYTHONPATH: the store's process dies of one event.
 DEADLY = """
 import os, signal, sys
 if "neural.tracking.collector.workers.worker" in sys.orig_argv and "store" in sys.orig_argv:
@@ -97,12 +97,12 @@ def test_event_of_which_the_store_crashes_holds_up_no_other_run(keeper, base_dir
 
 
 def stored(base_dir):
-    """Return which runs are stored to their end, by name."""
+    """Return the names of the runs that are completely stored."""
     runs = verify_base(base_dir).runs
     return {run.folder.name.split("_")[0]: all(s.ended and not s.pending for s in run.sessions) for run in runs}
 
 
 def forget_the_pause(place):
-    """Have the next start try the run at once, and not in a minute."""
+    """Let the next process try the run at once, not after a minute."""
     why = json.loads((place / "why.json").read_text())
     (place / "why.json").write_text(json.dumps({**why, "retry_s": 0.0}))

@@ -44,7 +44,7 @@ WAITS = LOGS + "ready()\nwait_for_go()\nreturned[1] = tracker.finish(timeout=120
 
 @pytest.fixture
 def sources(tmp_path):
-    """Files and a folder to log: name → path."""
+    """Return the paths of files and a folder to log, by name."""
     folder = tmp_path / "sources"
     (folder / "model" / "layers").mkdir(parents=True)
     (folder / "model" / "layers" / "0").write_bytes(os.urandom(2 * MIB + 17))
@@ -61,12 +61,12 @@ def logged(sources, *names):
 
 
 def stored(remote):
-    """Return the artifacts that are stored: name → entry."""
+    """Return the entries of stored artifacts by name."""
     return {e.name: e for run in list_runs(remote.base_dir) for e in run.facts.artifacts.entries if e.stored}
 
 
 def in_order_stored(remote):
-    """Return the names of the artifacts as they were stored one after the other, however long that took."""
+    """Return the artifacts' names in the order in which they were stored."""
     (run,) = list_runs(remote.base_dir)
     return [
         line["data"]["name"] for line in read_lines(run.folder, []) if line.get("note") == artifact_event.KIND
@@ -74,7 +74,7 @@ def in_order_stored(remote):
 
 
 def assert_complete(remote, sources, *names):
-    """These and no others are stored, every byte of them as it was; nothing is left in the spools."""
+    """Assert that exactly these are stored, with the same bytes, and that the spools are empty."""
     wait_until(lambda: set(stored(remote)) == set(names), what=f"{names} are stored")
     (run,) = list_runs(remote.base_dir)
     report = check_artifacts(run.folder, Checker())
@@ -147,7 +147,7 @@ def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir,
     digest = hashlib.sha256(sources["small"].read_bytes()).hexdigest()
     assert sources["small"].with_name("small.told").read_text() == f"2 {digest} None"
     told = sources["small"].with_name("small.verified").read_text()
-    assert told.startswith("TrackingError(")  # not damaged: its bytes are not here
+    assert told.startswith("TrackingError(")  # not damaged: its bytes are not on this host
     assert "on another host" in told
 
 
@@ -252,7 +252,7 @@ def test_collector_without_room_takes_what_fits_and_the_rest_once_there_is_room(
     ballast.unlink()
     trainer.go()
     trainer.succeed()
-    assert trainer.returned(3) < SLOWEST_NS + 5 * trainer.returned(4)  # of which the pauses tell
+    assert trainer.returned(3) < SLOWEST_NS + 5 * trainer.returned(4)  # which the pauses show
     assert trainer.returned(1) == 1, "finish() did not see everything stored"
     wait_until(lambda: len(list_runs(remote.seen)[0].facts.artifacts.names()) == 6, what="all are stored")
     assert verify(remote.base_dir, disk) == 0
@@ -303,7 +303,7 @@ def test_paths_and_names_that_another_host_lies_about_are_neither_read_nor_writt
 
 @pytest.fixture
 def insider(remote):
-    """An allowed client on the socket for artifacts, that may say what it likes."""
+    """Return an allowed client on the socket for artifacts that can send any message."""
     port = remote.status()["remote"]["uploads"]["port"]
     with zmq.Context() as context, context.socket(zmq.DEALER) as one:
         one.linger = 0

@@ -11,7 +11,7 @@ from tests.faults.harness import Clock
 
 @pytest.fixture
 def look(remote, own_dir, monkeypatch):
-    """Return what the doctor finds where the training is."""
+    """Return the findings of the doctor on the training's host."""
     monkeypatch.setenv("NTRACK_KEYS", str(remote.user_keys))
 
     def found():

@@ -25,7 +25,7 @@ def hosts():
 
 @pytest.fixture
 def far(hosts, keeper, tmp_path):
-    """A collector on host 0."""
+    """Return a collector on host 0."""
     made = Remote(keeper, tmp_path, listen=f"tcp://{NET}.1:{PORT}", prefix=hosts.prefix(0))
     made.allow(me=made.user)
     return made.start()
@@ -45,7 +45,7 @@ def start_ranks(keeper, far, hosts, tmp_path):
 
 
 def assert_all_there(base_dir, steps):
-    """Each rank's every step is there once, with its own values, in one run."""
+    """Assert that every step of each rank is stored once, with its values, in one run."""
     sessions = wait_settled(base_dir)
     assert [(s.gaps, s.missing, s.doubled) for s in sessions] == [([], [], [])] * RANKS
     run = only_run(base_dir)
@@ -59,7 +59,7 @@ def assert_all_there(base_dir, steps):
 
 
 def assert_nothing_stayed(tmp_path):
-    """No outbox is left on the ranks' hosts, and none of them ever had a collector of its own."""
+    """Assert that the ranks' hosts have no outbox and never had a collector."""
     for rank in range(RANKS):
         state = tmp_path / f"host-{rank + 1}" / "runs" / ".ntrack"
         wait_until(lambda outboxes=state / "remote-outbox": not any(outboxes.iterdir()))

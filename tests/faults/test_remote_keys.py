@@ -55,7 +55,7 @@ def test_key_that_is_taken_back_is_out_at_once_and_what_it_missed_comes_later(ke
         trainer.run_for(1.0)
         return stored(remote) == before
 
-    wait_until(stands_still, what="nothing of it is taken any more")  # what was heard before is stored first
+    wait_until(stands_still, what="nothing of it is taken any more")  # earlier messages are stored first
     remote.allow(me=remote.user)
     assert_stored(remote.base_dir, finish_stored(trainer))
 
@@ -153,7 +153,7 @@ def test_collector_that_is_to_listen_refuses_to_start_without_a_key(tmp_path):
 
 
 def knock(remote, talk):
-    """Connect as somebody who has no business here."""
+    """Connect as an attacker without a key."""
     host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port)), 60) as one:
         one.settimeout(0.2)
@@ -199,7 +199,7 @@ def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, rng
 
 @pytest.fixture
 def insider(remote):
-    """A connection with an allowed key, that may say what it likes."""
+    """Return a connection with an allowed key that can send any message."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as one:
         one.linger = 0
         one.curve_serverkey = zmq.utils.z85.encode(remote.pair.public)

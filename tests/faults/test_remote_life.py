@@ -25,7 +25,7 @@ NTRACK = [sys.executable, "-P", "-m", "neural.tracking.cli"]
 
 
 def courier(own_dir):
-    """Return the courier's process, None where none runs."""
+    """Return the courier's process; None if none runs."""
     state = State.for_base_dir(own_dir)
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -83,7 +83,7 @@ def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote
 
     sessions = wait_settled(remote.base_dir)
     assert [(s.gaps, s.missing, s.doubled) for s in sessions] == [([], [], [])] * 2
-    # Points, remarks, open and end; what tells of the surroundings only where it was gathered in time.
+    # Points, remarks, open and end; metadata only if it was collected in time.
     assert {s.n for s in sessions} <= {8_082, 8_083}
     for run in list_runs(remote.base_dir):
         assert_complete(run, 8_000)
@@ -136,7 +136,7 @@ def test_outboxes_are_shipped_on_request_where_no_courier_runs(keeper, remote, o
 
 
 def lost_contact(remote):
-    """Return of each session whether it is noted as lost."""
+    """Return for each session whether its contact counts as lost."""
     return [s.lost_contact for run in list_runs(remote.base_dir) for s in run.facts.sessions.values()]
 
 
@@ -146,7 +146,7 @@ def statuses(remote):
 
 @pytest.fixture
 def quick_to_miss(remote):
-    """The collector takes a session for lost after 2 silent seconds."""
+    """Let the collector count a session as lost after 2 silent seconds."""
     remote.collector.kill()
     remote.state.config_file.write_text("[collector]\nlost_contact_s = 2\n")
     return remote.start()
@@ -208,7 +208,7 @@ tracker.finish(timeout=120)
 
 
 def test_slow_line_is_not_flooded_and_arrives(keeper, remote, own_dir):
-    # A batch of 1 MiB would take longer than a connection may be silent: nothing would ever arrive.
+    # A batch of 1 MiB takes longer than a connection may be silent, so nothing would ever arrive.
     host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
     proxy = ByteProxy(("127.0.0.1", 0), (host, int(port)))
     proxy.bytes_per_s = 64_000

@@ -37,7 +37,7 @@ def sources(own_dir):
 
 
 def through(remote, there, back, uploads):
-    """Put a proxy before the collector's socket for events, that sends uploads to another proxy."""
+    """Put a proxy in front of the socket for events, which directs uploads to another proxy."""
 
     def to_client(message):
         try:

@@ -24,7 +24,7 @@ AT_ONCE = 4
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory):
-    """A base_dir in which a training left all it logged in its outbox."""
+    """Return a base_dir in which a training left all that it logged in its outbox."""
     folder = tmp_path_factory.mktemp("waiting")
     keeper = Keeper(folder)
     trainer = keeper.trainer(
@@ -36,7 +36,7 @@ def waiting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calls(waiting, tmp_path_factory):
-    """How many durable steps collector and worker make in an undisturbed life."""
+    """Return the number of durable steps of collector and worker without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     keeper, faults = Keeper(folder), Faults(folder / "faults")
     base_dir = shutil.copytree(waiting, folder / "runs")
@@ -53,13 +53,13 @@ def calls(waiting, tmp_path_factory):
 
 
 def chosen(total, rng):
-    """Return the steps to kill at: all in the long form; else the first, the last and some between."""
+    """Return the steps to kill at: all in the long form, otherwise the first, the last and some between."""
     every = range(1, total + 1)
     return every if LONG else sorted({1, total, *rng.sample(every, SAMPLE - 2)})
 
 
 def survives(keeper, base_dir, only, step):
-    """Kill at the step, start again, and find everything stored once; return whether the step was reached."""
+    """Kill at the step, start again, assert that all is stored once; return whether the step was reached."""
     faults, rule = Faults(base_dir.parent / "faults"), kill_at(DURABLE, step, only=only)
     collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
     wait_until(lambda: collector.poll() is not None or delivered(base_dir))
@@ -91,4 +91,4 @@ def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls
         list(pool.map(one, chosen(calls[only], rng)))
 
     assert not failed, "\n".join(failed)
-    assert any(reached)  # how often it syncs on its way depends on how quick the machine is
+    assert any(reached)  # the number of syncs depends on the speed of the machine

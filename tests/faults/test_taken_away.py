@@ -24,7 +24,7 @@ HOUR = 3600.0
 
 
 def stored(base_dir):
-    """Return how many events of the only run a reader finds, none while its files are being made."""
+    """Return the number of events that a reader finds in the only run; 0 while its files are created."""
     runs = list_runs(base_dir)
     sessions = verify_run(runs[0].folder).sessions if runs else []
     return sessions[0].stored if sessions else 0

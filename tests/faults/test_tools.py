@@ -23,7 +23,7 @@ from tests.faults.injection import (
 )
 from tests.patience import wait_until
 
-# Five times: sync, rename, unlink; in two threads by turns. Notes what it did, and errors.
+# Five times: sync, rename, unlink; in two threads in turn. Records its calls and errors.
 STEPS = """
 import os, threading
 def step(i):

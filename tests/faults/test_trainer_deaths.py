@@ -9,7 +9,7 @@ import pytest
 from tests.faults.outcome import only_run, verify, wait_settled
 from tests.patience import wait_until
 
-# 5 s where the machine has time for it; nobody would tell at all, or only after a minute of silence.
+# 5 s on an idle machine. Without the mechanism the status changes after a minute of silence, or never.
 TOLD_WITHIN_S = 30.0
 
 LOGGING = """
@@ -44,7 +44,7 @@ _os._exit(7)
 
 
 def failure_told(base_dir):
-    """Return how the run failed, which must be told soon."""
+    """Wait until the run has failed, which must be soon; return its error."""
     wait_until(lambda: only_run(base_dir).status == "failed", TOLD_WITHIN_S, "the run has failed")
     return only_run(base_dir).error
 
@@ -83,7 +83,7 @@ def test_trainer_whose_parent_is_slow_to_reap_it_still_fails_with_the_signal(kee
     trainer.wait_ready()
 
     os.kill(trainer.pid, signal.SIGKILL)
-    time.sleep(0.5)  # a zombie meanwhile: not a wait for anything
+    time.sleep(0.5)  # it is a zombie meanwhile; this is not a wait for a condition
     trainer.wait()
 
     assert failure_told(base_dir) == ("died: SIGKILL" if kernel_tells_signals() else "died")

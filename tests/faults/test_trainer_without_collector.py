@@ -11,10 +11,10 @@ from tests.faults.harness import rounds
 from tests.faults.outcome import LOG_LOST, only_run, points_of, verify, wait_settled
 from tests.patience import wait_until
 
-TWO_SEGMENTS = 160_000  # events, where the outbox is limited as below
+TWO_SEGMENTS = 160_000  # events, with the limit of the outbox below
 
 # Asserts that each call kept its event; an exception ends it with a code that the test sees. At the end
-# it tells how long finish(timeout=1) took, in ms, and what it returned.
+# it reports how long finish(timeout=1) took, in ms, and what it returned.
 TRAINER = """
 import time
 from neural.tracking import ExperimentTracker
@@ -33,10 +33,10 @@ returned[1] = int(1000 * (time.monotonic() - began))
 
 
 def finish_undisturbed(trainer):
-    """Let it come to its end: no exception, and finish() after its second and what stopping takes."""
+    """End it; assert that it had no exception and that finish() took its second and the time of stopping."""
     trainer.go()
     trainer.succeed()
-    assert trainer.returned(1) < 20_000  # it would wait for as long as nobody answers
+    assert trainer.returned(1) < 20_000  # it would wait as long as no collector answers
 
 
 def assert_all_stored(base_dir, trainer):
@@ -44,7 +44,7 @@ def assert_all_stored(base_dir, trainer):
 
 
 def log_lost(base_dir, trainer):
-    """Every event is stored, in order and with its value, or in a gap; return the gaps."""
+    """Assert that every event is stored, in order and with its value, or in a gap; return the gaps."""
     (session,) = wait_settled(base_dir)
     assert verify(base_dir) == 0
     assert {reason for _, _, reason in session.gaps} <= {LOG_LOST}
@@ -101,7 +101,7 @@ def test_never_started_the_outbox_waits_for_one(keeper, base_dir):
 
 def test_that_cannot_start_hurts_nobody(keeper, base_dir):
     lock = keeper.collector_of(base_dir).state.lock
-    lock.mkdir(parents=True)  # where every collector wants to make a file
+    lock.mkdir(parents=True)  # where every collector creates a file
     trainer = keeper.trainer(base_dir, TRAINER)
     trainer.wait_returned(100)
     trainer.run_for(rounds(2, 20))
@@ -159,7 +159,7 @@ def test_log_restored_before_it_was_read_leaves_an_exact_gap(keeper, base_dir, t
 
 
 def start_with_small_segments(keeper, base_dir):
-    """Start a fast trainer whose outbox soon lets go of what is acknowledged."""
+    """Start a fast training whose outbox soon frees acknowledged segments."""
     state = keeper.collector_of(base_dir).state
     state.config_file.parent.mkdir(parents=True)
     state.config_file.write_text("[agent]\noutbox_limit_bytes = 12_000_000\n")  # segments of 3 MB
@@ -182,12 +182,12 @@ def wait_durable(base_dir, number):
 
 
 def durable(base_dir):
-    """Return for how many events the run's folder vouches."""
+    """Return the number of events in the ledger of the run's folder."""
     claims = ledgers.read_all(only_run(base_dir).folder, []).values()
     return max((entry.last for claim in claims for entry in claim.sessions.values()), default=0)
 
 
 def restore(collector, copy):
-    """Put the copy in the place of the log, as somebody would who restores a backup."""
+    """Replace the log by the copy, as a user who restores a backup."""
     shutil.rmtree(collector.state.log)
     shutil.copytree(copy, collector.state.log)

@@ -23,7 +23,7 @@ NTRACK = "from neural.tracking.cli import main; main()"
 
 
 def ntrack(*arguments, base=None, code=0, **more):
-    """Run a command, check its exit code and return what it printed."""
+    """Run a command, check its exit code and return its output."""
     words = [str(word) for word in arguments] + ([] if base is None else ["-d", str(base)])
     result = CliRunner().invoke(main, words, **more)
     assert result.exit_code == code, result.output + repr(result.exception)
@@ -32,7 +32,7 @@ def ntrack(*arguments, base=None, code=0, **more):
 
 @pytest.fixture(scope="module")
 def stored(shared_base):
-    """Two finished runs; the newer one has odd names and values."""
+    """Return two finished runs; the newer one has odd names and values."""
     with ExperimentTracker("older", shared_base, tags=["old"], group="g") as tracker:
         tracker.log_metrics({"loss": 1.0})
     with ExperimentTracker("newer", shared_base, tags=["new"], notes="a note") as tracker:
@@ -45,7 +45,7 @@ def stored(shared_base):
 
 @pytest.fixture
 def copied(stored, tmp_path):
-    """A copy of the newer run in a folder without a collector."""
+    """Return a copy of the newer run in a folder without a collector."""
     folder = tmp_path / "copied" / stored.experiment_dir.name
     shutil.copytree(stored.experiment_dir, folder)
     return folder

@@ -72,7 +72,7 @@ class Pipeline(RuleBasedStateMachine):
         self.trainers[len(self.trainers)] = Trainer(self.state, len(self.trainers))
 
     def living(self, number):
-        """Return one of the two that live, None once so many have died that there are no more."""
+        """Return one of the two living trainings; None if too many have died."""
         living = [trainer for trainer in self.trainers.values() if trainer.alive]
         return living[number] if number < len(living) else None
 
@@ -95,7 +95,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which)
     def fall_silent(self, number):
-        """Long without an answer, it begins anew, perhaps over another connection."""
+        """Connect again, as after a long time without an answer."""
         if trainer := self.living(number):
             self.now += 20.0
             trainer.talk.stop()
@@ -120,7 +120,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which, at=st.integers(0, 3), lose=st.booleans(), repeat=st.booleans())
     def deliver(self, number, at, lose, repeat):
-        """One message arrives: perhaps not the first, perhaps twice, perhaps never."""
+        """Deliver one message: perhaps not the first, perhaps twice, perhaps never."""
         trainer = self.living(number)
         if trainer and trainer.said:
             parts = trainer.said[min(at, len(trainer.said) - 1)]
@@ -141,7 +141,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which, fate=FATE)
     def exchange(self, number, fate):
-        """All that is to be said is said and answered, but for what the network does to it."""
+        """Send and answer all messages that are due, with the network's faults."""
         if trainer := self.living(number):
             for _ in range(3):
                 self.talk_over(trainer, fate)
@@ -206,7 +206,7 @@ class Pipeline(RuleBasedStateMachine):
         raise AssertionError(error)
 
     def claim(self, folder):
-        """The lock of a killed process is free; of one of ours a second try would drop it."""
+        """Claim only a dead process's outbox: a second open of a lock of this process would drop the lock."""
         session = bytes.fromhex(folder.name.removesuffix(ADOPTED_SUFFIX))
         owner = next((t for t in self.trainers.values() if t.session == session), None)
         if owner is None or owner.alive:
@@ -223,7 +223,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(written=st.floats(0, 1))
     def kill_collector(self, written):
-        """Of the group in hand any prefix may be in the file."""
+        """Kill the collector; any prefix of the current group may be in the file."""
         if self.log_part._pending != len(self.log_part._queue):
             self.commit()
         for trainer in self.trainers.values():
@@ -253,7 +253,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def stop_adopting(self):
         self.run(self.adopter.drain(0.0))
-        self.threads.shutdown()  # what a thread had begun, a killed process would not do later
+        self.threads.shutdown()  # a killed process would not finish what a thread has started
         self.start_threads()
 
     def start_threads(self):
@@ -384,7 +384,7 @@ Pipeline.TestCase.settings = settings(
     max_examples=rounds(25, 600), stateful_step_count=rounds(40, 80), deadline=None
 )
 TestPipelineAgainstModel = pytest.mark.timeout(3600)(
-    # A collector that is killed while it opens a segment leaves that to the garbage collector here.
+    # If the model kills a collector while it opens a segment, the garbage collector closes the file.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(Pipeline.TestCase)
 )
 

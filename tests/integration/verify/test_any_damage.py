@@ -19,7 +19,7 @@ def files(folder):
 
 
 def told(folder):
-    """Return everything a reader is told of a run."""
+    """Return everything that a reader can read of a run."""
     run = Run(folder)
     metrics = {name: run.metric(name, ranks="all") for name in sorted(run.metric_names())}
     points = {
@@ -41,7 +41,7 @@ def flip(path, other, rng):
 
 
 def blank(path, other, rng):
-    """Zero a stretch, as a lost page reads."""
+    """Fill a range with zeros, like a lost page."""
     data = bytearray(path.read_bytes())
     start = rng.randrange(len(data))
     data[start : start + 512] = bytes(len(data[start : start + 512]))
@@ -74,7 +74,7 @@ DAMAGES = (remove, cut, flip, blank, drop_line, repeat_piece, exchange, put_besi
 
 @pytest.fixture(scope="module")
 def small(left, tmp_path_factory):
-    """The runs that read quickly, and what they tell."""
+    """Return the small runs, and the data that a reader finds in them."""
     base = tmp_path_factory.mktemp("small")
     for name in ("other", "dead", "live"):
         shutil.copytree(run_folder(left, name), base / run_folder(left, name).name)

@@ -80,7 +80,7 @@ def changed_lines(folder, change):
 
 
 def kind_of(line):
-    """Return which kind of line it is, by the key that only that kind has."""
+    """Return the kind of a line, by the key that only this kind has."""
     return next(key for key in (b'"seq":', b'"gap":', b'"note":', b'"info":') if key in line)
 
 

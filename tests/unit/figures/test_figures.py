@@ -17,7 +17,7 @@ NAN, INF = math.nan, math.inf
 
 
 def drawn(figures):
-    """Draw all of them: what is wrong with a value shows only then."""
+    """Draw all of them, because errors of values occur only then."""
     return {name: texts(figure) for name, figure in figures.items()}
 
 

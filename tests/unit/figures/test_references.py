@@ -27,7 +27,7 @@ DPI, TOLERANCE = 50, 3.0
 
 
 def run():
-    """A training as it might be, the same every time: nothing random that another NumPy draws differently."""
+    """Return a realistic training, without random numbers, which differ between versions of NumPy."""
     step = np.arange(600)
     noise = np.sin(step * 12.9898) * np.cos(step * 78.233)
     loss = 2.3 * np.exp(-step / 120) + 0.15 + 0.05 * noise

@@ -18,7 +18,7 @@ SESSION = bytes(range(16))
 
 
 class Stream:
-    """Builds a session's stream the slow, obvious way."""
+    """Builds a session's stream in a slow, simple way."""
 
     def __init__(self):
         self.data = b""

@@ -87,7 +87,7 @@ def test_damaged_description_is_refused(outbox, bit):
         info = outbox_files.read_info(outbox)
     except FormatError:
         return
-    assert info.info["name"] == "run"  # the flip fell on white space
+    assert info.info["name"] == "run"  # the flipped bit was in white space
 
 
 def test_torn_description_is_refused(outbox):
@@ -146,7 +146,7 @@ def test_restarted_host_is_named_as_the_reason(outbox):
 
 @pytest.fixture
 def start_owner(tmp_path):
-    """Start a process that makes an outbox with three events, then does what it is told."""
+    """Start a process that creates an outbox with three events, then runs the given code."""
     owners = []
 
     def start(then):
@@ -231,7 +231,7 @@ def test_outbox_whose_owner_lost_its_lock_is_taken_only_after_it_died(careless_o
     assert outbox_files.claim(folder) is None
 
     owner.kill()
-    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # dead, though nobody has taken note of it
+    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # dead, but not waited for: a zombie
 
     fd = outbox_files.claim(folder)
     assert fd is not None

@@ -75,7 +75,7 @@ def catalogue(runs):
     return Catalogue(runs.base_dir)
 
 
-def refreshed(catalogue):
+def looked(catalogue):
     """Refresh the catalogue and return its rows by name."""
     catalogue.refresh(at_once=True)
     return {row.name: row for row in catalogue.rows()}

@@ -12,13 +12,13 @@ from neural.tracking.ui.data import catalogue as module
 from neural.tracking.ui.data.catalogue import Catalogue
 from neural.tracking.ui.data.series import SeriesStore
 from tests.made_runs import Emitter, folder_of
-from tests.unit.ui.conftest import refreshed
+from tests.unit.ui.conftest import looked
 
 
 def test_row_says_what_the_run_is(runs, catalogue):
     emitter = runs.add("first", params={"lr": 0.1, "net": {"depth": 3}})
 
-    row = refreshed(catalogue)["first"]
+    row = looked(catalogue)["first"]
 
     assert row.key == row.id == emitter.uid.hex()[:8]
     assert (row.status, row.tags, row.params) == ("completed", ("made",), {"lr": 0.1, "net.depth": 3})
@@ -28,10 +28,10 @@ def test_row_says_what_the_run_is(runs, catalogue):
 
 def test_live_run_moves_with_every_look(runs, catalogue):
     emitter = runs.add("live", 5, end=None)
-    before = refreshed(catalogue)["live"]
+    before = looked(catalogue)["live"]
 
     runs.write(emitter.metrics({"loss": 9.0}, step=5))
-    after = refreshed(catalogue)["live"]
+    after = looked(catalogue)["live"]
 
     assert before.status == after.status == "running"
     assert before.metrics["loss"]["last"] == pytest.approx(0.2)
@@ -41,34 +41,34 @@ def test_live_run_moves_with_every_look(runs, catalogue):
 
 def test_ended_run_is_not_read_again(runs, catalogue, monkeypatch):
     runs.add("done")
-    refreshed(catalogue)
+    looked(catalogue)
     monkeypatch.setattr(module, "SETTLING_NS", -(10**18))  # as if it ended long ago
     read = []
     monkeypatch.setattr(module, "read_row", lambda folder: read.append(folder))
 
-    refreshed(catalogue)
+    looked(catalogue)
 
     assert read == []
 
 
 def test_run_that_goes_on_after_its_end_is_seen(runs, catalogue, monkeypatch):
     emitter = runs.add("again")
-    refreshed(catalogue)
+    looked(catalogue)
     monkeypatch.setattr(module, "SETTLING_NS", -(10**18))
 
     runs.write(emitter.event("tags", add=["second"]))
 
-    assert refreshed(catalogue)["again"].tags == ("made", "second")
+    assert looked(catalogue)["again"].tags == ("made", "second")
 
 
 def test_deleted_run_goes_from_the_rows(runs, catalogue):
     kept, gone = runs.add("kept"), runs.add("gone")
-    refreshed(catalogue)
+    looked(catalogue)
     since = catalogue.generation
 
     shutil.rmtree(runs.folder(gone))
 
-    assert set(refreshed(catalogue)) == {"kept"}
+    assert set(looked(catalogue)) == {"kept"}
     assert catalogue.changes(since)[1] == [gone.uid.hex()[:8]]
     assert catalogue.row(kept.uid.hex()[:8]) is not None
 
@@ -77,7 +77,7 @@ def test_newest_run_comes_first(runs, catalogue):
     runs.add("new", later_s=60)
     runs.add("old")
 
-    refreshed(catalogue)
+    looked(catalogue)
 
     assert [row.name for row in catalogue.rows()] == ["new", "old"]
 
@@ -106,7 +106,7 @@ def test_folder_that_cannot_be_read_is_told_and_the_rest_is_shown(runs, catalogu
     whole, harmed = runs.add("whole"), runs.add("harmed")
     harm(runs.folder(harmed))
 
-    rows = refreshed(catalogue)
+    rows = looked(catalogue)
 
     assert rows["whole"].problem is None
     assert told in rows["harmed"].problem
@@ -123,11 +123,11 @@ def test_damaged_part_is_told_for_its_run(runs, catalogue):
     runs.compact()
     name = runs.damage_footer(emitter)
 
-    row = refreshed(catalogue)["hurt"]
+    row = looked(catalogue)["hurt"]
 
     assert name in row.problem
     assert (row.status, row.params, row.metrics) == ("running", {"lr": 0.1}, {})  # not those of the first part
-    assert refreshed(catalogue)["whole"].problem is None
+    assert looked(catalogue)["whole"].problem is None
 
 
 def test_run_whose_lines_are_damaged_is_told_with_its_name_and_nothing_else(runs, catalogue):
@@ -135,7 +135,7 @@ def test_run_whose_lines_are_damaged_is_told_with_its_name_and_nothing_else(runs
     (lines,) = runs.folder(emitter).glob("events-*.jsonl")
     lines.write_bytes(lines.read_bytes().replace(b'"lr":0.1', b'"lr":0.9'))
 
-    row = refreshed(catalogue)["hurt"]
+    row = looked(catalogue)["hurt"]
 
     assert lines.name in row.problem
     assert (row.readable, row.id, row.params) == (False, emitter.uid.hex()[:8], {})
@@ -155,7 +155,7 @@ def test_best_values_name_the_run_whose_values_cannot_be_read(runs, catalogue):
     runs.write(one)
     runs.compact()
     runs.damage_values(zero)
-    rows = refreshed(catalogue)
+    rows = looked(catalogue)
 
     with flask.Flask("page").test_request_context():
         chosen = [(0, rows["whole"]), (1, rows["hurt"])]
@@ -172,7 +172,7 @@ def test_views_with_nonsense_in_them_do_not_break_the_look(runs, catalogue):
     for view in ("metadata", "summary"):
         (runs.folder(emitter) / f"{view}.json").write_text('["not", "a", "dict"]')
 
-    rows = refreshed(catalogue)
+    rows = looked(catalogue)
 
     assert len(rows) == 1
 
@@ -199,12 +199,12 @@ def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, vi
     runs.add("sound")
     path = folder / view
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    for made in ("summary.json", "metadata.json"):  # plainly after the last event: they are believed
+    for made in ("summary.json", "metadata.json"):  # clearly after the last event, so the views are used
         os.utime(folder / made, (time.time() + 5, time.time() + 5))
 
-    odd = refreshed(catalogue)["odd"]
+    odd = looked(catalogue)["odd"]
 
-    assert refreshed(catalogue)["sound"].readable
+    assert looked(catalogue)["sound"].readable
     row_data(odd, usual_columns(catalogue.rows()))
     if odd.readable:
         summary.card(Page(catalogue, SeriesStore()), 0, odd)
@@ -216,7 +216,7 @@ def test_folder_that_is_no_run_is_not_shown(runs, catalogue):
     (runs.base_dir / "comparisons" / "comparison_1").mkdir(parents=True)
     (runs.base_dir / "empty_01234567").mkdir()
 
-    assert set(refreshed(catalogue)) == {"run"}
+    assert set(looked(catalogue)) == {"run"}
 
 
 def test_copy_of_a_run_has_a_row_of_its_own(runs, catalogue):
@@ -233,15 +233,15 @@ def test_base_dir_that_is_no_folder_has_no_rows(tmp_path, place):
     (tmp_path / "file").write_text("")
     catalogue = Catalogue(tmp_path / place)
 
-    assert refreshed(catalogue) == {}
+    assert looked(catalogue) == {}
     assert catalogue.complete
 
 
 def test_run_logged_later_shows_up_where_there_was_nothing(runs, tmp_path):
     catalogue = Catalogue(tmp_path / "runs")
-    assert refreshed(catalogue) == {}
+    assert looked(catalogue) == {}
 
     emitter = runs.add("first")
 
-    assert set(refreshed(catalogue)) == {"first"}
+    assert set(looked(catalogue)) == {"first"}
     assert folder_of(runs.log, emitter).is_dir()

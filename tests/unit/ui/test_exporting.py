@@ -7,13 +7,13 @@ import math
 
 from neural.tracking.ui.data.exporting import export
 from neural.tracking.ui.data.series import SeriesStore
-from tests.unit.ui.conftest import refreshed
+from tests.unit.ui.conftest import looked
 
 EVIL = "=HYPERLINK(1)"
 
 
 def exported(name, runs, catalogue):
-    refreshed(catalogue)
+    looked(catalogue)
     rows = sorted(catalogue.rows(), key=lambda row: row.name)
     return b"".join(export(name, runs.base_dir, rows, SeriesStore()))
 

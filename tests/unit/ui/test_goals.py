@@ -6,14 +6,14 @@ import pytest
 
 from neural.tracking.ui.data.comparing import goal_of
 from neural.tracking.ui.data.exporting import comparison_json
-from tests.unit.ui.conftest import refreshed
+from tests.unit.ui.conftest import looked
 
 
 @pytest.fixture
 def rows(runs, catalogue):
     emitter = runs.add("a", 0, end=None)
     runs.write(emitter.metrics({"own": 0.5, "val/dice": 0.9}, step=0).end("completed"))
-    refreshed(catalogue)
+    looked(catalogue)
     return catalogue.rows()
 
 

@@ -29,7 +29,7 @@ def session_of(pid, **changes):
 
 
 def watch_the_end_of(how):
-    """Watch a process, end it by ``how(process)``, return how it is said to have ended."""
+    """Watch a process, end it by ``how(process)``, return its reported end."""
 
     async def scenario():
         gone = asyncio.Event()

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def disk(monkeypatch, *, free, total):
-    """Let a disk be of that size; the smallest real one a test can mount takes a namespace."""
+    """Simulate a disk of that size, because a real mount would need a namespace."""
     found = os.statvfs_result((4096, 4096, total // 4096, free // 4096, free // 4096, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: found)
 

@@ -18,7 +18,7 @@ def log(tmp_path):
 
 
 def unmount(log):
-    """Leave an empty folder where base_dir was."""
+    """Replace base_dir by an empty folder."""
     log.state.base_dir.rename(log.state.base_dir.with_name("the disk"))
     log.state.base_dir.mkdir()
 

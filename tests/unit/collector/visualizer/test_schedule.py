@@ -14,7 +14,7 @@ def watching(*uids, every=10):
 
 
 def drawn(plan, now_s, cpu_s=1.0):
-    """Draw the next round; return whose, None where none is due."""
+    """Draw the next round; return its run, None if none is due."""
     begun = plan.begin(now_s)
     if begun is None:
         return None
