@@ -155,7 +155,7 @@ class Sink(Protocol):
         """
 
     def close(self) -> None:
-        """Release everything. Called once, even if ``open`` never succeeded."""
+        """Release everything. Called at most once; must be safe even if ``open`` never succeeded."""
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ class MlflowAddress(NamedTuple):
     def needs_naming(self) -> str:
         """The explanation for an error: why requests had no credentials, and what to do."""
         return (
-            f"{self.shown} is named by the run alone, so nothing of the collector's own goes there: "
+            f"{self.shown} is named by the run alone, so the collector's credentials are not sent there: "
             f"name it in the sink's tracking_uri, or in MLFLOW_TRACKING_URI where the collector is started"
         )
 
@@ -48,7 +48,7 @@ class MlflowAddress(NamedTuple):
         """Raise RefusedForGood if a server that only a run names wants files elsewhere, at ``where``."""
         if self.is_own or where.partition(":")[0] in _SERVED:
             return
-        raise RefusedForGood(f"it keeps files in {where}; {self.needs_naming}")
+        raise RefusedForGood(f"the server stores files in {where}; {self.needs_naming}")
 
 
 def address_of(option: str, env: Mapping[str, str], base_dir: Path) -> MlflowAddress:
