@@ -53,9 +53,7 @@ class OpenRuns:
     def __init__(self, place: SinkPlace, options: Mapping[str, str]) -> None:
         self._open: dict[str, _WandbRun] = {}
         self._finisher = futures.ThreadPoolExecutor(1, "finish")  # one run after the other
-        self._unchecked: dict[
-            str, tuple[str, RunInfo]
-        ] = {}  # finished, not yet checked; with paths at the server
+        self._unchecked: dict[str, tuple[str, RunInfo]] = {}  # finished runs, with their paths at the server
         self._unconfirmed: dict[str, list[Unconfirmed]] = {}
         self._refused: list[tuple[RunEvent, str]] = []
         # One call may open a run, wait for another's finish, and wait for the server's answer.
