@@ -1,4 +1,4 @@
-"""The page follows what happens to the runs, and says so where they cannot be shown."""
+"""The page follows changes of the runs, and shows an error if it cannot display them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ with ExperimentTracker("live", base_dir=sys.argv[1]) as tracker:
 
 @pytest.fixture
 def trainer(tmp_path):
-    """A process that logs all the time, and its run's id."""
+    """Start a process that logs all the time; yield it and its run's id."""
     base_dir = tmp_path / "live"
     process = subprocess.Popen(
         [sys.executable, "-c", TRAINER, str(base_dir)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
@@ -135,7 +135,7 @@ def test_page_says_that_its_server_is_gone_and_goes_on_when_it_is_back(runs, ser
 
     tab.page.locator(".ag-row").get_by_text("later").wait_for()
     tab.page.get_by_text("server does not answer").wait_for(state="hidden")
-    # Nobody answers, or whoever was about to is gone: refused, reset, empty.
+    # No server answers, or it ended during the request: refused, reset, empty.
     tab.wrong = [wrong for wrong in tab.wrong if "net::ERR_" not in wrong and "Callback failed" not in wrong]
 
 
@@ -179,7 +179,7 @@ def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_
     tab.page.locator("details.failure summary").click()
     tab.page.get_by_role("button", name="take failed away").focus()
 
-    # The card of the run that goes on is drawn anew; that of the other, once its pictures are there, is not.
+    # The card of the live run is drawn again; that of the other one is not, once its plots are there.
     for _ in range(2):
         tab.until(
             """(() => {

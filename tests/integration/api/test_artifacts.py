@@ -1,4 +1,4 @@
-"""What a training keeps as artifacts, through the collector, to what anybody reads back."""
+"""A training's artifacts, through the collector, as any reader reads them."""
 
 import hashlib
 import json
@@ -152,7 +152,7 @@ def test_figure_is_rendered_now_and_lies_under_plots(tracker):
 
 
 class PlotlyFigure:
-    """What plotly's figures have that this project uses."""
+    """The part of plotly's figures that this project uses."""
 
     def write_html(self, path):
         raise AssertionError("is not called")

@@ -1,4 +1,4 @@
-"""``ntrack artifacts`` as a user runs it."""
+"""``ntrack artifacts``, called like a user does."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from tests.patience import wait_until
 
 
 def ntrack(base, *words):
-    """Run a command; return its exit code and all it printed."""
+    """Run a command; return its exit code and its whole output."""
     done = CliRunner().invoke(main, [*words, "--base-dir", str(base)], env={"COLUMNS": "160"})
     return done.exit_code, done.output
 
 
 @pytest.fixture
 def run(base, tmp_path):
-    """A run that keeps four versions of a file, one of them the best, and a folder."""
+    """Return a run with four versions of a file, one of them the best, and a folder."""
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "a").write_bytes(b"a" * 3000)
@@ -63,7 +63,7 @@ def test_get_copies_what_was_logged(base, run, tmp_path):
     )
 
     assert (code, folder_code) == (0, 0)
-    assert text == f"model.pt v2 is in {tmp_path / 'out'}\n"  # no bar where nobody looks
+    assert text == f"model.pt v2 is in {tmp_path / 'out'}\n"  # no progress bar without a terminal
     assert (tmp_path / "out").read_bytes() == b"2" * 100_000
     assert (tmp_path / "folder" / "a").read_bytes() == b"a" * 3000
 

@@ -1,4 +1,4 @@
-"""`ntrack keys`: the steps of docs/remote.md, one after the other, and what can go wrong with each."""
+"""`ntrack keys`: the steps of docs/remote.md in their order, and the errors of each step."""
 
 import json
 

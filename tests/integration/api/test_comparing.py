@@ -1,4 +1,4 @@
-"""Several runs side by side: figures, the exported folder, the command line's pictures."""
+"""Comparison of several runs: figures, the exported folder, the plots of the command line."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ HOSTILE = "<script>alert(1)</script> & $x"
 
 @pytest.fixture(scope="module")
 def runs(shared_base):
-    """Three runs: two of one name, the last with a parameter and a metric the others have not."""
+    """Return three runs: two with one name, the last with a parameter and a metric that the others lack."""
     ids = []
     for number, (name, rate) in enumerate([("one", 0.1), ("one", 0.01), (HOSTILE.replace("/", "_"), 0.1)]):
         with ExperimentTracker(name, shared_base, auto_visualize=False, tags=["demo"]) as tracker:

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.api.conftest import ROOT
 
 
-@pytest.mark.timeout(1800)  # eight processes, and a picture: minutes, where others have the cores
+@pytest.mark.timeout(1800)  # eight processes and a plot: takes minutes on busy cores
 def test_demo_trains_two_processes_into_one_run_and_proves_it(base):
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""``ntrack runs rebuild`` makes views equal to the live ones, and takes nothing of the truth away."""
+"""``ntrack runs rebuild`` makes views equal to the live ones, and loses no stored data."""
 
 import json
 import os
@@ -14,13 +14,13 @@ RUNS = ("whole", "other", "dead", "live")
 
 
 def views(folder):
-    """Return the views that are there, parsed."""
+    """Return the existing views, parsed."""
     paths = [folder / f"{name}.json" for name in NAMES]
     return {path.name: json.loads(path.read_bytes()) for path in paths if path.exists()}
 
 
 def truth(folder):
-    """Return the bytes of everything that is no view."""
+    """Return the bytes of all files that are not views."""
     names = {f"{name}.json" for name in NAMES}
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in names}
 

@@ -1,7 +1,6 @@
-"""``ntrack verify`` over run folders in which something is gone, cut, doubled or another run's.
+"""``ntrack verify`` on run folders in which a file is missing, cut, doubled or another run's.
 
-It exits with 6 and a line that names the run and what is wrong there; never with 0, never with a
-traceback.
+It exits with 6 and prints a line that names the run and the error; never with 0, never with a traceback.
 """
 
 import shutil
@@ -81,7 +80,7 @@ def changed_lines(folder, change):
 
 
 def kind_of(line):
-    """Return which kind of line it is, by the key that only that kind has."""
+    """Return the kind of a line, by the key that only this kind has."""
     return next(key for key in (b'"seq":', b'"gap":', b'"note":', b'"info":') if key in line)
 
 

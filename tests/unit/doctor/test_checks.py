@@ -1,4 +1,4 @@
-"""Each trouble doctor looks for, made for real or as near as a test can."""
+"""Each problem that doctor checks, made for real or as close to it as possible."""
 
 import json
 import os
@@ -185,7 +185,7 @@ def test_distribution_that_owns_the_same_folder(base, tmp_path, monkeypatch):
     info = site / "neural_dsl-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "neural").mkdir()
-    (site / "neural" / "__init__.py").touch()  # some readers of RECORD pass over what is not there
+    (site / "neural" / "__init__.py").touch()  # some readers of RECORD ignore missing files
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: neural-dsl\nVersion: 1.0\n")
     (info / "RECORD").write_text("neural/__init__.py,,\nneural_dsl-1.0.dist-info/METADATA,,\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])

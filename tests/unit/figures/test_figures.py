@@ -1,4 +1,4 @@
-"""The figures of a run: what is drawn, what is written, what bad values and names become."""
+"""The figures of a run: content, texts, and the handling of bad values and names."""
 
 import math
 
@@ -17,7 +17,7 @@ NAN, INF = math.nan, math.inf
 
 
 def drawn(figures):
-    """Draw all of them: what is wrong with a value shows only then."""
+    """Draw all of them, because errors of values occur only then."""
     return {name: texts(figure) for name, figure in figures.items()}
 
 

@@ -1,4 +1,4 @@
-"""What names tell, and how they are written."""
+"""What names of metrics mean, and how figures show them."""
 
 import pytest
 

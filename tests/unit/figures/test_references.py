@@ -1,6 +1,6 @@
-"""Figures look as they did when somebody looked at them: compared with reviewed pictures.
+"""Figures look as in their reviewed references.
 
-To make them anew after a change that is meant, look at each of them before committing:
+After an intended change, write the references again and look at each of them before the commit:
 ``NTRACK_NEW_REFERENCES=1 python -m pytest tests/unit/figures/test_references.py``.
 """
 
@@ -27,7 +27,7 @@ DPI, TOLERANCE = 50, 3.0
 
 
 def run():
-    """A training as it might be, the same every time: nothing random that another NumPy draws differently."""
+    """Return a realistic training, without random numbers, which differ between versions of NumPy."""
     step = np.arange(600)
     noise = np.sin(step * 12.9898) * np.cos(step * 78.233)
     loss = 2.3 * np.exp(-step / 120) + 0.15 + 0.05 * noise

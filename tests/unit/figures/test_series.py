@@ -1,4 +1,4 @@
-"""What is kept of a metric for drawing."""
+"""The data of a metric that a figure uses."""
 
 import math
 

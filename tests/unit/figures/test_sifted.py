@@ -1,4 +1,4 @@
-"""A metric too long to be held is drawn from a share of it as from the whole."""
+"""A metric that is too long for memory is drawn from a part of its points as from all of them."""
 
 import math
 import tracemalloc
@@ -23,7 +23,7 @@ def small(monkeypatch):
 
 
 def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: place):
-    """Return a run of which half is compacted and half is in its tail."""
+    """Return a run, half of it compacted and half of it in its tail."""
     log = Log(tmp_path)
     first = Emitter(name="long")
     emitters = [first, *(Emitter(first.uid, rank=rank, role="rank", name="long") for rank in range(1, ranks))]
@@ -45,7 +45,7 @@ def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: pl
 
 
 def both(run):
-    """Return the series made of a share, and the one made of everything."""
+    """Return the series made from a part of the points, and the one made from all."""
     (sifted,) = read_series(run)
     assert run.downsampled_metric("loss") is not None
     return sifted, series_of(run.metric("loss", ranks="all"))
@@ -151,7 +151,7 @@ def test_memory_is_a_share_of_what_all_points_would_take(tmp_path, monkeypatch):
     monkeypatch.setattr(downsample, "KEPT_POINTS", 2000)
     monkeypatch.setattr(downsample, "MEAN_STEPS", 1024)
     run = stored(tmp_path, noisy, ranks=2, points=20_000)
-    run.metric("loss", ranks="all")  # what the files hold beside points is kept from now on
+    run.metric("loss", ranks="all")  # the files' other data is cached from now on
 
     peaks = []
     for read in (run.downsampled_metric, lambda name: run.metric(name, ranks="all")):

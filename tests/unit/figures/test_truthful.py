@@ -1,4 +1,4 @@
-"""Figures say what is so: winners, ticks, names and ranks at which a careless picture would mislead."""
+"""Figures are not misleading about best runs, ticks, names and ranks."""
 
 import math
 

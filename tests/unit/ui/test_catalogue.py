@@ -1,4 +1,4 @@
-"""The rows of all runs: read once, again when something changed; what cannot be read is told."""
+"""The rows of all runs: read once, read again after a change; errors are reported."""
 
 import json
 import math
@@ -199,7 +199,7 @@ def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, vi
     runs.add("sound")
     path = folder / view
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    for made in ("summary.json", "metadata.json"):  # plainly after the last event: they are believed
+    for made in ("summary.json", "metadata.json"):  # clearly after the last event, so the views are used
         os.utime(folder / made, (time.time() + 5, time.time() + 5))
 
     odd = looked(catalogue)["odd"]

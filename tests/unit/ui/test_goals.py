@@ -1,4 +1,4 @@
-"""Which value of a metric the page calls the best, and what it says where nobody knows."""
+"""Which value of a metric the page shows as best, and what it shows if the direction is unknown."""
 
 import json
 

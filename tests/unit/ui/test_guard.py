@@ -1,4 +1,4 @@
-"""Who may ask the page for anything."""
+"""Which requests the page answers."""
 
 import os
 

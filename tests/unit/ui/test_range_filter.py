@@ -1,4 +1,4 @@
-"""A stretch of an axis becomes a condition of the filter, and the same stretch replaces it."""
+"""A range on an axis becomes a condition of the filter; a range on the same axis replaces it."""
 
 import pytest
 

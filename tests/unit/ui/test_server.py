@@ -1,4 +1,4 @@
-"""Starting the page: ports and addresses, and what is said where that cannot be."""
+"""Starting the page: ports, addresses, and the errors if it cannot start."""
 
 import socket
 

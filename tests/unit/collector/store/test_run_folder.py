@@ -1,4 +1,4 @@
-"""The store takes no folder for removed, and none for its own, that it only cannot look into just now."""
+"""The store does not take a folder that is temporarily inaccessible for removed, or for its own."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ def log(tmp_path):
 
 
 def unmount(log):
-    """Leave an empty folder where base_dir was."""
+    """Replace base_dir by an empty folder."""
     log.state.base_dir.rename(log.state.base_dir.with_name("the disk"))
     log.state.base_dir.mkdir()
 

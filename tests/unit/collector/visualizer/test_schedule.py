@@ -1,4 +1,4 @@
-"""When pictures are due: told of events and times, no process and no clock."""
+"""When plots are due: the schedule gets events and times, and uses no process and no clock."""
 
 from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Schedule
 
@@ -14,7 +14,7 @@ def watching(*uids, every=10):
 
 
 def drawn(plan, now_s, cpu_s=1.0):
-    """Draw the next round; return whose, None where none is due."""
+    """Draw the next round; return its run, None if none is due."""
     begun = plan.begin(now_s)
     if begun is None:
         return None
