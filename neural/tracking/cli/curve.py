@@ -21,8 +21,8 @@ def curve(series: Series, width: int, height: int) -> list[str]:
 
     Where the values ask for it the course is on a logarithmic scale, and says so.
     """
-    assert series.least is not None
-    assert series.most is not None
+    assert series.minimum is not None
+    assert series.maximum is not None
     log = series.scale == "log"
     drawn = series.smooth or series.line
     labels = [output.number(float(how(drawn.y))) for how in (np.nanmax, np.nanmin)]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
-from neural.tracking.figures.names import most_telling_first
+from neural.tracking.figures.names import most_informative_first
 
 if TYPE_CHECKING:
     from neural.tracking.reader.columns import Columns
@@ -77,7 +77,7 @@ def metrics(
         raise output.Failure(f"run {found.id} has no rank {ranks}", hint=hint)
     total = len(names)
     if not (as_json or as_csv) and total > MAX_COLUMNS:
-        names = sorted(most_telling_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
+        names = sorted(most_informative_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
     columns = _read(found, names, ranks)
     if last is not None:
         import numpy as np

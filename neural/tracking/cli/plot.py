@@ -14,7 +14,7 @@ from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
 
 if TYPE_CHECKING:
-    from neural.tracking.figures.visualizer import Picture
+    from neural.tracking.figures.visualizer import Plot
     from neural.tracking.reader.run import Run
 
 
@@ -40,15 +40,15 @@ def plot_run(
     RUN is as for `ntrack runs show`. With --metric, one picture of those metrics, train and
     validation in one panel. Prints the files' paths.
     """
-    from neural.tracking.figures.run import run_pictures, save_pictures
+    from neural.tracking.figures.run import run_plots, save_plots
     from neural.tracking.figures.saving import FOLDER
 
     found = one_run(base_dir, run)
-    pictures = [_chosen(found, metrics)] if metrics else run_pictures(found)
+    pictures = [_chosen(found, metrics)] if metrics else run_plots(found)
     target = found.folder / FOLDER if folder is None else folder
     try:
         target.mkdir(parents=folder is not None, exist_ok=True)
-        paths = list(save_pictures(pictures, target, kind=kind).values())
+        paths = list(save_plots(pictures, target, kind=kind).values())
     except OSError as error:
         hint = "write elsewhere with --output" if folder is None else ""
         raise output.Failure(f"cannot write into {target}: {error.strerror or error}", hint=hint) from error
@@ -58,14 +58,14 @@ def plot_run(
         click.launch(str(paths[0] if len(paths) == 1 else target))
 
 
-def _chosen(run: Run, wanted: Sequence[str]) -> Picture:
+def _chosen(run: Run, wanted: Sequence[str]) -> Plot:
     """Return the picture of the metrics that the words mean."""
-    from neural.tracking.figures.names import most_telling_first
+    from neural.tracking.figures.names import most_informative_first
     from neural.tracking.figures.panels import plot_panels
     from neural.tracking.figures.run import read_series, title_of_run
-    from neural.tracking.figures.visualizer import Picture
+    from neural.tracking.figures.visualizer import Plot
 
-    known = most_telling_first(run.metric_names())
+    known = most_informative_first(run.metric_names())
     names: list[str] = []
     for word in wanted:
         matching = [word] if word in known else [name for name in known if fnmatch.fnmatchcase(name, word)]
@@ -73,7 +73,7 @@ def _chosen(run: Run, wanted: Sequence[str]) -> Picture:
             raise output.Failure(f"no metric {word!r} in run {run.id}", hint=_there_are(known, word))
         names += [name for name in matching if name not in names]
     series = read_series(run, names)
-    return Picture(_name(names, known), lambda: plot_panels(series, title=title_of_run(run)))
+    return Plot(_name(names, known), lambda: plot_panels(series, title=title_of_run(run)))
 
 
 def _name(names: Sequence[str], known: Sequence[str]) -> str:

@@ -265,12 +265,12 @@ def _print_curves(console: Console, run: Run) -> None:
     """Draw the most telling metrics, two beside each other where there is room."""
     from neural.tracking.cli.curve import curve
     from neural.tracking.errors import DataDamagedError
-    from neural.tracking.figures.names import most_telling_first
+    from neural.tracking.figures.names import most_informative_first
     from neural.tracking.figures.run import read_series
 
     width = 52 if not output.is_narrow(console) else min(72, console.width - 2)
     try:
-        names = most_telling_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
+        names = most_informative_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
         drawn = [one for one in read_series(run, names) if one.finite > 1]
     except DataDamagedError:
         return  # the table said that they are damaged

@@ -33,8 +33,8 @@ TABS = {
     "summary": summary,
     "export": export,
 }
-BEAT_MS = 2000
-HASTE_MS = 400  # between two looks while the runs are being read for the first time
+POLL_MS = 2000
+FIRST_READ_MS = 400  # between two looks while the runs are being read for the first time
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en" data-bs-theme="light">
@@ -132,7 +132,7 @@ def frame(page: Page, at: PageAddress) -> list[Any]:
         dcc.Store(id="any-runs"),
         dcc.Store(id="all-read"),
         dcc.Store(id="url-written"),
-        dcc.Interval(id="tick", interval=HASTE_MS),
+        dcc.Interval(id="tick", interval=FIRST_READ_MS),
     ]
 
 
@@ -212,7 +212,7 @@ def _register_beat(app: Dash, page: Page) -> None:
         there = bool(generation)
         return (
             generation if generation != before else no_update,
-            BEAT_MS if catalogue.complete else HASTE_MS,
+            POLL_MS if catalogue.complete else FIRST_READ_MS,
             told,
             there if there != had_runs else no_update,
             catalogue.complete if catalogue.complete != all_read else no_update,

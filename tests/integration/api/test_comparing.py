@@ -81,7 +81,7 @@ def test_winner_is_told_by_a_name_of_the_list_and_by_no_other(base):
     }
     page = (folder / "comparison.html").read_text()
     assert re.search(r"<td>own</td><td>unknown</td><td>–</td><td>–</td>", page)
-    assert "does not tell which way is better" in page
+    assert "does not say which way is better" in page
 
 
 def test_export_is_a_folder_that_needs_nothing_else(manager, runs):

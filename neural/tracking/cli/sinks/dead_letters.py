@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.state.paths import State
 
@@ -67,7 +67,7 @@ def retry(name: str, base_dir: Path) -> None:
     if found:
         # Under another name: what the worker sets aside meanwhile begins a new file.
         os.rename(folder.dead_letters, folder.root / f"retry-{time.time_ns()}.jsonl")
-        tell_collector(base_dir, "errand", sink=name)
+        notify_collector(base_dir, "errand", sink=name)
     output.stdout().print(f"{output.count(len(found))} events are delivered again to {name}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.errors import ConfigError, TrackingError
 from neural.tracking.sink_state.config import COMMON_KEYS, SinkConfig, sink_config, sink_configs
 from neural.tracking.sink_state.config_file import remove_sink, set_sink
@@ -54,7 +54,7 @@ def add(name: str, kind: str | None, settings: tuple[str, ...], only_named: bool
         set_sink(base_dir, name, values)
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
-    followed = tell_collector(base_dir)
+    followed = notify_collector(base_dir)
     console.print(
         f"[green]●[/] sink [bold]{name}[/] {'changed' if there else 'added'}: delivers to {config.type}, "
         f"{'all runs' if config.runs == 'all' else 'runs that name it'}"
@@ -107,7 +107,7 @@ def remove(name: str, base_dir: Path) -> None:
     state = State.for_base_dir(base_dir)
     try:
         remove_sink(base_dir, name)
-        tell_collector(base_dir)
+        notify_collector(base_dir)
         shutil.rmtree(SinkFolder(state, name).root, ignore_errors=True)
         (state.cursors / f"{name}.json").unlink(missing_ok=True)
     except (TrackingError, OSError) as error:
@@ -122,8 +122,8 @@ def enable(name: str, base_dir: Path) -> None:
     """Deliver to a sink again, also what it missed: from the log, else from run folders."""
     _switch(base_dir, name, enabled=True)
     SinkFolder(State.for_base_dir(base_dir), name).mark("sweep")
-    tell_collector(base_dir)
-    tell_collector(base_dir, "errand", sink=name)
+    notify_collector(base_dir)
+    notify_collector(base_dir, "errand", sink=name)
     output.stdout().print(f"[green]●[/] sink {name} enabled")
 
 
@@ -133,7 +133,7 @@ def enable(name: str, base_dir: Path) -> None:
 def disable(name: str, base_dir: Path) -> None:
     """Deliver nothing to a sink until it is enabled again; the log does not wait for it."""
     _switch(base_dir, name, enabled=False)
-    tell_collector(base_dir)
+    notify_collector(base_dir)
     output.stdout().print(f"○ sink {name} disabled")
 
 

@@ -10,7 +10,7 @@ import click
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.core.exit_status import EXIT_LEFT, EXIT_UNREACHABLE
 from neural.tracking.core.files import read_json
 from neural.tracking.errors import TrackingError
@@ -76,11 +76,11 @@ def _delivered(folder: SinkFolder, uid: str) -> int:
 def _reach_collector(base_dir: Path, name: str) -> None:
     from neural.tracking.collector import commands
 
-    if tell_collector(base_dir, "errand", sink=name):
+    if notify_collector(base_dir, "errand", sink=name):
         return
     if commands.start(base_dir):
         raise output.Failure("the collector does not answer", code=EXIT_UNREACHABLE)
-    tell_collector(base_dir, "errand", sink=name)
+    notify_collector(base_dir, "errand", sink=name)
 
 
 def _wait(folder: SinkFolder, runs: Mapping[str, Run], timeout_s: float) -> set[str]:

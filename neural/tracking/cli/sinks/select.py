@@ -30,7 +30,7 @@ def one_sink(base_dir: Path, name: str) -> SinkConfig:
     return config
 
 
-def tell_collector(base_dir: Path, cmd: str = "sinks", **fields: Any) -> bool:
+def notify_collector(base_dir: Path, cmd: str = "sinks", **fields: Any) -> bool:
     """Let a running collector follow at once; return whether one did."""
     try:
         answer = request(State.for_base_dir(base_dir), cmd, **fields)

@@ -27,7 +27,7 @@ from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import HIDDEN
 
 REST_S = 0.5  # between two looks, however many pages ask
-SETTLING_NS = 60 * 10**9  # an ended run is watched closely for so long: views may still be on their way
+WATCH_ENDED_NS = 60 * 10**9  # an ended run is watched closely for so long: views may still be on their way
 _LOOKS_LIKE_A_RUN = re.compile(r".+_[0-9a-f]{8}")
 # What reading a folder that someone else writes, damages or removes can raise.
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -135,7 +135,7 @@ class Catalogue:
         self.total = len(folders)
         for name in set(self._rows) - {name for name, _ in folders}:
             self._drop(name)
-        settled_ns = time.time_ns() - SETTLING_NS
+        settled_ns = time.time_ns() - WATCH_ENDED_NS
         for number, (name, changed_ns) in enumerate(folders, 1):
             self.scanned = max(self.scanned, number)
             old, known = self._rows.get(name), self._signatures.get(name)

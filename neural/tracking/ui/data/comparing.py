@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from neural.tracking.core.metric_direction import better
-from neural.tracking.figures.names import most_telling_first, words_of
+from neural.tracking.figures.names import most_informative_first, words_of
 from neural.tracking.ui.data.catalogue import Row
 
 MISSING = "—"
-NOT_TOLD = "The metric's name does not tell which way is better"
+UNKNOWN_GOAL = "The metric's name does not tell which way is better"
 _KEPT_APART = frozenset(("val", "valid", "validation", "test", "eval"))
 
 
@@ -26,7 +26,7 @@ def goal_of(metric: str, told: str = "auto") -> str | None:
 def metric_names(rows: Sequence[Row]) -> list[str]:
     """Return the metrics of the runs: those most worth a glance first."""
     names = {name for row in rows for name in row.metrics}
-    ordered = most_telling_first(names)
+    ordered = most_informative_first(names)
     # What was measured on data kept apart says more of a run than the same on its training data.
     return sorted(ordered, key=lambda name: _KEPT_APART.isdisjoint(words_of(name)))
 

@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from neural.tracking.ui import charts, text
 from neural.tracking.ui.address import GOAL_OF, PageAddress
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
-from neural.tracking.ui.data.comparing import NOT_TOLD, best, goal_of, metric_names
+from neural.tracking.ui.data.comparing import UNKNOWN_GOAL, best, goal_of, metric_names
 from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page
 from neural.tracking.ui.views.metrics import matching
@@ -65,7 +65,7 @@ def card(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str | Non
         [html.H3(metric, title=metric), html.Div(choice, role="group", **about)], className="card-head"
     )
     if goal is None:
-        content = [html.P(f"{NOT_TOLD}: choose least or greatest.", className="faint hint")]
+        content = [html.P(f"{UNKNOWN_GOAL}: choose least or greatest.", className="faint hint")]
     else:
         content = _bars(page, metric, chosen, goal)
     return html.Section([head, *content], className="chart-card")

@@ -15,7 +15,7 @@ from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import (
     MISSING,
-    NOT_TOLD,
+    UNKNOWN_GOAL,
     best,
     correlation,
     goal_of,
@@ -274,7 +274,7 @@ def _related(
 ) -> list[Any]:
     """Return the charts of what the parameters have to do with a metric, or what is wanted for them."""
     if sense is None:
-        hint = f"{NOT_TOLD}: choose least or greatest for charts of {metric}."
+        hint = f"{UNKNOWN_GOAL}: choose least or greatest for charts of {metric}."
         return [piece("not told", html.P(hint, className="faint hint"))]
     shown = points(page, chosen, metric, sense)
     found = [piece("chosen", chosen_line(shown, passes))] if narrowed else []

@@ -17,7 +17,7 @@ from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data import attachments
 from neural.tracking.ui.data.attachments import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
-from neural.tracking.ui.data.comparing import MISSING, NOT_TOLD, goal_of, metric_names
+from neural.tracking.ui.data.comparing import MISSING, UNKNOWN_GOAL, goal_of, metric_names
 from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page
 from neural.tracking.ui.views.partial_update import Pieces
@@ -125,7 +125,7 @@ def _metrics(row: Row) -> html.Table | None:
             html.Td(text.number(found.get("last")), className="number"),
             html.Td(text.number(found.get(goal)), className="number")
             if goal
-            else html.Td(MISSING, className="number faint", title=f"{NOT_TOLD}."),
+            else html.Td(MISSING, className="number faint", title=f"{UNKNOWN_GOAL}."),
             html.Td("–" if step is None else f"{step:,}", className="number"),
         ]
         body.append(html.Tr([html.Th(name, scope="row"), *cells]))
