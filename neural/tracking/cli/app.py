@@ -49,9 +49,11 @@ class LazyGroup(click.Group):
         self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands; imports none."""
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in self._lazy:
             return None
         if cmd_name in ("runs", "artifacts"):
@@ -62,12 +64,14 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands into the help text; imports none."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._lazy.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the arguments; the UsageError for an unknown name suggests a similar one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -81,6 +85,7 @@ class RootGroup(LazyGroup):
     """The root command: turns the errors of all commands into a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command; raises Failure for TrackingError and OSError."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # click ends without a message

@@ -34,6 +34,7 @@ class RanksType(click.ParamType[str | int]):
     name = "ranks"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """Return one of the words, or the rank as a number; fails for other values."""
         if value in ("mean", "min", "max", "all"):
             return str(value)
         if str(value).isdecimal():
@@ -41,6 +42,7 @@ class RanksType(click.ParamType[str | int]):
         self.fail(f"{value!r} is not mean, min, max, all or the number of a rank", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the values that the help text shows."""
         return "[mean|min|max|all|RANK]"
 
 

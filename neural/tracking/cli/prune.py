@@ -106,7 +106,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _check_aliases(runs: Sequence[Run], keep_alias: Sequence[str]) -> None:
-    """Raise Failure for an alias that no run has: it is probably a typing error."""
+    """Raise Failure for an alias that no run has: it is probably misspelled."""
     known = {alias for run in runs for alias in run.facts.artifacts.all_aliases()}
     unknown = [alias for alias in keep_alias if alias not in known]
     if unknown:
@@ -153,7 +153,7 @@ def _old_versions(
 
 
 def _prune(base_dir: Path, old: Sequence[tuple[Run, list[ArtifactCall]]]) -> tuple[int, int, int]:
-    """Have the collector remove them; return the numbers of removed versions, blobs and bytes."""
+    """Have the collector remove the versions; return the numbers of removed versions, blobs and bytes."""
     versions = blobs = size = 0
     batches: list[tuple[bytes, str | None, list[ArtifactCall]]] = []
     for run, entries in old:

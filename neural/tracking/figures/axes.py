@@ -128,6 +128,7 @@ class Plain(Formatter):
         return number(x)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks."""
         if len(values) < 2:
             return [number(value) for value in values]
         top = max(abs(value) for value in values)
@@ -160,6 +161,7 @@ class Steps(Plain):
     """Tick labels of steps: whole numbers, large ones as 20k or 1.5M."""
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks, with one unit for all."""
         top = max((abs(value) for value in values), default=0.0)
         if len(values) > 1 and top > FINE * (values[1] - values[0]):
             return super().format_ticks(values)

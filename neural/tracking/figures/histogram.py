@@ -34,7 +34,7 @@ def histogram(finite: FloatArray, scale: str) -> Histogram | None:
         return None
     bins = _bins(len(finite))
     edges = np.linspace(low, high, bins + 1)
-    # The same as np.histogram, in a quarter of its time: it would take a third of the time of a reduction.
+    # The result of np.histogram in a quarter of its time: np.histogram would take a third of a reduction.
     place = ((values - low) * (bins / (high - low))).astype(np.uint8)
     counts = np.bincount(np.minimum(place, bins - 1), minlength=bins)
     return Histogram(10.0**edges if log else edges, counts, log)

@@ -128,6 +128,7 @@ class _Heading(NamedTuple):
     figsize: tuple[float, float] | None
 
     def styled(self, draw: Callable[..., Figure], series: Sequence[Series], page: str = "") -> Figure:
+        """Draw the series with this heading, in the style of the package; ``page`` goes before the remark."""
         from neural.tracking.figures.style import figure_style
 
         remark = ", ".join(part for part in (page, self.remark) if part)

@@ -110,7 +110,7 @@ class Guard:
         name = _without_port(host).lower()
         if name in self._names:
             return True
-        # A site can make its own name resolve to this host, but then the Host header has that name, no address.
+        # A site can resolve its own name to this host, but then the Host header has that name, not an address.
         return not self.local and _is_address(name)
 
 

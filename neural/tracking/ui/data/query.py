@@ -53,7 +53,7 @@ def compile_query(text: str) -> Callable[[Row], bool]:
     if len(text) > MAX_LENGTH:
         raise QueryError(f"the filter has {len(text)} characters; the limit is {MAX_LENGTH}")
     parser = _Parser(_tokens(text))
-    test = parser.either(0)
+    test = parser.parse_or(0)
     if (left := parser.peek()) is not None:
         raise QueryError(f"unexpected {left.text!r} at character {left.at + 1}; join conditions with and, or")
     return lambda row: bool(test(row))
@@ -87,13 +87,13 @@ class _Parser:
             return None
         return token.text.lower()
 
-    def either(self, depth: int) -> Test:
+    def parse_or(self, depth: int) -> Test:
         """Parse conditions joined by ``or``; raises QueryError."""
-        return self._joined("or", self.both, any, depth)
+        return self._joined("or", self.parse_and, any, depth)
 
-    def both(self, depth: int) -> Test:
+    def parse_and(self, depth: int) -> Test:
         """Parse conditions joined by ``and``; raises QueryError."""
-        return self._joined("and", self.negated, all, depth)
+        return self._joined("and", self.parse_not, all, depth)
 
     def _joined(
         self, word: str, part: Callable[[int], Test], how: Callable[[Iterable[Any]], bool], depth: int
@@ -104,20 +104,20 @@ class _Parser:
             parts.append(part(depth))
         return parts[0] if len(parts) == 1 else lambda row: how(test(row) for test in parts)
 
-    def negated(self, depth: int) -> Test:
+    def parse_not(self, depth: int) -> Test:
         """Parse a condition, with or without ``not``; raises QueryError."""
         if depth > MAX_DEPTH:
             raise QueryError(f"the filter is nested too deeply; the limit is {MAX_DEPTH} levels")
         if not self._is("not"):
             return self._comparison(depth)
         self._at += 1
-        test = self.negated(depth + 1)
+        test = self.parse_not(depth + 1)
         return lambda row: not test(row)
 
     def _comparison(self, depth: int) -> Test:
         if self._is("("):
             self._at += 1
-            test = self.either(depth + 1)
+            test = self.parse_or(depth + 1)
             if not self._is(")"):
                 raise QueryError("a bracket is not closed")
             self._at += 1

@@ -94,7 +94,7 @@ def _bars(page: Page, metric: str, chosen: list[tuple[int, Row]], goal: str) -> 
         if figure["data"][0]["x"]
         else html.P("No run has a finite value.", className="faint hint")
     )
-    return [controls.problems(unreadable), content] if unreadable else [content]
+    return [controls.problem_list(unreadable), content] if unreadable else [content]
 
 
 def register(app: Dash, page: Page) -> None:
@@ -105,7 +105,7 @@ def register(app: Dash, page: Page) -> None:
     ) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("best", before)
-        problems = piece("problems", controls.problems(page.gone(slots)))
+        problems = piece("problems", controls.problem_list(page.problems(slots)))
         if not chosen:
             return piece.answer([problems, piece("empty", controls.select_first())])
         names = matching(metric_names([row for _, row in chosen]), settings.get("m"))

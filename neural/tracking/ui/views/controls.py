@@ -37,7 +37,7 @@ class Page(NamedTuple):
                 found.append((slot, row))
         return found
 
-    def gone(self, slots: Sequence[str] | None) -> list[tuple[str, str]]:
+    def problems(self, slots: Sequence[str] | None) -> list[tuple[str, str]]:
         """Return the selected runs that are missing, unreadable or damaged, each with the reason."""
         found = []
         for key in slots or ():
@@ -148,7 +148,7 @@ def select_first() -> html.Div:
     )
 
 
-def problems(found: Sequence[tuple[str, str]]) -> html.Div | None:
+def problem_list(found: Sequence[tuple[str, str]]) -> html.Div | None:
     """Return a line for each (name, problem), at most eight; None if there are no problems."""
     if not found:
         return None

@@ -44,7 +44,7 @@ def register(app: Dash, page: Page) -> None:
     def content(slots: list[str], generations: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("export", before)
-        problems = piece("problems", controls.problems(page.gone(slots)))
+        problems = piece("problems", controls.problem_list(page.problems(slots)))
         if not chosen:
             return piece.answer([problems, piece("empty", controls.select_first())])
         query = urlencode({"runs": ",".join(row.key for _, row in chosen)})

@@ -22,7 +22,7 @@ from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page, segmented, setting
 
 POINTS = 18_000  # maximum of a chart with all its runs
-MAX_POINTS, MIN_POINTS = 2000, 300  # maximum of a run in a chart: between these, by the number of runs
+MAX_POINTS, MIN_POINTS = 2000, 300  # limits of the points of a run, which depend on the number of runs
 MORE = 24  # number of charts that a click on "more" adds
 
 
@@ -202,7 +202,7 @@ def _register_names(app: Dash, page: Page) -> None:
         slots: list[str], search: str, count: int, generations: Any, before: list[str] | None
     ) -> tuple[Any, ...]:
         chosen = [row for _, row in page.chosen(slots)]
-        problems = controls.problems(page.gone(slots))
+        problems = controls.problem_list(page.problems(slots))
         if not chosen:
             return controls.select_first(), problems, True, "", None, True
         found = matching(metric_names(chosen), search)

@@ -101,9 +101,7 @@ def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
     elif len(rows) > 1:
         found.append(html.P("All parameters are the same.", className="faint"))
     if len(differing) > MAX_ROWS:
-        found.append(
-            html.P(f"and {len(differing) - MAX_ROWS} more; the export has all parameters", className="faint")
-        )
+        found.append(html.P(f"and {len(differing) - MAX_ROWS} more; the export has all", className="faint"))
     if constant:
         title = f"{len(constant)} the same in {'all' if len(rows) > 1 else 'this run'}"
         same = html.Table(
@@ -308,7 +306,7 @@ def register(app: Dash, page: Page) -> None:
         offered = [{"label": name, "value": name} for name in names[:500]]
         metric = target if target in names else (names[0] if names else None)
         piece = Pieces("params", before)
-        found: list[Any] = [piece("problems", controls.problems(page.gone(slots)))]
+        found: list[Any] = [piece("problems", controls.problem_list(page.problems(slots)))]
         if not rows:
             return *piece.answer([*found, piece("empty", controls.select_first())]), offered, metric, "", False
         if chosen:

@@ -131,7 +131,7 @@ def register(app: Dash, page: Page) -> None:
 
     def unreadable(generation: Any) -> Any:
         found = [(row.folder.name, row.problem) for row in page.catalogue.rows() if row.problem]
-        return controls.problems([(name, problem or "") for name, problem in found])
+        return controls.problem_list([(name, problem or "") for name, problem in found])
 
     app.callback(Output("runs-problems", "children"), Input("catalogue-generation", "data"))(unreadable)
 

@@ -47,7 +47,7 @@ def card(page: Page, slot: int, row: Row) -> html.Article:
         )
     found: list[Any] = [_title(slot, row)]
     if damages:
-        found.append(controls.problems([("damaged", what) for what in damages[:4]]))
+        found.append(controls.problem_list([("damaged", what) for what in damages[:4]]))
     if row.notes:
         found.append(html.P(row.notes[:2000], className="notes"))
     if error := metadata.get("error"):
@@ -192,7 +192,7 @@ def register(app: Dash, page: Page) -> None:
     def content(slots: list[str], generations: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("summary", before)
-        problems = piece("problems", controls.problems(page.gone(slots)))
+        problems = piece("problems", controls.problem_list(page.problems(slots)))
         if not chosen:
             return piece.answer([problems, piece("empty", controls.select_first())])
         cards = [piece(f"run {row.key}", card(page, slot, row)) for slot, row in chosen]
