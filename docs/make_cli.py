@@ -14,7 +14,7 @@ from neural.tracking.cli import main
 
 HEAD = """# The command line
 
-The help texts of all commands. Made by `python docs/make_cli.py > docs/cli.md`; a test compares.
+The help texts of all commands. Made by `python docs/make_cli.py > docs/cli.md`; a test checks it.
 
 Every command uses the folder in `--base-dir`, else in `NTRACK_DIR`, else `neural_experiments` below the
 current folder. RUN is an id (`1a2b3c4d`), a prefix of an id, a run's name (the newest run of that name), or a

@@ -48,9 +48,8 @@ def prune_artifacts(
     """Remove old versions of artifacts, and blobs that no run refers to. Without RUN: of all runs.
 
     Without --keep-last, remove no versions, only blobs. The newest version of a name is always kept. Versions
-    with an alias are kept, too, unless --drop-aliased is given. If none of the runs has an alias of
-    --keep-alias, the command fails and removes nothing. The collector does the work, so it is safe while
-    runs continue.
+    with an alias are kept, too, unless --drop-aliased is given. A --keep-alias that no run has is an error,
+    and nothing is removed. The collector does the work, so it is safe while runs continue.
     """
     if keep_last is None and (keep_alias or drop_aliased):
         raise click.UsageError("--keep-alias and --drop-aliased need --keep-last")

@@ -20,7 +20,7 @@ from neural.tracking.cli import output
     help="Port to listen on; 0 for any free port.",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other needs a token."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; other hosts need a token."
 )
 @click.option(
     "--token-file",
