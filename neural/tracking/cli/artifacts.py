@@ -180,8 +180,8 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
         _print_reports(reports, code)
         if unowned.blobs:
             console = output.stdout()
-            total = f"{output.several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
-            console.print(f"  [dim]{total}; run `ntrack artifacts prune` to remove them[/]")
+            found = f"{output.several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
+            console.print(f"  [dim]{found}; run `ntrack artifacts prune` to remove them[/]")
     if code:
         output.leave(code)
 

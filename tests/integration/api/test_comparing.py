@@ -55,7 +55,7 @@ def test_comparison_of_some_metrics(manager, runs):
 def test_comparison_names_what_is_not_there(manager, runs):
     with pytest.raises(KeyError, match="00000000"):
         manager.compare_experiments([runs[0], "00000000"])
-    with pytest.raises(KeyError, match=r"no run has a metric 'los'; there are"):
+    with pytest.raises(KeyError, match=r"no run has a metric 'los'; the runs have"):
         manager.compare_experiments(runs, metrics=["los"])
     with pytest.raises(ValueError, match="at least one run"):
         manager.compare_experiments([])
