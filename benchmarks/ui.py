@@ -89,9 +89,9 @@ def asked(
             at({"part": "seen", "metric": metric}, True), at({"part": "zoom", "metric": metric}, zoom),
             at("selected", keys), at({"set": "x"}, "step", "value"), at({"set": "log"}, [], "value"),
             at({"set": "smooth"}, weight, "value"), at({"set": "ranks"}, "band", "value"), at("theme", None),
-            at("pulse", None),
+            at("selected-generations", None),
         ],
-        "changedPropIds": ["pulse.data"],
+        "changedPropIds": ["selected-generations.data"],
         "state": [at(chart, chart, "id")],
     }  # fmt: skip
     began = time.perf_counter()
@@ -123,7 +123,7 @@ def table(base_dir: Path, count: int) -> Iterator[Row]:
     began = time.perf_counter()
     catalogue.refresh(at_once=True)
     yield Row(f"{count:,} runs: read for the first time, in the background", time.perf_counter() - began, "s")
-    module.SETTLING_NS = -(10**18)
+    module.WATCH_ENDED_NS = -(10**18)
     began = time.process_time()
     for _ in range(5):
         catalogue.refresh(at_once=True)
@@ -204,14 +204,22 @@ for step in range(10**9):
 
 def poll(address: str, key: str) -> None:
     """Send what an open page sends every two seconds: a request for changes, and one for the chart."""
-    outputs = [("beat", "data"), ("tick", "interval"), ("live", "children"), ("any-runs", "data")]
+    outputs = [
+        ("catalogue-generation", "data"),
+        ("poll", "interval"),
+        ("live", "children"),
+        ("any-runs", "data"),
+    ]
     outputs += [("all-read", "data")]
     tick = {
         "output": "..{}..".format("...".join(f"{name}.{prop}" for name, prop in outputs)),
         "outputs": [{"id": name, "property": prop} for name, prop in outputs],
-        "inputs": [{"id": "tick", "property": "n_intervals", "value": 1}],
-        "changedPropIds": ["tick.n_intervals"],
-        "state": [{"id": name, "property": "data", "value": None} for name in ("beat", "any-runs", "all-read")],
+        "inputs": [{"id": "poll", "property": "n_intervals", "value": 1}],
+        "changedPropIds": ["poll.n_intervals"],
+        "state": [
+            {"id": name, "property": "data", "value": None}
+            for name in ("catalogue-generation", "any-runs", "all-read")
+        ],
     }
     posted(address, tick)
     asked(address, [key])

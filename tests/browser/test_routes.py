@@ -266,4 +266,4 @@ def test_export_of_runs_that_are_gone_is_told(ask):
     answer = ask(f"/export/runs.csv?runs={quote('no such run')}")
 
     assert answer.status == 404
-    assert b"select some in the page" in answer.content
+    assert b"select others in the page" in answer.content

@@ -97,7 +97,7 @@ def test_colour_of_a_run_stays_when_another_is_taken_away(sweep, runs, serve, br
     tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep[:3])}")
     tab.page.locator(".chip").nth(2).wait_for()
 
-    tab.page.get_by_role("button", name="take sweep-0.001 away").click()
+    tab.page.get_by_role("button", name="remove sweep-0.001").click()
 
     tab.until("document.querySelectorAll('.chip').length === 2")
     tab.until("document.querySelector('.chip .dot').classList.contains('slot-1')")
@@ -201,11 +201,11 @@ def test_least_or_greatest_is_chosen_metric_by_metric(sweep, runs, serve, browse
     card.locator(".bartext").first.wait_for()
     tab.settles(card.locator(".bartext").first.text_content, "0.01767")
 
-    card.get_by_text("greatest").click()
+    card.get_by_text("maximum").click()
 
     card.get_by_text("1.1").first.wait_for()
     tab.until("location.search.includes('goal.6c6f7373=max')")
-    card.get_by_text("least").click()
+    card.get_by_text("minimum").click()
     tab.until("!location.search.includes('goal.')")
 
 
@@ -277,7 +277,7 @@ def test_charts_of_parameters_are_narrowed_from_the_keyboard(sweep, runs, serve,
 
     tab.page.keyboard.press("/")
     tab.page.keyboard.type("lr <")
-    tab.page.locator("#where-told:not(:empty)").wait_for()
+    tab.page.locator("#where-error:not(:empty)").wait_for()
     tab.page.keyboard.type(" 0.05")
 
     tab.page.get_by_text("2 of 4 runs").wait_for()

@@ -66,7 +66,7 @@ def test_commands_name_the_read_only_disk(keeper, base_dir):
 
     assert [code for code, _ in (rebuilt, started, examined)] == [1, 1, 1]
     assert "0 of 1 runs rebuilt" in rebuilt[1]
-    assert "right already" not in rebuilt[1]
+    assert "were correct" not in rebuilt[1]
     assert "does not answer" not in started[1]
     assert all("read-only file system" in text.lower() for _, text in (rebuilt, started, examined))
 

@@ -47,8 +47,8 @@ class ComparisonMethods:
         """
         from neural.tracking.figures.style import check_figsize
 
-        pictures = compare(self._base_dir, ids, metrics).pictures(check_figsize(figsize))
-        return {picture.name: picture.draw() for picture in pictures}
+        plots = compare(self._base_dir, ids, metrics).plots(check_figsize(figsize))
+        return {plot.name: plot.draw() for plot in plots}
 
     def export_comparison(
         self,

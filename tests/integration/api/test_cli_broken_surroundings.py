@@ -171,4 +171,4 @@ def test_end_does_not_wait_for_a_collector_that_cannot_start(tmp_path):
 
     assert not stored
     assert time.monotonic() - began < 100  # of the 120 it was given
-    assert "a collector was started" not in ntrack("verify", base=base).stdout
+    assert "started a collector" not in ntrack("verify", base=base).stdout

@@ -55,7 +55,7 @@ def test_comparison_of_some_metrics(manager, runs):
 def test_comparison_names_what_is_not_there(manager, runs):
     with pytest.raises(KeyError, match="00000000"):
         manager.compare_experiments([runs[0], "00000000"])
-    with pytest.raises(KeyError, match=r"no run has a metric 'los'; there are"):
+    with pytest.raises(KeyError, match=r"no run has a metric 'los'; the runs have"):
         manager.compare_experiments(runs, metrics=["los"])
     with pytest.raises(ValueError, match="at least one run"):
         manager.compare_experiments([])
@@ -81,7 +81,7 @@ def test_winner_is_told_by_a_name_of_the_list_and_by_no_other(base):
     }
     page = (folder / "comparison.html").read_text()
     assert re.search(r"<td>own</td><td>unknown</td><td>–</td><td>–</td>", page)
-    assert "does not tell which way is better" in page
+    assert "does not say which way is better" in page
 
 
 def test_export_is_a_folder_that_needs_nothing_else(manager, runs):

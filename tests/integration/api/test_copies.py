@@ -158,7 +158,7 @@ def test_folder_s_own_name_says_which_of_them(base, original):
 
     for folder in (original, copy):
         code, told = ntrack(base, "verify", folder.name)
-        assert (code, "all is there" in told) == (0, True)
+        assert (code, "✓ complete" in told) == (0, True)
     assert ntrack(base, "runs", "show")[0] == 0  # the newest: the run's own folder
 
 
@@ -206,7 +206,7 @@ def test_replay_of_both_at_once_is_refused(base, original):
     code, told = ntrack(base, "sinks", "replay", original, copy, "--to", "jsonl")
 
     assert code == 1
-    assert "hold the same run" in told
+    assert "have the same run" in told
 
 
 def test_copy_that_was_left_when_its_original_went_elsewhere_is_removed_as_a_run(base, original):

@@ -16,7 +16,7 @@ from neural.tracking.collector.visualizer import renderer
 from neural.tracking.collector.visualizer.applier import VisualizerApplier
 from neural.tracking.collector.visualizer.renderer_process import renderer_command
 from neural.tracking.figures import run as figures_run
-from neural.tracking.figures.visualizer import Picture
+from neural.tracking.figures.visualizer import Plot
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log, applied, folder_of
@@ -241,9 +241,9 @@ def test_picture_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, mon
     def broken():
         raise ZeroDivisionError("no use")
 
-    two = figures_run.run_pictures
+    two = figures_run.run_plots
     monkeypatch.setattr(
-        figures_run, "run_pictures", lambda run, pages: [Picture("broken", broken), *two(run, pages=pages)[:1]]
+        figures_run, "run_plots", lambda run, pages: [Plot("broken", broken), *two(run, pages=pages)[:1]]
     )
     log, emitter = Log(tmp_path), trained(3)
     folder = folder_of(log.add(emitter), emitter)

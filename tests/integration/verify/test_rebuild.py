@@ -123,10 +123,10 @@ def test_view_that_tells_otherwise_than_its_run_is_found_and_made_anew(runs, nam
     code, said = verify(runs)
 
     assert code == 0, said  # nothing of the run itself is lost
-    assert f"{name}.json tells otherwise" in said
+    assert f"{name}.json differs from the stored data" in said
     assert ntrack("runs", "rebuild", "other", "--base-dir", runs)[0] == 0
     assert view.read_bytes() == right
-    assert "tells otherwise" not in verify(runs)[1]
+    assert "differs from the stored data" not in verify(runs)[1]
 
 
 def test_pipe_in_a_run_folder_holds_up_nobody(runs):

@@ -73,7 +73,7 @@ def test_events_in_an_outbox_are_on_their_way(runs):
     code, said = verify(runs)
 
     assert code == 3, said
-    assert f"{run_folder_name(runs)} on its way events 1–" in said
+    assert f"{run_folder_name(runs)} pending events 1–" in said
 
 
 def run_folder_name(runs):
@@ -87,4 +87,4 @@ def test_acknowledged_events_that_still_lie_in_an_outbox_are_not_on_their_way(ru
     code, said = verify(runs)
 
     assert code == 6, said
-    assert "missing events" in said and "on its way" not in said
+    assert "missing events" in said and "pending events" not in said

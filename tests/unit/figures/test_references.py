@@ -17,8 +17,8 @@ from neural.tracking.figures.comparison import compare_metric
 from neural.tracking.figures.panels import plot_panels
 from neural.tracking.figures.parameters import hyperparameters
 from neural.tracking.figures.series import series_of, series_of_history
-from neural.tracking.figures.style import house_style
-from neural.tracking.figures.visualizer import all_pictures
+from neural.tracking.figures.style import figure_style
+from neural.tracking.figures.visualizer import all_plots
 from tests.unit.figures.made import ranked
 
 REFERENCES = Path(__file__).parent / "references"
@@ -44,7 +44,7 @@ def run():
 
 
 def figures():
-    found = {picture.name: picture.draw for picture in all_pictures(run(), title="mnist · 1a2b3c4d")}
+    found = {plot.name: plot.draw for plot in all_plots(run(), title="mnist · 1a2b3c4d")}
     parameters = [{"lr": 0.1, "optimizer.name": "sgd"}, {"lr": 0.01, "optimizer.name": "sgd", "seed": 1}]
     one, two = run()[0], run()[1]
     return {
@@ -62,7 +62,7 @@ def figures():
 @pytest.mark.parametrize("name", figures())
 def test_figure_looks_as_reviewed(name, tmp_path):
     reference, made = REFERENCES / f"{name}.png", tmp_path / f"{name}.png"
-    with house_style():
+    with figure_style():
         figures()[name]().savefig(made, dpi=DPI, pil_kwargs={"compress_level": 9})
     if os.environ.get("NTRACK_NEW_REFERENCES"):
         REFERENCES.mkdir(exist_ok=True)

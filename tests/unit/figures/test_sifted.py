@@ -65,7 +65,7 @@ def noisy(place, rank):
 def test_extremes_ends_and_counts_are_those_of_all_points(tmp_path, small, ranks):
     sifted, whole = both(stored(tmp_path, noisy, ranks=ranks))
 
-    assert (sifted.least, sifted.most, sifted.last) == (whole.least, whole.most, whole.last)
+    assert (sifted.minimum, sifted.maximum, sifted.last) == (whole.minimum, whole.maximum, whole.last)
     assert (sifted.points, sifted.nan, sifted.infinite) == (whole.points, whole.nan, whole.infinite)
     assert sifted.mean == pytest.approx(whole.mean)
     assert sifted.scale == whole.scale
@@ -88,7 +88,7 @@ def test_step_at_which_the_mean_of_the_ranks_peaks_is_kept_though_no_rank_does_t
 
     sifted, _ = both(stored(tmp_path, metric, ranks=3))
 
-    assert sifted.most == (3003, 4.0)
+    assert sifted.maximum == (3003, 4.0)
 
 
 def test_distribution_is_that_of_all_points_and_not_of_the_extremes(tmp_path, small):

@@ -42,7 +42,7 @@ def test_live_run_moves_with_every_look(runs, catalogue):
 def test_ended_run_is_not_read_again(runs, catalogue, monkeypatch):
     runs.add("done")
     looked(catalogue)
-    monkeypatch.setattr(module, "SETTLING_NS", -(10**18))  # as if it ended long ago
+    monkeypatch.setattr(module, "WATCH_ENDED_NS", -(10**18))  # as if it ended long ago
     read = []
     monkeypatch.setattr(module, "read_row", lambda folder: read.append(folder))
 
@@ -54,7 +54,7 @@ def test_ended_run_is_not_read_again(runs, catalogue, monkeypatch):
 def test_run_that_goes_on_after_its_end_is_seen(runs, catalogue, monkeypatch):
     emitter = runs.add("again")
     looked(catalogue)
-    monkeypatch.setattr(module, "SETTLING_NS", -(10**18))
+    monkeypatch.setattr(module, "WATCH_ENDED_NS", -(10**18))
 
     runs.write(emitter.event("tags", add=["second"]))
 
