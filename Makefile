@@ -1,19 +1,19 @@
-# A newcomer needs Python 3.11 or newer with venv, and make; everything else is set up here.
+# You need Python 3.11 or newer with venv, and make. The targets set up everything else.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Those that are supported; `make test-minors` skips what this machine does not have.
+# The supported versions; `make test-minors` skips those that this machine does not have.
 PYTHONS ?= python3.11 python3.12 python3.13
-# Most tests wait for processes, disks and clocks: several at once use a small machine better.
+# Most tests wait for processes, disks and clocks, so several at once use a small machine better.
 TEST_WORKERS ?= 4
 STAMP := $(VENV)/.installed
-# What the tests marked frameworks need beside that.
+# The extras that the tests marked frameworks need, too.
 FRAMEWORK_EXTRAS := full,browser
 FRAMEWORKS := $(VENV)/.frameworks
-# Each worker collects what it is given: all tests would take it longer than some of these sets.
+# Only these files, because each worker collects all given files, which takes long for all tests.
 FRAMEWORK_TESTS = $(shell grep -rl --include='test_*.py' 'mark\.frameworks' tests)
-# All that has a long form: kills and flips at every step are where the step is tested.
+# All tests that have a long form. Some of them are beside the other tests of the same step.
 FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/test_kills.py \
 	tests/integration/store/test_flips.py tests/integration/verify/test_any_damage.py
 
@@ -22,13 +22,13 @@ FAULT_TESTS := tests/faults tests/integration/pipeline tests/integration/store/t
 .PHONY: help venv demo test format format-check lint types tests unit test-frameworks test-minors faults bench compare system-tools browser-tools clean
 
 help:
-	@echo "make demo             train two processes that log into one run, then look at what was stored"
+	@echo "make demo             train two processes that log into one run, then show the stored run"
 	@echo "make test             what CI runs first: format, lint, types, tests"
 	@echo "make test-frameworks  the tests that need MLflow, W&B, TensorBoard or Dash"
 	@echo "make test-minors      the unit tests on every supported Python that is here, types on the oldest and newest"
 	@echo "make faults           the long fault runs: kills, power loss, full disks"
 	@echo "make bench            the benchmarks: machine, versions, medians and p99"
-	@echo "make compare          the same work through this project and through what people use today"
+	@echo "make compare          the same work with this project and with other trackers"
 	@echo "make format           format the sources and sort their imports"
 
 venv: $(STAMP)
@@ -64,14 +64,14 @@ tests: $(STAMP) system-tools browser-tools
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 	@echo "not run here: the tests marked frameworks (MLflow, W&B, TensorBoard, Dash, Chromium); make test-frameworks does"
 
-# For `test-minors`, which names an environment of its own.
+# For `test-minors`, which passes an environment of its own.
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal tests/unit
 
 test-minors: $(STAMP)
 	@VENV=$(VENV) sh .ci/minors.sh $(PYTHONS)
 
-# tests/conftest.py names the files that stay together; ports, W&B's service and Chromium are a worker's own.
+# tests/conftest.py lists the files that stay together. Each worker has its own ports, W&B service, Chromium.
 test-frameworks: $(FRAMEWORKS) browser-tools
 	$(BIN)/python -m pytest -m frameworks -n $(TEST_WORKERS) --dist loadgroup $(FRAMEWORK_TESTS)
 
@@ -91,12 +91,12 @@ bench: $(STAMP)
 		echo "== $$script"; $(BIN)/python $$script || missed=1; \
 	done; exit $$missed
 
-# Makes an environment for each tool below .compare and writes docs/comparison.md; about 20 minutes.
+# Creates an environment for each tool in .compare and writes docs/comparison.md; takes about 20 minutes.
 compare: $(STAMP)
 	$(BIN)/python benchmarks/compare
 
-# strace and iproute2 let the fault tests fail system calls and cut networks. They are
-# installed where that needs no password; elsewhere the tests that use them say so and skip.
+# With strace and iproute2 the fault tests make system calls fail and cut networks. The script installs them
+# if that needs no password. Otherwise the tests that need them are skipped, with the reason.
 system-tools:
 	@sh tests/faults/install_tools.sh
 

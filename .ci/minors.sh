@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the unit tests on each Python named that this machine has, each in an environment of its own, and the
-# types on the oldest and the newest. `make test` covers the Python of .venv, so it is left out here.
+# Runs the unit tests on each named Python that this machine has, each in an environment of its own. Checks
+# the types on the oldest and the newest. `make test` covers the Python of .venv, so this script skips it.
 #
 #     sh .ci/minors.sh python3.11 python3.12 python3.13
 
@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 minor_of='import sys; print("%d.%d" % sys.version_info[:2])'
 
-# A name on the PATH may be pyenv's, which fails where that version is not selected: so it is tried.
+# A name on the PATH may be a pyenv shim, which fails if that version is not selected: so each is run once.
 find_python() {
     for python in "$(command -v "$1")" "${PYENV_ROOT:-$HOME/.pyenv}/versions/${1#python}".*/bin/"$1"; do
         if [ "$("$python" -c "$minor_of" 2>/dev/null)" = "${1#python}" ]; then

@@ -1,11 +1,11 @@
-"""Runs make targets that run pytest, and tells a test that fails now and then from one that fails.
+"""Runs make targets that run pytest, and distinguishes flaky tests from tests that fail every time.
 
-A test that failed is run again, alone, twice. One that passes both times is printed last, as
-``FLAKY: name``, and does not fail the run; one that fails again does, and so do five or more.
+It runs a failed test again, alone, twice. A test that passes both times does not fail the run; the last lines
+of the output name it as ``FLAKY: name``. A test that fails again fails the run, and so do five or more.
 
     python3 .ci/rerun.py test test-frameworks
 
-A target may come with variables: "unit VENV=.venv-3.13". `CI_PYTHON` names the Python that runs a test again.
+A target may have variables: "unit VENV=.venv-3.13". `CI_PYTHON` names the Python that runs a test again.
 """
 
 import json
@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 PYTHON = os.environ.get("CI_PYTHON", ".venv/bin/python")  # what `make` has set up
-TIMES = 2  # more would let a test through that fails every third time
-TOO_MANY = 5  # so many at once say something of the change, or of the machine
+TIMES = 2  # all of them must pass
+TOO_MANY = 5  # the cause of so many is the change or the machine
 TESTS_FAILED = 1  # pytest's exit status: all ran, some failed
 
 
@@ -28,9 +28,9 @@ def run_target(target: str, log: Path) -> int:
 
 
 def failed_tests(log: Path) -> list[str]:
-    """Return the tests of a report that failed; none where something else than tests did.
+    """Return the failed tests of a report; empty if something other than a test failed.
 
-    That is: nothing was tested (format, lint, types), a file could not be collected, pytest was ended.
+    Examples: format, lint or types failed before pytest, a file could not be collected, pytest was killed.
     """
     if not log.exists():
         return []
@@ -43,12 +43,13 @@ def failed_tests(log: Path) -> list[str]:
 
 
 def passes_alone(test: str) -> bool:
-    """Return whether the test passes each time when nothing else runs."""
-    one = [PYTHON, "-m", "pytest", "-m", "", test]  # -m "": also one that is not run by default
+    """Return whether the test passes every time when no other test runs."""
+    one = [PYTHON, "-m", "pytest", "-m", "", test]  # -m "": also a test that does not run by default
     return all(subprocess.run(one).returncode == 0 for _ in range(TIMES))
 
 
 def main(targets: list[str]) -> int:
+    """Run the targets up to the first that fails; return its exit status, or 0."""
     flaky: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, target in enumerate(targets):

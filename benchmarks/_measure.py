@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine they ran on, percentiles, a table with targets, a noisy neighbour."""
+"""Shared by the benchmarks: machine, percentiles, a table with targets, a process that syncs all the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("neural-tracking", "numpy", "pyzmq", "msgpack", "pyarrow")
 
 
 class Row(NamedTuple):
-    """One figure, and the target it is to reach: at most ``limit``, at least ``least``; None for no target."""
+    """One figure and its target: at most ``limit``, at least ``least``; without both there is no target."""
 
     what: str
     value: float
@@ -28,13 +28,14 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool:
+        """Whether the figure reaches its target; True without a target."""
         if self.limit is not None and self.value > self.limit:
             return False
         return self.least is None or self.value >= self.least
 
     @property
     def target(self) -> str:
-        """The target and whether it was reached, in words; empty where there is none."""
+        """The target and whether the figure reaches it, as text; empty without a target."""
         if self.limit is None and self.least is None:
             return ""
         wanted = f"<= {self.limit:,g}" if self.limit is not None else f">= {self.least:,g}"
@@ -42,12 +43,12 @@ class Row(NamedTuple):
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:
-    """Return the value below which ``share`` of the sorted values lie."""
+    """Return the value below which ``share`` (0 to 1) of the sorted values are."""
     return sorted_values[min(int(len(sorted_values) * share), len(sorted_values) - 1)]
 
 
 def machine() -> dict[str, Any]:
-    """Return what a reader must know to compare figures."""
+    """Return the machine, its load and the versions, which a reader needs to compare figures."""
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -73,7 +74,7 @@ def _processor() -> str:
 
 
 def report(title: str, rows: Sequence[Row], *, as_json: bool) -> int:
-    """Print the figures; return 1 where a target was not reached, else 0."""
+    """Print the figures; return 1 if a target was not reached, else 0."""
     about = machine()
     if as_json:
         figures = [{**row._asdict(), "met": row.met} for row in rows]
@@ -90,8 +91,8 @@ def report(title: str, rows: Sequence[Row], *, as_json: bool) -> int:
 
 
 @contextlib.contextmanager
-def fsyncing_neighbour(folder: Path) -> Iterator[None]:
-    """Have another process write and fsync in ``folder`` all the time."""
+def fsyncing_process(folder: Path) -> Iterator[None]:
+    """Run a process that writes and fsyncs in ``folder`` without a pause."""
     script = (
         "import os, sys\n"
         "fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
@@ -99,7 +100,7 @@ def fsyncing_neighbour(folder: Path) -> Iterator[None]:
         "    os.pwrite(fd, os.urandom(1 << 20), 0)\n"
         "    os.fsync(fd)\n"
     )
-    path = folder / "neighbour"
+    path = folder / "fsynced"
     process = subprocess.Popen([sys.executable, "-c", script, str(path)])
     try:
         yield

@@ -1,4 +1,4 @@
-"""Runs for the benchmark of the comparison page, written by the store itself without waiting for the disk."""
+"""Runs for the benchmark of the comparison page, which the store writes without syncs of the disk."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ SECOND_NS = 1_000_000_000
 def many(base_dir: Path, count: int, points: int = 30) -> None:
     """Write ``count`` short, ended runs with parameters, tags and five metrics each."""
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
-    chance = random.Random(5)
+    rng = random.Random(5)
     sink = _opened(base_dir)
     for number in range(count):
-        rate = 10 ** chance.uniform(-4, -1)
-        depth = chance.choice((18, 34, 50, 101))
-        floor = 0.1 + abs(math.log10(rate) + 2.5) * 0.2 + chance.random() * 0.1
+        rate = 10 ** rng.uniform(-4, -1)
+        depth = rng.choice((18, 34, 50, 101))
+        floor = 0.1 + abs(math.log10(rate) + 2.5) * 0.2 + rng.random() * 0.1
         started_ns = STARTED_NS + number * 600 * SECOND_NS
-        stream = _Stream(f"resnet{depth}-{chance.choice(('cifar', 'digits', 'speech'))}", names, started_ns)
-        tags = chance.sample(("baseline", "sweep", "ablation", "long", "fp16"), 2)
+        stream = _Stream(f"resnet{depth}-{rng.choice(('cifar', 'digits', 'speech'))}", names, started_ns)
+        tags = rng.sample(("baseline", "sweep", "ablation", "long", "fp16"), 2)
         settings = {"auto_visualize": True, "visualize_every": None, "backend": []}
         stream.event("open", started_ns=started_ns, rank=0, tags=tags, group="bench", settings=settings)
         params = {
-            "lr": rate, "batch_size": chance.choice((32, 64, 128)), "seed": number,
-            "model": {"depth": depth, "dropout": chance.choice((0.0, 0.1, 0.3))},
-            "optimizer": {"name": chance.choice(("adam", "sgd")), "weight_decay": 1e-4},
+            "lr": rate, "batch_size": rng.choice((32, 64, 128)), "seed": number,
+            "model": {"depth": depth, "dropout": rng.choice((0.0, 0.1, 0.3))},
+            "optimizer": {"name": rng.choice(("adam", "sgd")), "weight_decay": 1e-4},
         }  # fmt: skip
         stream.event("params", values=params, as_text=[])
         for step in range(points):
-            loss = floor + math.exp(-step / 8) + chance.gauss(0, 0.02)
+            loss = floor + math.exp(-step / 8) + rng.gauss(0, 0.02)
             stream.metrics(step, (loss, 1 - loss / 3, loss * 1.1, 0.97 - loss / 3, rate))
         if number % 13:
             stream.event("end", status="completed", error=None)
@@ -54,7 +54,7 @@ def many(base_dir: Path, count: int, points: int = 30) -> None:
         sink.write([stream.batch()])
         sink.flush()
     sink.close()
-    # As where syncs take their time: the views are plainly younger than what they show.
+    # As on a disk with slow syncs: the views are clearly newer than the files that they show.
     for view in [*base_dir.glob("*/metadata.json"), *base_dir.glob("*/summary.json")]:
         os.utime(view, ns=(time.time_ns(), time.time_ns() + SECOND_NS))
 
@@ -73,7 +73,7 @@ def long(base_dir: Path, count: int, points: int) -> None:
 
 
 def _opened(base_dir: Path) -> StoreApplier:
-    # What is measured later is reading; syncing five thousand runs would take minutes.
+    # The benchmark measures only reading; syncs of five thousand runs would take minutes.
     os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
@@ -83,12 +83,12 @@ def _opened(base_dir: Path) -> StoreApplier:
 
 
 class _Stream:
-    """One session's events, packed as the log holds them."""
+    """One session's events, packed as in the log."""
 
     def __init__(self, name: str, names: tuple[str, ...], started_ns: int) -> None:
         session, uid = secrets.token_bytes(16), secrets.token_bytes(16)
-        told = {"name": name, "dir": f"{name}_{uid.hex()[:8]}", "rank": 0, "opened_ns": started_ns}
-        self.info = LoggedSession(session, uid, told, {1: names})
+        facts = {"name": name, "dir": f"{name}_{uid.hex()[:8]}", "rank": 0, "opened_ns": started_ns}
+        self.info = LoggedSession(session, uid, facts, {1: names})
         self.info.schema_records[1] = events.pack_schema(session, 1, names)
         self._seq = 0
         self._time_ns = started_ns
@@ -116,7 +116,7 @@ class _Stream:
 
 
 def _noise(info: LoggedSession, points: int, number: int) -> Iterator[EventBatch]:
-    chance = np.random.default_rng(number)
+    rng = np.random.default_rng(number)
     head = [("crc", "<u4"), ("length", "<u4"), ("kind", "<u2"), ("flags", "<u2"), ("id", "<u4")]
     record = np.dtype([*head, ("seq", "<u8"), ("time", "<i8"), ("step", "<i8"), ("value", "<f8")])
     size = segment.MAX_BATCH_BYTES // record.itemsize
@@ -125,13 +125,13 @@ def _noise(info: LoggedSession, points: int, number: int) -> Iterator[EventBatch
         place = np.arange(start, start + len(rows))
         rows["length"], rows["kind"], rows["id"] = record.itemsize, segment.METRICS, 1
         rows["seq"], rows["step"] = place + 1, place
-        rows["time"] = STARTED_NS + place * 1_000_000 + chance.integers(0, 100_000, len(rows))
-        rows["value"] = np.exp(-place / 300_000) + 0.05 * chance.standard_normal(len(rows)) + number * 0.02
+        rows["time"] = STARTED_NS + place * 1_000_000 + rng.integers(0, 100_000, len(rows))
+        rows["value"] = np.exp(-place / 300_000) + 0.05 * rng.standard_normal(len(rows)) + number * 0.02
         rows["value"][place == points // 3] = 9.0
         yield EventBatch(
             info, start + 1, start + len(rows), start * record.itemsize, memoryview(rows.tobytes())
         )
 
 
-if __name__ == "__main__":  # in a process of its own, for what it does to the disk's syncs
+if __name__ == "__main__":  # in a process of its own, because it disables the disk's syncs
     {"many": many, "long": long}[sys.argv[1]](Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -1,4 +1,4 @@
-"""What uploads over TCP cost the training beside them, and each other: part of ``artifacts.py``."""
+"""Measures what uploads over TCP cost a training and other uploads: part of ``artifacts.py``."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ TOGETHER, SMALL_BYTES = 5, 100 << 10
 
 
 def uploads(folder: Path, source: Path) -> Iterator[Row]:
-    """Yield what uploads cost: to ``log_metrics`` beside one of the source, to each other, five at once."""
-    with far_collector(folder) as environment:
-        idle_us, busy_us, took_s = run_script(environment, "beside", folder / "near", source)
-        slowest, fastest, small_s = run_script(environment, "together", folder / "near", source)
+    """Yield the time of ``log_metrics`` during an upload of ``source``, and of five uploads at once."""
+    with remote_collector(folder) as environment:
+        idle_us, busy_us, took_s = run_script(environment, "beside", folder / "local", source)
+        slowest, fastest, small_s = run_script(environment, "together", folder / "local", source)
     size = f"{source.stat().st_size // MIB} MiB"
     yield Row(f"upload of {size} over TCP, one host", source.stat().st_size / MIB / took_s, "MiB/s")
     yield Row("log_metrics, one a ms, p99", idle_us, "us")
     yield Row("log_metrics during the upload, p99", busy_us, "us")
     yield Row("that / idle", busy_us / idle_us, "x", 2)
     fifth = f"{source.stat().st_size // TOGETHER // MIB} MiB"
-    yield Row(f"{TOGETHER} uploads of {fifth} begun together, slowest / fastest", slowest / fastest, "x", 1.5)
+    yield Row(f"{TOGETHER} uploads of {fifth} started together, slowest / fastest", slowest / fastest, "x", 1.5)
     yield Row("100 KiB logged meanwhile, until the collector has it", small_s, "s")
     yield Row("that / the large ones' time", small_s / slowest, "x", 0.25)
 
 
 @contextmanager
-def far_collector(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a collector as on another host; yields the environment of a training that it lets in."""
-    base_dir, user = folder / "far", folder / "keys"
+def remote_collector(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a collector that listens on TCP; yield the environment of a training that it admits."""
+    base_dir, user = folder / "remote", folder / "keys"
     state = State.for_base_dir(base_dir)
     base_dir.mkdir()
     state.make()
@@ -60,23 +60,23 @@ def far_collector(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def run_script(environment: dict[str, str], what: str, base_dir: Path, source: Path) -> list[float]:
-    """Run one of the trainings below in a process of its own; return the figures it prints."""
+    """Run one of the trainings below in a process of its own; return the figures that it prints."""
     command = [sys.executable, __file__, what, str(base_dir), str(source)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return [float(word) for word in done.stdout.split()]
 
 
 def beside(base_dir: Path, source: Path) -> None:
-    """Log one call a millisecond, first alone, then beside an upload; print both p99 and its seconds."""
+    """Log one call a millisecond, alone, then during an upload; print both p99 and the upload's seconds."""
     from neural.tracking import ExperimentTracker
 
     tracker = ExperimentTracker("beside", base_dir)
     log(tracker.log_metrics, lambda began: time.monotonic() - began < 1.0)
     idle = log(tracker.log_metrics, lambda began: time.monotonic() - began < IDLE_S)
-    waits_in = State.for_base_dir(base_dir).remote_spool
+    remote_spool = State.for_base_dir(base_dir).remote_spool
     tracker.log_artifact(source, "large")
     began = time.monotonic()
-    busy = log(tracker.log_metrics, lambda began: bool(spool.waiting(waits_in)))
+    busy = log(tracker.log_metrics, lambda began: bool(spool.waiting(remote_spool)))
     took_s = time.monotonic() - began
     if not tracker.finish(timeout=60):
         raise SystemExit("not everything was stored")
@@ -84,7 +84,7 @@ def beside(base_dir: Path, source: Path) -> None:
 
 
 def together(base_dir: Path, source: Path) -> None:
-    """Log five equal files at once, later a small one; print what slowest, fastest and small one took."""
+    """Log five equal files at once, later a small one; print the seconds of slowest, fastest and small one."""
     from neural.tracking import ExperimentTracker
 
     parts = [base_dir.parent / f"part-{number}" for number in range(TOGETHER)]
@@ -94,15 +94,15 @@ def together(base_dir: Path, source: Path) -> None:
     small = base_dir.parent / "small"
     small.write_bytes(os.urandom(SMALL_BYTES))
     tracker = ExperimentTracker("together", base_dir)
-    waits_in = State.for_base_dir(base_dir).remote_spool
+    remote_spool = State.for_base_dir(base_dir).remote_spool
     began = time.monotonic()
-    large = [tracker.log_artifact(path, move=True).token for path in parts]  # so that all begin at once
+    large = [tracker.log_artifact(path, move=True).token for path in parts]  # a move is fast: all start at once
     time.sleep(0.5)
     small_began = time.monotonic()
     late = tracker.log_artifact(small).token
     taken: dict[str, float] = {}
     while len(taken) < TOGETHER + 1 and time.monotonic() - began < LONGEST_S:
-        waiting = {entry.name for entries in spool.waiting(waits_in).values() for entry in entries}
+        waiting = {entry.name for entries in spool.waiting(remote_spool).values() for entry in entries}
         for token in {*large, late} - waiting - taken.keys():
             taken[token] = time.monotonic() - (small_began if token == late else began)
         time.sleep(0.002)
@@ -112,12 +112,12 @@ def together(base_dir: Path, source: Path) -> None:
     print(of_large[-1], of_large[0], taken[late])
 
 
-def log(log_metrics: Callable[..., bool], goes_on: Callable[[float], bool]) -> list[float]:
-    """Log until it is to end, asked every 100 calls; return the calls' microseconds, sorted."""
+def log(log_metrics: Callable[..., bool], continues: Callable[[float], bool]) -> list[float]:
+    """Log while ``continues``, checked every 100 calls; return the calls' microseconds, sorted."""
     taken: list[float] = []
     began = time.monotonic()
     while time.monotonic() - began < LONGEST_S:
-        if len(taken) % 100 == 0 and not goes_on(began):
+        if len(taken) % 100 == 0 and not continues(began):
             break
         start = time.perf_counter_ns()
         log_metrics({"loss": 0.5, "accuracy": 0.9, "rate": 0.1}, step=len(taken))

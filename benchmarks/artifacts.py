@@ -1,8 +1,8 @@
-"""Artifacts: what a call costs next to ``shutil.copyfile`` of the same file, and what the collector does then.
+"""Artifacts: the cost of a call compared with ``shutil.copyfile`` of the same file, and the collector's work.
 
-Run as ``python benchmarks/artifacts.py [--mib N] [--rounds N] [--json]``; takes six times N on the disk for a
-while and cleans up. Without reflinks (ext4) a call copies; with them (btrfs, XFS) and with ``move=True`` or
-``snapshot=False`` it does not.
+Run as ``python benchmarks/artifacts.py [--mib N] [--rounds N] [--json]``; it needs six times N MiB on the disk
+and removes its files at the end. Without reflinks (ext4) a call copies the file. With reflinks (btrfs, XFS),
+with ``move=True`` and with ``snapshot=False`` it does not.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ STORED_S = 600.0
 
 
 class Memory:
-    """The highest resident memory of some processes, sampled meanwhile."""
+    """The maximum resident memory of some processes, which a thread samples."""
 
     def __init__(self, pids: dict[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._before = self._now()
-        self.most = dict(self._before)
+        self.peak = dict(self._before)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def growth_mib(self) -> dict[str, float]:
-        """Stop sampling; return by how much each grew."""
+        """Stop sampling; return the growth of each process in MiB."""
         self._done.set()
         self._thread.join()
-        return {name: (self.most[name] - self._before[name]) / MIB for name in self.most}
+        return {name: (self.peak[name] - self._before[name]) / MIB for name in self.peak}
 
     def _now(self) -> dict[str, int]:
         return {name: process.memory_info().rss for name, process in self._processes.items()}
@@ -59,25 +59,25 @@ class Memory:
     def _sample(self) -> None:
         while not self._done.wait(0.02):
             for name, rss in self._now().items():
-                self.most[name] = max(self.most[name], rss)
+                self.peak[name] = max(self.peak[name], rss)
 
 
 def timed_s(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how long it takes by the clock."""
+    """Return how many seconds the action takes by the clock."""
     began = clock()
     action()
     return clock() - began
 
 
 def stored(version: ArtifactVersion) -> ArtifactVersion:
-    """Return the version once it is stored."""
+    """Wait until the version is stored, and return it; end the benchmark if it is lost or takes too long."""
     if not version.wait(STORED_S):
         raise SystemExit(f"{version.artifact_name} was not stored: {version.lost}")
     return version
 
 
 def fill(path: Path, size_mib: int) -> Path:
-    """Make a file of random bytes, on the disk."""
+    """Create a file of random bytes, synced to the disk."""
     with path.open("wb") as file:
         for _ in range(size_mib):
             file.write(os.urandom(MIB))
@@ -94,18 +94,18 @@ def shares_blocks(source: Path) -> bool:
 
 
 def calls(tracker: ExperimentTracker, source: Path, rounds: int) -> Iterator[Row]:
-    """Yield what calls with a large file cost, beside copies of the same file."""
+    """Yield the time of calls with a large file, compared with copies of the same file."""
     copies, logged = [], []
     target = source.with_name("copy")
     for number in range(rounds + 1):
-        os.sync()  # neither pays for what was written before it
+        os.sync()  # so that neither time includes earlier writes
         copies.append(timed_s(lambda: shutil.copyfile(source, target)))
         target.unlink()
         os.sync()
         versions: list[ArtifactVersion] = []
         logged.append(timed_s(lambda made=versions: made.append(tracker.log_artifact(source, "large"))))
         stored(versions[0])
-        if number == 0:  # the first brings the source into memory, and modules
+        if number == 0:  # the first round loads the source and modules into memory
             copies.clear()
             logged.clear()
     copy_s, call_s = statistics.median(copies), statistics.median(logged)
@@ -128,7 +128,7 @@ def calls(tracker: ExperimentTracker, source: Path, rounds: int) -> Iterator[Row
 
 
 def beside_storing(tracker: ExperimentTracker, source: Path) -> Iterator[Row]:
-    """Yield how long it takes until a metric is stored and visible, at rest and while the file is stored."""
+    """Yield the time until a metric is stored and visible, at rest and while the file is stored."""
     session = tracker._recorder.session
     assert session is not None
 
@@ -150,7 +150,7 @@ def beside_storing(tracker: ExperimentTracker, source: Path) -> Iterator[Row]:
 
 
 def small_calls(tracker: ExperimentTracker, folder: Path) -> Iterator[Row]:
-    """Yield what a call with a small file costs."""
+    """Yield the time of a call with a small file."""
     source = folder / "small"
     source.write_bytes(os.urandom(SMALL_BYTES))
     taken = []
@@ -166,11 +166,11 @@ def small_calls(tracker: ExperimentTracker, folder: Path) -> Iterator[Row]:
 
 
 def repeated(base_dir: Path, source: Path) -> Iterator[Row]:
-    """Yield what five identical saves take of disk and memory, in a run of their own."""
+    """Yield the disk and memory that five identical saves use, in a run of their own."""
     with ExperimentTracker("repeated", base_dir) as tracker:
         stored(tracker.log_artifact(source))
         pid = commands.status(base_dir)["pid"]
-        memory = Memory({"trainer": os.getpid(), "collector": pid})
+        memory = Memory({"training process": os.getpid(), "collector": pid})
         for _ in range(4):
             stored(tracker.log_artifact(source))
         growth = memory.growth_mib()
@@ -182,7 +182,7 @@ def repeated(base_dir: Path, source: Path) -> Iterator[Row]:
 
 
 def storing(folder: Path, source: Path, rounds: int) -> Iterator[Row]:
-    """Yield how the collector's own work compares to plain hashing, and to ``cp`` and fsync."""
+    """Yield the collector's speed compared with plain hashing, and with ``cp`` and fsync."""
     ours, plain, stores, copies = [], [], [], []
     place = folder / "blobs"
     place.mkdir()
@@ -205,7 +205,7 @@ def storing(folder: Path, source: Path, rounds: int) -> Iterator[Row]:
 
 @contextmanager
 def unsynced(source: Path, path: Path) -> Iterator[Path]:
-    """Make a copy as a call leaves it in the spool: in memory, not on the disk."""
+    """Copy the file as a call does into the spool: the bytes are in memory and not synced to the disk."""
     shutil.copyfile(source, path)
     try:
         yield path
@@ -214,7 +214,7 @@ def unsynced(source: Path, path: Path) -> Iterator[Path]:
 
 
 def store(path: Path, place: Path) -> None:
-    """Do with a spooled file what the artifact store does; a blob that is new each time."""
+    """Store a spooled file as the artifact store does; remove the blob, so that it is new each time."""
     with path.open("rb") as file:
         staged = blobs.stage(file.fileno(), path, place / ".tmp-x", copying.nothing)
     blob = blobs.add(place, staged, copying.nothing)
@@ -222,18 +222,18 @@ def store(path: Path, place: Path) -> None:
 
 
 def copy_and_sync(source: Path, target: Path) -> None:
-    """Copy as ``cp`` does, and wait for the disk."""
+    """Copy as ``cp`` does, and sync to the disk."""
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def main() -> int:
-    """Measure, print, clean up."""
+    """Measure, print the figures, remove the files, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=1024, help="size of the large file")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dir", type=Path, help="where; default: the system's folder for temporary files")
+    parser.add_argument("--dir", type=Path, help="the folder; default: the system's one for temporary files")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ntrack-artifacts-", dir=given.dir))

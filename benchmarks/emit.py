@@ -1,8 +1,8 @@
 """What a log call costs the training: ``python benchmarks/emit.py [--quick] [--json] [--only PART]``.
 
-The floor is a bare ``time_ns`` and ``struct.pack_into`` of the same values, in the same run and paced
-alike. All figures are of ``ExperimentTracker.log_metrics`` with its sender thread and a collector at
-work; both are measured one by one, with the clock's own cost (some 50 ns) in them.
+The figures are those of ``ExperimentTracker.log_metrics`` while its sender thread and a collector work. The
+floor is a bare ``time_ns`` and ``struct.pack_into`` of the same values, in the same run and at the same pace.
+Each call is measured on its own, so its time includes the clock's cost (about 50 ns).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from _measure import Row, fsyncing_neighbour, percentile, report
+from _measure import Row, fsyncing_process, percentile, report
 
 from neural.tracking import ExperimentTracker
 from neural.tracking.errors import CollectorUnreachableError
@@ -30,7 +30,7 @@ Call = Callable[[int], object]
 
 
 class Trial:
-    """A tracker at work in a folder of its own, and the floor for the same values."""
+    """A tracker in a folder of its own, and the floor for the same values."""
 
     def __init__(self, folder: Path, metrics: int) -> None:
         self.folder = folder
@@ -42,10 +42,11 @@ class Trial:
         self._buffer = bytearray(64 + 8 * metrics)
 
     def log(self, step: int) -> None:
+        """Log all metrics at a step."""
         self.tracker.log_metrics(self.values, step)
 
     def calls(self) -> tuple[Call, Call]:
-        """Return the call and its floor, each as one function of the step."""
+        """Return the log call and its floor, each as a function of the step."""
         log_metrics, values = self.tracker.log_metrics, self.values
         pack, buffer, time_ns = self._pack, self._buffer, time.time_ns
 
@@ -55,12 +56,12 @@ class Trial:
         return lambda step: log_metrics(values, step), floor
 
     def end(self) -> None:
-        """Finish; nothing may have been lost."""
+        """Finish the run; assert that all of it is stored."""
         assert self.tracker.finish(timeout=60), "not everything was stored"
 
 
 def stop_collector(folder: Path) -> None:
-    """Ask the folder's collector to leave, and wait until it has."""
+    """Ask the folder's collector to leave, and wait for that, 60 s at most."""
     state = State.for_base_dir(folder)
     try:
         request(state, "stop")
@@ -83,6 +84,7 @@ def timed(call: Call, count: int) -> list[int]:
 
 
 def back_to_back(folder: Path, quick: bool) -> Iterator[Row]:
+    """Yield the times of calls without a pause, for 3 and for 100 metrics."""
     for metrics, p50_limit in ((3, 2.0), (100, 8.0)):
         trial = Trial(folder, metrics)
         call, floor = trial.calls()
@@ -104,7 +106,7 @@ def back_to_back(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def paced_times(trial: Trial, seconds: float) -> tuple[list[int], list[int]]:
-    """Return sorted times of the call and of the floor, each once a millisecond, half of one apart."""
+    """Return the sorted times of call and floor in ns; each runs once a millisecond, half of one apart."""
     call, floor = trial.calls()
     times: list[int] = []
     floors: list[int] = []
@@ -121,11 +123,12 @@ def paced_times(trial: Trial, seconds: float) -> tuple[list[int], list[int]]:
 
 
 def paced(folder: Path, quick: bool) -> Iterator[Row]:
+    """Yield the times of one call a millisecond, alone and beside a process that syncs all the time."""
     seconds = 5.0 if quick else 60.0
     for beside in (False, True):
         trial = Trial(folder, 3)
         if beside:
-            with fsyncing_neighbour(folder):
+            with fsyncing_process(folder):
                 times, floors = paced_times(trial, seconds)
         else:
             times, floors = paced_times(trial, seconds)
@@ -143,7 +146,7 @@ def paced(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def constancy(folder: Path, quick: bool) -> Iterator[Row]:
-    """The last of many calls must cost what the first did, each told in floors of its own minute."""
+    """Yield whether late calls take longer than early ones, each divided by the floor at the same time."""
     total = 1_000_000 if quick else 10_000_000
     trial = Trial(folder, 3)
     call, floor = trial.calls()
@@ -166,7 +169,7 @@ def constancy(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def processor_time(folder: Path, quick: bool) -> Iterator[Row]:
-    """CPU of the whole training process, its threads included."""
+    """Yield the CPU time of the whole training process, with its threads."""
     trial = Trial(folder, 3)
     log_metrics, values = trial.tracker.log_metrics, trial.values
     count = 500_000 if quick else 3_000_000
@@ -194,7 +197,7 @@ def processor_time(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def fresh(script: str, cache: Path, *arguments: object) -> float:
-    """Return what a script prints, in ms, run in a fresh interpreter with compiled modules: a median."""
+    """Return the median of the ms that a script prints in new interpreters, with compiled modules."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(cache)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -219,12 +222,13 @@ os._exit(0)
 
 
 def start_up(folder: Path, quick: bool) -> Iterator[Row]:
+    """Yield the time of the import and of the first tracker, without and with a collector."""
     cache = folder / "compiled"
     yield Row("import neural.tracking", fresh(_IMPORT, cache), "ms", 50.0)
     alone, beside = folder / "alone", folder / "beside"
     bare = _CONSTRUCT.format(before="")
     yield Row(
-        "a tracker made, no collector",
+        "first tracker, no collector",
         fresh(bare, cache, alone),
         "ms",
         None,
@@ -232,10 +236,10 @@ def start_up(folder: Path, quick: bool) -> Iterator[Row]:
     )
     stop_collector(alone)
     Trial(beside, 3).end()
-    name, note = "a tracker made, a collector runs", "imports included"
+    name, note = "first tracker, a collector runs", "imports included"
     yield Row(name, fresh(bare, cache, beside, "finish"), "ms", None, note)
     training = _CONSTRUCT.format(before="import logging, numpy")
-    note += ", where NumPy and logging are, as in a training"
+    note += ", NumPy and logging are already loaded, as in a training"
     yield Row(name, fresh(training, cache, beside, "finish"), "ms", 20.0, note)
     stop_collector(beside)
 
@@ -250,15 +254,16 @@ PARTS = {
 
 
 def main() -> int:
+    """Measure, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about 30 s instead of 5 minutes")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("--only", choices=PARTS, help="only this part")
     arguments = parser.parse_args()
     rows: list[Row] = []
     for name, part in PARTS.items():
         if arguments.only in (None, name):
-            # On the disk a training would use: a memory file system would flatter the figures.
+            # On a disk, as for a training: on a file system in memory the figures would be too good.
             with tempfile.TemporaryDirectory(prefix="ntrack-bench-", dir=os.environ.get("TMPDIR")) as folder:
                 try:
                     rows += part(Path(folder), arguments.quick)

@@ -1,7 +1,7 @@
 """The whole pipeline: events a second to the acknowledgement and into run folders, memory, flush, idle cost.
 
-Run as ``python benchmarks/pipeline.py [--events N] [--only PART] [--json]``; needs a quiet machine. Every
-part asserts that nothing was dropped.
+Run as ``python benchmarks/pipeline.py [--events N] [--only PART] [--json]`` on an idle machine. Every part
+asserts that no event was lost.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Watch:
     def _sample(self) -> None:
         found: dict[str, psutil.Process] = {}
         while not self._done.wait(0.1):
-            if "store" not in found:  # looking for processes takes long; it would slow the one measured
+            if "store" not in found:  # a search for processes takes long and would slow the measured one
                 found = processes(self._state)
             for name, process in found.items():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self.series.setdefault(name, []).append(process.memory_info().rss)
 
     def peak(self, name: str) -> float:
-        """Return the most memory the process had, in MB."""
+        """Return the maximum memory of the process in MB; 0 if it was not seen."""
         return max(self.series.get(name, [0])) / MIB
 
 
@@ -80,6 +80,7 @@ def processes(state: State) -> dict[str, psutil.Process]:
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> None:
+    """Wait until the condition is true; end the benchmark if it is not within ``timeout_s`` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -88,6 +89,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Non
 
 
 def start_collector(base_dir: Path) -> None:
+    """Start a collector and wait until it answers."""
     state = State.for_base_dir(base_dir)
     state.make()
     launch_collector(state, base_dir)
@@ -102,6 +104,7 @@ def start_collector(base_dir: Path) -> None:
 
 
 def stop_collector(base_dir: Path) -> None:
+    """Ask the collector to leave, and wait for it and its workers, 30 s at most."""
     state = State.for_base_dir(base_dir)
     running = list(processes(state).values())
     if running:
@@ -110,7 +113,7 @@ def stop_collector(base_dir: Path) -> None:
 
 
 def sustained(base_dir: Path, events: int) -> Iterator[Row]:
-    """One process emits as fast as it can; until acknowledged, and until in the run folder."""
+    """Yield the rates of one process that emits as fast as it can: acknowledged, and in the run folder."""
     start_collector(base_dir)
     session = open_session(choose_run("sustained", {}), base_dir)
     wait_until(lambda: session.flush(1), 20, "the session is connected")
@@ -123,7 +126,7 @@ def sustained(base_dir: Path, events: int) -> Iterator[Row]:
         wait_until(lambda: session.acknowledged >= events, 600, "all is acknowledged")
         acknowledged_s = time.perf_counter() - began
         if not session.flush(600):
-            raise SystemExit("the store did not take everything")
+            raise SystemExit("the store did not apply everything in time")
         stored_s = time.perf_counter() - began
         assert session.gaps == []
         session.close("completed", timeout_s=60)
@@ -140,7 +143,7 @@ def sustained(base_dir: Path, events: int) -> Iterator[Row]:
 
 
 def check(base_dir: Path) -> Row:
-    """Return how many events are missing, doubled or in a gap."""
+    """Return the number of gaps, plus one if ``verify`` finds an error."""
     verified = verify_base(base_dir)
     sessions = [session for run in verified.runs for session in run.sessions]
     stored = sum(session.stored for session in sessions)
@@ -169,7 +172,7 @@ for session in opened:
 
 
 def outage(base_dir: Path, sessions: int, events: int) -> Iterator[Row]:
-    """Sessions that emitted while the collector was stopped all come back at once."""
+    """Yield the rate of sessions that emitted while the collector was suspended, and all send at once."""
     start_collector(base_dir)
     collector = processes(State.for_base_dir(base_dir))["collector"]
     collector.send_signal(signal.SIGSTOP)
@@ -201,7 +204,7 @@ def outage(base_dir: Path, sessions: int, events: int) -> Iterator[Row]:
 
 
 def flush_latency(base_dir: Path, count: int) -> Iterator[Row]:
-    """One event and a flush, with a pause between: how long until it is in the run folder."""
+    """Yield the time from one event until it is in the run folder, with a pause between the events."""
     start_collector(base_dir)
     session = open_session(choose_run("flush", {}), base_dir)
     session.flush(20)
@@ -230,7 +233,7 @@ sys.stdin.readline()
 
 
 def killed(base_dir: Path, count: int) -> Iterator[Row]:
-    """A training is killed: how long until its run says ``failed``."""
+    """Yield the time from the kill of a training until the status of its run is ``failed``."""
     start_collector(base_dir)
     times = []
     for _ in range(count):
@@ -256,12 +259,12 @@ def _status(base_dir: Path, run: str) -> str | None:
 
 
 def idle(base_dir: Path, seconds: float) -> Iterator[Row]:
-    """What collector and workers cost while a session is open and nothing happens."""
+    """Yield the CPU and memory of collector and workers while a session is open and idle."""
     start_collector(base_dir)
     session = open_session(choose_run("idle", {}), base_dir)
     session.emit_metrics(VALUES)
     session.flush(20)
-    time.sleep(7)  # past the store's own housekeeping
+    time.sleep(7)  # until the store's periodic work for the last event is over
     found = processes(State.for_base_dir(base_dir))
     before = {name: sum(process.cpu_times()[:2]) for name, process in found.items()}
     time.sleep(seconds)
@@ -283,10 +286,11 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
 
 
 def main() -> int:
+    """Measure, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--only", choices=PARTS, help="run one part")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where run folders are made")
+    parser.add_argument("--only", choices=PARTS, help="only this part")
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="the place for the run folders")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     rows: list[Row] = []

@@ -1,7 +1,7 @@
-"""Reading back: how long one metric takes, also of many ranks, and the bytes a point costs on disk.
+"""Reading: the time to read one metric, also of many ranks, and the bytes of a point on disk.
 
-Run as ``python benchmarks/read.py [--points N] [--json]``. The runs are written by the store itself, from
-batches as a collector hands them over, with its compaction and merging.
+Run as ``python benchmarks/read.py [--points N] [--json]``. The store itself writes the runs, from the same
+batches that a collector gives to it, with compaction and merging.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ STEP_NS = 1_000_000  # one call a millisecond, jittered by a tenth
 
 
 def noise(random: np.random.Generator, first: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return float64 noise: nothing in it can be compressed."""
+    """Return float64 noise, which cannot be compressed."""
     return random.standard_normal(shape)
 
 
 def losses(random: np.random.Generator, first: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return what a training in float32 logs: falling, noisy, rounded."""
+    """Return values like the loss of a training in float32: they fall, are noisy, and are rounded."""
     falling = np.exp(-(first + np.arange(shape[0])) / 200_000)[:, None]
     return (falling + 0.01 * random.standard_normal(shape)).astype("f4").astype("f8")
 
 
 def batches(info: LoggedSession, names: tuple[str, ...], calls: int, make: object) -> Iterator[EventBatch]:
-    """Yield the calls of one session in batches of about a megabyte, as the log would."""
+    """Yield the calls of one session in batches of about a megabyte, as the log does."""
     random = np.random.default_rng(7)
     head = [("crc", "<u4"), ("length", "<u4"), ("kind", "<u2"), ("flags", "<u2"), ("id", "<u4")]
     numbers = [("seq", "<u8"), ("time", "<i8"), ("step", "<i8"), ("values", "<f8", (len(names),))]
@@ -59,15 +59,15 @@ def batches(info: LoggedSession, names: tuple[str, ...], calls: int, make: objec
 
 
 def store(base_dir: Path, name: str, metrics: int, calls: int, make: object, *, ranks: int = 1) -> Path:
-    """Write a run of one or several ranks and return its folder, all of it compacted."""
+    """Write a run of one or several ranks, compact all of it, and return its folder."""
     names = tuple(f"metric_{i}" for i in range(metrics))
     uid = secrets.token_bytes(16)
     folder = f"{name}_{uid.hex()[:8]}"
     infos = []
     for rank in range(ranks):
         session = secrets.token_bytes(16)
-        told = {"name": name, "dir": folder, "rank": rank, "role": "rank" if rank else "opener"}
-        infos.append(LoggedSession(session, uid, told, {1: names}))
+        facts = {"name": name, "dir": folder, "rank": rank, "role": "rank" if rank else "opener"}
+        infos.append(LoggedSession(session, uid, facts, {1: names}))
         infos[-1].schema_records[1] = events.pack_schema(session, 1, names)
     state = State(base_dir=base_dir, root=base_dir / ".ntrack")
     state.make()
@@ -87,7 +87,7 @@ def store(base_dir: Path, name: str, metrics: int, calls: int, make: object, *, 
 def figures(
     folder: Path, metrics: int, calls: int, what: str, *, read_s: float, point_bytes: float
 ) -> Iterator[Row]:
-    """Yield size and times of a run."""
+    """Yield the size of a run and the times to read a metric."""
     parts = list((folder / "metrics").glob("part-*.parquet"))
     size = sum(path.stat().st_size for path in parts)
     name = f"{calls:,} points of each of {metrics} metrics, {what}"
@@ -114,7 +114,7 @@ def figures(
 
 
 def of_ranks(folder: Path, ranks: int, calls: int) -> Iterator[Row]:
-    """Yield what it costs a new process to read the mean of a metric over its ranks."""
+    """Yield the time and memory that a new process needs to read the mean of a metric over its ranks."""
     code = (
         "import resource, sys, time; import pyarrow.parquet; from neural.tracking.reader.run import Run; "
         "began = time.perf_counter(); count = len(Run(sys.argv[1]).metric('metric_0')); "
@@ -127,10 +127,11 @@ def of_ranks(folder: Path, ranks: int, calls: int) -> Iterator[Row]:
     assert count == calls
     name = f"the mean of {ranks} ranks of {calls:,} points each"
     yield Row(f"{name}, in a new process", took_s, "s")
-    yield Row(f"{name}: its memory, at its highest", memory_kib * 1024 / 1e6, "MB")
+    yield Row(f"{name}: its memory, maximum", memory_kib * 1024 / 1e6, "MB")
 
 
 def main() -> int:
+    """Measure, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--points", type=int, default=1_000_000, help="points of a metric; also ten times as many"

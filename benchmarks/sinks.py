@@ -1,9 +1,9 @@
-"""Sinks: how fast each delivers against its backend's own fastest call, a worker's memory, one that stalls.
+"""Sinks: speed compared with the backend's own fastest call, a worker's memory, the effect of a stalled sink.
 
-Run as ``python benchmarks/sinks.py [--points N] [--stall S] [--json]``. Backends that are not installed are
-left out. The delivery is the worker's whole way, from the log's batches to a flush, in this process. Both sides
-begin where a new run is made in the backend and end where it has everything: the packages are imported,
-the services and databases that outlive a run are there.
+Run as ``python benchmarks/sinks.py [--points N] [--stall S] [--json]``. It leaves out backends that are not
+installed. A delivery is all that the worker does, from the log's batches to a flush, in this process. Both
+times start when a new run is created in the backend, and end when the backend has everything. Packages are
+imported before, and services and databases that several runs share exist already.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 
 NAMES = ("train/loss", "train/accuracy", "grad/norm", "learning_rate")
-ROUNDS = 3  # of each, in turn: what else the machine does then meets both alike
+ROUNDS = 3  # of each, in turn, so that other load on the machine slows both equally
 STARTED_NS = 1_700_000_000_000_000_000
 
 
@@ -51,7 +51,7 @@ def deliver(folder: Path, kind: str, calls: int, **options: Any) -> float:
     info = {"name": "bench", "dir": "bench_0", "rank": 0, "attempt": 1, "opened_ns": STARTED_NS}
     session = LoggedSession(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
     warm = LoggedSession(secrets.token_bytes(16), secrets.token_bytes(16), info, schemas={1: NAMES})
-    for batch in batches(warm, NAMES, 10, noise):  # imports, connections, the tables of a database
+    for batch in batches(warm, NAMES, 10, noise):  # for imports, connections and the tables of a database
         applier.write([batch])
     applier.flush()
     began = time.perf_counter()
@@ -107,8 +107,8 @@ def mlflow_itself(folder: Path, calls: int) -> float:
 
 
 def wandb_itself(folder: Path, calls: int) -> float:
-    """Log the same rows with ``run.log`` in a loop, offline, the opening of the run timed as well."""
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # as the sink does: its metrics of itself cost each call
+    """Log the same rows with ``run.log`` in a loop, offline; the time includes the opening of the run."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # as the sink does: W&B's own metrics would cost each call
     import wandb
 
     values = np.random.default_rng(7).standard_normal((calls, len(NAMES))).tolist()
@@ -125,7 +125,7 @@ def wandb_itself(folder: Path, calls: int) -> float:
 
 ITSELF: dict[str, tuple[Callable[[Path, int], float], float, dict[str, Any]]] = {
     "tensorboard": (tensorboard_itself, 1.0, {}),
-    "mlflow": (mlflow_itself, 0.4, {}),  # with its share of the points: it is slow
+    "mlflow": (mlflow_itself, 0.4, {}),  # with only this share of the points, because it is slow
     "wandb": (wandb_itself, 1.0, {"mode": "offline"}),
 }
 
@@ -148,7 +148,7 @@ def rates(base: Path, points: int) -> Iterator[Row]:
 
 
 def memory(base: Path, kind: str, points: int) -> None:
-    """Print a process's memory after a tenth of the points and after all; runs in a process of its own."""
+    """Print the process's memory after a tenth of the points and after all. Needs a process of its own."""
     process = psutil.Process()
     deliver(base / "a", kind, points // 10 // len(NAMES))
     early = process.memory_info().rss
@@ -157,7 +157,7 @@ def memory(base: Path, kind: str, points: int) -> None:
 
 
 def flat(base: Path, points: int) -> Row:
-    """Return how much a worker's memory grew over the points."""
+    """Return the growth of a worker's memory over the points."""
     kind = "tensorboard" if importlib.util.find_spec("tensorboard") else "jsonl"
     command = [sys.executable, __file__, "--memory", kind, "--points", str(points), "--base", str(base)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -167,9 +167,9 @@ def flat(base: Path, points: int) -> Row:
 
 
 def stalled(base: Path, seconds: float) -> Iterator[Row]:
-    """Suspend one sink's worker half of the time, in turns; watch the other sink and the trainer."""
+    """Suspend one sink's worker half of the time; yield the other sink's lag and the times of log calls."""
     (base / ".ntrack").mkdir(parents=True)
-    config = "".join(f'[sinks.{n}]\ntype = "jsonl"\nfolder = "{base}/{n}"\n' for n in ("stalling", "well"))
+    config = "".join(f'[sinks.{n}]\ntype = "jsonl"\nfolder = "{base}/{n}"\n' for n in ("stalled", "running"))
     (base / ".ntrack" / "config.toml").write_text(config)
     state = State.for_base_dir(base)
     calls: dict[bool, list[float]] = {False: [], True: []}
@@ -179,22 +179,22 @@ def stalled(base: Path, seconds: float) -> Iterator[Row]:
 
         def log_for(duration_s: float, stall: bool) -> None:
             nonlocal step
-            until, looked = time.monotonic() + duration_s, time.monotonic()
+            until, checked = time.monotonic() + duration_s, time.monotonic()
             while (now := time.monotonic()) < until:
                 began = time.perf_counter()
                 tracker.log_metrics({"loss": 0.5, "accuracy": 0.5}, step=step)
                 calls[stall].append(time.perf_counter() - began)
                 step += 1
-                if stall and now - looked > 0.5:
-                    looked = now
-                    lags.append(_lag_s(base / "well"))
+                if stall and now - checked > 0.5:
+                    checked = now
+                    lags.append(_lag_s(base / "running"))
                 time.sleep(0.001)
 
-        log_for(10.0, False)  # both are under way
+        log_for(10.0, False)  # until both sinks deliver
         calls[False].clear()
-        # One long stall as asked for, and shorter ones in turn with as long without: pairs of a kind.
+        # One long stall as requested, then shorter ones; a time without a stall follows each.
         for stall_s in (seconds, 10.0, 10.0):
-            pid = _worker_pid(state, "stalling")
+            pid = _worker_pid(state, "stalled")
             os.kill(pid, signal.SIGSTOP)
             try:
                 log_for(stall_s, True)
@@ -207,11 +207,11 @@ def stalled(base: Path, seconds: float) -> Iterator[Row]:
     yield Row(f"one sink stalled {seconds:.0f} s: the other's lag at most", max(lags), "s", limit=2.0)
     yield Row("  a call's p50 meanwhile", with_it, "us")
     yield Row("  a call's p50 otherwise", without, "us")
-    yield Row("  against each other", with_it / without, "x", limit=1.15)
+    yield Row("  ratio of both", with_it / without, "x", limit=1.15)
 
 
 def _worker_pid(state: State, name: str) -> int:
-    """Return the process id of a sink's worker, once it runs."""
+    """Wait until a sink's worker runs, and return its process id."""
     while True:
         workers = request(state, "status", timeout_s=30)["workers"]
         pid = next((w["pid"] for w in workers if w["name"] == name), None)
@@ -221,7 +221,7 @@ def _worker_pid(state: State, name: str) -> int:
 
 
 def _lag_s(folder: Path) -> float:
-    """Return how old the newest event is that the sink has."""
+    """Return the age of the newest event that the sink has delivered; infinite if there is none."""
     with contextlib.suppress(FileNotFoundError, StopIteration, ValueError):
         path = next(folder.glob("*.jsonl"))
         with path.open("rb") as file:
@@ -232,10 +232,11 @@ def _lag_s(folder: Path) -> float:
 
 
 def main() -> int:
+    """Measure, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--points", type=int, default=1_000_000, help="of the memory run; rates take a tenth")
-    parser.add_argument("--stall", type=float, default=120.0, help="seconds one sink is stalled")
-    parser.add_argument("--only", choices=("rates", "memory", "stall"), help="one part instead of all")
+    parser.add_argument("--points", type=int, default=1_000_000, help="for memory; for rates a tenth of it")
+    parser.add_argument("--stall", type=float, default=120.0, help="seconds for which one sink is stalled")
+    parser.add_argument("--only", choices=("rates", "memory", "stall"), help="only this part")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
@@ -244,7 +245,7 @@ def main() -> int:
         memory(given.base, given.memory, given.points)
         return 0
     rows: list[Row] = []
-    # A worker that is still leaving may write a last file into it.
+    # A worker that has not exited yet may write a last file into the folder.
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         if given.only in (None, "rates"):

@@ -1,7 +1,7 @@
-"""The comparison page: how soon 5,000 runs are seen, what a chart of 10 runs × 10⁶ points costs, its memory.
+"""The comparison page: time until 5,000 runs are shown, cost of a chart of 10 runs × 10⁶ points, memory.
 
-Run as ``python benchmarks/ui.py [--runs N] [--points N] [--polls N] [--json]``. It needs the ``ui`` extra; the
-paint is measured in Chromium where Playwright and Chromium are there, as in ``make test-frameworks``.
+Run as ``python benchmarks/ui.py [--runs N] [--points N] [--polls N] [--json]``. It needs the ``ui`` extra. The
+first paint is measured only if Playwright and Chromium are installed, as in ``make test-frameworks``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from _measure import Row, report
 
 MAKER = Path(__file__).with_name("_ui_runs.py")
 HOUR_POLLS = 1800  # one every two seconds
-EVERY_S = 0.02  # of the live run's calls
+PERIOD_S = 0.02  # between the live run's calls
 
 
 def main() -> None:
+    """Measure, print the figures, and exit; 1 if a target was not reached."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5000)
     parser.add_argument("--points", type=int, default=1_000_000)
@@ -48,12 +49,12 @@ def main() -> None:
 
 
 def curves(base_dir: Path, points: int) -> Iterator[Row]:
-    """Measure the answer with one metric of ten runs, as the page asks for it."""
+    """Measure the answer with one metric of ten runs, to the same request as the page sends."""
     subprocess.run([sys.executable, str(MAKER), "long", str(base_dir), "10", str(points)], check=True)
     with page_of(base_dir) as address:
         wait_until_read(address)
         keys = sorted(path.name.rpartition("_")[2] for path in base_dir.iterdir() if path.name[0] != ".")
-        asked(address, keys, metric="no such metric")  # so that what is measured is not importing libraries
+        asked(address, keys, metric="no such metric")  # so that the times do not include the server's imports
         what = f"chart of 10 runs × {points:,} points"
         first_s, size = asked(address, keys)
         yield Row(f"{what}: server, read from disk", 1000 * first_s, "ms", 500)
@@ -72,7 +73,7 @@ def curves(base_dir: Path, points: int) -> Iterator[Row]:
 def asked(
     address: str, keys: list[str], *, metric: str = "loss", zoom: Any = None, weight: float = 0.0
 ) -> tuple[float, int]:
-    """Return how long a metric's chart of these runs took over HTTP, and the bytes of the answer."""
+    """Return how many seconds a metric's chart of these runs took over HTTP, and the bytes of the answer."""
     metric = metric.encode().hex()
     chart, note = ({"metric": metric, "part": part} for part in ("chart", "note"))
     ids = [json.dumps(part, separators=(",", ":")) for part in (chart, note)]
@@ -88,9 +89,9 @@ def asked(
             at({"part": "seen", "metric": metric}, True), at({"part": "zoom", "metric": metric}, zoom),
             at("selected", keys), at({"set": "x"}, "step", "value"), at({"set": "log"}, [], "value"),
             at({"set": "smooth"}, weight, "value"), at({"set": "ranks"}, "band", "value"), at("theme", None),
-            at("pulse", None),
+            at("selected-generations", None),
         ],
-        "changedPropIds": ["pulse.data"],
+        "changedPropIds": ["selected-generations.data"],
         "state": [at(chart, chart, "id")],
     }  # fmt: skip
     began = time.perf_counter()
@@ -102,7 +103,7 @@ def asked(
 
 
 def posted(address: str, body: Any) -> bytes:
-    """Return the server's answer, packed as it was sent."""
+    """Return the server's answer, compressed."""
     connection = http.client.HTTPConnection(address.split("/")[2], timeout=120)
     headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
     connection.request("POST", "/_dash-update-component", json.dumps(body), headers)
@@ -114,7 +115,7 @@ def posted(address: str, body: Any) -> bytes:
 
 
 def table(base_dir: Path, count: int) -> Iterator[Row]:
-    """Measure reading many runs, looking for changes, and the first paint in a browser."""
+    """Measure the first read of many runs, a scan for changes, and the first paint in a browser."""
     subprocess.run([sys.executable, str(MAKER), "many", str(base_dir), str(count)], check=True)
     from neural.tracking.ui.data import catalogue as module
 
@@ -122,26 +123,26 @@ def table(base_dir: Path, count: int) -> Iterator[Row]:
     began = time.perf_counter()
     catalogue.refresh(at_once=True)
     yield Row(f"{count:,} runs: read for the first time, in the background", time.perf_counter() - began, "s")
-    module.SETTLING_NS = -(10**18)
+    module.WATCH_ENDED_NS = -(10**18)
     began = time.process_time()
     for _ in range(5):
         catalogue.refresh(at_once=True)
-    yield Row(f"{count:,} runs: CPU of a look for changes", 200 * (time.process_time() - began), "ms")
+    yield Row(f"{count:,} runs: CPU of a scan for changes", 200 * (time.process_time() - began), "ms")
     with page_of(base_dir) as address:
         wait_until_read(address)
         yield from paint(address, count)
 
 
 def paint(address: str, count: int) -> Iterator[Row]:
-    """Measure from asking for the page until rows are seen, in a browser that was never here."""
+    """Measure the time from the request until rows are visible, in a browser with an empty cache."""
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        print("no Playwright here: the paint is not measured (pip install playwright)", file=sys.stderr)
+        print("Playwright is missing: the paint is not measured (pip install playwright)", file=sys.stderr)
         return
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        print("no Chromium here: the paint is not measured", file=sys.stderr)
+        print("Chromium is missing: the paint is not measured", file=sys.stderr)
         return
     times = []
     with sync_playwright() as playwright:
@@ -154,17 +155,17 @@ def paint(address: str, count: int) -> Iterator[Row]:
             page.context.close()
         browser.close()
     first, *others = times
-    yield Row(f"{count:,} runs: first rows seen, browser just started", first, "s")
-    yield Row(f"{count:,} runs: first rows seen, best of 3", min(others), "s", 1.5)
+    yield Row(f"{count:,} runs: first rows visible, browser just started", first, "s")
+    yield Row(f"{count:,} runs: first rows visible, best of 3", min(others), "s", 1.5)
 
 
 def polling(base_dir: Path, polls: int) -> Iterator[Row]:
-    """Measure the server's memory over an hour's polls of a run that grows, and what the page costs others."""
-    trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAINER, str(base_dir), str(EVERY_S)], stdout=subprocess.PIPE, text=True
+    """Measure the server's memory over an hour's polls of a live run, its open files and its connections."""
+    training = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(base_dir), str(PERIOD_S)], stdout=subprocess.PIPE, text=True
     )
-    assert trainer.stdout is not None
-    key = trainer.stdout.readline().strip()
+    assert training.stdout is not None
+    key = training.stdout.readline().strip()
     try:
         with page_of(base_dir) as address:
             wait_until_read(address)
@@ -175,20 +176,20 @@ def polling(base_dir: Path, polls: int) -> Iterator[Row]:
                 if number in (polls // 3, polls - 1):
                     sizes.append(process.memory_info().rss / 1e6)
             yield Row(f"server's memory after {polls:,} polls of a growing run", sizes[-1], "MB")
-            yield Row("grown in the last two thirds of them", sizes[-1] - sizes[0], "MB", 20)
+            yield Row("growth in the last two thirds of them", sizes[-1] - sizes[0], "MB", 20)
             opened = {file.path for file in process.open_files() if str(base_dir) in file.path}
-            yield Row("files of the runs the server keeps open", len(opened), "", 0)
-            talks = [c for c in process.net_connections("unix") if str(base_dir) in f"{c.laddr}{c.raddr}"]
-            yield Row("connections of the server to collector or trainer", len(talks), "", 0)
+            yield Row("files of the runs that the server keeps open", len(opened), "", 0)
+            connected = [c for c in process.net_connections("unix") if str(base_dir) in f"{c.laddr}{c.raddr}"]
+            yield Row("connections of the server to collector or training", len(connected), "", 0)
     finally:
-        trainer.kill()
-        trainer.wait()
+        training.kill()
+        training.wait()
         subprocess.run(
             [sys.executable, "-m", "neural.tracking.cli", "collector", "stop", "-d", str(base_dir)], check=False
         )
 
 
-TRAINER = """
+TRAINING = """
 import sys, time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("live", sys.argv[1], auto_visualize=False)
@@ -202,15 +203,23 @@ for step in range(10**9):
 
 
 def poll(address: str, key: str) -> None:
-    """Ask what an open page asks every two seconds: is there news, and the chart again."""
-    outputs = [("beat", "data"), ("tick", "interval"), ("live", "children"), ("any-runs", "data")]
+    """Send what an open page sends every two seconds: a request for changes, and one for the chart."""
+    outputs = [
+        ("catalogue-generation", "data"),
+        ("poll", "interval"),
+        ("live", "children"),
+        ("any-runs", "data"),
+    ]
     outputs += [("all-read", "data")]
     tick = {
         "output": "..{}..".format("...".join(f"{name}.{prop}" for name, prop in outputs)),
         "outputs": [{"id": name, "property": prop} for name, prop in outputs],
-        "inputs": [{"id": "tick", "property": "n_intervals", "value": 1}],
-        "changedPropIds": ["tick.n_intervals"],
-        "state": [{"id": name, "property": "data", "value": None} for name in ("beat", "any-runs", "all-read")],
+        "inputs": [{"id": "poll", "property": "n_intervals", "value": 1}],
+        "changedPropIds": ["poll.n_intervals"],
+        "state": [
+            {"id": name, "property": "data", "value": None}
+            for name in ("catalogue-generation", "any-runs", "all-read")
+        ],
     }
     posted(address, tick)
     asked(address, [key])
@@ -218,17 +227,17 @@ def poll(address: str, key: str) -> None:
 
 @contextlib.contextmanager
 def page_of(base_dir: Path) -> Iterator[str]:
-    """Start the page as a user would; yield its address."""
+    """Start the page as a user does; yield its address."""
     command = [sys.executable, "-m", "neural.tracking.cli", "ui", "--port", "0", "-d", str(base_dir)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "1000"}
     )
     assert process.stdout is not None
-    told = ""
-    while not (found := re.search(r"http://\S+/", told)):
+    output = ""
+    while not (found := re.search(r"http://\S+/", output)):
         line = process.stdout.readline()
-        assert line, told
-        told += line
+        assert line, output
+        output += line
     try:
         yield found[0]
     finally:
@@ -237,7 +246,7 @@ def page_of(base_dir: Path) -> Iterator[str]:
 
 
 def pid_of(address: str) -> int:
-    """Return the process that listens at the address."""
+    """Return the id of the process that listens at the address."""
     port = int(address.split(":")[2].strip("/"))
     listening = (
         c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr and c.laddr.port == port
@@ -248,7 +257,7 @@ def pid_of(address: str) -> int:
 
 
 def wait_until_read(address: str) -> None:
-    """Return once the server has read all runs."""
+    """Wait until the server has read all runs."""
     while True:
         with urllib.request.urlopen(address + "health") as answer:
             if json.load(answer)["ready"]:

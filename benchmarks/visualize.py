@@ -1,8 +1,8 @@
-"""Pictures: what drawing costs the training, and how long a full set takes from file to PNG.
+"""Plots: what drawing costs the training, and how long a full set takes from file to PNG.
 
-Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100] [--rank-points N]``. The pairs
-log with and without automatic pictures, in turns, each in a new process with a collector of its own; the
-runs that are drawn are written by the store itself.
+Run as ``python benchmarks/visualize.py [--rounds 7] [--seconds 10] [--sets 100] [--rank-points N]``. A pair
+logs once with and once without automatic plots, each in a new process with a collector of its own. The store
+itself writes the runs that are drawn.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from neural.tracking.collector.visualizer.renderer_process import renderer_comma
 CALL_P50_LIMIT, CALL_P99_LIMIT = 1.10, 1.25
 SET_LIMIT_S, GROWTH_LIMIT = 2.0, 1.5
 MEMORY_LIMIT_MB = 500.0
-FLAT_LIMIT = 1.05  # the last rounds' memory against the tenth's
+FLAT_LIMIT = 1.05  # the memory of the last rounds, divided by that of the tenth
 METRICS = 10
 
 
 def log_calls(base_dir: str, calls: int, pause_s: float, auto: bool) -> None:
-    """Log as a training would and print the times of the calls, ns."""
+    """Log as a training does, and print p50 and p99 of the calls in ns."""
     from neural.tracking import ExperimentTracker
 
     tracker = ExperimentTracker("timed", base_dir, auto_visualize=auto)
@@ -49,7 +49,7 @@ def log_calls(base_dir: str, calls: int, pause_s: float, auto: bool) -> None:
 
 
 def paired(rounds: int, seconds: float, pause_s: float) -> list[Row]:
-    """Return the ratios of call times with automatic pictures to those without."""
+    """Return the call times with automatic plots, divided by those without."""
     found: dict[str, list[float]] = {"p50": [], "p99": []}
     calls = int(seconds / pause_s)
     for number in range(rounds):
@@ -66,13 +66,13 @@ def paired(rounds: int, seconds: float, pause_s: float) -> list[Row]:
             ratios.append(pair[True][name] / pair[False][name])
     note = f"median of {rounds} pairs of {calls} calls, one a {pause_s * 1000:g} ms"
     return [
-        Row("log_metrics p50, pictures / none", statistics.median(found["p50"]), "×", CALL_P50_LIMIT, note),
-        Row("log_metrics p99, pictures / none", statistics.median(found["p99"]), "×", CALL_P99_LIMIT, note),
+        Row("log_metrics p50, plots / none", statistics.median(found["p50"]), "×", CALL_P50_LIMIT, note),
+        Row("log_metrics p99, plots / none", statistics.median(found["p99"]), "×", CALL_P99_LIMIT, note),
     ]
 
 
 class Renderer:
-    """The renderer as the visualizer spawns it, at normal priority: what is timed is the drawing."""
+    """The renderer as the visualizer spawns it, but at normal priority, because its time is measured."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -87,32 +87,34 @@ class Renderer:
         self._process.stdin.write(json.dumps({"folder": str(folder)}) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
-            said = json.loads(line)
-            if "failed" in said:
-                raise RuntimeError(said)
-            if "done" in said:
-                return time.perf_counter() - start, said["done"]
-        raise RuntimeError("the renderer died")
+            answer = json.loads(line)
+            if "failed" in answer:
+                raise RuntimeError(answer)
+            if "done" in answer:
+                return time.perf_counter() - start, answer["done"]
+        raise RuntimeError("the renderer exited")
 
     def memory_mb(self) -> float:
+        """Return the memory that it has now."""
         return float(psutil.Process(self._process.pid).memory_info().rss) / 1e6
 
     def peak_mb(self) -> float:
-        """Return the most memory it ever had; of Linux, elsewhere what it has now."""
+        """Return its maximum memory so far, on Linux; elsewhere the memory that it has now."""
         try:
-            told = Path(f"/proc/{self._process.pid}/status").read_text()
+            process_status = Path(f"/proc/{self._process.pid}/status").read_text()
         except OSError:
             return self.memory_mb()
-        return int(told.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        return int(process_status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
     def end(self) -> None:
+        """Close its input and wait until it exits."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
 
 def drawing(rounds: int) -> list[Row]:
-    """Return how long a full set takes, for few and for many points, and what memory the renderer has."""
+    """Return the time of a full set, for few and for many points, and the renderer's memory."""
     renderer = Renderer()
     with tempfile.TemporaryDirectory() as folder:
         short = store(Path(folder), "short", METRICS, 10_000, losses)
@@ -134,17 +136,17 @@ def drawing(rounds: int) -> list[Row]:
     tenth, last = statistics.median(memory[8:14]), statistics.median(memory[-6:])
     return [
         Row("full set, 10 metrics × 10⁶ points, wall", wall, "s", SET_LIMIT_S, f"median of {rounds // 2}"),
-        Row("full set, 10 metrics × 10⁶ points, CPU", cpu, "s", SET_LIMIT_S, "what it takes on a free core"),
+        Row("full set, 10 metrics × 10⁶ points, CPU", cpu, "s", SET_LIMIT_S, "the time on a free core"),
         Row("full set, 10 metrics × 10⁴ points, CPU", statistics.median(cpus[short]), "s"),
         Row("10⁶ points / 10⁴ points, CPU", growth, "×", GROWTH_LIMIT, "median of pairs"),
         Row("first set of a new renderer, imports included, CPU", first[1], "s"),
-        Row("renderer's memory, most", max(memory), "MB", MEMORY_LIMIT_MB, f"over {rounds} rounds"),
+        Row("renderer's memory, maximum", max(memory), "MB", MEMORY_LIMIT_MB, f"over {rounds} rounds"),
         Row("renderer's memory, last rounds / tenth", last / tenth, "×", FLAT_LIMIT),
     ]
 
 
 def of_ranks(ranks: int, points: int) -> list[Row]:
-    """Return what one metric that many ranks logged costs the renderer, in time and in memory."""
+    """Return the renderer's time and memory for one metric that many ranks logged."""
     renderer = Renderer()
     with tempfile.TemporaryDirectory() as folder:
         run = store(Path(folder), "ranks", 1, points, losses, ranks=ranks)
@@ -156,18 +158,19 @@ def of_ranks(ranks: int, points: int) -> list[Row]:
     return [
         Row(f"{what}, CPU", cpu, "s"),
         Row(
-            f"{what}: renderer's memory, at its highest",
+            f"{what}: renderer's memory, maximum",
             peak,
             "MB",
             MEMORY_LIMIT_MB,
-            "whatever the run's length",
+            "does not depend on the run's length",
         ),
     ]
 
 
 def main() -> int:
+    """Measure, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="pairs of runs with and without pictures")
+    parser.add_argument("--rounds", type=int, default=7, help="pairs of runs with and without plots")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each of them logs")
     parser.add_argument("--sets", type=int, default=100, help="rounds of drawing")
     parser.add_argument("--rank-points", type=int, default=4_000_000, help="points of each of 8 ranks")

@@ -228,7 +228,7 @@ class Collector:
                 "held_bytes": self._log.held_bytes,
             },
             "workers": self._supervisor.status(),
-            "quarantined": [run.told() for run in quarantined],
+            "quarantined": [run.to_dict() for run in quarantined],
             "sinks_trouble": self._roster.config_error,
             "disk": {"state": "full" if self._log.disk_error else "ok", "error": self._log.disk_error},
             "events_total": self._sequencer.events_total,

@@ -1,4 +1,4 @@
-"""Prints ``docs/cli.md``: the help of every command, as the commands themselves tell it.
+"""Prints ``docs/cli.md``: the help texts of all commands.
 
 python docs/make_cli.py > docs/cli.md
 """
@@ -14,26 +14,26 @@ from neural.tracking.cli import main
 
 HEAD = """# The command line
 
-`ntrack --help` says the same. Made by `python docs/make_cli.py > docs/cli.md`; a test compares.
+The help texts of all commands. Made by `python docs/make_cli.py > docs/cli.md`; a test checks it.
 
-Every command looks at `--base-dir`, else `NTRACK_DIR`, else `neural_experiments` below the current folder.
-RUN is an id (`1a2b3c4d`), the beginning of one, a run's name (the newest of that name), or a path to a run
-folder, also one that was moved; where it may be left out, the newest run is meant.
+Every command uses the folder in `--base-dir`, else in `NTRACK_DIR`, else `neural_experiments` below the
+current folder. RUN is an id (`1a2b3c4d`), a prefix of an id, a run's name (the newest run of that name), or a
+path to a run folder, also one that was moved. Where RUN is optional, the default is the newest run.
 
 | exit code | means |
 | --- | --- |
-| 0 | all is well |
-| 1 | it failed; the message says why and what to do |
+| 0 | success |
+| 1 | failure; the message says why and what to do |
 | 2 | wrong usage |
-| 3 | something is left: events on their way, or nobody there to store them |
+| 3 | something is not done yet: events are pending, or no collector stores them |
 | 4 | no collector answers |
-| 6 | something that was emitted is missing or doubled, or bytes are damaged |
+| 6 | something that was emitted is missing, stored twice or damaged |
 """
 
 
 def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
-    """Yield a context for every command, groups before what is in them."""
-    # A context of its own kind of each command: it knows how help is asked for, and how wide it is.
+    """Yield a context for every command; a group before its commands."""
+    # The context class of each command knows its help option and the width of the text.
     made = command.context_class(
         command,
         parent=parent,

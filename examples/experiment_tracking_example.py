@@ -1,9 +1,9 @@
-"""Five short demonstrations: tracking, artifact versions, backends, comparison, pictures.
+"""Five short demonstrations: tracking, artifact versions, backends, comparison, plots.
 
     python examples/experiment_tracking_example.py [--base-dir DIR]
 
-Each trains a small classifier in NumPy and prints what it stored and where. Backends that are not
-installed are told, and the demonstration goes on without them.
+Each trains a small classifier in NumPy and prints what it stored and where. The demonstration of backends
+uses those that are installed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ def main() -> None:
     """Run the five demonstrations, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--base-dir", default=None, help="where the runs go; default: NTRACK_DIR, else ./neural_experiments"
+        "--base-dir",
+        default=None,
+        help="the folder of the runs; default: NTRACK_DIR, else ./neural_experiments",
     )
     base_dir = parser.parse_args().base_dir
-    demonstrations = (basic_tracking, artifact_versions, backends, comparison, pictures)
+    demonstrations = (basic_tracking, artifact_versions, backends, comparison, plots)
     for number, demonstration in enumerate(demonstrations, 1):
-        told = (demonstration.__doc__ or "").splitlines()[0]
-        print(f"\n{number}. {told}")
+        title = (demonstration.__doc__ or "").splitlines()[0]
+        print(f"\n{number}. {title}")
         demonstration(base_dir)
 
 
 def basic_tracking(base_dir: str | None) -> None:
-    """Basic experiment tracking: parameters, metrics, a text, a figure; then read it back."""
+    """Basic experiment tracking: log parameters, metrics, a text and a figure; then read them."""
     tracker = ExperimentTracker(experiment_name="basic", base_dir=base_dir, tags=["example"])
     tracker.log_hyperparameters({"learning_rate": 0.5, "epochs": 60, "optimizer": {"name": "sgd"}})
     losses = []
@@ -46,7 +48,9 @@ def basic_tracking(base_dir: str | None) -> None:
         tracker.log_metrics(metrics, step=epoch)
         losses.append(metrics["train_loss"])
         if epoch == 30:
-            tracker.log_text("remark", f"half way, the norm of the weights is {np.linalg.norm(weights):.2f}")
+            tracker.log_text(
+                "remark", f"after epoch 30 the norm of the weights is {np.linalg.norm(weights):.2f}"
+            )
     tracker.log_figure(curve(losses), "training_curve.png")
     stored = tracker.finish()
 
@@ -57,7 +61,7 @@ def basic_tracking(base_dir: str | None) -> None:
 
 
 def artifact_versions(base_dir: str | None) -> None:
-    """Artifact versioning: one checkpoint file, overwritten by every save, and each save kept."""
+    """Artifact versioning: every save overwrites one checkpoint file, and each becomes a version."""
     with tempfile.TemporaryDirectory() as folder, ExperimentTracker("versioned", base_dir) as tracker:
         checkpoint = Path(folder) / "checkpoint.npy"
         for epoch, (weights, metrics) in enumerate(training(learning_rate=0.5, epochs=25)):
@@ -71,12 +75,12 @@ def artifact_versions(base_dir: str | None) -> None:
         second = tracker.get_artifact_version("checkpoint.npy", version=2)
         latest = tracker.get_artifact_version("checkpoint.npy", version=-1)
         if second is not None and latest is not None:
-            apart = np.linalg.norm(np.load(latest.path) - np.load(second.path))
-            print(f"   weights moved by {apart:.2f} between version 2 and version {latest.version}")
+            distance = np.linalg.norm(np.load(latest.path) - np.load(second.path))
+            print(f"   weights changed by {distance:.2f} between version 2 and version {latest.version}")
 
 
 def backends(base_dir: str | None) -> None:
-    """Backend integration: the same calls, delivered to other trackers by processes of their own."""
+    """Backend integration: the same calls; other processes deliver the run to other trackers."""
     installed = [name for name in ("tensorboard", "mlflow") if importlib.util.find_spec(name)]
     wanted = ["jsonl", *installed]
     print(f"   delivering to {', '.join(wanted)}")
@@ -84,12 +88,12 @@ def backends(base_dir: str | None) -> None:
         tracker.log_hyperparameters({"learning_rate": 0.5})
         for epoch, (_, metrics) in enumerate(training(learning_rate=0.5, epochs=30)):
             tracker.log_metrics(metrics, step=epoch)
-    print(f"   `ntrack sinks ls -d {tracker.base_dir}` shows how far each is,")
-    print(f"   `ntrack runs show {tracker.experiment_id} -d {tracker.base_dir}` where to find it there")
+    print(f"   `ntrack sinks ls -d {tracker.base_dir}` shows the progress of each,")
+    print(f"   `ntrack runs show {tracker.experiment_id} -d {tracker.base_dir}` the link to the run in each")
 
 
 def comparison(base_dir: str | None) -> None:
-    """Experiment comparison: three learning rates, as figures and as a page to pass on."""
+    """Experiment comparison: three learning rates, as figures and as a page for others."""
     manager = ExperimentManager(base_dir)
     ids = []
     for rate in (0.05, 0.5, 2.0):
@@ -106,23 +110,23 @@ def comparison(base_dir: str | None) -> None:
     print(f"   exported: {folder / 'comparison.html'}")
 
 
-def pictures(base_dir: str | None) -> None:
-    """Automatic visualization: plots that appear by themselves, and those one asks for."""
-    with ExperimentTracker("pictured", base_dir, auto_visualize=True, visualize_every=10) as tracker:
+def plots(base_dir: str | None) -> None:
+    """Visualization: automatic plots, plots on request, and figures in memory."""
+    with ExperimentTracker("plotted", base_dir, auto_visualize=True, visualize_every=10) as tracker:
         for epoch, (_, metrics) in enumerate(training(learning_rate=0.5, epochs=100)):
             tracker.log_metrics(metrics, step=epoch)
     saved = tracker.generate_visualizations()
-    print(f"   asked for: {', '.join(path.name for path in saved.values())}")
-    print(f"   drawn by themselves, as auto_*.png, beside them in {tracker.experiment_dir / 'plots'}")
+    print(f"   on request: {', '.join(path.name for path in saved.values())}")
+    print(f"   automatic: auto_*.png in the same folder, {tracker.experiment_dir / 'plots'}")
     figures = MetricVisualizer.create_distribution_plots(tracker.metrics_history, figsize=(12, 6))
-    print(f"   made in memory: {', '.join(figures)}")
+    print(f"   in memory: {', '.join(figures)}")
 
 
 def training(*, learning_rate: float, epochs: int) -> Iterator[tuple[Floats, dict[str, float]]]:
-    """Train a logistic regression on two noisy clouds; yield weights and metrics after each epoch."""
-    chance = np.random.default_rng(7)
+    """Train a logistic regression on two noisy clusters; yield weights and metrics after each epoch."""
+    random = np.random.default_rng(7)
     labels = (np.arange(800) % 2).astype(np.float64)
-    points = chance.standard_normal((800, 8)) + np.outer(
+    points = random.standard_normal((800, 8)) + np.outer(
         labels - 0.5, np.array([0.2, 0.2, 0.4, 0.4, 0.8, 0.8, 1.2, 1.2])
     )
     seen, held_out = slice(0, 600), slice(600, 800)
@@ -148,8 +152,8 @@ def predictions(points: Floats, weights: Floats) -> Floats:
 
 def cross_entropy(points: Floats, labels: Floats, weights: Floats) -> float:
     """Return the mean cross entropy of the predictions."""
-    guessed = np.clip(predictions(points, weights), 1e-12, 1 - 1e-12)
-    return float(-np.mean(labels * np.log(guessed) + (1 - labels) * np.log(1 - guessed)))
+    predicted = np.clip(predictions(points, weights), 1e-12, 1 - 1e-12)
+    return float(-np.mean(labels * np.log(predicted) + (1 - labels) * np.log(1 - predicted)))
 
 
 def curve(losses: list[float]) -> Figure:

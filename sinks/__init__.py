@@ -1,4 +1,4 @@
-"""Where workers deliver to: the contract every sink keeps, the sinks themselves, and their registry."""
+"""The backends to which workers deliver runs: the contract of a sink, the sinks, and their registry."""
 
 from neural.tracking.sinks.base import (
     HoldRun,

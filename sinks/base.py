@@ -1,9 +1,9 @@
-"""The contract of a sink: what a backend's translator is given, and the ways in which it may fail.
+"""The contract of a sink: what it receives, and which errors it may raise.
 
-A sink runs in a worker process of its own and is called by one thread. The worker owns order, batching,
-retry, deadlines, dead letters and how far it came; a sink only translates and writes. Other people's
-sinks are classes that follow :class:`Sink`, named by an entry point in the group
-``neural_tracking.sinks``; :mod:`neural.tracking.sinks.contract` is the test suite they pass.
+A sink runs in a worker process of its own; one thread calls it. The worker owns order, batches, retries,
+deadlines, dead letters and progress. A sink only translates and writes. A third-party sink is a class that
+follows :class:`Sink`; an entry point in the group ``neural_tracking.sinks`` names it. It must pass the tests
+of :mod:`neural.tracking.sinks.contract`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 
 @dataclass(eq=False)
 class RunInfo:
-    """A run as a sink sees it; the same object comes with each of its events.
+    """A run as a sink sees it; all events of a run share one object.
 
-    ``memory`` belongs to the sink: plain JSON, kept durably in one piece with how far the run was
-    delivered, once ``flush`` returned. After a crash it comes back as it was then, followed by the
-    events since. ``link`` is for people: where the backend shows the run. ``env`` is what the training's
-    environment said of its backends, without secrets; of a training on another host only what the sink's
-    ``guests_may_set`` names. An address in it is nobody's but the run's: the collector's own credentials
-    are not for it.
+    ``memory`` belongs to the sink: plain JSON. After each ``flush`` the worker saves it in one file with the
+    run's progress. After a crash the sink receives it as it was saved, and the events since then again.
+    ``link`` is for people: the address of the run in the backend. ``env`` holds the variables for backends
+    from the training's environment, without secrets; for a training on another host, only those that the
+    sink's ``guests_may_set`` lists. The sink must not send the collector's own credentials to an address that
+    only ``env`` names.
     """
 
     uid: str
@@ -51,26 +51,26 @@ class RunInfo:
 
     @property
     def id(self) -> str:
-        """The ``experiment_id``."""
+        """The ``experiment_id``: the first 8 hex digits of ``uid``."""
         return self.uid[:8]
 
     @property
     def label(self) -> str:
-        """``<name>_<id>``: the name of its folder."""
+        """The name of the run folder, ``<name>_<id>``."""
         return f"{self.name}_{self.id}"
 
 
 class RunEvent(NamedTuple):
-    """One event of a run, of any kind; a sink leaves alone the kinds it has no use for.
+    """One event of a run, of any kind; a sink ignores the kinds that it does not use.
 
-    ``kind`` and ``data``: ``metrics`` (name to float: one call), ``params`` (``values``, nested, to be
-    merged with those before; ``as_text``; ``part``: which of how many events of one call, where one could
-    not hold them), ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``),
+    ``kind`` and ``data``: ``metrics`` (name to float, of one call), ``params`` (``values``, nested, to be
+    merged with earlier ones; ``as_text``; ``part``: number and count of the events of one call, if it needs
+    several), ``text`` (``name``, ``text``), ``open`` (``tags``, ``notes``, ``group``, ``settings``),
     ``tags`` (``add``), ``notes`` (``notes``), ``metadata`` (``values``), ``end`` of a session, ``status``
     of the whole run (``status``, ``error``, ``ended``: whether all its processes have ended), and
     ``artifact``, once its bytes are stored (``name``, ``version``, ``path`` of the file or folder,
     ``checksum``, ``size``, ``type``: ``artifact``, ``model``, ``figure``, ``reference``; ``aliases``,
-    ``metadata``, ``uri``). Numbered within its session; ``status`` has number 0 and may come again.
+    ``metadata``, ``uri``). ``seq`` counts within the session; a ``status`` has number 0 and may be repeated.
     """
 
     run: RunInfo
@@ -84,10 +84,10 @@ class RunEvent(NamedTuple):
 
 
 class SinkPlace(NamedTuple):
-    """What a sink is told of where it works.
+    """The collector that a sink works for: the sink's name there, the folder of runs, the deadline.
 
-    ``writer`` tells this collector's files from another's. A call that lasts longer than ``call_timeout_s``
-    is ended with the process: whoever waits for a backend raises RetryLater well before.
+    ``writer`` distinguishes this collector's files from another's. A call that lasts longer than
+    ``call_timeout_s`` ends the process: a sink that waits for a backend must raise RetryLater well before.
     """
 
     name: str
@@ -97,9 +97,9 @@ class SinkPlace(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A setting of a type of sink: its kind, its default, one line of help; secrets are never options.
+    """A setting of a type of sink: its kind, its default, one line of help. A secret is never an option.
 
-    ``choices``: all the values it may have, where these can be listed.
+    ``choices`` lists all values that it may have; empty if they cannot be listed.
     """
 
     kind: type
@@ -109,58 +109,58 @@ class Option(NamedTuple):
 
 
 class Sink(Protocol):
-    """Calls arrive in this order: ``open``, then ``write`` and ``flush`` many times, ``close``.
+    """A sink. The worker calls ``open``, then ``write`` and ``flush`` many times, then ``close``.
 
-    The constructor takes a :class:`SinkPlace` and the options by keyword, and only stores them: all
-    that blocks, and every import of the backend's own package, begins in ``open``.
+    The constructor takes a :class:`SinkPlace` and the options by keyword, and only stores them. Only ``open``
+    and the later calls may block or import the backend's package.
     """
 
     type: ClassVar[str]
     options: ClassVar[Mapping[str, Option]]
     delivery: ClassVar[Literal["exactly once", "at least once"]]
-    batch_events: ClassVar[int]  # at most so many come in one write
-    flush_every_s: ClassVar[float]  # while it is written to; 1 unless a flush is dear
+    batch_events: ClassVar[int]  # the maximum number of events of one write
+    flush_every_s: ClassVar[float]  # while events arrive; 1 unless a flush is expensive
 
     def open(self) -> None:
-        """Connect. Must be safe to call again after a failed call.
+        """Connect to the backend. A second call, after a failed one, must be safe.
 
         Raises:
             ModuleNotFoundError: the backend's package is not installed.
-            RetryLater: it cannot be reached now.
+            RetryLater: the backend cannot be reached now.
         """
 
     def write(self, events: Sequence[RunEvent]) -> None:
-        """Hand all events to the backend, or raise; the same events then come again.
+        """Hand all events to the backend, or raise; the worker then writes the same events again.
 
-        After a crash those since the last ``flush`` come again, with the same numbers. ``exactly once``
-        promises that the backend is then as if they came once; ``at least once`` that nothing is lost.
+        After a crash the worker writes the events since the last ``flush`` again, with the same numbers.
+        ``exactly once`` promises that the backend then counts each once; ``at least once`` that none is lost.
 
         Raises:
-            RetryLater: every trouble of the world: full disk, dead server, timeout, bad credentials.
-            RefusedForGood: only what the events themselves cause; they go to the dead letters. Where it
-                does not say which of several are meant, each is then written on its own.
-            HoldRun: the backend does not take one run, say because it was deleted there. Its events wait
-                and come again in a while; all others of the batch come again at once.
+            RetryLater: every failure of the environment: full disk, dead server, timeout, bad credentials.
+            RefusedForGood: only what the events themselves cause; they become dead letters. If the error does
+                not name the refused ones of several events, each is then written on its own.
+            HoldRun: the backend does not accept one run, for example because it was deleted there. The run's
+                events wait for a while and are written again; the others of the batch are, at once.
             WriteAgain: as from ``flush``.
         """
 
     def flush(self) -> None:
-        """Return once all that was written since the last one is durable in the backend.
+        """Return once everything that was written since the last flush is durable in the backend.
 
         Raises:
-            RetryLater: it is not yet, and nothing of it is lost: the flush is called again.
-            RefusedForGood: the events it names were turned down after all; everything else is durable.
-            WriteAgain: some of it is lost. The process ends, no event is blamed for that, and a new one is
-                given again what came since the last flush that returned.
+            RetryLater: it is not durable yet, and nothing is lost: the worker calls ``flush`` again.
+            RefusedForGood: the backend refused the events that the error names; all others are durable.
+            WriteAgain: some of it is lost. The process ends, and no event is suspected. A new process writes
+                again what was written since the last flush that returned.
         """
 
     def close(self) -> None:
-        """Let go. Called once, also when ``open`` never succeeded."""
+        """Release everything. Called at most once; must be safe even if ``open`` never succeeded."""
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """A sink that can say what its backend holds: for ``ntrack sinks test`` and the contract tests."""
+    """A sink that can read its backend: for ``ntrack sinks test`` and the contract tests."""
 
     def points(self, run: RunInfo) -> Iterable[tuple[str, int, float]] | None:
-        """Return (metric, step, value) of all the backend holds of a run; None where it cannot be asked."""
+        """Return (metric, step, value) of all points of a run in the backend; None if it cannot be read."""

@@ -1,4 +1,4 @@
-"""The tests every sink passes; for other people's sinks, too.
+"""The tests that every sink must pass, for third-party sinks, too.
 
     from neural.tracking.sinks.contract import SinkContract
 
@@ -6,9 +6,9 @@
         def make_sink(self, place):
             return MySink(place, address="…")
 
-Needs pytest, and a sink that can say what its backend holds (``points``); where that takes something
-else, override :meth:`SinkContract.points`. A crash is a sink that is never closed, with what it
-remembered as of the last flush the worker took note of.
+The tests need pytest, and a sink with a method ``points`` that reads its backend; if reading needs something
+else, override :meth:`SinkContract.points`. To simulate a crash, a test does not close the sink, and gives the
+next one the run's memory as it was saved after the last flush.
 """
 
 from __future__ import annotations
@@ -38,27 +38,25 @@ Point = tuple[str, int, float]
 
 
 class SinkContract:
-    """Subclass it under a name that pytest collects, and say how the sink is made."""
+    """The tests. Subclass it under a name that pytest collects, and implement ``make_sink``."""
 
     hostile_names: tuple[str, ...] = HOSTILE_NAMES
 
     def make_sink(self, place: SinkPlace) -> Sink:
-        """Return a new sink that delivers to the same backend each time in one test."""
+        """Return a new sink; within one test all of them deliver to the same backend."""
         raise NotImplementedError
 
     def points(self, sink: Sink, run: RunInfo) -> Iterable[Point]:
-        """Return (metric, step, value) of what the backend holds of a run."""
+        """Return (metric, step, value) of all points of a run in the backend."""
         assert isinstance(sink, Readable), "give the sink a method points(run), or override this one"
         return sink.points(run) or ()
 
     def kept_value(self, value: float) -> float:
-        """Return what the backend is documented to keep for a value."""
+        """Return the value that the backend stores for a value, as it documents."""
         return value
 
     def died(self) -> None:
-        """Let go of what would have ended with the process of a sink that was not closed."""
-
-    # The claims
+        """Release what would have ended with the process of the sink that crashed."""
 
     def test_points_come_back_as_they_were_logged(self, tmp_path: Path) -> None:
         worker = _ContractWorker(self, tmp_path)
@@ -107,7 +105,7 @@ class SinkContract:
         worker = _ContractWorker(self, tmp_path)
         (tmp_path / "v3_model.pt").write_bytes(b"weights")
         (tmp_path / "curve.png").write_bytes(_PNG)
-        about = {
+        common = {
             "version": 3,
             "checksum": "0" * 64,
             "size": 7,
@@ -117,7 +115,7 @@ class SinkContract:
         }
 
         for name, kind, file in (("model.pt", "model", "v3_model.pt"), ("curve", "figure", "curve.png")):
-            data = {**about, "name": name, "type": kind, "path": str(tmp_path / file)}
+            data = {**common, "name": name, "type": kind, "path": str(tmp_path / file)}
             worker.deliver(event(2, "artifact", data, step=1))
         worker.deliver(metrics(3, step=1, loss=0.5))
 
@@ -144,7 +142,7 @@ class SinkContract:
     def test_batch_that_comes_again_after_a_crash_counts_once(self, tmp_path: Path) -> None:
         worker = _ContractWorker(self, tmp_path)
         worker.deliver(metrics(1, step=1, loss=0.5))
-        worker.write(metrics(2, step=2, loss=1.5), metrics(3, step=3, loss=2.5))  # and no flush
+        worker.write(metrics(2, step=2, loss=1.5), metrics(3, step=3, loss=2.5))  # not flushed
 
         worker.crash()
         worker.deliver(*(metrics(n, step=n, loss=n - 0.5) for n in (2, 3, 4)))
@@ -155,7 +153,7 @@ class SinkContract:
         worker = _ContractWorker(self, tmp_path)
         worker.deliver(metrics(1, step=1, loss=0.5))
         worker.write(metrics(2, step=2, loss=1.5))
-        worker.sink.flush()  # and the worker dies before it writes down what the sink remembers
+        worker.sink.flush()  # the worker crashes before it saves the run's memory
 
         worker.crash()
         worker.deliver(metrics(2, step=2, loss=1.5), metrics(3, step=3, loss=2.5))
@@ -208,24 +206,24 @@ def event(
     session: str = "0" * 32,
     rank: int = 0,
 ) -> RunEvent:
-    """Return an event of the run that the worker fills in."""
+    """Return an event. Its run is a placeholder that the worker of the tests replaces."""
     time_ns = START_NS + seq * 10**7
     return RunEvent(_NO_RUN, session, rank, seq, time_ns, step, kind, data)
 
 
 def metrics(seq: int, *, step: int, session: str = "0" * 32, rank: int = 0, **values: float) -> RunEvent:
-    """Return a metrics event."""
+    """Return a metrics event, ``values`` by the metrics' names."""
     return event(seq, "metrics", values, step=step, session=session, rank=rank)
 
 
 def status(word: str, *, error: str | None = None, ended: bool = True) -> RunEvent:
-    """Return the event that tells a run's status."""
+    """Return the status event of a run; ``word`` is the status, ``ended`` whether all processes have ended."""
     made = event(0, "status", {"status": word, "error": error, "ended": ended}, session="")
     return made._replace(time_ns=START_NS + 10**10)
 
 
 def every_kind() -> list[RunEvent]:
-    """Return one event of each kind, and one of a kind that nobody knows yet."""
+    """Return one event of each kind except metrics, artifact and status, and one of an unknown kind."""
     values = {
         "lr": 0.1,
         "opt": {"name": "sgd", "nesterov": True},
@@ -257,13 +255,13 @@ _NO_RUN = RunInfo("", "", Path())
 
 
 class _ContractWorker:
-    """Calls the sink as a worker does, and remembers for it."""
+    """Calls the sink as a worker does, and saves the run's memory."""
 
     def __init__(self, contract: SinkContract, folder: Path) -> None:
         self._contract = contract
         self._folder = folder
         self.run = _run(folder)
-        self._noted: dict[str, Any] = {}
+        self._saved: dict[str, Any] = {}
         self.sink = contract.make_sink(_place(folder))
         self.sink.open()
 
@@ -271,36 +269,36 @@ class _ContractWorker:
         self.sink.write([e._replace(run=self.run) if e.run is _NO_RUN else e for e in events])
 
     def deliver(self, *events: RunEvent) -> None:
-        """Write, flush, note what the sink remembers."""
+        """Write, flush, and save the run's memory."""
         self.write(*events)
         self.sink.flush()
-        self._noted = copy.deepcopy(self.run.memory)
+        self._saved = copy.deepcopy(self.run.memory)
 
     def crash(self) -> None:
-        """Begin again with what was noted; the old sink is not closed."""
+        """Open a new sink with the saved memory, without closing the old one."""
         self._contract.died()
         self.run = _run(self._folder)
-        self.run.memory = copy.deepcopy(self._noted)
+        self.run.memory = copy.deepcopy(self._saved)
         self.sink = self._contract.make_sink(_place(self._folder))
         self.sink.open()
 
     def forget(self) -> None:
-        """Begin again with nothing."""
+        """Close the sink and open a new one with an empty memory."""
         self.restart()
         self.run.memory.clear()
 
     def restart(self) -> None:
-        """Leave in good order and begin again."""
+        """Close the sink and open a new one with the saved memory."""
         self.sink.close()
         self.crash()
 
     def found(self, run: RunInfo | None = None) -> list[Point]:
-        """Return what the backend holds, once each where the sink promises no more than that."""
+        """Return the backend's points; each once if the sink only promises "at least once"."""
         found = [(name, step, value) for name, step, value in self._contract.points(self.sink, run or self.run)]
         return found if self.sink.delivery == "exactly once" else list({_key(p): p for p in found}.values())
 
     def holds(self, expected: list[Point], run: RunInfo | None = None) -> None:
-        """Assert that the backend holds exactly these points."""
+        """Assert that the backend has exactly these points."""
         kept = [(name, step, self._contract.kept_value(value)) for name, step, value in expected]
         found, wanted = Counter(map(_key, self.found(run))), Counter(map(_key, kept))
         missing, surplus = list((wanted - found).elements())[:20], list((found - wanted).elements())[:20]

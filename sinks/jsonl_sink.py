@@ -1,7 +1,7 @@
-"""Appends one JSON object an event to ``<folder>/<name>_<id>-<c>.jsonl``; the sink to copy from.
+"""Appends one JSON object for each event to ``<folder>/<name>_<id>-<c>.jsonl``; copy this sink for your own.
 
-``<c>`` is the collector's mark, so that two of them never write to one file. A flush remembers how long
-the file was; what a crash left behind that is cut off again, and comes again.
+``<c>`` is the collector's id, so that two collectors never write to one file. A flush notes the length of the
+file. After a crash the file is cut to this length, and the worker writes the later events again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from neural.tracking.sinks.mapping import rank_prefix
 
 
 class JsonlSink:
-    """Delivers to files; NaN and the infinities are the strings "NaN", "Infinity", "-Infinity"."""
+    """Delivers to JSONL files. NaN and the infinities become the strings "NaN", "Infinity", "-Infinity"."""
 
     type: ClassVar[str] = "jsonl"
     options: ClassVar[Mapping[str, Option]] = {
-        "folder": Option(str, "", "where the files lie; default <base_dir>/jsonl"),
+        "folder": Option(str, "", "the folder of the files; default <base_dir>/jsonl"),
     }
     delivery: ClassVar[Literal["exactly once", "at least once"]] = "exactly once"
     batch_events: ClassVar[int] = 1000
@@ -32,22 +32,25 @@ class JsonlSink:
     def __init__(self, place: SinkPlace, *, folder: str = "") -> None:
         self._place = place
         self._folder = Path(folder).expanduser() if folder else place.base_dir / "jsonl"
-        self._sizes: dict[str, int] = {}  # by run: how much of its file counts
+        self._sizes: dict[str, int] = {}  # by uid of the run: the valid length of its file
         self._dirty: dict[str, RunInfo] = {}
 
     def open(self) -> None:
+        """Create the folder; raises RetryLater if that fails."""
         truncating_file.make_folder(self._folder)
 
     def write(self, events: Sequence[RunEvent]) -> None:
+        """Append a line for each event; raises RetryLater if a file cannot be written."""
         by_run: dict[RunInfo, list[RunEvent]] = defaultdict(list)
         for event in events:
             by_run[event.run].append(event)
-        # All of the batch's lines or none: the sizes count only once every file has its own.
+        # All lines of the batch count, or none: the sizes change only after every file is written.
         sizes = {run.uid: self._append(run, found) for run, found in by_run.items()}
         self._sizes.update(sizes)
         self._dirty.update((run.uid, run) for run in by_run)
 
     def flush(self) -> None:
+        """Sync the files that changed, and note their lengths. Blocks on the disk; raises RetryLater."""
         for uid, run in self._dirty.items():
             truncating_file.sync(self._path(run))
             run.memory["bytes"] = self._sizes[uid]
@@ -55,10 +58,11 @@ class JsonlSink:
         self._dirty.clear()
 
     def close(self) -> None:
+        """Forget the lengths of the files. Never blocks; no file is open between calls."""
         self._sizes.clear()
 
     def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
-        """Return (metric, step, value) of what the run's file holds."""
+        """Return (metric, step, value) of all points in the run's file; raises OSError if it is missing."""
         lines = map(json.loads, self._path(run).read_bytes().splitlines())
         return [
             (rank_prefix(line["rank"]) + name, line["step"] or 0, float(value))

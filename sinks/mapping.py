@@ -1,4 +1,4 @@
-"""How names and values become what a backend takes: rules that lose nothing and that people can read back."""
+"""Turns names and values into ones that a backend accepts, so that people can still read them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def rank_prefix(rank: int) -> str:
-    """Return what stands before a metric's name where backends know no ranks: nothing for rank 0."""
+    """Return the prefix of a metric's name in a backend without ranks: ``rank_<k>/``; empty for rank 0."""
     return f"rank_{rank}/" if rank else ""
 
 
 def allowed_name(name: str, forbidden: re.Pattern[str], limit: int) -> str:
-    """Return the name if a backend takes it; else one that it takes, unique to this name.
+    """Return the name if a backend accepts it, else a similar one that it accepts, unique to this name.
 
-    What is forbidden becomes ``_``; a name that had to change ends in ``-`` and 8 hex digits of the
-    original's SHA-256, so that two of them never meet.
+    ``forbidden`` matches what becomes ``_``; ``limit`` is the maximum length in characters. A changed name
+    ends in ``-`` and 8 hex digits of the original's SHA-256, so that two names never become one.
     """
     changed = forbidden.sub("_", name)
     normal = posixpath.normpath(changed).lstrip("/")
@@ -29,13 +29,13 @@ def allowed_name(name: str, forbidden: re.Pattern[str], limit: int) -> str:
 
 
 def cut_text(text: str, limit: int) -> str:
-    """Return the text, its end replaced by a mark where it is over ``limit`` characters."""
+    """Return the text; if it is longer than ``limit`` characters, cut it and end it with a mark."""
     mark = " … [cut]"
     return text if len(text) <= limit else text[: limit - len(mark)] + mark
 
 
 def png_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a PNG, None of anything else, or of what is gone."""
+    """Return width and height of a PNG; None for any other file, or one that cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(24)

@@ -1,7 +1,7 @@
-"""Where the MLflow sink delivers a run, and with whose credentials.
+"""Decides to which address the MLflow sink delivers a run, and with which credentials.
 
-The collector's own, from its environment or its home folder, go to the addresses of its own settings and
-environment. At one that only a run named it knocks without any: whoever answers there may be anybody.
+The collector's own credentials, from its environment or its home folder, go only to the addresses in its own
+settings and environment. A request to an address that only a run names has none: anybody may answer there.
 """
 
 from __future__ import annotations
@@ -22,43 +22,46 @@ _SERVED = ("mlflow-artifacts", "http", "https")
 
 
 class MlflowAddress(NamedTuple):
-    """``is_own``: this process's credentials may go there."""
+    """An address for a run; ``is_own``: requests to it may carry this process's credentials."""
 
     uri: str
     is_own: bool
 
     @property
     def shown(self) -> str:
-        """The address without the user and password it may hold."""
+        """The address without user and password."""
         return without_credentials(self.uri)
 
     @property
     def needs_naming(self) -> str:
-        """Why a server gets less than it wants, and what to do."""
+        """The explanation for an error: why requests had no credentials, and what to do."""
         return (
-            f"{self.shown} is named by the run alone, so nothing of the collector's own goes there: "
+            f"{self.shown} is named by the run alone, so the collector's credentials are not sent there: "
             f"name it in the sink's tracking_uri, or in MLFLOW_TRACKING_URI where the collector is started"
         )
 
     def credentials(self) -> contextlib.AbstractContextManager[None]:
-        """Return what a call is to be made in: at an address that is not our own, none are to be found."""
-        return contextlib.nullcontext() if self.is_own else own_credentials.put_away(self.uri)
+        """Return the context for a call: inside it, an address that is not our own gets no credentials."""
+        return contextlib.nullcontext() if self.is_own else own_credentials.hidden_from(self.uri)
 
     def check_artifacts(self, where: str) -> None:
-        """Raise RefusedForGood where a server that only a run named would have files put elsewhere."""
+        """Raise RefusedForGood if a server that only a run names wants files elsewhere, at ``where``."""
         if self.is_own or where.partition(":")[0] in _SERVED:
             return
-        raise RefusedForGood(f"it keeps files in {where}; {self.needs_naming}")
+        raise RefusedForGood(f"the server stores files in {where}; {self.needs_naming}")
 
 
 def address_of(option: str, env: Mapping[str, str], base_dir: Path) -> MlflowAddress:
-    """Return where a run goes: as configured, as its training's environment says, as this one's does."""
-    own, told = os.environ.get("MLFLOW_TRACKING_URI", ""), env.get("MLFLOW_TRACKING_URI", "")
+    """Return the address for a run: ``option``, else the one in ``env``, else the one in this environment.
+
+    If all are empty, it is a database in ``base_dir``.
+    """
+    own, named = os.environ.get("MLFLOW_TRACKING_URI", ""), env.get("MLFLOW_TRACKING_URI", "")
     if option:
         return MlflowAddress(option, is_own=True)
-    if told and not own_credentials.same_address(told, without_credentials(own)):
-        scheme, colon, _ = told.partition(":")
+    if named and not own_credentials.same_address(named, without_credentials(own)):
+        scheme, colon, _ = named.partition(":")
         base = scheme.partition("+")[0]
-        return MlflowAddress(told, is_own=not colon or base in _SERVERLESS or base in _NAMED_AT_HOME)
-    # Told as this one, this one may have a password that the run's has lost.
+        return MlflowAddress(named, is_own=not colon or base in _SERVERLESS or base in _NAMED_AT_HOME)
+    # If both are the same, use our own: it may have a password that was removed from the run's.
     return MlflowAddress(own or f"sqlite:///{base_dir / 'mlflow.db'}", is_own=True)

@@ -1,8 +1,8 @@
 """Delivers to an MLflow tracking server or store: experiment = the run's name, run = ``<name>_<id>``.
 
-A run is found again by its tag ``ntrack.uid``. Metrics go in batches of up to 1,000 with the event's own
-step and time; MLflow's key (metric, time in ms, step, value) makes what comes again harmless, and makes
-equal values at one step within a millisecond one. Other ranks' metrics are ``rank_<k>/<metric>``.
+The tag ``ntrack.uid`` identifies a run. Metrics are sent in batches of up to 1,000, with the event's own step
+and time. MLflow's key of a point is (metric, time in ms, step, value), so a point that is sent again counts
+once; so do equal values at one step within a millisecond. Other ranks' metrics are ``rank_<k>/<metric>``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 BATCH_METRICS = 1000
 BATCH_PARAMS = 100
-BATCH_BYTES = 800_000  # a request may have a million
+BATCH_BYTES = 800_000  # MLflow's limit of a request is a million
 MAX_NAME, MAX_PARAM, MAX_TAG = 250, 6000, 8000
 UID_TAG = "ntrack.uid"
 DENIED_AFTER_S = 60.0
 HELD_S = 60.0
-AGAIN_S = 10.0  # a server that one run alone named and that is down is asked again
+AGAIN_S = 10.0  # the pause before the next try at a failing server that only a run names
 
 _FORBIDDEN = re.compile(r"[^/\w.\- :]")
 _REFUSED = frozenset(("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"))
@@ -41,7 +41,7 @@ _DENIED = frozenset(("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORI
 
 
 class MlflowSink:
-    """Delivers through ``MlflowClient``; credentials are MLflow's own environment variables."""
+    """Delivers through ``MlflowClient``. MLflow's own environment variables hold the credentials."""
 
     type: ClassVar[str] = "mlflow"
     options: ClassVar[Mapping[str, Option]] = {
@@ -49,7 +49,7 @@ class MlflowSink:
             str, "", "default: the run's or the collector's MLFLOW_TRACKING_URI, else sqlite in base_dir"
         ),
         "experiment": Option(str, "", "default: the run's MLFLOW_EXPERIMENT_NAME, else the run's name"),
-        "request_timeout_s": Option(int, 30, "how long one request may take"),
+        "request_timeout_s": Option(int, 30, "how many seconds one request may take"),
     }
     delivery: ClassVar[Literal["exactly once", "at least once"]] = "exactly once"
     batch_events: ClassVar[int] = 1000
@@ -64,37 +64,40 @@ class MlflowSink:
         self._request_timeout_s = request_timeout_s
         self._addresses: dict[str, MlflowAddress] = {}
         self._clients: dict[str, MlflowClient] = {}
-        self._runs: dict[str, str] = {}  # from our uid to MLflow's run id, once it is known to be there
+        self._runs: dict[str, str] = {}  # from our uid to MLflow's run id, once the run is known to exist
 
     def _address(self, run: RunInfo) -> MlflowAddress:
-        # Asked inside of `credentials`, too, where this process's environment shows nothing of its own.
+        # Kept, because it is also needed while `credentials` hides this process's environment.
         if run.uid not in self._addresses:
             self._addresses[run.uid] = address_of(self._tracking_uri, run.env, self._place.base_dir)
         return self._addresses[run.uid]
 
     def open(self) -> None:
-        # The worker retries, with its own patience; MLflow's would keep it from being told anything.
+        """Import MLflow, with the sink's timeout; it does not connect yet. Raises ModuleNotFoundError."""
+        # The worker retries and reports each failure, which retries by MLflow would delay.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._request_timeout_s))
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would go to the log
-        import mlflow.tracking  # noqa: F401 - whether it is there is found out here
+        import mlflow.tracking  # noqa: F401 - fails here if it is not installed
 
     def write(self, events: Sequence[RunEvent]) -> None:
+        """Send the events and wait for the server's answers; raises RetryLater, RefusedForGood or HoldRun."""
         start = 0
         for end in range(1, len(events) + 1):
-            # Consecutive events of one run and one kind: metrics go in bulk, the rest one by one.
+            # Consecutive events of one run and one kind: metrics are sent in bulk, the others one by one.
             if end == len(events) or _place(events[end]) != _place(events[start]):
                 self._deliver(events[start:end])
                 start = end
 
     def flush(self) -> None:
-        """Nothing to do: every call returned after the server had it."""
+        """Do nothing: every write has waited for the server's answer."""
 
     def close(self) -> None:
+        """Drop the clients. Never blocks."""
         self._clients.clear()
 
     def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
-        """Return (metric, step, value) of what the server holds of the run."""
+        """Return (metric, step, value) of all points of the run on the server; raises MLflow's own errors."""
         with self._address(run).credentials():
             client, run_id = self._client(run), self._run_id(run)
             names = client.get_run(run_id).data.metrics
@@ -104,20 +107,20 @@ class MlflowSink:
         run, address = events[0].run, self._address(events[0].run)
         try:
             with address.credentials():
-                self._deliver_there(events)
+                self._send(events)
         except RetryLater as error:
             if address.is_own:
                 raise
-            # Whatever is wrong there is no other run's affair. It may want credentials and not say so.
+            # Only this run names the server. The server may need credentials without saying so.
             raise HoldRun(
                 run.uid, f"{error}; {address.needs_naming}", after_s=error.after_s or AGAIN_S
             ) from error
 
-    def _deliver_there(self, events: Sequence[RunEvent]) -> None:
+    def _send(self, events: Sequence[RunEvent]) -> None:
         run = events[0].run
         with _translated_errors():
             client, run_id = self._client(run), self._run_id(run)
-        with _translated_errors(lambda: self._check_there(client, run)):
+        with _translated_errors(lambda: self._check_exists(client, run)):
             if events[0].kind == "metrics":
                 for batch in _metric_batches(events):
                     client.log_batch(run_id, metrics=batch, synchronous=True)
@@ -125,9 +128,9 @@ class MlflowSink:
             if events[0].kind in ("text", "artifact") and not self._address(run).is_own:
                 self._address(run).check_artifacts(client.get_run(run_id).info.artifact_uri)
             for event in events:
-                self._deliver_one(client, run_id, event)
+                self._send_one(client, run_id, event)
 
-    def _deliver_one(self, client: MlflowClient, run_id: str, event: RunEvent) -> None:
+    def _send_one(self, client: MlflowClient, run_id: str, event: RunEvent) -> None:
         data = event.data
         if event.kind == "params":
             _log_params(client, run_id, flat_params(data["values"], "/"))
@@ -148,8 +151,8 @@ class MlflowSink:
         elif event.kind == "status":
             _set_status(client, run_id, event)
 
-    def _check_there(self, client: MlflowClient, run: RunInfo) -> None:
-        """Raise HoldRun where somebody deleted the run in MLflow: every event of it would be refused."""
+    def _check_exists(self, client: MlflowClient, run: RunInfo) -> None:
+        """Raise HoldRun if the run was deleted in MLflow, which then refuses all events of the run."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -170,7 +173,7 @@ class MlflowSink:
         return self._clients[uri]
 
     def _run_id(self, run: RunInfo) -> str:
-        """Return MLflow's id of the run, which is made where it is not there."""
+        """Return MLflow's id of the run; create the run if it does not exist."""
         if run.uid in self._runs:
             return self._runs[run.uid]
         client = self._client(run)
@@ -203,7 +206,7 @@ class MlflowSink:
                     run.uid, f"experiment {name!r} is deleted in MLflow; restore it there", after_s=HELD_S
                 )
             return str(found.experiment_id)
-        # A database without a server keeps artifacts where it was opened from: a worker's folder is no place.
+        # Without a server, MLflow would put artifacts into the current folder, here that of the worker.
         uri = self._address(run).uri
         location = f"{self._place.base_dir / 'mlflow-artifacts'}" if uri.startswith("sqlite") else None
         return str(client.create_experiment(name, artifact_location=location))
@@ -236,7 +239,7 @@ def _metric_batches(events: Sequence[RunEvent]) -> Iterator[list[Any]]:
 
 
 def _log_params(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:
-    """Log parameters; one that MLflow holds with another value is refused, the others are not."""
+    """Log parameters; raise RefusedForGood for those that MLflow refuses, after the others are logged."""
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
 
@@ -264,7 +267,7 @@ def _log_params(client: MlflowClient, run_id: str, values: Mapping[str, Any]) ->
 
 
 def _log_artifact(client: MlflowClient, run_id: str, event: RunEvent) -> None:
-    """Log a version below the artifact's name, where MLflow's own page shows it; figures below ``figures``."""
+    """Log a version in a folder with the artifact's name, for MLflow's page; a figure's is in ``figures``."""
     data = event.data
     name = allowed_name(data["name"], _FORBIDDEN, 200)
     place = f"figures/{name}" if data["type"] == "figure" else name
@@ -274,7 +277,7 @@ def _log_artifact(client: MlflowClient, run_id: str, event: RunEvent) -> None:
             client.log_artifacts(run_id, str(path), f"{place}/{path.name}")
         else:
             client.log_artifact(run_id, str(path), place)
-    except FileNotFoundError as error:  # pruned, or its run removed, before it came to that
+    except FileNotFoundError as error:  # the version was pruned, or its run removed, before the delivery
         raise RefusedForGood(f"{path} is not there any more") from error
     version = "" if data["version"] is None else f"v{data['version']} "
     tags = {
@@ -321,21 +324,21 @@ def _set_status(client: MlflowClient, run_id: str, event: RunEvent) -> None:
 
 
 @contextlib.contextmanager
-def _translated_errors(blame: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Tell what the events caused from the world's troubles, by MLflow's own error codes.
+def _translated_errors(check_other_cause: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise RefusedForGood for errors that the events cause, else RetryLater, by MLflow's own error codes.
 
-    Before events are blamed, ``blame`` may raise what else it was.
+    ``check_other_cause`` is called before RefusedForGood is raised; it raises if there is another cause.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except RefusedForGood:
-        blame()
+        check_other_cause()
         raise
     except MlflowException as error:
         if error.error_code == _ABSENT or error.error_code in _REFUSED:
-            blame()
+            check_other_cause()
         text = without_credentials(error.message[:1000])
         if error.error_code in _REFUSED:
             raise RefusedForGood(f"MLflow refused it ({error.error_code}): {text}") from error

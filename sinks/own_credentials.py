@@ -1,8 +1,8 @@
-"""Keeps this process's own credentials from an address that only a run named.
+"""Keeps this process's own credentials from an address that only a run names.
 
-They are in the environment and in files below the home folder; a backend's package takes them from
-there by itself, whatever the address. So a call to such an address sees neither: only what says how to
-get through a network, and an entry of ``.netrc`` that is for that very host.
+These credentials are in the environment and in files in the home folder. A backend's package reads them there,
+whatever the address is. So a call to such an address sees neither of them. It sees only the variables for the
+network, and the entry of ``.netrc`` for exactly that host.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# What is no secret and may be needed on the way; a proxy is the owner's own. All else is left out.
+# These are no secrets and a connection may need them; the collector's owner trusts the proxy. No others pass.
 _HARMLESS = re.compile(
     r"PATH|PYTHON\w*|LANG|LC_\w+|TZ|TMPDIR|TEMP|TMP|USER|LOGNAME|SHELL|NTRACK_\w+|(?i:\w+_proxy)"
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|OPENSSL_CONF|LD_LIBRARY_PATH|OMP_\w+"
     r"|MLFLOW_HTTP_REQUEST_\w+|MLFLOW_TRACKING_INSECURE_TLS|MLFLOW_TRACKING_SERVER_CERT_PATH"
     r"|MLFLOW_SUPPRESS_\w+|MLFLOW_DISABLE_TELEMETRY|DO_NOT_TRACK"
 )
-_NOWHERE = "/nonexistent"
+_NO_HOME = "/nonexistent"
 
 
 def same_address(one: str, other: str) -> bool:
-    """Return whether two addresses are the same server's, as far as writing goes."""
+    """Return whether two addresses differ only in spelling: default port, user and password, last slash."""
     return _normal(one) == _normal(other)
 
 
@@ -46,9 +46,9 @@ def _normal(address: str) -> tuple[str, ...]:
 
 
 def netrc_of(address: str) -> tuple[str, str] | None:
-    """Return user and secret that ``.netrc`` holds for the host of an address, by its name.
+    """Return user and password of the ``.netrc`` entry for the host of an address; None if there is none.
 
-    Its ``default`` entry is for whomever: that is nobody in particular, so it does not count.
+    The ``default`` entry names no host, so it does not count. A file that cannot be read counts as missing.
     """
     file = _netrc_file()
     try:
@@ -71,10 +71,10 @@ def _netrc_file() -> Path:
 
 
 @contextlib.contextmanager
-def put_away(address: str) -> Iterator[None]:
-    """Have what is called inside find no credentials but those that ``.netrc`` has for the address's host.
+def hidden_from(address: str) -> Iterator[None]:
+    """Hide the credentials in the context, except those that ``.netrc`` has for the address's host.
 
-    The environment is the process's: only for one whose other threads need none of it.
+    It changes the environment of the whole process: no other thread may need the environment meanwhile.
     """
     before = dict(os.environ)
     known = str(_netrc_file()) if netrc_of(address) is not None else os.devnull
@@ -82,7 +82,7 @@ def put_away(address: str) -> Iterator[None]:
         for name in before:
             if not _HARMLESS.fullmatch(name):
                 del os.environ[name]
-        os.environ.update(HOME=_NOWHERE, NETRC=known, AWS_EC2_METADATA_DISABLED="true")
+        os.environ.update(HOME=_NO_HOME, NETRC=known, AWS_EC2_METADATA_DISABLED="true")
         yield
     finally:
         for name in set(os.environ) - set(before):

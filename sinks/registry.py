@@ -1,4 +1,4 @@
-"""Which types of sinks there are, and making one: those built in, and those of entry points."""
+"""Lists the types of sinks, built in or from entry points; makes a sink from its configuration."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SECRET = ("key", "token", "password", "secret", "credential")
 
 
 def types() -> list[str]:
-    """Return the names of all types of sinks."""
+    """Return the names of all types of sinks: the built-in ones first, then those of installed packages."""
     return [*BUILT_IN, *(name for name in sorted(_plugins()) if name not in BUILT_IN)]
 
 
 def sink_class(kind: str) -> type[Sink]:
-    """Return the class of a type; never imports a backend's package of the built-in ones.
+    """Return the class of a type. For a built-in type this does not import the backend's package.
 
     Raises:
         ConfigError: there is no such type, or its module cannot be imported.
@@ -43,7 +43,7 @@ def sink_class(kind: str) -> type[Sink]:
         raise ConfigError(f"there is no type of sink {kind!r}{did_you_mean(kind.lower(), types())}")
     try:
         loaded: type[Sink] = plugin.load()
-    except Exception as error:  # a plugin's import may raise anything; whoever asked is told
+    except Exception as error:  # a plugin's import may raise anything
         raise ConfigError(f"sink type {kind!r} ({plugin.value}) cannot be imported: {error!r}") from error
     return loaded
 
@@ -53,18 +53,22 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def make_sink(config: SinkConfig, place: SinkPlace) -> Sink:
-    """Return the sink, not yet opened.
+    """Return a new sink that is not open yet.
 
     Raises:
-        ConfigError: an option is unknown or its value cannot be used.
+        ConfigError: the type or an option is unknown, or a value cannot be used.
     """
     made = sink_class(config.type)
-    construct: Callable[..., Sink] = made  # a protocol says nothing of constructors
+    construct: Callable[..., Sink] = made  # the protocol does not declare a constructor
     return construct(place, **check_options(made, config))
 
 
 def check_options(made: type[Sink], config: SinkConfig) -> dict[str, Any]:
-    """Return every option of the type, as configured or by default; raises ConfigError as make_sink."""
+    """Return the value of every option of the type: the configured one, else the default.
+
+    Raises:
+        ConfigError: an option is unknown or its value cannot be used.
+    """
     where = f"[sinks.{config.name}] of config.toml"
     for key in config.options:
         if key not in made.options:

@@ -1,8 +1,8 @@
 """Writes TensorBoard's event files: ``<folder>/<name>_<id>/``, other ranks in ``rank_<k>/`` below it.
 
-So a metric's curves of all ranks lie in one chart, as TensorBoard shows any set of runs. One file a run
-and rank, written with the tensorboard package's own record writer; a flush remembers how long it was,
-and what a crash left beyond that is cut off.
+So TensorBoard shows a metric's curves of all ranks in one chart, like those of several runs. Each run and rank
+has one file, written by the tensorboard package's own record writer. A flush notes the length of the file;
+after a crash the file is cut to this length.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _STATUS = {"completed": "STATUS_SUCCESS", "failed": "STATUS_FAILURE"}
 
 
 class TensorBoardSink:
-    """Delivers to a folder for ``tensorboard --logdir``; values become float32, as TensorBoard keeps them."""
+    """Delivers to a folder for ``tensorboard --logdir``. Values become float32, which TensorBoard stores."""
 
     type: ClassVar[str] = "tensorboard"
     options: ClassVar[Mapping[str, Option]] = {
-        "folder": Option(str, "", "what to give to tensorboard --logdir; default <base_dir>/tensorboard"),
+        "folder": Option(str, "", "the folder for tensorboard --logdir; default <base_dir>/tensorboard"),
     }
     delivery: ClassVar[Literal["exactly once", "at least once"]] = "exactly once"
     batch_events: ClassVar[int] = 1000
@@ -36,22 +36,24 @@ class TensorBoardSink:
     def __init__(self, place: SinkPlace, *, folder: str = "") -> None:
         self._place = place
         self._folder = Path(folder).expanduser() if folder else place.base_dir / "tensorboard"
-        self._sizes: dict[tuple[str, int], int] = {}  # by run and rank: how much of the file counts
+        self._sizes: dict[tuple[str, int], int] = {}  # by run and rank: the valid length of the file
         self._dirty: dict[tuple[str, int], RunInfo] = {}
         self._translate: _Translator | None = None
 
     def open(self) -> None:
+        """Import the tensorboard package and create the folder; raises RetryLater if it cannot be created."""
         self._translate = _Translator()
         truncating_file.make_folder(self._folder)
 
     def write(self, events: Sequence[RunEvent]) -> None:
+        """Append the events to the files of their runs; raises RetryLater if one cannot be written."""
         assert self._translate is not None
         by_file: dict[tuple[RunInfo, int], list[bytes]] = defaultdict(list)
         for event in events:
             record = self._translate.event(event)
             if record is not None:
                 by_file[event.run, event.rank].append(record)
-        # All of the batch's records or none: the sizes count only once every file has its own.
+        # All records of the batch count, or none: the sizes change only after every file is written.
         sizes: dict[tuple[str, int], int] = {}
         for (run, rank), records in by_file.items():
             start = self._sizes.get((run.uid, rank), int(run.memory.get("bytes", {}).get(str(rank), 0)))
@@ -65,6 +67,7 @@ class TensorBoardSink:
         self._dirty.update(((run.uid, rank), run) for run, rank in by_file)
 
     def flush(self) -> None:
+        """Sync the files that changed, and note their lengths. Blocks on the disk; raises RetryLater."""
         for (uid, rank), run in self._dirty.items():
             truncating_file.sync(self._path(run, rank))
             run.memory.setdefault("bytes", {})[str(rank)] = self._sizes[uid, rank]
@@ -72,10 +75,11 @@ class TensorBoardSink:
         self._dirty.clear()
 
     def close(self) -> None:
+        """Forget the lengths of the files. Never blocks; no file is open between calls."""
         self._sizes.clear()
 
     def points(self, run: RunInfo) -> list[tuple[str, int, float]]:
-        """Return (metric, step, value) of what TensorBoard's own reader finds in the run's folder."""
+        """Return (metric, step, value) of all points that TensorBoard's reader finds in the run's folder."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         found = []
@@ -95,7 +99,7 @@ class TensorBoardSink:
 
 
 class _Translator:
-    """From our events to TensorBoard's; holds what its package brings, imported here and nowhere else."""
+    """Turns our events into TensorBoard's. Only its constructor imports the package for that."""
 
     def __init__(self) -> None:
         from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -110,14 +114,14 @@ class _Translator:
         self._hparams_meta, self._hparams_data, self._hparams_api = metadata, plugin_data_pb2, api_pb2
 
     def head(self, run: RunInfo) -> bytes:
-        """Return the record every event file begins with."""
+        """Return the first record of an event file."""
         made: bytes = self._event(
             wall_time=run.opened_ns / 1e9, file_version="brain.Event:2"
         ).SerializeToString()
         return made
 
     def framed(self, records: Sequence[bytes]) -> bytes:
-        """Return the records as they stand in an event file."""
+        """Return the records in the format of an event file."""
         buffer = io.BytesIO()
         writer = self._writer(buffer)
         for record in records:
@@ -125,7 +129,7 @@ class _Translator:
         return buffer.getvalue()
 
     def event(self, event: RunEvent) -> bytes | None:
-        """Return TensorBoard's event, None for what it has no place for."""
+        """Return TensorBoard's event; None for an event that it cannot show."""
         summary = self._summary_of(event)
         if summary is None:
             return None
@@ -146,8 +150,8 @@ class _Translator:
         if event.kind == "notes" and data.get("notes"):
             return self._text("run/notes", data["notes"])
         if event.kind == "open":
-            told = {key: data[key] for key in ("tags", "notes", "group") if data.get(key)}
-            return self._text("run/about", _table(told)) if told else None
+            shown = {key: data[key] for key in ("tags", "notes", "group") if data.get(key)}
+            return self._text("run/about", _table(shown)) if shown else None
         if event.kind == "tags":
             return self._text("run/tags", ", ".join(data["add"]))
         if event.kind == "artifact":
@@ -160,7 +164,7 @@ class _Translator:
         return None
 
     def _params(self, event: RunEvent) -> Any:
-        """Return a call's parameters with its last part, for the HPARAMS page shows a run's first ones."""
+        """Return all parameters at the last part of a call, else None: HPARAMS only shows the first event."""
         event.run.memory.setdefault("params", {}).update(flat_params(event.data["values"], "/"))
         part = event.data.get("part") or (1, 1)
         if part[0] < part[1]:
@@ -180,7 +184,7 @@ class _Translator:
         return summary
 
     def _artifact(self, event: RunEvent) -> Any:
-        """Return a figure as an image; of any other artifact, which TensorBoard cannot hold, what it is."""
+        """Return a figure as an image; any other artifact, which TensorBoard cannot hold, as a description."""
         data = event.data
         size = png_size(Path(data["path"])) if data["type"] == "figure" else None
         if size is not None:
@@ -191,13 +195,13 @@ class _Translator:
                 encoded_image_string=Path(data["path"]).read_bytes(),
             )
             return self._summary(value=[self._value(tag=data["name"], image=image)])
-        told = {
+        description = {
             key: data[key] for key in ("version", "size", "checksum", "path", "uri") if data[key] is not None
         }
-        return self._text(f"artifacts/{data['name']}", _table(told))
+        return self._text(f"artifacts/{data['name']}", _table(description))
 
     def _ended(self, data: Mapping[str, Any], time_ns: int) -> Any:
-        """Return the run's end: for the HPARAMS page, and as a text."""
+        """Return the status of an ended run, for the HPARAMS page and as a text."""
         status = self._hparams_api.Status.Value(_STATUS.get(data["status"], "STATUS_UNKNOWN"))
         end = self._hparams_data.SessionEndInfo(status=status, end_time_secs=time_ns / 1e9)
         meta = self._hparams_meta.create_summary_metadata(
@@ -211,6 +215,6 @@ class _Translator:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    """Return a table in Markdown, as TensorBoard's text page shows it."""
+    """Return a table in Markdown, for TensorBoard's text page."""
     rows = "\n".join(f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in values.items())
     return f"| name | value |\n|---|---|\n{rows}"

@@ -1,4 +1,4 @@
-"""Appending to files of which only a counted part counts: what a crash left beyond it is cut off again."""
+"""Appends to files whose valid length is known: bytes that a crash left after it are cut off."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from neural.tracking.core.files import fsync_dir, fsync_file, write_all
 from neural.tracking.errors import RetryLater
 
-AFTER_S = 5.0  # a full disk is looked at again so soon
+AFTER_S = 5.0  # the pause before the next try, for example on a full disk
 
 
 def append_at(path: Path, start: int, data: bytes) -> int:
-    """Write ``data`` where the counted part ends, cutting off what lies beyond; return the new end.
+    """Cut the file to ``start`` bytes, append ``data``, and return the new length. Creates a missing file.
 
     Raises:
-        RetryLater: it could not be written; the same call may be made again.
+        RetryLater: the file could not be written; the same call may be made again.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -30,7 +30,7 @@ def append_at(path: Path, start: int, data: bytes) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder; raises RetryLater where that cannot be."""
+    """Create a folder and its parents, unless it exists. Raises RetryLater if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,7 +38,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file and its place in its folder durable; raises RetryLater."""
+    """Make a file and its directory entry durable. Blocks on the disk; raises RetryLater if that fails."""
     try:
         fsync_file(path)
         fsync_dir(path.parent)

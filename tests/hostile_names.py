@@ -1,4 +1,4 @@
-"""Names that must end under a checked path or in a ValueError, wherever a name is taken."""
+"""Names that every interface must store under a checked path, or refuse with a ValueError."""
 
 import unicodedata
 

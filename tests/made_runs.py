@@ -1,4 +1,4 @@
-"""Logs made by hand, as a collector would have written them, and the means to apply them."""
+"""Logs that a test writes by hand in the form of a collector, and functions to apply them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECOND = 10**9
 
 
 class Emitter:
-    """One session's stream: numbers its events and hands out batches of them."""
+    """One session's stream: numbers its events and returns them in batches."""
 
     def __init__(self, uid=None, session=None, *, rank=0, attempt=0, role="opener", name="exp"):
         self.session = session or secrets.token_bytes(16)
@@ -74,7 +74,7 @@ class Emitter:
         return self
 
     def lose(self, count):
-        """Count numbers of which nothing will be in the stream."""
+        """Skip ``count`` numbers, whose events will not be in the stream."""
         self.seq += count
         self.first = self.seq + 1
         return self
@@ -119,7 +119,7 @@ class Log:
         return self
 
     def add(self, emitter):
-        """Append what the emitter gathered, as the collector would."""
+        """Append a batch of the emitter's new events, as the collector does."""
         new, first, last, base, payload = emitter.batch()
         if emitter not in self.sessions:
             self._introduce(emitter, new)
@@ -145,7 +145,7 @@ class Log:
 
 
 def applied(log, sink=None, start=None, *, flush=True):
-    """Apply the log from ``start`` on; return the sink, still open."""
+    """Apply the log from ``start`` on; return the store's applier, which is still open."""
     if sink is None:
         sink = StoreApplier(log.state)
         sink.open()

@@ -1,6 +1,6 @@
-"""How long a test waits before it calls something hung: far longer than any of it takes on a busy machine.
+"""The time after which a test reports a hang: far longer than anything takes on a busy machine.
 
-A deadline that is near makes a test of the machine. Where a time is itself what is promised, the test names it.
+With a short deadline a test would measure the machine. A test whose promise is a time has its own deadline.
 """
 
 import os
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_S = 120.0
-LONG = os.environ.get("FAULTS") == "long"  # runs for hours beside other things
+LONG = os.environ.get("FAULTS") == "long"  # the long form runs for hours beside other programs
 
 T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
-    """Return the first true value of ``condition``.
+    """Wait until ``condition`` returns a true value, and return it.
 
-    It is asked once more after the deadline: a machine may have been busy for all of that time.
+    The condition is checked once more after the deadline: the machine may have been busy all the time.
 
     Raises:
-        AssertionError: it stayed false for ``timeout_s``.
+        AssertionError: the condition remained false for ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s * (5 if LONG else 1)
     pause_s = 0.002

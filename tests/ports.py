@@ -1,16 +1,16 @@
-"""Ports for servers that must be told theirs before they start."""
+"""Ports for servers that need a port number before they start."""
 
 import random
 import socket
 
-BELOW_THE_SYSTEMS_OWN = range(20_000, 32_000)  # from which nobody is given one who asks for any
+BELOW_EPHEMERAL = range(20_000, 32_000)  # the system assigns its ephemeral ports from a higher range
 
 
 def free_port():
-    """Return a port of loopback on which nobody listens."""
-    chance = random.SystemRandom()  # tests that run beside this one have the same seed
+    """Return a loopback port on which no process listens."""
+    rng = random.SystemRandom()  # not the seeded one, which parallel tests share
     while True:
-        port = chance.choice(BELOW_THE_SYSTEMS_OWN)
+        port = rng.choice(BELOW_EPHEMERAL)
         with socket.socket() as tried:
             try:
                 tried.bind(("127.0.0.1", port))

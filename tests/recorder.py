@@ -1,4 +1,4 @@
-"""A server that writes down what it is asked, headers and all, and has nothing to give."""
+"""An HTTP server that records complete requests and gives the same answer to all."""
 
 import contextlib
 import threading
@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Recorder:
-    """``requests``: the bytes of each request as they came, body included; ``answer``: what it says to all."""
+    """The server. ``requests``: the bytes of each request, with headers; ``answer``: status and body."""
 
     def __init__(self, answer=(404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "nothing"}')):
         recorder = self

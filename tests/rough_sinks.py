@@ -1,4 +1,4 @@
-"""Sinks that misbehave on request: a plugin, as other people's sinks are."""
+"""Sinks that fail on request; they are installed as a plugin, as third-party sinks are."""
 
 import ctypes
 import json
@@ -12,32 +12,32 @@ from neural.tracking.sinks.base import Option
 from neural.tracking.sinks.jsonl_sink import JsonlSink
 
 POISON = "poison"
-DELETED = "deleted"  # the name of a run that was, in the backend
+DELETED = "deleted"  # the name of a run that was deleted in the backend
 
 
 class RoughSink(JsonlSink):
-    """Writes lines, unless ``<folder>.mood`` says otherwise; does ``how`` at a metric called "poison"."""
+    """Writes lines, unless the file ``<folder>.fault`` names a fault; does ``how`` at a metric "poison"."""
 
     type = "rough"
-    options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what a poisoned event makes it do")}
+    options: ClassVar = {**JsonlSink.options, "how": Option(str, "raise", "what it does at a poisoned event")}
     batch_events = 50
     flush_every_s = 0.3
 
     def __init__(self, place, *, folder, how):
         super().__init__(place, folder=folder)
-        self._mood = Path(folder).with_suffix(".mood")
+        self._fault = Path(folder).with_suffix(".fault")
         self._how = how
         self._refusals = []
 
     def write(self, events):
-        mood = self._mood.read_text() if self._mood.exists() else ""
-        if mood == "down":
+        fault = self._fault.read_text() if self._fault.exists() else ""
+        if fault == "down":
             raise RetryLater("the backend is down", after_s=0.1)
-        if mood == "silent":
+        if fault == "silent":
             time.sleep(3600)
-        if mood == "slow":
+        if fault == "slow":
             time.sleep(0.02)
-        if mood == "without deleted":
+        if fault == "without deleted":
             for event in events:
                 if event.run.name == DELETED:
                     raise HoldRun(event.run.uid, "it was deleted there", after_s=0.5)
@@ -58,16 +58,16 @@ class RoughSink(JsonlSink):
             raise RefusedForGood("some of it is not taken here", named)
 
     def flush(self):
-        if self._mood.exists() and self._mood.read_text() == "losing":
+        if self._fault.exists() and self._fault.read_text() == "losing":
             raise WriteAgain("the backend lost it")
-        if self._mood.exists() and self._mood.read_text() == "holding":
+        if self._fault.exists() and self._fault.read_text() == "holding":
             raise HoldRun("0" * 32, "a flush that holds")
         super().flush()
         self._refuse()
 
     def _misbehave(self):
         if self._how == "raise":
-            raise ValueError("what nobody foresaw")
+            raise ValueError("an unexpected error")
         if self._how == "exit":
             os._exit(9)
         if self._how == "segfault":
@@ -83,7 +83,7 @@ class RoughSink(JsonlSink):
 
 
 class CuriousSink(JsonlSink):
-    """Writes down what it is told of each run's environment."""
+    """Writes each run's ``env`` into a file."""
 
     type = "curious"
 
@@ -93,7 +93,7 @@ class CuriousSink(JsonlSink):
 
 
 class AbsentSink(JsonlSink):
-    """Its backend's package is installed once ``<folder>/../installed`` is there."""
+    """A sink whose backend's package counts as installed once ``<folder>/../installed`` exists."""
 
     type = "absent"
 
@@ -104,7 +104,7 @@ class AbsentSink(JsonlSink):
 
 
 class ForgetfulSink(JsonlSink):
-    """Takes everything and holds nothing of it."""
+    """Accepts everything, but its backend returns no points."""
 
     type = "forgetful"
 

@@ -1,4 +1,4 @@
-"""A folder of runs with sinks of every temper, and what they were given."""
+"""A folder of runs with sinks that fail in different ways, and the events that they received."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Bench:
-    """One folder of runs; its collector ends with the test."""
+    """A folder of runs. The fixture stops its collector at the end of the test."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -48,10 +48,10 @@ class Bench:
     def folder(self, name):
         return self.base.parent / "backends" / name
 
-    def mood(self, name, mood=None):
+    def fault(self, name, fault=None):
         self.folder(name).parent.mkdir(parents=True, exist_ok=True)
-        file = self.folder(name).with_suffix(".mood")
-        file.write_text(mood) if mood else file.unlink(missing_ok=True)
+        file = self.folder(name).with_suffix(".fault")
+        file.write_text(fault) if fault else file.unlink(missing_ok=True)
 
     def lines(self, name, run=""):
         found = []
@@ -60,7 +60,7 @@ class Bench:
         return found
 
     def points(self, name, run=""):
-        """Return how often each (metric, step, value) came, of all runs or of one folder's name."""
+        """Return how often each (metric, step, value) arrived, for all runs or for one folder's name."""
         return Counter(
             (metric, line["step"], value)
             for line in self.lines(name, run)
@@ -79,12 +79,12 @@ class Bench:
         while not condition():
             if time.monotonic() > deadline:
                 log = self.state.daemon_log.read_text()[-4000:] if self.state.daemon_log.exists() else ""
-                raise AssertionError(f"did not come about; collector.log: {log}")
+                raise AssertionError(f"the condition remained false; collector.log: {log}")
             time.sleep(0.05)
 
 
 def rough_plugins(folder):
-    """Make a folder of plugins; return the PYTHONPATH with which they are found."""
+    """Install the sinks as plugins in a folder; return the PYTHONPATH on which Python finds them."""
     about = folder / "rough-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rough\nVersion: 1.0\n")

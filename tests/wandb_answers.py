@@ -1,4 +1,4 @@
-"""What the stand-in for W&B's server keeps of runs and artifacts, and answers to each GraphQL operation."""
+"""The runs and artifacts of the simulated W&B server, and its answers to each GraphQL operation."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ HISTORY, SUMMARY, EVENTS = "wandb-history.jsonl", "wandb-summary.json", "wandb-e
 
 
 class Run:
-    """One run, as the server holds it."""
+    """One run on the server."""
 
     def __init__(self, project, name):
         self.project, self.name = project, name
@@ -16,7 +16,7 @@ class Run:
         self.uploads = {}  # by name: bytes
         self.config, self.tags, self.notes, self.shown = {}, [], None, name
         self.exit_code = None
-        self.overwritten = []  # lines that were sent again as something else
+        self.overwritten = []  # lines that were sent again with other content
 
     def lines(self, name):
         return self.files.setdefault(name, {})
@@ -37,7 +37,7 @@ class Run:
 
 
 class Answers:
-    """One method for each operation, called ``_on_<operation>``; mixed into the server, which has ``runs``."""
+    """A mixin of the server with one method for each operation, named ``_on_<operation>``."""
 
     def _on_Viewer(self, _):
         return {
@@ -83,12 +83,12 @@ class Answers:
             }
         return {"model": model}
 
-    def _on_UpsertBucket(self, told):
-        inserted = told["name"] not in self.runs
-        run = self._made(told["project"], told["name"])
-        run.config.update(json.loads(told.get("config") or "{}"))
-        run.tags = told.get("tags") or run.tags
-        run.notes, run.shown = told.get("notes") or run.notes, told.get("displayName") or run.shown
+    def _on_UpsertBucket(self, sent):
+        inserted = sent["name"] not in self.runs
+        run = self._ensure_run(sent["project"], sent["name"])
+        run.config.update(json.loads(sent.get("config") or "{}"))
+        run.tags = sent.get("tags") or run.tags
+        run.notes, run.shown = sent.get("notes") or run.notes, sent.get("displayName") or run.shown
         project = {"id": "cHJvamVjdA==", "name": run.project, "entity": {"id": "ZW50", "name": ENTITY}}
         bucket = {
             "id": base64.b64encode(run.name.encode()).decode(),
@@ -117,7 +117,7 @@ class Answers:
     def _on_Run(self, asked):
         run = self.runs.get(asked["name"])
         summary = run.lines(SUMMARY) if run else {}
-        told = run and {
+        described = run and {
             "id": base64.b64encode(run.name.encode()).decode(),
             "projectId": "1",
             "name": run.name,
@@ -131,7 +131,7 @@ class Answers:
             "historyLineCount": len(run.lines(HISTORY)),
             "historyKeys": {"lastStep": max((row["_step"] for row in run.rows()), default=-1)},
         }
-        return {"project": {"run": told}}
+        return {"project": {"run": described}}
 
     def _on_RunFiles(self, asked):
         uploads = self.run(asked["name"]).uploads
@@ -161,9 +161,9 @@ class Answers:
         return {"project": {"artifact": None}}
 
     def _on_CreateArtifact(self, asked):
-        told = asked["input"]
+        sent = asked["input"]
         made = f"artifact-{len(self.artifacts)}"
-        self.artifacts[made] = {"name": told["artifactCollectionName"], "files": {}, "committed": False, **told}
+        self.artifacts[made] = {"name": sent["artifactCollectionName"], "files": {}, "committed": False, **sent}
         return {
             "createArtifact": {
                 "artifact": {"id": made, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
@@ -200,7 +200,7 @@ class Answers:
     def _on_ArtifactByID(self, asked):
         kept = self.artifacts[asked["id"]]
         project = {"id": "cA==", "internalId": "1", "name": "p", "entity": {"name": ENTITY}}
-        told = {
+        described = {
             "__typename": "Artifact",
             "id": asked["id"],
             "artifactSequence": {"__typename": "ArtifactSequence", "name": kept["name"], "project": project},
@@ -221,4 +221,4 @@ class Answers:
             "updatedAt": None,
             "aliases": [],
         }
-        return {"artifact": told}
+        return {"artifact": described}

@@ -1,8 +1,8 @@
-"""A stand-in for W&B's server: as much of its protocol as the real wandb package needs to deliver a run.
+"""A simulated W&B server: the part of its protocol that the real wandb package needs to deliver a run.
 
-Rows are kept by (run, line), as W&B keeps them: a line that is sent again overwrites, and one that then
-says something else is noted in ``overwritten``. ``mood`` makes it a server in trouble; ``go_away`` closes
-the listener and every connection. What wandb asks for and this does not know is noted in ``unknown``.
+It keeps rows by (run, line), as W&B does: a line that is sent again replaces the earlier one, and
+``overwritten`` records it if its content differs. ``fault`` selects how the server fails; ``shut_down`` closes
+the listener and every connection. ``unknown`` records operations that this server does not implement.
 """
 
 import base64
@@ -18,7 +18,7 @@ from tests.wandb_answers import Answers, Run
 OK = ""
 FAILING = "answers 500"
 SILENT = "accepts and never answers"
-MUTE = "takes it all and never answers"
+MUTE = "stores everything and never answers"
 
 
 class WandbServer(Answers):
@@ -26,35 +26,35 @@ class WandbServer(Answers):
 
     def __init__(self, key):
         self.key = key
-        self.mood = OK
+        self.fault = OK
         self.runs = {}
         self.artifacts = {}
         self.asked = []  # operations and paths, in order
         self.answered = []  # operations whose answer went out
         self.unknown = []
         self.refused = set()  # operations, or "file_stream"
-        self.turns_down = lambda name, variables: False  # an operation, or the upload of a file
-        self.deleted = set()  # runs that were, by name
+        self.rejects = lambda name, variables: False  # an operation, or the upload of a file
+        self.deleted = set()  # the names of deleted runs
         self._lock = threading.RLock()
         self._connections = set()
         self._server = None
         self.port = 0
-        self.come_back()
+        self.listen()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def come_back(self):
-        """Listen, on the port it had."""
+    def listen(self):
+        """Listen, after the first time on the same port."""
         assert self._server is None
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.stand = self
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def go_away(self):
-        """Listen no more, and cut every connection."""
+    def shut_down(self):
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -65,37 +65,37 @@ class WandbServer(Answers):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def delete(self, name):
-        """Delete a run for good, as a person does on W&B's page."""
+        """Delete a run permanently, as a user does on W&B's page."""
         self.runs.pop(name, None)
         self.deleted.add(name)
 
-    def was_deleted(self, told):
-        """Return whether a run that was deleted is to be made again."""
-        return operation(told) == "UpsertBucket" and told["variables"]["name"] in self.deleted
+    def creates_deleted(self, sent):
+        """Return whether the request would create a deleted run again."""
+        return operation(sent) == "UpsertBucket" and sent["variables"]["name"] in self.deleted
 
     def run(self, name):
         """Return the run of this id, or an empty one."""
         return self.runs.get(name) or Run("", name)
 
-    # What it answers
+    # Its answers
 
-    def graphql(self, told):
-        name = operation(told)
+    def graphql(self, sent):
+        name = operation(sent)
         answer = getattr(self, f"_on_{name}", None)
         with self._lock:
             self.asked.append(name)
-            if name in self.refused or self.turns_down(name, told.get("variables") or {}):
+            if name in self.refused or self.rejects(name, sent.get("variables") or {}):
                 return {"errors": [{"message": f"{name} is not taken here"}]}
             if answer is None:
                 self.unknown.append(name)
                 return {"errors": [{"message": f"Cannot query {name}"}]}
-            return {"data": answer(told.get("variables") or {})}
+            return {"data": answer(sent.get("variables") or {})}
 
     def stream(self, path, sent):
         project, name = path.strip("/").split("/")[2:4]
         with self._lock:
             self.asked.append("file_stream")
-            self._made(project, name).take(sent)
+            self._ensure_run(project, name).take(sent)
         return {}
 
     def upload(self, path, data):
@@ -107,15 +107,15 @@ class WandbServer(Answers):
             else:
                 self.artifacts[owner]["files"][name] = data
 
-    def _made(self, project, name):
+    def _ensure_run(self, project, name):
         if name not in self.runs:
             self.runs[name] = Run(project, name)
         return self.runs[name]
 
 
-def operation(told):
-    """Return the name of the operation a GraphQL request asks for."""
-    found = re.search(r"(?:query|mutation)\s+(\w+)", told["query"])
+def operation(sent):
+    """Return the name of a GraphQL request's operation."""
+    found = re.search(r"(?:query|mutation)\s+(\w+)", sent["query"])
     return found.group(1) if found else ""
 
 
@@ -125,7 +125,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request, client_address):
-        """A connection that is cut is no news here."""
+        """Ignore errors: tests cut connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -149,33 +149,33 @@ class _Handler(BaseHTTPRequestHandler):
         if stream and ("file_stream" in self.stand.refused or self.path.split("/")[-2] in self.stand.deleted):
             self._answer(404, {})
         elif self._admitted():
-            told = json.loads(body)
+            sent = json.loads(body)
             is_graphql = self.path == "/graphql"
-            if is_graphql and self.stand.was_deleted(told):
+            if is_graphql and self.stand.creates_deleted(sent):
                 self._answer(409, {"errors": [{"message": "run was previously created and deleted"}]})
                 return
-            self._answer(200, self.stand.graphql(told) if is_graphql else self.stand.stream(self.path, told))
-            if self.stand.mood == OK:
-                self.stand.answered.append(operation(told) if is_graphql else "file_stream")
+            self._answer(200, self.stand.graphql(sent) if is_graphql else self.stand.stream(self.path, sent))
+            if self.stand.fault == OK:
+                self.stand.answered.append(operation(sent) if is_graphql else "file_stream")
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.stand.turns_down("upload", {"path": self.path}):
+        if self.stand.rejects("upload", {"path": self.path}):
             self._answer(403, {})
             return
-        if self.stand.mood in (OK, MUTE):
+        if self.stand.fault in (OK, MUTE):
             self.stand.upload(self.path, body)
-        self._answer(500 if self.stand.mood == FAILING else 200, {})
+        self._answer(500 if self.stand.fault == FAILING else 200, {})
 
     def do_GET(self):
         self._answer(404, {})
 
     def _admitted(self):
-        """Return whether the request is to be answered; answer it where the server is in trouble."""
-        if self.stand.mood == SILENT:
+        """Return whether the request should be handled; if not, answer it as the fault or the key requires."""
+        if self.stand.fault == SILENT:
             self._answer(200, {})
             return False
-        if self.stand.mood == FAILING:
+        if self.stand.fault == FAILING:
             self._answer(500, {"error": "internal"})
             return False
         expected = base64.b64encode(f"api:{self.stand.key}".encode()).decode()
@@ -184,13 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _answer(self, code, told):
-        if self.stand.mood in (SILENT, MUTE):  # until the other side has had enough
+    def _answer(self, code, content):
+        if self.stand.fault in (SILENT, MUTE):  # wait until the other side closes the connection
             self.close_connection = True
             with contextlib.suppress(OSError):
                 self.connection.recv(1)
             return
-        data = json.dumps(told).encode()
+        data = json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -28,9 +28,9 @@ from neural.tracking.state.outbox_files import (
     CONTROL_BYTES,
     CONTROL_NAME,
     INFO_NAME,
-    LET_GO_AT,
     LOCK_NAME,
     NUMBER,
+    RELEASED_AT,
     pack_info,
     remove,
 )
@@ -232,7 +232,7 @@ class Outbox:
         """Close all mappings and release the lock; with ``delete``, remove the folder and ignore errors."""
         for item in (*segments, *self.spares):
             item.unmap()
-        NUMBER.pack_into(self.control, LET_GO_AT, 1, ~1)
+        NUMBER.pack_into(self.control, RELEASED_AT, 1, ~1)
         self.control.close()
         if delete:
             with contextlib.suppress(OSError):  # a collector finds it, has all its events, and removes it

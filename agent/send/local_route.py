@@ -70,7 +70,7 @@ class LocalRoute:
         """
         if self._launcher is not None:
             self._launcher.settle()
-        if (reason := self._state.others()) is not None:
+        if (reason := self._state.not_own_reason()) is not None:
             self.next_try = now + FOREIGN_FOLDER_S
             if reason not in _warned:
                 _warned.add(reason)

@@ -1,8 +1,8 @@
-"""The same work through this project and through what people use today.
+"""Compares this project with other trackers in use today: all do the same work.
 
-Run as ``python benchmarks/compare [--quick]``. Each tool runs in a virtual environment of its own, in
-turn, round after round; one run at a time on a machine. Writes ``docs/comparison.md`` with its figures
-(not with ``--quick``), and all it measured into ``.compare/results.json``, trial by trial.
+Run as ``python benchmarks/compare [--quick]``. Each tool has a virtual environment of its own. In each round
+the tools run in turn; a lock allows one benchmark at a time on a machine. It writes every trial into
+``.compare/results.json``, and, without ``--quick``, ``docs/comparison.md`` with its figures.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ MEASURES: tuple[tuple[Any, tuple[Entry, ...], int], ...] = (
 
 
 def main() -> int:
+    """Measure, write the report, and return 1 if a target was not reached, else 0."""
     parser = argparse.ArgumentParser(prog="compare", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short loops and one round, for development")
-    parser.add_argument("--peers", nargs="+", choices=[entry.key for entry in ALL], help="only these")
+    parser.add_argument("--peers", nargs="+", choices=[entry.key for entry in ALL], help="only these tools")
     parser.add_argument("--measures", nargs="+", choices=[_name(m) for m, _, _ in MEASURES], help="only these")
-    parser.add_argument("--report", action="store_true", help="measure nothing, write the report again")
+    parser.add_argument("--report", action="store_true", help="do not measure, only write the report again")
     given = parser.parse_args()
     CACHE.mkdir(exist_ok=True)
     results_file = CACHE / ("results-quick.json" if given.quick else "results.json")
     if not given.report:
         with LOCK.open("w") as lock:
-            print("waiting until no other benchmark runs", flush=True)
+            print("waits until no other benchmark runs", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
             measure(results_file, given.quick, given.peers, given.measures)
     results = json.loads(results_file.read_text())
@@ -56,18 +57,18 @@ def main() -> int:
 def measure(
     results_file: Path, quick: bool, peers: Sequence[str] | None, measures: Sequence[str] | None
 ) -> None:
-    """Measure everything and keep it in the file, with what a reader must know to judge it."""
+    """Measure everything, and write it to the file together with the machine and the versions."""
     sys.path.append(str(ROOT / "benchmarks"))
     from _measure import machine
 
     begun = time.time()
     wanted = {*(peers or [entry.key for entry in ALL]), OURS.key, NOTHING.key}
-    pythons, told, missing = install([entry for entry in ALL if entry.key in wanted])
+    pythons, installed, missing = install([entry for entry in ALL if entry.key in wanted])
     about = {"command": f"python benchmarks/compare {shlex.join(sys.argv[1:])}".strip(), "quick": quick}
-    about |= {"began": begun, "machine": machine(), "versions": told, "missing": missing}
+    about |= {"began": begun, "machine": machine(), "versions": installed, "missing": missing}
     found: list[dict[str, Any]] = []
     took_s = 0.0
-    if measures is not None and results_file.exists():  # of the others, what was found before stays
+    if measures is not None and results_file.exists():  # keep the earlier results of the other measures
         before = json.loads(results_file.read_text())
         found = [one for one in before["trials"] if one["measure"] not in measures]
         about |= {"command": f"{before['command']}, then {about['command']}", "began": before["began"]}
@@ -82,9 +83,9 @@ def measure(
 
 
 def install(entries: list[Entry]) -> tuple[dict[str, Path], dict[str, dict[str, str]], dict[str, str]]:
-    """Return interpreters, versions, and why a tool is missing, each by the entry's key."""
+    """Return interpreters, installed versions, and why a tool is missing, each by the entry's key."""
     pythons: dict[str, Path] = {}
-    told: dict[str, dict[str, str]] = {}
+    installed: dict[str, dict[str, str]] = {}
     missing: dict[str, str] = {}
     for entry in entries:
         try:
@@ -94,14 +95,14 @@ def install(entries: list[Entry]) -> tuple[dict[str, Path], dict[str, dict[str, 
             missing[entry.key] = str(error)
             continue
         pythons[entry.key] = python
-        told[entry.key] = versions(python, entry.packages)
-    return pythons, told, missing
+        installed[entry.key] = versions(python, entry.packages)
+    return pythons, installed, missing
 
 
 def take_turns(
     module: Any, entries: list[Entry], pythons: dict[str, Path], rounds: int, quick: bool
 ) -> Iterator[dict[str, Any]]:
-    """Run every trial of a measure, all tools in turn in each round; the first is another one each time."""
+    """Run every trial of a measure; in each round all tools run in turn, starting with the next one."""
     for turn in range(rounds):
         for options in module.plan(quick):
             for entry in entries[turn:] + entries[:turn]:
@@ -112,11 +113,11 @@ def take_turns(
                     result = module.drive(made, options, quick)
                 kind = {"measure": _name(module), "peer": entry.key, "round": turn, "options": options}
                 yield {**kind, "result": result}
-                told = ", ".join(f"{key} {value}" for key, value in options.items())
+                described = ", ".join(f"{key} {value}" for key, value in options.items())
                 failed = f": {result['failed']}" if "failed" in result else ""
                 took = time.monotonic() - begun
                 print(
-                    f"  {_name(module)} {turn + 1}/{rounds} {told}: {entry.title} {took:.1f} s{failed}",
+                    f"  {_name(module)} {turn + 1}/{rounds} {described}: {entry.title} {took:.1f} s{failed}",
                     flush=True,
                 )
 

@@ -1,4 +1,4 @@
-"""Who is compared: how each tool is installed, what of it runs beside the training, what else it does."""
+"""The compared tools: how each is installed, which part runs beside the training, what else it offers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Entry(NamedTuple):
     key: str
     title: str
     module: str
-    packages: tuple[str, ...]  # the first is the one whose version is told
+    packages: tuple[str, ...]  # the report shows their versions
     mode: str = ""
-    beside: str = "threads"  # what works beside the training: "threads", "processes" or "server"
-    more: str = ""  # what it does that the others of this table do not, or do less of
+    beside: str = "threads"  # what runs beside the training: "threads", "processes" or "server"
+    more: str = ""  # what it offers beyond the others of this table
 
     @property
     def environment(self) -> str:
-        """The virtual environment it runs in; modes of one tool share it."""
+        """The name of its virtual environment; modes of one tool share it."""
         return self.module
 
 
@@ -31,10 +31,10 @@ OURS = Entry(
     "ours",
     ("neural-tracking",),
     beside="processes",
-    more="one log for all ranks, delivery to several backends, an account of every event",
+    more="one log for all ranks, delivery to several backends, a record of every lost event",
 )
 NOTHING = Entry("none", "no tracking", "none", (), more="the training loop alone")
-_MLFLOW_MORE = "a model registry, a server many people share, hundreds of integrations"
+_MLFLOW_MORE = "a model registry, a server that many people share, hundreds of integrations"
 
 PEERS = (
     Entry(
@@ -43,7 +43,7 @@ PEERS = (
         "wandb_offline",
         ("wandb",),
         beside="processes",
-        more="a hosted service with reports and sweeps, system metrics, media of all kinds",
+        more="a hosted service with reports and sweeps, system metrics, all kinds of media",
     ),
     Entry("mlflow", "MLflow, SQLite", "mlflow_store", ("mlflow",), more=_MLFLOW_MORE),
     Entry("mlflow-async", "MLflow, SQLite, async", "mlflow_store", ("mlflow",), "async", more=_MLFLOW_MORE),
@@ -52,21 +52,21 @@ PEERS = (
         "TensorBoard writer",
         "tensorboard_writer",
         ("tensorboard",),
-        more="histograms, graphs, embeddings and profiles beside scalars, one small file to copy",
+        more="histograms, graphs, embeddings and profiles; one small file to copy",
     ),
     Entry(
         "tensorboardx",
         "tensorboardX",
         "tensorboardx_writer",
         ("tensorboardX", "tensorboard"),
-        more="TensorBoard's plugins without TensorFlow; one call a scalar",
+        more="TensorBoard's plugins without TensorFlow; one call for each scalar",
     ),
     Entry(
         "trackio",
         "Trackio",
         "trackio_local",
         ("trackio",),
-        more="a dashboard that is shared as a Hugging Face Space, W&B's call names",
+        more="a dashboard that can be shared as a Hugging Face Space, the same calls as W&B",
     ),
     Entry(
         "swanlab",
@@ -80,7 +80,7 @@ PEERS = (
     ),
 )
 
-# Only in the fault rows: what a team's server going away does to the training.
+# Only in the fault rows: what happens to the training when a team's server fails.
 SERVERS = (
     Entry("mlflow-server", "MLflow, server", "mlflow_store", ("mlflow",), "server", "server", _MLFLOW_MORE),
     Entry(

@@ -1,4 +1,4 @@
-"""Starts one trial and looks after it: environment, folder, time limit, and that nothing of it stays behind."""
+"""Runs one trial: environment, folder, time limit; ends all its processes and removes its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from catalog import ROOT, Entry
 from watch import MARK, Watch
 
 HERE = Path(__file__).resolve().parent
-# No tool may ask a network that is not there, and the linear algebra of the loop has one thread.
+# No tool may use the network, and the linear algebra of the loop has one thread.
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -31,12 +31,12 @@ SETTINGS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-# Imports are timed as they are after the first time: with compiled modules.
+# Imports are timed with compiled modules, as after the first import.
 NOT_PASSED_ON = ("NTRACK_", "WANDB_", "MLFLOW_", "PYTHONDONTWRITEBYTECODE")
 
 
 class Trial:
-    """A tool at work in a folder of its own."""
+    """A training process with one tool, in a folder of its own."""
 
     def __init__(self, entry: Entry, python: Path, folder: Path) -> None:
         self.entry = entry
@@ -49,7 +49,7 @@ class Trial:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, measure: str, options: dict[str, Any]) -> None:
-        """Start the training process; it writes its result when it is through."""
+        """Start the training process, which writes its result at its end. Does not wait."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
         environment = {
             **kept,
@@ -73,7 +73,7 @@ class Trial:
         self.watch.trainer = self._process.pid
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the process to end; return whether it did in time."""
+        """Wait until the process ends; return False if it has not after ``timeout_s`` seconds."""
         assert self._process is not None
         try:
             self._process.wait(timeout_s)
@@ -82,7 +82,7 @@ class Trial:
         return True
 
     def wait_for(self, name: str, timeout_s: float) -> bool:
-        """Wait until the training process has made a file of this name, or has ended."""
+        """Wait until the training process has created the file or has ended; return whether the file exists."""
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -93,12 +93,12 @@ class Trial:
             time.sleep(0.01)
         return False
 
-    def wait_finished(self, most_s: float) -> bool:
-        """Wait until the training process told what it found before the end, then ``most_s`` for the end."""
-        return self.wait_for("partial.json", 300) and self.wait(most_s)
+    def wait_finished(self, timeout_s: float) -> bool:
+        """Wait for the figures before the finish, then ``timeout_s`` seconds for the end; return if it came."""
+        return self.wait_for("partial.json", 300) and self.wait(timeout_s)
 
     def result(self) -> dict[str, Any]:
-        """Return what the training process found, before its end if it did not come to that; or why it died."""
+        """Return the figures of the training process, else those before the finish, else why it failed."""
         for name in ("result.json", "partial.json"):
             if (self.folder / name).exists():
                 return dict(json.loads((self.folder / name).read_text()))
@@ -106,7 +106,7 @@ class Trial:
         return {"failed": output[-1][-300:] if output else "no result"}
 
     def disk_bytes(self) -> int:
-        """Return the size of all files the tool left, working files too."""
+        """Return the size of all files that the tool left, including its working files."""
         sizes = []
         for path in self.data.rglob("*"):
             with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ class Trial:
 
 @contextlib.contextmanager
 def trial(entry: Entry, python: Path) -> Iterator[Trial]:
-    """Give a trial a folder on a disk, and end everything it started."""
+    """Yield a trial with a folder on the disk; at the end, kill all its processes and remove the folder."""
     folder = Path(tempfile.mkdtemp(prefix="compare-", dir="/var/tmp"))
     made = Trial(entry, python, folder)
     try:

@@ -1,7 +1,6 @@
 """One training process of the comparison, in the tool's environment.
 
-Run by the driver as ``trial.py MODULE MODE MEASURE FOLDER OPTIONS``; its result goes into
-``FOLDER/result.json``.
+The driver runs it as ``trial.py MODULE MODE MEASURE FOLDER OPTIONS``. It writes ``FOLDER/result.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Run the trial and write its result, the whole file at once."""
     module, mode, measure, folder, options = sys.argv[1:]
     where = Path(folder)
     peer = importlib.import_module(f"peers.{module}").make(mode)

@@ -1,4 +1,4 @@
-"""A virtual environment for each tool, made once and kept in ``.compare/venvs``, which git ignores."""
+"""A virtual environment for each tool, created once and kept in ``.compare/venvs``, which git ignores."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from catalog import ROOT, Entry
 
 CACHE = ROOT / ".compare"
-COMMON = ("numpy", "psutil")  # the training loop's, and for the versions' sake the same for all
+COMMON = ("numpy", "psutil")  # for the training loop; the same versions for all tools
 INSTALL_TIMEOUT_S = 900
 
 
 class CannotInstall(Exception):
-    """The tool is left out; the reason goes into its row."""
+    """The tool cannot be installed, so it is not measured; its row has the reason."""
 
 
 def prepare(entry: Entry) -> Path:
-    """Return the interpreter of the entry's environment, made if it is not there.
+    """Return the interpreter of the entry's environment; create the environment if it is missing.
 
     Raises:
-        CannotInstall: says why, in the installer's own last words.
+        CannotInstall: with the last line of the installer's output.
     """
     folder = CACHE / "venvs" / entry.environment
     python = folder / "bin" / "python"

@@ -1,6 +1,6 @@
-"""Watches a training process and everything it starts, by a mark in their environment.
+"""Watches a training process and all processes that it starts, by a mark in their environment.
 
-A helper that makes itself a daemon is no child any more, but it keeps the environment.
+A helper that becomes a daemon is not a child any more, but it keeps the environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Watch:
         self.trainer = 0  # its pid, once it is known
         self.peaks: dict[int, int] = {}
         self._mark = f"{MARK}={mark}".encode()
-        self._passed: set[int] = set()  # looked at, and not ours
+        self._unmarked: set[int] = set()  # processes that have been checked
         self._cpu: dict[int, float] = {}
         self._times: list[float] = []
         self._totals: list[float] = []
@@ -36,21 +36,21 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Sample no more."""
+        """Stop sampling. Blocks briefly."""
         self._done.set()
         self._thread.join()
 
     def cpu_between(self, start: float, stop: float) -> float:
-        """Return the CPU seconds all of them used between two times of ``time.monotonic``."""
+        """Return the CPU seconds of all processes between two times of ``time.monotonic``."""
         return self._total_at(stop) - self._total_at(start)
 
     def helpers(self) -> list[int]:
-        """Return the processes beside the training that live now."""
+        """Return the ids of the processes that run now beside the training process."""
         self._search()
         return [pid for pid in self._cpu if pid != self.trainer and _state(pid) not in ("", "Z", "X")]
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Return once nothing of it works any more, or False after ``timeout_s``."""
+        """Wait until all processes are idle; return False if they are not after ``timeout_s`` seconds."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             begun = time.monotonic()
@@ -61,7 +61,7 @@ class Watch:
         return False
 
     def end_all(self) -> None:
-        """Kill whatever of it still lives."""
+        """Kill all processes that still run."""
         for _ in range(3):
             for pid in [*self.helpers(), self.trainer]:
                 send(pid, signal.SIGKILL)
@@ -84,7 +84,7 @@ class Watch:
 
     def _search(self) -> None:
         for name in os.listdir("/proc"):
-            if name.isdigit() and (pid := int(name)) not in self._passed and pid not in self._cpu:
+            if name.isdigit() and (pid := int(name)) not in self._unmarked and pid not in self._cpu:
                 try:
                     marked = self._mark in Path(f"/proc/{pid}/environ").read_bytes()
                 except OSError:
@@ -92,8 +92,8 @@ class Watch:
                 if marked:
                     self._cpu[pid] = 0.0
                     self._sample(pid)
-                elif _state(pid) not in ("", "Z") and _age_s(pid) > 1:  # a fresh fork still has its parent's
-                    self._passed.add(pid)
+                elif _state(pid) not in ("", "Z") and _age_s(pid) > 1:  # before exec it has its parent's
+                    self._unmarked.add(pid)
 
     def _sample(self, pid: int) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -103,7 +103,7 @@ class Watch:
 
 
 def send(pid: int, what: signal.Signals) -> None:
-    """Send a signal, unless the process is gone."""
+    """Send a signal; does nothing if the process has exited."""
     if pid > 0:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, what)

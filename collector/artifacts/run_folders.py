@@ -91,7 +91,7 @@ class RunFolders:
         """Return whether the run folder holds the job's outcome. Blocks: reads what is new in its files."""
         if folder not in self._outcomes and len(self._outcomes) >= MAX_RUNS:
             self._outcomes.clear()
-        return self._outcomes.setdefault(folder, OutcomeWatch(folder)).look(job.token) is not None
+        return self._outcomes.setdefault(folder, OutcomeWatch(folder)).poll(job.token) is not None
 
     def is_local(self, job: ArtifactJob) -> bool:
         """Return whether the snapshot, if it exists, is in this very spool: no upload brings it. Never

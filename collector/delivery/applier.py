@@ -136,7 +136,7 @@ class SinkApplier(Applier):
             return
         if self._sweep_due:
             self._ask_for_all_runs()
-        for file, uid, folder, if_included in self._folder.asked():
+        for file, uid, folder, if_included in self._folder.requested_deliveries():
             if self._held_runs.reason(uid) and not self._held_runs.is_due(uid):
                 continue
             self._held_runs.release(uid)
@@ -152,7 +152,7 @@ class SinkApplier(Applier):
         """Leave an errand for every run of this sink."""
         for found in without_copies(list_runs(self._state.base_dir, "skip")):
             if self._sink_runs.includes(found):
-                self._folder.ask(found.uid.hex(), found.folder)
+                self._folder.request_delivery(found.uid.hex(), found.folder)
         (self._folder.root / "sweep").unlink(missing_ok=True)
         self._sweep_due = False
 

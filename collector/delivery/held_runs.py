@@ -23,7 +23,7 @@ class HeldRuns:
     def hold(self, run: RunProgress, error: HoldRun) -> None:
         """Hold a run back from now on; raises RetryLater where the errand cannot be written."""
         try:
-            self._folder.ask(run.info.uid, run.info.folder)
+            self._folder.request_delivery(run.info.uid, run.info.folder)
         except OSError as problem:
             raise RetryLater(f"cannot write to {self._folder.errands}: {problem}") from problem
         run.pass_over_undelivered()

@@ -22,7 +22,7 @@ from neural.tracking.collector.log.items import EventBatch, LogItem, SessionNote
 from neural.tracking.errors import RetryLater
 from neural.tracking.figures.saving import AUTOMATIC, FOLDER
 from neural.tracking.formats.artifact_event import KIND as ARTIFACT
-from neural.tracking.reader.event_replay import Emitted, emitted, vouched
+from neural.tracking.reader.event_replay import Emitted, durable_numbers, emitted
 from neural.tracking.reader.run import Run
 
 
@@ -59,7 +59,7 @@ class EventSequence:
         Raises:
             RetryLater: the folder cannot be read now.
         """
-        durable = vouched(found.folder) or {name: found.last_seq(name) for name in found.facts.sessions}
+        durable = durable_numbers(found.folder) or {name: found.last_seq(name) for name in found.facts.sessions}
         for session, facts in found.facts.sessions.items():
             run.status.describe(session, facts)
         yield from self._catch_up(run, durable)
@@ -118,7 +118,7 @@ class EventSequence:
         if not folder.is_dir():
             return
         try:
-            durable = vouched(folder)
+            durable = durable_numbers(folder)
             goal = {session: min(last, durable.get(session, 0)) for session, last in upto.items()}
             after = {session: run.last_taken(session) for session in goal}
             for event in emitted(folder, after, goal):

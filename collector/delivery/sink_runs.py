@@ -17,7 +17,7 @@ from neural.tracking.reader.run import Run
 from neural.tracking.sink_state import remote_grants
 from neural.tracking.sink_state.config import SinkConfig
 from neural.tracking.sink_state.progress import Share, SinkFolder
-from neural.tracking.sink_state.remote_grants import Said
+from neural.tracking.sink_state.remote_grants import ClaimedEnv
 from neural.tracking.sinks.base import RunInfo
 from neural.tracking.state.paths import State
 from neural.tracking.state.tombstones import Tombstone, Tombstones
@@ -50,7 +50,7 @@ class SinkRuns:
             run.status.describe(session.session.hex(), session.info)
         if run.refusal is not None and session.info.get(VIA) is None:
             # The run's folder was read before. A session of this host may say more than the folder.
-            self._grant_env(run, Said(session.info.get("env"), vouched=True))
+            self._grant_env(run, ClaimedEnv(session.info.get("env"), trusted=True))
         return run
 
     def of_folder(self, found: Run) -> RunProgress:
@@ -58,8 +58,8 @@ class SinkRuns:
         uid = found.uid.hex()
         run = self._open.get(uid)
         if run is None:
-            said = Said(found.settings.get("env"), found.facts.settings_via)
-            run = self._make(uid, found.name, found.folder, found.start_ns, said)
+            claimed = ClaimedEnv(found.settings.get("env"), found.facts.settings_via)
+            run = self._make(uid, found.name, found.folder, found.start_ns, claimed)
             run.tombstone = self._tombstones.of(found.uid)
             self._open[uid] = run
         run.info.folder = found.folder
@@ -153,11 +153,13 @@ class SinkRuns:
             folder = inside(self._state.base_dir, str(info.get("dir")))
         except InvalidNameError:
             folder = self._state.base_dir / folder_name("run", session.uid)
-        run = self._make(uid, name, folder, opened_ns, Said(info.get("env"), via, vouched=via is None))
+        run = self._make(uid, name, folder, opened_ns, ClaimedEnv(info.get("env"), via, trusted=via is None))
         run.tombstone = stone
         return run
 
-    def _make(self, uid: str, name: str, folder: Path, opened_ns: int, said: Said | None) -> RunProgress:
+    def _make(
+        self, uid: str, name: str, folder: Path, opened_ns: int, claimed: ClaimedEnv | None
+    ) -> RunProgress:
         share = self._folder.share(uid)
         if share is None:
             memory = self._folder.kept_memory(uid)
@@ -165,25 +167,25 @@ class SinkRuns:
         info = RunInfo(uid, share.name, folder, share.opened_ns, share.env, share.memory, share.link)
         run = RunProgress(info, share)
         if not (share.env and share.env_vouched):
-            said = said or _said_in(folder)
+            claimed = claimed or _claimed_in(folder)
             # A share of an older version does not say who named its environment. For a run of this host the
             # environment in such a share goes on to count.
-            if not share.env or said.vouched or said.via is not None:
-                self._grant_env(run, said)
+            if not share.env or claimed.trusted or claimed.via is not None:
+                self._grant_env(run, claimed)
         return run
 
-    def _grant_env(self, run: RunProgress, said: Said) -> None:
+    def _grant_env(self, run: RunProgress, claimed: ClaimedEnv) -> None:
         """Set what counts of the environment that the run names, or why the run must not be delivered."""
         share = run.share
-        share.env, run.refusal = remote_grants.granted(self._config, said, self._state.base_dir)
-        share.env_vouched = said.vouched and bool(share.env)
+        share.env, run.refusal = remote_grants.granted(self._config, claimed, self._state.base_dir)
+        share.env_vouched = claimed.trusted and bool(share.env)
         run.info.env = share.env
 
 
-def _said_in(folder: Path) -> Said:
+def _claimed_in(folder: Path) -> ClaimedEnv:
     """Return what a run's folder says of the run's environment; raises RetryLater."""
     found = Run(folder, "skip")
     try:
-        return Said(found.settings.get("env"), found.facts.settings_via)
+        return ClaimedEnv(found.settings.get("env"), found.facts.settings_via)
     except OSError as error:
         raise RetryLater(f"cannot read {folder}: {error}") from error

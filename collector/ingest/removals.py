@@ -85,7 +85,7 @@ def admitted_info(
     """
     if not tombstone.covers(info if logged is None else logged.info):
         return info
-    if logged is None and VIA in info and session.hex() not in tombstone.afar:
+    if logged is None and VIA in info and session.hex() not in tombstone.remote_sessions:
         # The session is on another host, which sees no tombstone. It was unknown here when the run was removed.
         return {**info, AFTER: tombstone.removal}
     return None

@@ -42,7 +42,7 @@ class PartSet:
         self._collector = collector
         self._removals: list[tuple[float, Path]] = []
         damages: list[str] = []
-        listed = part_list.look(folder, damages)
+        listed = part_list.scan(folder, damages)
         for text in damages:
             logger.error("part could not be read: %s", text)
         self.parts = [self._in_place(part) for part in listed.live if part.collector == collector]

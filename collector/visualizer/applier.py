@@ -67,7 +67,7 @@ class VisualizerApplier(Applier):
         self._may_pass = False  # whether the error of this round may pass, as a full disk does
         self._saved: dict[str, Any] = {}
         self._save_failed = False
-        self._owes: bool | None = None
+        self._has_due: bool | None = None
 
     @property
     def flush_every_s(self) -> float:
@@ -179,10 +179,10 @@ class VisualizerApplier(Applier):
         if self._renderer is not None and not self._renderer.at_work and idle_s > RENDERER_STAYS_S:
             self._renderer.end()
             self._renderer = None
-        owes = self._schedule.owes()
-        if owes != self._owes:
-            self._owes = owes
-            self._report({"owes": owes})
+        has_due = self._schedule.has_due_rounds()
+        if has_due != self._has_due:
+            self._has_due = has_due
+            self._report({"owes": has_due})
 
     def _begin(self, now_s: float) -> None:
         while (found := self._schedule.begin(now_s)) is not None:
@@ -230,7 +230,7 @@ class VisualizerApplier(Applier):
             known = known_sinks(self._state)
             names = [name for name in {*known, *named} if name not in known or known[name].enabled]
             for name in names:
-                SinkFolder(self._state, name).ask(uid.hex(), folder, if_concerned=True)
+                SinkFolder(self._state, name).request_delivery(uid.hex(), folder, if_concerned=True)
         except (OSError, ConfigError) as error:
             self._report_error(f"sinks were not told of the pictures of {folder.name}: {error}")
             return

@@ -42,7 +42,7 @@ def draw_run(folder: Path, report: Report) -> None:
         OSError: ``plots/`` cannot be created.
     """
     from neural.tracking.errors import FormatError
-    from neural.tracking.figures.run import run_pictures
+    from neural.tracking.figures.run import run_plots
     from neural.tracking.figures.saving import save
     from neural.tracking.figures.visualizer import INDIVIDUAL
     from neural.tracking.reader.run import Run
@@ -51,7 +51,7 @@ def draw_run(folder: Path, report: Report) -> None:
     plots.mkdir(exist_ok=True)
     _remove_stale(plots)
     try:
-        pictures = run_pictures(Run(folder), pages=1)
+        pictures = run_plots(Run(folder), pages=1)
     except FormatError as error:
         existing = [path.stem.removeprefix(AUTOMATIC) for path in sorted(plots.glob(f"{AUTOMATIC}*.png"))]
         for name in existing or [INDIVIDUAL]:
@@ -75,11 +75,11 @@ def _save_note(path: Path, name: str, error: Exception, report: Report) -> None:
     """Put a note in place of the picture: an old picture would be taken for a new one."""
     from neural.tracking.figures.axes import note_figure
     from neural.tracking.figures.saving import save
-    from neural.tracking.figures.style import house_style
+    from neural.tracking.figures.style import figure_style
     from neural.tracking.figures.texts import shown
 
     try:
-        with house_style():
+        with figure_style():
             why = shown(f"{type(error).__name__}: {error}".replace("\n", " "), 90)
             save(note_figure(f"this picture could not be drawn\n{why}", title=name), path)
     except Exception as second:  # noqa: BLE001 - as above; the failure itself is reported already

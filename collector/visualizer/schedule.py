@@ -36,7 +36,7 @@ class Watched:
     live: set[bytes] = field(default_factory=set)
 
     @property
-    def owes(self) -> bool:
+    def has_due_round(self) -> bool:
         """Whether a round will be drawn even if nothing more is logged. Never blocks."""
         return self.logs >= self.every or self.ended
 
@@ -96,13 +96,13 @@ class Schedule:
         run.live.clear()
         run.logged = run.ended = True
 
-    def owes(self) -> bool:
+    def has_due_rounds(self) -> bool:
         """Return whether something is being drawn, or will be without further events."""
-        return self._drawing is not None or any(run.owes for run in self._runs.values())
+        return self._drawing is not None or any(run.has_due_round for run in self._runs.values())
 
     def next_due_s(self) -> float | None:
         """Return when the next round is due; None if none is."""
-        return min((run.due_s(self._free_s) for run in self._runs.values() if run.owes), default=None)
+        return min((run.due_s(self._free_s) for run in self._runs.values() if run.has_due_round), default=None)
 
     def begin(self, now_s: float) -> tuple[bytes, str] | None:
         """Return uid and folder of the run to draw now; None if none is due. Only one round runs at a time.
@@ -112,7 +112,7 @@ class Schedule:
         due = [
             (not run.ended, run.drawn_s, uid)
             for uid, run in self._runs.items()
-            if run.owes and run.due_s(self._free_s) <= now_s
+            if run.has_due_round and run.due_s(self._free_s) <= now_s
         ]
         if self._drawing is not None or not due:
             return None
@@ -174,7 +174,7 @@ class Schedule:
 
     def _drop_if_over(self, uid: bytes, ended: bool) -> bool:
         run = self._runs[uid]
-        over = not run.live and not run.owes and ended
+        over = not run.live and not run.has_due_round and ended
         if over:
             del self._runs[uid]
         return over

@@ -70,7 +70,7 @@ class SinkRoster:
 
     def ignored_settings(self, session: SessionState) -> list[str]:
         """Return what a session of another host asks of sinks in vain, for people. Blocks briefly."""
-        return remote_grants.unheeded(session.info, self._configured, self._state.base_dir)
+        return remote_grants.ignored_settings(session.info, self._configured, self._state.base_dir)
 
     def specs(self) -> list[WorkerSpec]:
         """Return every worker that the collector should have. Never blocks."""

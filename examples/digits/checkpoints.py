@@ -1,4 +1,4 @@
-"""What the demo keeps of its model: a checkpoint an epoch, and at the end what it confuses."""
+"""What the demo stores of its model: a checkpoint for each epoch, and at the end a confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Labels = npt.NDArray[np.int64]
 
 
 class Checkpoints:
-    """Saves the weights to one path again and again, as trainings do; each becomes a version of its own.
+    """Saves the weights to the same path every time, as many trainings do; each save becomes a version.
 
-    All ranks hold the same weights and log them under one name: the same bytes are stored once.
+    All ranks have the same weights and log them under one name: the same bytes are stored once.
     """
 
     def __init__(self, tracker: ExperimentTracker, folder: Path) -> None:
@@ -25,18 +25,18 @@ class Checkpoints:
         self._best = 0.0
 
     def save(self, model: Perceptron, epoch: int, accuracy: float) -> None:
-        """Keep the weights as they are now; the best so far get the alias ``best``."""
+        """Store the current weights; the best ones so far get the alias ``best``."""
         np.save(self._path, model.weights)
         alias = "best" if accuracy > self._best else ()
         self._best = max(self._best, accuracy)
-        told = {"epoch": epoch, "test_accuracy": accuracy}
-        self._tracker.log_model(self._path, framework="numpy", alias=alias, metadata=told)
+        metadata = {"epoch": epoch, "test_accuracy": accuracy}
+        self._tracker.log_model(self._path, framework="numpy", alias=alias, metadata=metadata)
 
 
 def log_confusion(
     tracker: ExperimentTracker, model: Perceptron, images: npt.NDArray[np.float64], labels: Labels
 ) -> None:
-    """Keep a picture of which digits the model takes for which."""
+    """Log the confusion matrix of the test digits as a figure."""
     from matplotlib.figure import Figure
 
     table = np.zeros((10, 10), int)
@@ -48,5 +48,5 @@ def log_confusion(
         if count:
             dark = count > table.max() / 3
             axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
-    axes.set(xticks=range(10), yticks=range(10), xlabel="taken for", ylabel="is", title="Test digits")
+    axes.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel="actual", title="Test digits")
     tracker.log_figure(figure, "confusion.png")

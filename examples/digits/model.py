@@ -1,4 +1,4 @@
-"""A two-layer perceptron in NumPy, with the gradients written out by hand."""
+"""A two-layer perceptron in NumPy, with hand-written gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Settings:
-    """What the training can be told; logged as the run's hyperparameters."""
+    """The settings of the training, which are logged as the run's hyperparameters."""
 
     hidden: int = 128
     epochs: int = 120
@@ -25,7 +25,7 @@ class Settings:
 
 
 class Perceptron:
-    """Parameters live in one flat vector, so that ranks can average gradients in one go."""
+    """The model. Its parameters are one flat vector, so that ranks average all gradients in one call."""
 
     def __init__(self, inputs: int, hidden: int, classes: int, rng: np.random.Generator) -> None:
         self._shapes = [(inputs, hidden), (hidden,), (hidden, classes), (classes,)]

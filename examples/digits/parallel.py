@@ -1,4 +1,4 @@
-"""Averages gradients between processes through shared memory: what an all-reduce does on GPUs."""
+"""Averages gradients between processes through shared memory, as an all-reduce does on GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 300.0
 
 
 class Ring:
-    """What the processes share; made by the parent and handed to each child when it is started."""
+    """The memory that the processes share. The parent creates it and passes it to each child at its start."""
 
     def __init__(self, context: SpawnContext, ranks: int, width: int) -> None:
         self.ranks = ranks
@@ -23,7 +23,7 @@ class Ring:
         self._barrier = context.Barrier(ranks, timeout=TIMEOUT_S)
 
     def average(self, rank: int, values: Array) -> Array:
-        """Return the mean of what all ranks passed; every rank must call it, and gets the same bits."""
+        """Return the mean of all ranks' values, the same bits in each rank. Blocks until all ranks call it."""
         table = np.frombuffer(self._memory.get_obj()).reshape(self.ranks, self._width)
         table[rank] = values
         self._barrier.wait()  # all have written
@@ -32,5 +32,5 @@ class Ring:
         return mean
 
     def abort(self) -> None:
-        """Let the other ranks fail now instead of waiting for one that is gone."""
+        """Let the other ranks fail now, so that they do not wait for a failed one."""
         self._barrier.abort()

@@ -1,4 +1,4 @@
-"""What the demo prints: progress while the ranks train, then the run as it was stored."""
+"""What the demo prints: the progress while the ranks train, then the stored run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ console = Console()
 
 
 def follow(receivers: Sequence[Connection], epochs: int) -> str | None:
-    """Show one bar for each rank until all are done; return the run's id, None if they disagree."""
+    """Show a progress bar for each rank until all are done; return the run's id, None if the ranks differ."""
     runs: dict[int, str] = {}
     columns = (
         TextColumn("[bold]rank {task.fields[rank]}"),
@@ -51,7 +51,11 @@ def follow(receivers: Sequence[Connection], epochs: int) -> str | None:
 
 
 def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
-    """Print the stored run's summary, where its files are, and what verifying it says."""
+    """Print the stored run's summary, the paths of its files, and the result of verifying it.
+
+    Returns:
+        0, or 1 if the run is not there, or the exit code of a failed verification.
+    """
     tracker = ExperimentManager(base_dir).get_experiment(experiment_id)
     if tracker is None:
         console.print(f"[red]run {experiment_id} is not in {base_dir}")
@@ -59,10 +63,10 @@ def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
     _await_end(tracker, checkpoints)
     best, step = tracker.get_best_metric("test/accuracy")
     folder = Path(tracker.experiment_dir)
-    picture = folder / "plots" / "digits.png"
-    picture.parent.mkdir(exist_ok=True)
+    plot = folder / "plots" / "digits.png"
+    plot.parent.mkdir(exist_ok=True)
     names = ["train/loss", "test/loss", "train/accuracy", "test/accuracy"]
-    tracker.plot_metrics(names).savefig(picture)
+    tracker.plot_metrics(names).savefig(plot)
 
     ntrack = [sys.executable, "-m", "neural.tracking.cli"]
     where = ["--base-dir", base_dir]
@@ -71,13 +75,13 @@ def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
     if best is not None:
         console.print(f"\n[bold green]best test accuracy {best:.2%}[/] at step {step} (mean of all ranks)\n")
     confusion = folder / "plots" / "confusion.png"
-    places = {"run folder": folder, "points": folder / "metrics", "pictures": picture, "": confusion}
-    for what, path in places.items():
+    paths = {"run folder": folder, "points": folder / "metrics", "plots": plot, "": confusion}
+    for what, path in paths.items():
         console.print(f"[bold]{what:<12}[/]{path}", soft_wrap=True, highlight=False)
     best_version = tracker.get_artifact_version("weights.npy", "best")
     if best_version is not None:
-        told = f"version {best_version.version} of {checkpoints} of weights.npy, {best_version.metadata}"
-        console.print(f"[bold]{'best weights':<12}[/] {told}", soft_wrap=True, highlight=False)
+        described = f"version {best_version.version} of {checkpoints} of weights.npy, {best_version.metadata}"
+        console.print(f"[bold]{'best weights':<12}[/] {described}", soft_wrap=True, highlight=False)
     _await_sinks([*ntrack, "sinks", "lag", *where])
     console.print("\n[bold]$ ntrack sinks ls[/]", highlight=False)
     subprocess.run([*ntrack, "sinks", "ls", *where], check=False)
@@ -90,7 +94,7 @@ def show_run(base_dir: str, experiment_id: str, *, checkpoints: int) -> int:
 
 
 def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 120.0) -> None:
-    """Wait until the collector has stored both ranks' ends and what they kept."""
+    """Wait until the collector has stored the end of all ranks and their checkpoints, or the time is over."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if tracker.status != "running" and len(tracker.list_artifact_versions("weights.npy")) == checkpoints:
@@ -99,7 +103,7 @@ def _await_end(tracker: ExperimentTracker, checkpoints: int, timeout_s: float = 
 
 
 def _await_sinks(lag: Sequence[str], timeout_s: float = 15.0) -> None:
-    """Wait until every sink has all of it, or show how far each came: nobody else waits for them."""
+    """Wait until every sink has everything, or the time is over: no other process waits for sinks."""
     deadline = time.monotonic() + timeout_s
     while subprocess.run(lag, check=False, capture_output=True).returncode and time.monotonic() < deadline:
         time.sleep(0.5)

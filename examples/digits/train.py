@@ -2,9 +2,9 @@
 
     python examples/digits/train.py [--epochs N] [--ranks N]
 
-Each process works on its half of every batch, the gradients are averaged, and every process logs
-what it saw with the same code: there is no ``if rank == 0``. The collector starts by itself, and delivers
-the run to JSONL files, and to TensorBoard and MLflow where they are installed.
+Each process computes its share of every batch, and the processes average their gradients. All log with the
+same code: there is no ``if rank == 0``. The collector starts automatically. It delivers the run to JSONL files,
+and to TensorBoard and MLflow if they are installed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HELD_OUT = 360
 
 
 def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connection) -> None:
-    """Train one rank's share; the same code runs in every process."""
+    """Train with one rank's share of the data; the same code runs in every process."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ring.ranks))  # as torchrun sets them
     images, labels, test_images, test_labels = load_data(settings.seed)
     model = Perceptron(images.shape[1], settings.hidden, 10, np.random.default_rng(settings.seed))
@@ -74,12 +74,12 @@ def train(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connec
 
 
 def backends() -> list[str]:
-    """Return where else the run is delivered to: what is installed here."""
+    """Return the sinks that are installed here."""
     return ["jsonl", *(name for name in ("tensorboard", "mlflow") if importlib.util.find_spec(name))]
 
 
 def load_data(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return training images and labels, then those kept for the test."""
+    """Return the training images and labels, then the test images and labels."""
     digits = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.data))
     images, labels = digits.data[order] / 16 - 0.5, digits.target[order]
@@ -87,7 +87,7 @@ def load_data(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def run_rank(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Connection) -> None:
-    """Train, and let the other ranks go should this one fail."""
+    """Train; if this rank fails, let the others fail, too."""
     try:
         train(rank, settings, base_dir, ring, news)
     except BaseException:
@@ -96,7 +96,7 @@ def run_rank(rank: int, settings: Settings, base_dir: str, ring: Ring, news: Con
 
 
 def main() -> int:
-    """Start the ranks, show how they do, then show what was stored."""
+    """Start the ranks, show their progress, then show the stored run; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=Settings.epochs)
     parser.add_argument("--ranks", type=int, default=2)
@@ -104,7 +104,7 @@ def main() -> int:
     given = parser.parse_args()
     settings = Settings(epochs=given.epochs)
 
-    # One thread of linear algebra for each process: matrices this small only lose by more.
+    # One thread of linear algebra for each process: with small matrices, more threads are slower.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     context = multiprocessing.get_context("spawn")
@@ -115,7 +115,7 @@ def main() -> int:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=run_rank, args=(rank, settings, given.base_dir, ring, sender))
         process.start()
-        sender.close()  # or the end of the child would not be seen here
+        sender.close()  # otherwise the receiver does not notice that the child has ended
         receivers.append(receiver)
         processes.append(process)
     experiment_id = follow(receivers, settings.epochs)

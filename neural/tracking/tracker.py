@@ -91,7 +91,7 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         folder = base / folder_name(name, identity.uid)
         if config.mode != "disabled":
             state = State.for_base_dir(base)
-            state.refuse_others()  # before a run's folder is created
+            state.check_own()  # before a run's folder is created
             folder, identity = open_run_folder(base, identity)
             # Read after the folder is open: an earlier removal was of a previous run with this uid.
             identity = identity._replace(after=Tombstones(state.tombstones).newest(identity.uid))

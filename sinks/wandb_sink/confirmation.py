@@ -1,7 +1,7 @@
-"""What W&B's server must show of a run, beside its rows, once the run is finished there.
+"""Checks that W&B's server has what a run consists of beside its rows, once the run is finished there.
 
-Its service tells nobody where the server turns down a picture's file or a change of parameters, tags or
-notes: rows go on, and the finish is in good order. So the server is asked for each of them.
+W&B's service does not report that the server refused the file of an image, or a change of parameters, tags or
+notes. The rows continue and the finish succeeds. So the sink asks the server for each of them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     import wandb
 
 _ABSENT = object()
-NO_FILE = "0"  # the digest the server gives a name that was announced and never uploaded
+NO_FILE = "0"  # the server's digest of a file that was announced and never uploaded
 
 
 @dataclass(eq=False)
-class Owed:
-    """What one event brought. It was turned down where the server still shows what was there before.
+class Unconfirmed:
+    """What one event changes. If the server still shows the old state, it refused the change.
 
-    ``file``: the server's name of a file; else ``is_held`` says of W&B's public run whether it has it.
+    ``what`` names it in messages; ``send`` sends it again. ``file`` is the server's name of a file; without
+    one, ``is_shown`` returns whether W&B's public run has the change.
     """
 
     event: RunEvent
     what: str
     send: Callable[[wandb.Run], object]
     file: str | None = None
-    is_held: Callable[[Any], bool] = lambda shown: True
-    is_lacking: bool = False
+    is_shown: Callable[[Any], bool] = lambda shown: True
+    is_missing: bool = False
     sent_again: bool = False
 
 
-def image(event: RunEvent, run: wandb.Run, key: str, row: int) -> tuple[wandb.Image, Owed]:
-    """Hand over a picture for a row; its file's name there depends on these alone, so it may come again."""
+def image(event: RunEvent, run: wandb.Run, key: str, row: int) -> tuple[wandb.Image, Unconfirmed]:
+    """Hand an image for a row to W&B's service. A repeat is safe: equal arguments give the same file name."""
     import wandb
 
     path = Path(event.data["path"])
@@ -48,37 +49,39 @@ def image(event: RunEvent, run: wandb.Run, key: str, row: int) -> tuple[wandb.Im
         return made
 
     made = send(run)
-    return made, Owed(event, f"image {key}", send, file=made.to_json(run)["path"])
+    return made, Unconfirmed(event, f"image {key}", send, file=made.to_json(run)["path"])
 
 
-def parameters(event: RunEvent, run: wandb.Run, values: Mapping[str, Any]) -> Owed | None:
-    """Set values of the run's config; None where that changes nothing."""
+def parameters(event: RunEvent, run: wandb.Run, values: Mapping[str, Any]) -> Unconfirmed | None:
+    """Set values of the run's config; return None if that changes nothing."""
     before = {name: run.config.get(name, _ABSENT) for name in values}
     before = {name: old for name, old in before.items() if old is _ABSENT or old != values[name]}
 
     def send(run: wandb.Run) -> None:
         run.config.update(dict(values), allow_val_change=True)
 
-    def is_held(shown: Any) -> bool:  # all or nothing: they are sent as one
+    def is_shown(shown: Any) -> bool:  # one request has all of them, so one new value proves all
         return any(shown.config.get(name, _ABSENT) != old for name, old in before.items())
 
     send(run)
-    return Owed(event, "parameters", send, is_held=is_held) if before else None
+    return Unconfirmed(event, "parameters", send, is_shown=is_shown) if before else None
 
 
-def tags(event: RunEvent, run: wandb.Run, added: Sequence[str]) -> Owed | None:
-    """Add tags; None where the run has them."""
+def tags(event: RunEvent, run: wandb.Run, added: Sequence[str]) -> Unconfirmed | None:
+    """Add tags; return None if the run has them already."""
     fresh = set(added) - set(run.tags or ())
 
     def send(run: wandb.Run) -> None:
         run.tags = tuple(dict.fromkeys([*(run.tags or ()), *added]))
 
     send(run)
-    return Owed(event, "tags", send, is_held=lambda shown: bool(fresh & set(shown.tags))) if fresh else None
+    if not fresh:
+        return None
+    return Unconfirmed(event, "tags", send, is_shown=lambda shown: bool(fresh & set(shown.tags)))
 
 
-def notes(event: RunEvent, run: wandb.Run, text: str) -> Owed | None:
-    """Set the run's notes; None where they are that."""
+def notes(event: RunEvent, run: wandb.Run, text: str) -> Unconfirmed | None:
+    """Set the run's notes; return None if that changes nothing."""
     before = run.notes or ""
     if before == text:
         return None
@@ -87,11 +90,11 @@ def notes(event: RunEvent, run: wandb.Run, text: str) -> Owed | None:
         run.notes = text
 
     send(run)
-    return Owed(event, "notes", send, is_held=lambda shown: (shown.notes or "") != before)
+    return Unconfirmed(event, "notes", send, is_shown=lambda shown: (shown.notes or "") != before)
 
 
-def lacking(shown: Any, owed: Sequence[Owed]) -> list[Owed]:
-    """Return what W&B's public run does not show; raises as W&B's API does."""
-    names = [item.file for item in owed if item.file]
+def missing(shown: Any, unconfirmed: Sequence[Unconfirmed]) -> list[Unconfirmed]:
+    """Return what W&B's public run does not show. Asks the server for files; raises W&B's own errors."""
+    names = [item.file for item in unconfirmed if item.file]
     there = {file.name for file in shown.files(names) if file.md5 != NO_FILE} if names else set()
-    return [item for item in owed if (item.file not in there if item.file else not item.is_held(shown))]
+    return [each for each in unconfirmed if (each.file not in there if each.file else not each.is_shown(shown))]

@@ -1,10 +1,10 @@
 """Delivers to Weights & Biases: project = the run's name, run ``<name>_<id>``, id = our uid, resumed.
 
-One history row an event, in the order they were logged: ``_step`` is our own count of rows and the
-training's step is the axis ``step``, so steps may repeat and go back. Other ranks' metrics are
-``rank_<k>/<metric>``. W&B's ``log`` only queues, so a flush finishes the run and the next row opens it
-again: nothing is lost, and a row that comes again after a crash carries the ``_step`` it had: it is left
-out where the server has that, and stands there twice in the files of an offline run.
+Each event is one history row, in the order of logging. ``_step`` is our own count of rows, and the training's
+step is the axis ``step``, so steps may repeat and go back. Other ranks' metrics are ``rank_<k>/<metric>``.
+W&B's ``log`` only queues a row. So a flush finishes the run, and the next row opens it again. After a crash a
+row is written again with the same ``_step``. The sink skips it if the server has it; the files of an offline
+run then have it twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from neural.tracking.params.plain import merge_params
 from neural.tracking.sinks.base import Option, RunEvent, RunInfo, SinkPlace
 from neural.tracking.sinks.mapping import png_size, rank_prefix
 from neural.tracking.sinks.wandb_sink import confirmation
-from neural.tracking.sinks.wandb_sink.connection import DENIED_AFTER_S, trouble
+from neural.tracking.sinks.wandb_sink.connection import DENIED_AFTER_S, retry_error
 from neural.tracking.sinks.wandb_sink.runs import STEP, OpenRuns
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Identity = tuple[str, str, int, int]
 
 
 class WandbSink:
-    """Delivers through the wandb package, online or offline as its own environment variables say."""
+    """Delivers through the wandb package, online or offline by ``mode`` or WANDB_MODE."""
 
     type: ClassVar[str] = "wandb"
     options: ClassVar[Mapping[str, Option]] = {
@@ -52,21 +52,27 @@ class WandbSink:
     def __init__(self, place: SinkPlace, **options: str) -> None:
         self._runs = OpenRuns(place, options)
         self._unflushed = False
-        self._handed: set[Identity] = set()  # of a batch that will come again
-        self._refusals: list[tuple[RunEvent, str]] = []  # to be told once the rest of a batch is through
+        self._taken: set[Identity] = set()  # events that W&B's service has, of a batch that is written again
+        self._refusals: list[tuple[RunEvent, str]] = []  # raised after the rest of a batch is written
         self._uploads: dict[Identity, wandb.Artifact] = {}
 
     def open(self) -> None:
+        """Import the wandb package; it does not connect yet. Raises ModuleNotFoundError."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
         if "wandb" not in sys.modules:
-            os.environ.pop("WANDB_SERVICE", None)  # a training's own: it ends with the training
-        import wandb  # noqa: F401 - whether it is there is found out here
+            os.environ.pop("WANDB_SERVICE", None)  # the training's service, which ends with the training
+        import wandb  # noqa: F401 - fails here if it is not installed
 
     def write(self, events: Sequence[RunEvent]) -> None:
+        """Hand the events to W&B's service, and wait for the artifacts among them.
+
+        Raises:
+            RetryLater, RefusedForGood, HoldRun, WriteAgain: as in :class:`~neural.tracking.sinks.base.Sink`.
+        """
         self._unflushed = True
-        self._runs.called()
-        fresh = [event for event in events if _identity(event) not in self._handed] if self._handed else events
+        self._runs.start_call()
+        fresh = [event for event in events if _identity(event) not in self._taken] if self._taken else events
         with _translated_errors():
             for number, event in enumerate(fresh):
                 try:
@@ -74,35 +80,40 @@ class WandbSink:
                 except RefusedForGood as error:
                     self._refusals.append((event, str(error)))
                 except Exception:
-                    # W&B's service sends what it has of them all the same: it must not be given that twice.
-                    self._handed.update(map(_identity, fresh[:number]))
+                    # W&B's service sends the earlier events anyway, so it must not get them twice.
+                    self._taken.update(map(_identity, fresh[:number]))
                     raise
             self._await_uploads(events)
-        if self._handed:
-            self._handed.difference_update(map(_identity, events))
-        self._tell_refusals()
+        if self._taken:
+            self._taken.difference_update(map(_identity, events))
+        self._raise_refusals()
 
     def flush(self) -> None:
-        """Finish every open run and its service; return once the server has everything."""
-        if self._unflushed:
-            self._runs.called()
-            with _translated_errors():
-                self._runs.settle()
-            self._unflushed = False
-        self._refusals += self._runs.turned_down()
-        self._tell_refusals()
+        """Finish every open run and W&B's service; return once the server shows everything.
 
-    def _tell_refusals(self) -> None:
-        told, self._refusals = self._refusals, []
-        if told:
-            raise RefusedForGood(told[0][1], told)
+        Raises:
+            RetryLater, RefusedForGood, WriteAgain: as in :class:`~neural.tracking.sinks.base.Sink`.
+        """
+        if self._unflushed:
+            self._runs.start_call()
+            with _translated_errors():
+                self._runs.finish_all()
+            self._unflushed = False
+        self._refusals += self._runs.take_refused()
+        self._raise_refusals()
+
+    def _raise_refusals(self) -> None:
+        refusals, self._refusals = self._refusals, []
+        if refusals:
+            raise RefusedForGood(refusals[0][1], refusals)
 
     def close(self) -> None:
+        """Kill W&B's service if something is not flushed. Does not wait for it."""
         if self._unflushed:
             self._runs.abandon()
 
     def points(self, run: RunInfo) -> list[tuple[str, int, float]] | None:
-        """Return (metric, step, value) of what the server holds; None offline, where there is none."""
+        """Return (metric, step, value) of all points on the server; None offline, where there is no server."""
         if not (run.link or "").startswith("http"):
             return None
         path = "/".join(part for part in (run.link or "").split("/")[3:] if part != "runs")
@@ -130,27 +141,27 @@ class WandbSink:
         elif event.kind == "notes":
             self._about(event, data)
         elif event.kind == "metadata" and event.rank == 0:
-            told = {key: value for key, value in (data.get("values") or {}).items() if key != "packages"}
-            self._configure(event, {"ntrack": told})
+            facts = {key: value for key, value in (data.get("values") or {}).items() if key != "packages"}
+            self._configure(event, {"ntrack": facts})
         elif event.kind == "artifact":
             self._artifact(event)
         elif event.kind == "status" and data["ended"]:
-            self._end(event.run, data)
+            self._finish(event.run, data)
 
-    def _end(self, info: RunInfo, data: Mapping[str, Any]) -> None:
-        if not self._runs.ends(info):  # else the event comes again, and is waited for again
+    def _finish(self, info: RunInfo, data: Mapping[str, Any]) -> None:
+        if not self._runs.is_finishing(info):  # otherwise this is another try of the same event
             run = self._runs.get(info)
             if data.get("error"):
                 run.summary["error"] = data["error"]
-            # Kept: an artifact that is stored after the end opens the run once more.
+            # Kept, because an artifact that is stored after the end opens the run once more.
             info.memory["exit_code"] = 0 if data["status"] == "completed" else 1
         self._runs.finish(info)
 
     def _await_uploads(self, events: Sequence[RunEvent]) -> None:
-        """Return once the server has the events' artifacts: W&B tells only who asks that one failed."""
+        """Return once the server has the events' artifacts: W&B reports a failed one only on request."""
         if not self._uploads:
             return
-        self._handed.update(map(_identity, events))
+        self._taken.update(map(_identity, events))
         for event in events:
             identity = _identity(event)
             if identity in self._uploads:
@@ -162,7 +173,7 @@ class WandbSink:
                     raise
                 except RetryLater:
                     del self._uploads[identity]
-                    self._handed.discard(identity)
+                    self._taken.discard(identity)
                     raise
                 del self._uploads[identity]
 
@@ -176,15 +187,15 @@ class WandbSink:
         if data["type"] == "figure" and png_size(path) is not None:
             self._runs.log_image(event, _key(data["name"]), _axes(event))
             return
-        about = {**data["metadata"], "sha256": data["checksum"], "version": data["version"]}
-        made = wandb.Artifact(_artifact_name(event.run, data["name"]), type=data["type"], metadata=about)
+        metadata = {**data["metadata"], "sha256": data["checksum"], "version": data["version"]}
+        made = wandb.Artifact(_artifact_name(event.run, data["name"]), type=data["type"], metadata=metadata)
         if data["uri"]:
             made.add_reference(data["uri"], checksum=False)
         elif path.is_dir():
             made.add_dir(str(path))
         else:
             made.add_file(str(path), name=data["name"])
-        # W&B numbers versions itself, from v0; ours is an alias it cannot take for one of its own.
+        # W&B numbers versions on its own, from v0. Our version is an alias that differs from these numbers.
         version = [] if data["version"] is None else [f"ntrack-v{data['version']}"]
         if self._runs.upload(event.run, made, ["latest", *version, *data["aliases"]]):
             self._uploads[_identity(event)] = made
@@ -193,20 +204,20 @@ class WandbSink:
         self._runs.log(event.run, {**values, **_axes(event)})
 
     def _parameters(self, event: RunEvent, values: Mapping[str, Any]) -> None:
-        """Merge parameters: W&B replaces a nested value as a whole, and a call may come in parts."""
+        """Merge parameters: W&B replaces a nested value as a whole, and a call may have several events."""
         known = merge_params(event.run.memory.get("params", {}), values)
         event.run.memory["params"] = known
         self._configure(event, {name: known[name] for name in values})
 
     def _configure(self, event: RunEvent, values: Mapping[str, Any]) -> None:
-        self._runs.owe(confirmation.parameters(event, self._runs.get(event.run), values))
+        self._runs.expect(confirmation.parameters(event, self._runs.get(event.run), values))
 
     def _about(self, event: RunEvent, data: Mapping[str, Any]) -> None:
         run = self._runs.get(event.run)
         if data.get("tags"):
-            self._runs.owe(confirmation.tags(event, run, [tag[:64] for tag in data["tags"]]))
+            self._runs.expect(confirmation.tags(event, run, [tag[:64] for tag in data["tags"]]))
         if data.get("notes"):
-            self._runs.owe(confirmation.notes(event, run, data["notes"]))
+            self._runs.expect(confirmation.notes(event, run, data["notes"]))
 
 
 def _axes(event: RunEvent) -> dict[str, Any]:
@@ -218,18 +229,18 @@ def _identity(event: RunEvent) -> Identity:
 
 
 def _key(name: str) -> str:
-    """Return the history's name of a metric: the axis keeps its own, and ``_`` is for W&B's."""
+    """Return the name of a metric in W&B: ``step`` is the axis, and a leading ``_`` is reserved for W&B."""
     return f"metric/{name}" if name == STEP or name.startswith("_") else name
 
 
 def _artifact_name(run: RunInfo, name: str) -> str:
-    """Return a name W&B takes, the run's id in it: artifacts of a project share one space of names."""
+    """Return a name that W&B accepts, with the run's id: all artifacts of a project share one namespace."""
     return f"{run.id}-" + "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)[:110]
 
 
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Tell the world's troubles from what nobody foresaw, by W&B's own classes."""
+    """Turn W&B's errors about the environment into RetryLater; any other error remains as it is."""
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
@@ -238,8 +249,8 @@ def _translated_errors() -> Iterator[None]:
     except wandb.errors.UsageError as error:
         raise RetryLater(f"W&B does not take the settings: {error}", after_s=DENIED_AFTER_S) from error
     except (wandb.errors.CommError, WandbApiFailedError) as error:
-        raise trouble(error) from error
-    except ConnectionError:  # to its service, which is gone: only a new process has a new one
+        raise retry_error(error) from error
+    except ConnectionError:  # W&B's service is gone: only a new process starts a new one
         raise
     except OSError as error:
         raise RetryLater(f"W&B's files: {error}") from error

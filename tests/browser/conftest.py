@@ -1,4 +1,7 @@
-"""A real Chromium on the real page over real runs; each ends with a clean console and no foreign request."""
+"""A real Chromium that opens the real page over real runs.
+
+At the end of a test the console has no error, and no request has gone to another address.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,11 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, headless, with a fresh profile."""
+    """Return Chromium, headless, with a new profile."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        pytest.skip("no Chromium here: apt-get install chromium, or name one in CHROMIUM")
+        pytest.skip("Chromium is missing: apt-get install chromium, or name one in CHROMIUM")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, headless=True, args=FLAGS)
         yield started
@@ -43,7 +46,7 @@ def browser():
 
 
 def _serving():
-    """Yield a function that starts the page as a user would, and returns its address."""
+    """Yield a function that starts the page as a user does, and returns its address."""
     started = []
 
     def start(base_dir, *options, port=0):
@@ -52,15 +55,15 @@ def _serving():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Else a collector would be started that goes on with the runs, and stays for ten minutes.
+            # Otherwise the page starts a collector, which adopts the runs and runs for ten minutes.
             env={**os.environ, "COLUMNS": "1000", "NTRACK_MODE": "offline"},
         )
         started.append(process)
-        told = ""
-        while not (address := re.search(r"http://\S+/", told)):
+        output = ""
+        while not (address := re.search(r"http://\S+/", output)):
             line = process.stdout.readline()
-            assert line, f"the page did not start: {told}"
-            told += line
+            assert line, f"the page did not start: {output}"
+            output += line
         start.process = process
         return address[0]
 
@@ -78,12 +81,12 @@ def serve():
 
 @pytest.fixture(scope="module")
 def serve_all():
-    """As ``serve``, for a page that all tests of a file share: each start takes some seconds of a core."""
+    """As ``serve``, for a page that all tests of a file share, because each start takes some CPU seconds."""
     yield from _serving()
 
 
 class Browsing:
-    """A tab of a fresh profile; remembers what must not happen."""
+    """A tab with a new profile; ``wrong`` collects errors, dialogs and requests to other addresses."""
 
     def __init__(self, browser, address, width, dark):
         self.context = browser.new_context(
@@ -95,20 +98,20 @@ class Browsing:
         self.address = address
         self.page = self.context.new_page()
         self.wrong = []
-        self.page.on("console", self._said)
+        self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"uncaught: {error}"))
         self.page.on(
             "dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss())
         )
-        self.page.on("request", self._asked)
+        self.page.on("request", self._on_request)
 
-    def _said(self, message):
+    def _on_console(self, message):
         if message.type == "error":
             self.wrong.append(f"console: {message.text}")
 
-    def _asked(self, request):
+    def _on_request(self, request):
         if not request.url.startswith((self.address, "data:", "blob:")):
-            self.wrong.append(f"asked elsewhere: {request.url}")
+            self.wrong.append(f"request to another address: {request.url}")
 
     def open(self, search=""):
         self.page.goto(self.address + search)
@@ -125,25 +128,25 @@ class Browsing:
         return self.page.locator("#charts .js-plotly-plot")
 
     def until(self, expression):
-        """Wait until a JavaScript expression is true; asked from here, since the page forbids ``eval``."""
+        """Wait until a JavaScript expression is true. The page forbids ``eval``, so the test polls."""
         self.settles(lambda: self.page.evaluate(expression), True, bool)
 
-    def settles(self, look, expected, made=lambda seen: seen):
-        """Wait until what ``look`` sees is what is expected: the page draws in several turns."""
+    def settles(self, read, expected, made=lambda seen: seen):
+        """Wait until ``made(read())`` is the expected value: the page draws in several steps."""
         deadline = time.monotonic() + PATIENCE_S
-        while made(seen := look()) != expected:
+        while made(seen := read()) != expected:
             assert time.monotonic() < deadline, f"never became {expected}: {seen}"
             self.page.wait_for_timeout(100)
 
-    def rests(self):
-        """Wait until nothing more comes onto the page: names and rings come on ticks of their own."""
+    def wait_stable(self):
+        """Wait until the number of elements on the page is stable: names and rings appear later than charts."""
         before = None
         while (now := self.page.evaluate("document.querySelectorAll('*').length")) != before:
             before = now
             self.page.wait_for_timeout(1000)
 
-    def insist(self, act, outcome):
-        """Do what a hand does until its outcome is to be seen: the page may still have moved under it."""
+    def retry(self, act, outcome):
+        """Repeat a user's action until its outcome is visible: the page may move during the action."""
         from playwright.sync_api import TimeoutError as TooLate
 
         for _ in range(5):
@@ -161,7 +164,7 @@ class Browsing:
 
 @pytest.fixture
 def browse(browser):
-    """Return a function that opens a tab; in the end nothing may have gone wrong in any."""
+    """Return a function that opens a tab; at the end assert that no tab has recorded an error."""
     opened = []
 
     def start(address, search="", *, width=1600, dark=False):
@@ -176,7 +179,7 @@ def browse(browser):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Write runs into a folder of their own."""
+    """Return a writer of runs into a new folder."""
     found = Runs(tmp_path / "runs")
     yield found
     if found.sink is not None:
@@ -184,5 +187,5 @@ def runs(tmp_path):
 
 
 def ids(*emitters):
-    """Return the runs as the address holds them."""
+    """Return the runs' ids as in the page's address."""
     return ",".join(emitter.uid.hex()[:8] for emitter in emitters)

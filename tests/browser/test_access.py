@@ -1,4 +1,4 @@
-"""The page is of use to who listens to it, and to who has a keyboard only."""
+"""The page works with a screen reader and with a keyboard only."""
 
 import importlib.resources
 import itertools
@@ -59,7 +59,7 @@ def sweep(runs):
 
 
 def grave(tab, axe):
-    """Return what axe finds serious or critical on the page as it is."""
+    """Return the problems that axe reports as serious or critical on the current page."""
     tab.page.evaluate(axe)
     found = tab.page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
@@ -77,7 +77,7 @@ def test_no_view_breaks_a_rule_of_accessibility(sweep, runs, serve, browse, axe,
     for name, ready in VIEWS.items():
         tab.tab(name)
         tab.page.locator(ready).first.wait_for(state="attached")
-        tab.rests()
+        tab.wait_stable()
 
         tab.settles(lambda: grave(tab, axe), [])
 
@@ -90,7 +90,7 @@ def test_no_view_without_runs_breaks_a_rule_of_accessibility(runs, serve, browse
         for name in names:
             tab.page.get_by_role("tab", name=name, exact=True).click()
             tab.page.locator("#content .notice, .panel-grid").first.wait_for(state="attached")
-            tab.rests()
+            tab.wait_stable()
 
             tab.settles(lambda tab=tab: grave(tab, axe), [])
 
@@ -102,13 +102,13 @@ def test_tab_key_reaches_every_control_in_the_order_of_the_page_and_shows_where_
     view = next(key for key, label in address.VIEWS.items() if label == name)
     tab = browse(serve(runs.base_dir), f"?view={view}&runs={ids(*sweep)}")
     tab.page.locator(VIEWS[name]).first.wait_for(state="attached")
-    tab.rests()
+    tab.wait_stable()
     wanted = tab.page.evaluate(REACHABLE)
     assert len(wanted) > 5
 
     tab.page.locator(".skip").focus()
     seen = []
-    # In the table the arrow keys and Tab go from cell to cell; whatever else there is comes before it.
+    # In the table the arrow keys and Tab move from cell to cell; all other controls are before it.
     while (found := tab.page.evaluate(FOCUS)) and "ag-" not in found["what"]:
         seen.append(found)
         assert len(seen) < 120

@@ -1,4 +1,4 @@
-"""Names and values that are HTML, scripts, formulas or paths are shown as text, wherever they appear."""
+"""Names and values that are HTML, scripts, formulas or paths appear as text everywhere."""
 
 import json
 
@@ -24,7 +24,7 @@ UNTOUCHED = """() => ({
 
 @pytest.fixture
 def planted(runs):
-    """Two runs whose every text is hostile."""
+    """Write two runs in which every text is hostile."""
     found = []
     for number, name in enumerate((HTML, PLOTLY)):
         params = {
@@ -34,7 +34,7 @@ def planted(runs):
             SCRIPT: PLOTLY + str(number),
             "x.y": {"function": GRID},
         }
-        # The folder's name is what a collector would have made of it; the run's own name is in its events.
+        # The folder's name is in the form that a collector makes; the run's own name is in its events.
         emitter = runs.add("planted", 3, end=None, params=params, metric=lambda step: 1.0 + step)
         emitter.event("tags", add=[HTML, FORMULA])
         emitter.event("notes", notes=SCRIPT)
@@ -74,7 +74,7 @@ def test_hostile_text_stays_text(planted, runs, serve, browse, view):
 
     tab.until("document.body.innerText.includes('window.hacked')")
     assert tab.page.evaluate(UNTOUCHED) == {"hacked": None, "planted": 0, "scripts": 0}
-    if view in ("best", "params"):  # Plotly's labels understand some HTML: they must show it, not follow it
+    if view in ("best", "params"):  # Plotly's labels render some HTML: they must show it as text
         tab.until(
             "[...document.querySelectorAll('svg text')].some(t => /<img src=x|<script>/.test(t.textContent))"
         )

@@ -1,4 +1,4 @@
-"""Nothing that a user wrote runs out of its card, however long it is."""
+"""No text of a user overflows its card, however long the text is."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.patience import wait_until
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
 
-# As a user would log it, with a sink that tells where people find the run.
+# As a user logs it, with a sink that has a link to the run.
 TRAINING = """
 import sys
 from pathlib import Path
@@ -64,7 +64,7 @@ def lengthy(tmp_path_factory):
 
 
 def linked(base_dir, run):
-    """Return whether the page may show where TensorBoard has the run."""
+    """Return whether the page may show TensorBoard's folder of the run."""
     return bool(links(State.for_base_dir(base_dir), find_run(base_dir, run).uid.hex()))
 
 

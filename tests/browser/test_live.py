@@ -1,4 +1,4 @@
-"""The page follows what happens to the runs, and says so where they cannot be shown."""
+"""The page follows changes of the runs, and shows an error if it cannot display them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ with ExperimentTracker("live", base_dir=sys.argv[1]) as tracker:
 
 @pytest.fixture
 def trainer(tmp_path):
-    """A process that logs all the time, and its run's id."""
+    """Start a process that logs all the time; yield it and its run's id."""
     base_dir = tmp_path / "live"
     process = subprocess.Popen(
         [sys.executable, "-c", TRAINER, str(base_dir)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
@@ -106,7 +106,7 @@ def test_run_deleted_while_shown_is_told_and_the_others_stay(runs, serve, browse
 
     shutil.rmtree(runs.folder(gone))
 
-    tab.page.get_by_text("is not there any more").wait_for()
+    tab.page.get_by_text("does not exist any more").wait_for()
     tab.until("document.querySelector('#charts .js-plotly-plot').data.length === 1")
 
 
@@ -135,7 +135,7 @@ def test_page_says_that_its_server_is_gone_and_goes_on_when_it_is_back(runs, ser
 
     tab.page.locator(".ag-row").get_by_text("later").wait_for()
     tab.page.get_by_text("server does not answer").wait_for(state="hidden")
-    # Nobody answers, or whoever was about to is gone: refused, reset, empty.
+    # No server answers, or it ended during the request: refused, reset, empty.
     tab.wrong = [wrong for wrong in tab.wrong if "net::ERR_" not in wrong and "Callback failed" not in wrong]
 
 
@@ -177,9 +177,9 @@ def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_
     tab = browse(serve(base_dir), f"?view=summary&runs={run},{failed}")
     tab.page.locator("details.failure").wait_for()
     tab.page.locator("details.failure summary").click()
-    tab.page.get_by_role("button", name="take failed away").focus()
+    tab.page.get_by_role("button", name="remove failed").focus()
 
-    # The card of the run that goes on is drawn anew; that of the other, once its pictures are there, is not.
+    # The card of the live run is drawn again; that of the other one is not, once its plots are there.
     for _ in range(2):
         tab.until(
             """(() => {
@@ -192,14 +192,14 @@ def test_what_is_opened_and_where_the_keyboard_is_outlast_the_news_of_a_running_
         )
 
     assert tab.page.locator("details.failure").get_attribute("open") is not None
-    assert tab.page.evaluate("document.activeElement.ariaLabel") == "take failed away"
+    assert tab.page.evaluate("document.activeElement.ariaLabel") == "remove failed"
 
 
 def test_keyboard_stays_on_what_is_drawn_anew_under_it(trainer, serve, browse):
     base_dir, run = trainer
     tab = browse(serve(base_dir), f"?view=best&runs={run}&goal.{b'train/loss'.hex()}=max")
     tab.page.locator(".view-best .bars .point").first.wait_for(state="attached")
-    tab.page.get_by_label("greatest").focus()
+    tab.page.get_by_label("maximum").focus()
     tab.page.evaluate("document.querySelector('.chart-card').marked = true")
 
     tab.until("document.querySelector('.chart-card') && !document.querySelector('.chart-card').marked")

@@ -1,4 +1,4 @@
-"""What the server answers, and what it refuses, asked over HTTP as a browser, a script or an attacker would."""
+"""The server's answers and refusals, requested over HTTP as by a browser, a script or an attacker."""
 
 import csv
 import http.client
@@ -39,7 +39,7 @@ class Asking:
 
 @pytest.fixture(scope="module")
 def only_asked(tmp_path_factory, serve_all):
-    """A run, and the page over it, which starts once for all tests that change neither."""
+    """Start the page over a run, once for all tests that change neither."""
     runs = Runs(tmp_path_factory.mktemp("asked") / "runs")
     runs.add("run", 10)
     yield runs, Asking(serve_all(runs.base_dir))
@@ -173,7 +173,7 @@ def test_page_with_a_token_opens_to_who_knows_it_only(runs, serve, tmp_path):
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
-    """A run with two versions of a file, a folder, and a link to a backend, logged as a user would."""
+    """Return a run with two versions of a file, a folder, and a link to a backend, logged as a user does."""
     base_dir = tmp_path_factory.mktemp("artifacts")
     manager = ExperimentManager(base_dir)
     source = base_dir / "model.bin"
@@ -266,4 +266,4 @@ def test_export_of_runs_that_are_gone_is_told(ask):
     answer = ask(f"/export/runs.csv?runs={quote('no such run')}")
 
     assert answer.status == 404
-    assert b"select some in the page" in answer.content
+    assert b"select others in the page" in answer.content

@@ -1,4 +1,4 @@
-"""Every tab does what it is for."""
+"""Every tab does its work."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.frameworks
 
 @pytest.fixture
 def sweep(runs):
-    """Four ended runs that differ, one with two ranks."""
+    """Write four different ended runs, one with two ranks."""
     found = [
         runs.add(
             f"sweep-{lr}", 60, params={"lr": lr, "depth": 18}, metric=lambda step, lr=lr: lr + 1 / (step + 1)
@@ -46,7 +46,7 @@ def test_every_view_fits_and_is_clean(sweep, runs, serve, browse, width, dark):
     for name, what in seen.items():
         tab.tab(name)
         tab.page.locator(what).first.wait_for(state="attached")
-        tab.until(f"document.documentElement.scrollWidth <= {width}")  # charts are fitted once they are drawn
+        tab.until(f"document.documentElement.scrollWidth <= {width}")  # charts are resized after drawing
     assert tab.page.evaluate("document.documentElement.getAttribute('data-bs-theme')") == (
         "dark" if dark else "light"
     )
@@ -97,7 +97,7 @@ def test_colour_of_a_run_stays_when_another_is_taken_away(sweep, runs, serve, br
     tab = browse(serve(runs.base_dir), f"?runs={ids(*sweep[:3])}")
     tab.page.locator(".chip").nth(2).wait_for()
 
-    tab.page.get_by_role("button", name="take sweep-0.001 away").click()
+    tab.page.get_by_role("button", name="remove sweep-0.001").click()
 
     tab.until("document.querySelectorAll('.chip').length === 2")
     tab.until("document.querySelector('.chip .dot').classList.contains('slot-1')")
@@ -146,7 +146,7 @@ def test_zoom_asks_for_the_detail_of_its_stretch(runs, serve, browse):
         tab.page.mouse.move(box["x"] + box["width"] * 0.52, middle + 1, steps=6)
         tab.page.mouse.up()
 
-    tab.insist(zoom, zoomed)
+    tab.retry(zoom, zoomed)
     tab.until(f"{top} === 9")
     tab.page.locator(".modebar-btn[data-title='Reset axes']").first.click(force=True)
     tab.page.get_by_text(re.compile(r"showing 2,0\d\d of 40,000")).wait_for()
@@ -179,7 +179,7 @@ def test_axes_smoothing_and_ranks_change_the_curves(sweep, runs, serve, browse):
     tab.until(f"{plot}.layout.yaxis.type === 'log'")
     other = browse(tab.address, f"?view=metrics&runs={ids(sweep[0])}&smooth=0.9")
     other.charts()
-    other.until(f"{plot}.data.length === 2")  # the smoothed curve and, faint, what it was made from
+    other.until(f"{plot}.data.length === 2")  # the smoothed curve and, faint, the original one
 
 
 def test_parameters_that_differ_come_first_and_the_others_are_folded(sweep, runs, serve, browse):
@@ -192,7 +192,7 @@ def test_parameters_that_differ_come_first_and_the_others_are_folded(sweep, runs
     assert tab.page.locator("details.constant").get_attribute("open") is None
     tab.page.get_by_text("1 the same in all").click()
     assert tab.page.locator("details.constant th").all_text_contents() == ["depth"]
-    tab.page.get_by_text("+1.00").wait_for()  # lr goes along with the least loss it was made from
+    tab.page.get_by_text("+1.00").wait_for()  # lr is proportional to the minimum of the loss
 
 
 def test_least_or_greatest_is_chosen_metric_by_metric(sweep, runs, serve, browse):
@@ -201,11 +201,11 @@ def test_least_or_greatest_is_chosen_metric_by_metric(sweep, runs, serve, browse
     card.locator(".bartext").first.wait_for()
     tab.settles(card.locator(".bartext").first.text_content, "0.01767")
 
-    card.get_by_text("greatest").click()
+    card.get_by_text("maximum").click()
 
     card.get_by_text("1.1").first.wait_for()
     tab.until("location.search.includes('goal.6c6f7373=max')")
-    card.get_by_text("least").click()
+    card.get_by_text("minimum").click()
     tab.until("!location.search.includes('goal.')")
 
 
@@ -265,7 +265,7 @@ def test_stretch_dragged_along_an_axis_narrows_the_charts_and_selects(sweep, run
         tab.page.mouse.move(x + 12, heights[1], steps=8)
         tab.page.mouse.up()
 
-    tab.insist(drag, tab.page.get_by_text("2 of 4 runs"))
+    tab.retry(drag, tab.page.get_by_text("2 of 4 runs"))
     tab.until("new URLSearchParams(location.search).get('where')?.includes('<= `lr`')")
     tab.page.get_by_role("button", name="Select these").click()
     tab.until("document.querySelectorAll('#chips .chip').length === 2")
@@ -277,7 +277,7 @@ def test_charts_of_parameters_are_narrowed_from_the_keyboard(sweep, runs, serve,
 
     tab.page.keyboard.press("/")
     tab.page.keyboard.type("lr <")
-    tab.page.locator("#where-told:not(:empty)").wait_for()
+    tab.page.locator("#where-error:not(:empty)").wait_for()
     tab.page.keyboard.type(" 0.05")
 
     tab.page.get_by_text("2 of 4 runs").wait_for()
@@ -329,7 +329,7 @@ def test_every_view_has_names_headings_and_contrast_for_who_listens_or_sees_litt
     }.items():
         tab.tab(name)
         tab.page.locator(ready).first.wait_for(state="attached")
-        tab.page.wait_for_timeout(1000)  # names come on a tick of their own; charts have several pictures
+        tab.page.wait_for_timeout(1000)  # names appear in a later update; charts are drawn in several steps
 
         def faults():
             nodes = [n for n in devtools.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]

@@ -1,4 +1,4 @@
-"""Backends without a tracker: synchronous, built on the same sinks."""
+"""Backends without a tracker: synchronous objects that use the same sinks."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The JSONL sink keeps the contract of every sink, and says what it holds in plain lines."""
+"""The JSONL sink keeps the contract of every sink, and writes plain lines."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The MLflow sink against a real `mlflow server` on loopback, read back through its own client."""
+"""The MLflow sink with a real `mlflow server` on loopback, read through MLflow's own client."""
 
 import http.server
 import math
@@ -58,8 +58,8 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch):
-    """Let a busy server answer in its own time."""
+def patient_commands(monkeypatch):
+    """Let requests wait longer, for a busy server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "900")
 
 
@@ -169,7 +169,7 @@ def test_server_that_is_down_is_a_trouble_of_the_world(tmp_path):
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """Answers everything alike, or not at all."""
+    """A server that gives the same answer to all requests, or none."""
 
     code = 500
 

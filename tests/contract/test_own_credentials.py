@@ -1,4 +1,4 @@
-"""The collector's own credentials go to its own addresses: real MLflow and W&B, servers that write it down."""
+"""The collector's credentials go only to its own addresses: real MLflow and W&B, recording servers."""
 
 import base64
 import contextlib
@@ -31,7 +31,7 @@ SIGNED = base64.b64encode(f"owner:{CANARY}".encode())
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A home folder of its own, and no word of any backend in the environment."""
+    """Return a new home folder; the environment has no variables of backends."""
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "WANDB_", "AWS_", "NETRC")):
             monkeypatch.delenv(name)
@@ -157,7 +157,7 @@ class TestWandb:
         made = WandbServer("5e7f" * 10)
         yield made
         forget_service()
-        made.go_away()
+        made.shut_down()
 
     @pytest.mark.parametrize("kept_in", ["environment", "file", "netrc default"])
     def test_run_whose_server_it_alone_names_waits_and_the_key_stays_here(
@@ -185,7 +185,7 @@ class TestWandb:
         self, tmp_path, home, server, stranger, monkeypatch
     ):
         monkeypatch.setenv("WANDB_API_KEY", CANARY)
-        monkeypatch.setenv("WANDB_BASE_URL", stranger.url)  # here the stranger is the owner's own
+        monkeypatch.setenv("WANDB_BASE_URL", stranger.url)  # here the address belongs to the collector's owner
         netrc_for(home, server.url.removeprefix("http://"), server.key)
         sink = self.opened(tmp_path)
         there = run_of(tmp_path, WANDB_BASE_URL=server.url)

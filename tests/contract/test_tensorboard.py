@@ -1,4 +1,4 @@
-"""The TensorBoard sink: its files as TensorBoard's own reader and server see them."""
+"""The TensorBoard sink: its files, read by TensorBoard's own reader and server."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ class TestTensorBoard(SinkContract):
         return float(np.float32(value))
 
     def points(self, sink, run):
-        # The tag is whatever was logged: TensorBoard forbids nothing.
+        # The tag is the logged name: TensorBoard allows every name.
         return sink.points(run)
 
 
@@ -56,7 +56,7 @@ def test_accumulator_finds_texts_parameters_and_the_end(tmp_path):
 
 
 def shown_parameters(folder):
-    """Return, in the order they were written, what the HPARAMS page is told."""
+    """Return the values for the HPARAMS page, in the order of writing."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 

@@ -1,4 +1,4 @@
-"""The W&B sink against real wandb in offline mode, read back from its run files."""
+"""The W&B sink with the real wandb package in offline mode, read from its run files."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class TestWandb(SinkContract):
     def died(self):
         import wandb
 
-        wandb.teardown()  # else its service would keep the run for this process
+        wandb.teardown()  # otherwise W&B's service keeps the run for this process
 
     @pytest.fixture(autouse=True)
     def _alone(self):
@@ -99,14 +99,14 @@ def test_server_that_is_down_is_tried_again_and_never_an_end_of_the_process(tmp_
     sink = WandbSink(place, mode="online", base_url=address, folder=str(tmp_path))
     sink.open()
 
-    for _ in range(2):  # the first try must leave nothing behind that makes the second one fail otherwise
+    for _ in range(2):  # the first try must not make the second one fail in another way
         with pytest.raises(RetryLater, match="cannot be reached"):
             sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)])
 
     sink.close()
 
 
-# A process of its own: what is done to its service must not touch the other tests'.
+# A process of its own, because other tests need W&B's service of this one.
 WRITER = """
 import json, sys
 from pathlib import Path
@@ -145,7 +145,7 @@ def test_flush_never_claims_what_a_dead_or_suspended_service_did_not_take(tmp_pa
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
 
-        assert process.poll() != 0  # it hangs, or failed: in both cases its worker begins again
+        assert process.poll() != 0  # it hangs or has failed: in both cases the worker is started again
     finally:
         process.kill()
         for service in services:
@@ -161,7 +161,7 @@ def test_service_killed_between_flushes_loses_nothing(tmp_path):
     worker = _ContractWorker(contract, tmp_path)
     worker.deliver(*(metrics(n, step=n, loss=n - 0.5) for n in range(1, 101)))
 
-    # The worker that died with its service is a process; here its successor begins with what was noted.
+    # A worker that dies with its service is a process; here its successor starts with the saved memory.
     worker.write(*(metrics(n, step=n, loss=n - 0.5) for n in range(101, 201)))
     worker.crash()
     worker.deliver(*(metrics(n, step=n, loss=n - 0.5) for n in range(101, 301)))
@@ -169,4 +169,4 @@ def test_service_killed_between_flushes_loses_nothing(tmp_path):
     found = Counter(point for point in contract.points(worker.sink, worker.run))
     assert set(found) == {("loss", n, n - 0.5) for n in range(1, 301)}
     steps = {row["_step"]: row[AXIS] for row in rows(tmp_path, worker.run.uid)}
-    assert json.dumps(steps) == json.dumps({n: n + 1 for n in range(300)})  # a repeat carries the row it had
+    assert json.dumps(steps) == json.dumps({n: n + 1 for n in range(300)})  # a repeated event has the same row

@@ -1,4 +1,4 @@
-"""The W&B sink, with real wandb, against a stand-in for its server: there, every row counts once."""
+"""The W&B sink with the real wandb package and a simulated server: every row counts once."""
 
 import contextlib
 import copy
@@ -17,7 +17,7 @@ from tests.wandb_server import FAILING, OK, WandbServer
 pytestmark = [
     pytest.mark.frameworks,
     pytest.mark.timeout(300),
-    # W&B's own threads, where its service was killed.
+    # W&B's own threads, after its service was killed.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 pytest.importorskip("wandb")
@@ -34,15 +34,15 @@ def server(monkeypatch, tmp_path):
     for name in ("CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
     for name in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL"):
-        monkeypatch.setenv(f"WANDB__{name}_RETRY_WAIT_MAX_SECONDS", "2")  # else W&B tries once a minute
+        monkeypatch.setenv(f"WANDB__{name}_RETRY_WAIT_MAX_SECONDS", "2")  # otherwise W&B tries once a minute
     made = WandbServer(secrets.token_hex(20))
     monkeypatch.setenv("WANDB_API_KEY", made.key)
     monkeypatch.setenv("WANDB_BASE_URL", made.url)
     yield made
     left = WandbSink(SinkPlace("wandb", tmp_path, "0123abcd"))
-    left._runs.abandon()  # it would serve the next test, which has another server
+    left._runs.abandon()  # otherwise the next test, with another server, uses this service
     forget_service()
-    made.go_away()
+    made.shut_down()
 
 
 def forget_service():
@@ -57,7 +57,7 @@ def forget_service():
 
 
 def held(server, run):
-    """Return every (metric, step, value) the server holds, as often as it does."""
+    """Return every (metric, step, value) on the server, with repeats."""
     return [
         (name, row["step"], float(value))
         for row in server.run(run.uid).rows()
@@ -74,7 +74,7 @@ class TestWandbOnline(SinkContract):
     def make_sink(self, place):
         made = WandbSink(place, mode="online", folder=str(place.base_dir))
         made.delivery = (
-            "exactly once"  # more than it promises, for offline it cannot: the server leaves repeats out
+            "exactly once"  # stricter than the sink's promise: a server, unlike offline files, ignores repeats
         )
         self.made = made
         return made
@@ -99,8 +99,8 @@ def opened(folder):
     return sink
 
 
-def insist(action):
-    """Do what a worker does, until the test's own time is over; return what it was told meanwhile."""
+def retry(action):
+    """Repeat the action as a worker does, until it succeeds; return the texts of the errors."""
     told = []
     while True:
         try:
@@ -121,8 +121,8 @@ def test_events_around_one_that_is_refused_are_logged_once(server, run, tmp_path
     )
 
     with pytest.raises(RefusedForGood) as refused:
-        insist(lambda: sink.write([before, gone, after]))
-    insist(sink.flush)
+        retry(lambda: sink.write([before, gone, after]))
+    retry(sink.flush)
 
     assert [each for each, _ in refused.value.refusals] == [gone]
 
@@ -131,17 +131,17 @@ def test_events_around_one_that_is_refused_are_logged_once(server, run, tmp_path
 
 def test_end_that_is_waited_for_twice_is_one_end(server, run, tmp_path):
     sink = opened(tmp_path)
-    insist(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
-    insist(sink.flush)
-    insist(lambda: sink.write([metrics(2, step=2, loss=1.5)._replace(run=run)]))
-    server.go_away()
+    retry(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
+    retry(sink.flush)
+    retry(lambda: sink.write([metrics(2, step=2, loss=1.5)._replace(run=run)]))
+    server.shut_down()
     ends = [metrics(3, step=3, loss=2.5)._replace(run=run), status("failed")._replace(run=run)]
 
     with pytest.raises(RetryLater, match="has not taken all of run"):
         sink.write(ends)
-    server.come_back()
-    insist(lambda: sink.write(ends))
-    insist(sink.flush)
+    server.listen()
+    retry(lambda: sink.write(ends))
+    retry(sink.flush)
 
     assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 3)]
     assert server.run(run.uid).exit_code == 1
@@ -161,23 +161,23 @@ def change_key(server):
 )
 def test_what_the_service_gave_up_comes_again(server, run, tmp_path, fail, heal, told):
     sink = opened(tmp_path)
-    insist(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
-    insist(sink.flush)
+    retry(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
+    retry(sink.flush)
     noted = copy.deepcopy(run.memory)
     lost = [metrics(2, step=2, loss=1.5)._replace(run=run), event(3, "params", {"values": {"lr": 0.1}})]
     lost = [each._replace(run=run) for each in lost]
-    insist(lambda: sink.write(lost))
+    retry(lambda: sink.write(lost))
     fail(server)
 
     with pytest.raises(WriteAgain, match=told):
-        insist(sink.flush)
+        retry(sink.flush)
     sink.close()
     forget_service()
     heal(server)
     run.memory = noted
     again = opened(tmp_path)
-    insist(lambda: again.write([*lost, metrics(4, step=4, loss=3.5)._replace(run=run)]))
-    insist(again.flush)
+    retry(lambda: again.write([*lost, metrics(4, step=4, loss=3.5)._replace(run=run)]))
+    retry(again.flush)
 
     assert held(server, run) == [("loss", n, n - 0.5) for n in (1, 2, 4)]
     assert server.run(run.uid).config["lr"]["value"] == 0.1
@@ -202,7 +202,7 @@ def artifact(folder, run, seq=2):
 def test_artifact_is_with_the_server_when_it_was_written(server, run, tmp_path):
     sink = opened(tmp_path)
 
-    insist(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run), artifact(tmp_path, run)]))
+    retry(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run), artifact(tmp_path, run)]))
 
     (kept,) = server.artifacts.values()
     assert (kept["name"], kept["files"]["model.pt"], kept["committed"]) == (
@@ -210,7 +210,7 @@ def test_artifact_is_with_the_server_when_it_was_written(server, run, tmp_path):
         b"weights",
         True,
     )
-    insist(sink.flush)
+    retry(sink.flush)
     assert server.unknown == []
 
 
@@ -221,8 +221,8 @@ def test_artifact_the_server_does_not_take_is_refused_and_its_neighbours_arrive(
     server.refused.add("CreateArtifact")
 
     with pytest.raises(RefusedForGood, match="CreateArtifact is not taken here") as refused:
-        insist(lambda: sink.write(events))
-    insist(sink.flush)
+        retry(lambda: sink.write(events))
+    retry(sink.flush)
 
     assert [each for each, _ in refused.value.refusals] == events[1:2]
 
@@ -231,22 +231,22 @@ def test_artifact_the_server_does_not_take_is_refused_and_its_neighbours_arrive(
 
 def test_artifact_of_a_server_that_is_away_waits_for_it(server, run, tmp_path):
     sink = opened(tmp_path)
-    insist(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
-    server.mood = FAILING
+    retry(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
+    server.fault = FAILING
     events = [metrics(2, step=2, loss=1.5)._replace(run=run), artifact(tmp_path, run, 3)]
 
     with pytest.raises(RetryLater):
         sink.write(events)
-    server.mood = OK
-    insist(lambda: sink.write(events))
-    insist(sink.flush)
+    server.fault = OK
+    retry(lambda: sink.write(events))
+    retry(sink.flush)
 
     assert [kept["committed"] for kept in server.artifacts.values()] == [True]
     assert held(server, run) == [("loss", 1, 0.5), ("loss", 2, 1.5)]
 
 
 def about(run, folder):
-    """Return one event each of what the server could turn down while rows go on."""
+    """Return one event of each kind that the server can refuse while it accepts rows."""
     path = folder / "curve.png"
     path.write_bytes(PNG)
     picture = {"name": "curve", "type": "figure", "path": str(path), "version": 1}
@@ -262,24 +262,24 @@ def about(run, folder):
 
 
 def turn_down(*times):
-    """Return a temper: settings and uploads of pictures are turned down the n-th time, for n in ``times``."""
+    """Return a rule that refuses settings and uploads of images at the n-th time, for n in ``times``."""
     seen = Counter()
 
-    def turns_down(name, variables):
+    def rejects(name, variables):
         settings = name == "UpsertBucket" and "lr" in (variables.get("config") or "")
         what = "settings" if settings else "upload" if "curve" in variables.get("path", "") else None
         seen[what] += 1
         return what is not None and seen[what] in times
 
-    return turns_down
+    return rejects
 
 
 def test_what_the_server_turned_down_once_is_sent_once_more(server, run, tmp_path):
     sink = opened(tmp_path)
-    server.turns_down = turn_down(1)
-    insist(lambda: sink.write(about(run, tmp_path)))
+    server.rejects = turn_down(1)
+    retry(lambda: sink.write(about(run, tmp_path)))
 
-    told = insist(sink.flush)
+    told = retry(sink.flush)
 
     assert "W&B did not take image curve, notes, parameters, tags: sent once more" in told
     shown = server.run(run.uid)
@@ -292,33 +292,33 @@ def test_what_the_server_turned_down_once_is_sent_once_more(server, run, tmp_pat
 
 def test_what_the_server_turns_down_again_is_named_and_rows_are_there(server, run, tmp_path):
     sink = opened(tmp_path)
-    server.turns_down = turn_down(*range(100))
+    server.rejects = turn_down(*range(100))
     events = about(run, tmp_path)
-    insist(lambda: sink.write(events))
+    retry(lambda: sink.write(events))
 
     with pytest.raises(RefusedForGood) as refused:
-        insist(sink.flush)
+        retry(sink.flush)
 
     assert sorted(each.kind for each, _ in refused.value.refusals) == ["artifact", "notes", "params", "tags"]
     assert "W&B's server does not take it: image curve" in [why for _, why in refused.value.refusals]
     assert held(server, run) == [("loss", 1, 0.5), ("loss", 6, 5.5)]
-    insist(lambda: sink.write([metrics(7, step=7, loss=6.5)._replace(run=run)]))
-    insist(sink.flush)
+    retry(lambda: sink.write([metrics(7, step=7, loss=6.5)._replace(run=run)]))
+    retry(sink.flush)
     assert held(server, run)[-1] == ("loss", 7, 6.5)
 
 
 def test_picture_whose_row_is_there_from_before_a_crash_gets_its_file(server, run, tmp_path):
     sink = opened(tmp_path)
     noted = copy.deepcopy(run.memory)
-    insist(lambda: sink.write(about(run, tmp_path)[:2]))
-    insist(sink.flush)  # and the worker dies before it takes note of that
+    retry(lambda: sink.write(about(run, tmp_path)[:2]))
+    retry(sink.flush)  # the worker dies before it saves that
     sink.close()
     server.run(run.uid).uploads.clear()
     run.memory = noted
 
     again = opened(tmp_path)
-    insist(lambda: again.write(about(run, tmp_path)[:2]))
-    insist(again.flush)
+    retry(lambda: again.write(about(run, tmp_path)[:2]))
+    retry(again.flush)
 
     (row,) = [row for row in server.run(run.uid).rows() if "curve" in row]
     assert server.run(run.uid).uploads[row["curve"]["path"]] == PNG
@@ -327,23 +327,23 @@ def test_picture_whose_row_is_there_from_before_a_crash_gets_its_file(server, ru
 def test_run_that_was_deleted_there_is_held_back_and_the_others_arrive(server, run, tmp_path):
     other = RunInfo("cd" * 16, "other", tmp_path / "other_cdcdcdcd", 10**18)
     sink = opened(tmp_path)
-    insist(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
+    retry(lambda: sink.write([metrics(1, step=1, loss=0.5)._replace(run=run)]))
     server.delete(run.uid)
     events = [metrics(1, step=1, loss=0.5)._replace(run=other), metrics(2, step=2, loss=1.5)._replace(run=run)]
 
     with pytest.raises(WriteAgain, match="has no run shown_abababab any more"):
-        insist(sink.flush)
+        retry(sink.flush)
     sink.close()
     forget_service()
     again = opened(tmp_path)
     with pytest.raises(HoldRun, match="previously created and deleted") as held_back:
-        insist(lambda: again.write(events))
-    insist(lambda: again.write(events[:1]))
-    insist(again.flush)
+        retry(lambda: again.write(events))
+    retry(lambda: again.write(events[:1]))
+    retry(again.flush)
     assert held_back.value.uid == run.uid
     assert held(server, other) == [("loss", 1, 0.5)]
 
     server.deleted.clear()
-    insist(lambda: again.write(events[1:]))
-    insist(again.flush)
+    retry(lambda: again.write(events[1:]))
+    retry(again.flush)
     assert held(server, run) == [("loss", 2, 1.5)]

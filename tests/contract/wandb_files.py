@@ -1,4 +1,4 @@
-"""Reads W&B's run files: framed as LevelDB frames its log, filled with wandb's own protocol buffers."""
+"""Reads W&B's run files: LevelDB's log format, which contains wandb's own protocol buffers."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def records(path: Path):
-    """Yield wandb's own records of a ``.wandb`` file, in order; what a crash tore off is passed over."""
+    """Yield wandb's own records of a ``.wandb`` file, in order, without a torn last one."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data = path.read_bytes()
@@ -34,14 +34,14 @@ def records(path: Path):
 
 
 def run_files(folder: Path, run_id: str):
-    """Return the files of a run, in the order they were begun."""
+    """Return the files of a run, oldest first."""
     return sorted(
         folder.glob(f"wandb/offline-run-*/run-{run_id}.wandb"), key=lambda path: path.stat().st_ctime_ns
     )
 
 
 def rows(folder: Path, run_id: str):
-    """Return every history row of a run, as (name to value); a picture is one value, made of its parts."""
+    """Return every history row of a run as a dict; the parts of an image are one value."""
     return [
         _row(record.history.item)
         for path in run_files(folder, run_id)
@@ -63,5 +63,5 @@ def _row(items):
 
 
 def is_number(value):
-    """Return whether a value of a row is a number: NaN and the infinities are written as text."""
+    """Return whether a value of a row is a number; NaN and the infinities are texts in the file."""
     return isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")

@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests; which of their tools this machine has is told above the results."""
+"""Fixtures of the fault tests. The report's header lists which tools this machine has."""
 
 import random
 
@@ -9,7 +9,7 @@ from tests.faults.injection import needs_strace
 from tests.faults.keeper import Keeper
 from tests.patience import LONG
 
-# Their asserts are to tell what they compared, as those of tests do.
+# So that failed asserts in these modules show the compared values, as in tests.
 pytest.register_assert_rewrite(
     "tests.faults.dropping", "tests.faults.outcome", "tests.faults.remote", "tests.faults.training"
 )
@@ -21,8 +21,8 @@ __all__ = ["own_dir", "remote"]  # fixtures
 
 def pytest_report_header():
     tools = {"strace": needs_strace, "namespaces": needs_namespaces, "networks": needs_hosts}
-    told = [f"{name} {'missing' if mark.args[0] else 'there'}" for name, mark in tools.items()]
-    return f"fault tests: {'long' if LONG else 'short'} form, " + ", ".join(told)
+    found = [f"{name} {'missing' if mark.args[0] else 'there'}" for name, mark in tools.items()]
+    return f"fault tests: {'long' if LONG else 'short'} form, " + ", ".join(found)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def keeper(tmp_path):
-    """Starts trainers, collectors and other commands; all of them end with the test."""
+    """Return a keeper, which starts trainings, collectors and other commands; all end with the test."""
     folder = tmp_path / "processes"
     folder.mkdir()
     keeper = Keeper(folder)
@@ -49,8 +49,8 @@ def base_dir(tmp_path):
 
 
 @pytest.fixture
-def chance(request):
-    """A source of random moments; pytest-randomly's -p seed brings the same ones again."""
+def rng(request):
+    """Return a random number generator; the same ``--randomly-seed`` gives the same numbers."""
     seed = random.getrandbits(32)
-    request.node.add_report_section("setup", "chance", f"seed {seed}")
+    request.node.add_report_section("setup", "rng", f"seed {seed}")
     return random.Random(seed)

@@ -1,4 +1,4 @@
-"""Small, full and read-only disks, mounted where only the processes of one test see them."""
+"""Small, full and read-only disks in mount namespaces that only the processes of one test see."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-MEASURED_AGAIN = 100  # processes of the test may write at the same time
+FILL_TRIES = 100  # processes of the test may write at the same time
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
 
 
@@ -41,11 +41,11 @@ class Disk:
         ]  # fmt: skip
 
     def run(self, *command: str) -> str:
-        """Run a command inside; return what it printed."""
+        """Run a command inside; return its output."""
         return subprocess.run([*self.enter, *command], check=True, capture_output=True, text=True).stdout
 
     def outside(self, path: Path | None = None) -> Path:
-        """Return where this process finds a path of the inside."""
+        """Return the path by which this process reaches a path of the inside."""
         return Path(f"/proc/{self._pid}/root{path or self.path}")
 
     def free_bytes(self) -> int:
@@ -53,34 +53,34 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
     def fill(self, *, leave_bytes: int = 0) -> Path:
-        """Take all space but ``leave_bytes``; return the file to delete, by ``unlink()``, for room again."""
+        """Use all space except ``leave_bytes``; return the file that frees it again when it is unlinked."""
         ballast = self.outside() / "ballast"
         with ballast.open("ab") as file:
-            for _ in range(MEASURED_AGAIN):
+            for _ in range(FILL_TRIES):
                 wanted = self.free_bytes() - leave_bytes
                 if wanted <= 0:
                     return ballast
                 try:
                     os.posix_fallocate(file.fileno(), ballast.stat().st_size, wanted)
                 except OSError as error:
-                    if error.errno != errno.ENOSPC:  # another process took some of it since it was measured
+                    if error.errno != errno.ENOSPC:  # another process has used some of the space meanwhile
                         raise
         raise AssertionError(
-            f"{self.path}: {self.free_bytes():,} bytes are free after filling it {MEASURED_AGAIN} times"
+            f"{self.path}: {self.free_bytes():,} bytes are free after filling it {FILL_TRIES} times"
         )
 
     def set_read_only(self, read_only: bool) -> None:
         """Change it between read-only and writable.
 
         Raises:
-            subprocess.CalledProcessError: a process has a file open for writing; the kernel refuses then.
+            subprocess.CalledProcessError: a process has a file open for writing, so the kernel refuses it.
         """
         self.run("mount", "-o", f"remount,bind,{'ro' if read_only else 'rw'}", str(self.path))
 
 
 @contextlib.contextmanager
 def small_disk(path: Path, size_bytes: int, *, inodes: int | None = None) -> Iterator[Disk]:
-    """A tmpfs of that size over the folder ``path``, empty at first, gone at the end."""
+    """Mount an empty tmpfs of that size over the folder ``path``; unmount it at the end."""
     options = f"size={size_bytes},mode=0755" + (f",nr_inodes={inodes}" if inodes else "")
     with _mounted(path, ["mount", "-t", "tmpfs", "-o", options, "small-disk", str(path)]) as disk:
         yield disk
@@ -88,7 +88,7 @@ def small_disk(path: Path, size_bytes: int, *, inodes: int | None = None) -> Ite
 
 @contextlib.contextmanager
 def bound_disk(path: Path, *, read_only: bool = True) -> Iterator[Disk]:
-    """The folder ``path`` over itself, read-only or not; the test itself can go on writing to it."""
+    """Mount the folder ``path`` over itself, read-only or not; the test itself can still write to it."""
     with _mounted(path, ["mount", "--bind", str(path), str(path)]) as disk:
         if read_only:
             disk.set_read_only(True)
@@ -98,7 +98,7 @@ def bound_disk(path: Path, *, read_only: bool = True) -> Iterator[Disk]:
 @contextlib.contextmanager
 def _mounted(path: Path, mount: Sequence[str]) -> Iterator[Disk]:
     path.mkdir(parents=True, exist_ok=True)
-    # The holder keeps the namespace alive until its standard input closes, also if this process is killed.
+    # The holder keeps the namespace until its standard input closes, which a kill of this process does, too.
     holder = subprocess.Popen(
         [*_UNSHARE, "sh", "-c", '"$@" && echo mounted && exec cat >/dev/null', "sh", *mount],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A training that notes which of its events were kept, for where there is no room for all of them."""
+"""A training that records which of its events were kept, for tests with a full outbox."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from tests.faults.trainer import Trainer
 
 KEPT_FILE, CALLS, DROPPED, KEPT_SINCE = "kept", 0, 1, 2
 
-# Logs in bursts of BURST, 5 ms apart, until told to go. Tells how many calls it made, how many of them
-# were dropped, and how many were kept since; leaves behind a byte a call.
+# Logs in bursts of BURST calls, 5 ms apart, until `go`. Reports the number of calls, of dropped events, and of
+# kept events since the last drop. At the end it writes one byte for each call: kept or not.
 DROPPING = f"""
 import time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("full", base_dir, when_full=_os.environ.get("WHEN_FULL"))
 kept = bytearray()
-while not told_to_go():
+while not go_requested():
     for i in range(len(kept), len(kept) + int(_os.environ.get("BURST", 500))):
         kept.append(tracker.log_metrics({{"half": i / 2, "third": i / 3}}, step=i))
         returned[{CALLS}] += 1
@@ -26,7 +26,7 @@ while not told_to_go():
             returned[{DROPPED}] += 1
             returned[{KEPT_SINCE}] = 0
     time.sleep(0.005)
-tracker.log_text("remark", "other events have room of their own")
+tracker.log_text("remark", "other events have space of their own")
 tracker.finish(timeout=120)
 base_dir.with_name("{KEPT_FILE}").write_bytes(kept)
 """
@@ -37,22 +37,22 @@ def wait_dropping(trainer: Trainer) -> None:
 
 
 def wait_keeping(trainer: Trainer) -> None:
-    """Wait until it dropped nothing for a while."""
+    """Wait until the last 500 calls have dropped nothing."""
     trainer.wait_returned(500, KEPT_SINCE)
 
 
 def limit_outbox(base_dir: Path, limit_bytes: int) -> None:
-    """Set how much a session's outbox may hold."""
+    """Set the maximum size of a session's outbox."""
     config = base_dir / ".ntrack" / "config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(f"[agent]\noutbox_limit_bytes = {limit_bytes}\n")
 
 
 def end_exactly(trainer: Trainer, base_dir: Path, disk: Disk | None = None, *, others_dropped: int = 0) -> None:
-    """Let it come to its end: what was kept is stored, with its values; what was dropped is the gap.
+    """End the training; assert that kept events are stored with their values, and dropped ones are in gaps.
 
     Args:
-        others_dropped: so many events that are no calls of its own may be in the gap too.
+        others_dropped: the maximum number of other events in the gaps, which the tracker itself emitted.
     """
     trainer.go()
     trainer.succeed()

@@ -1,7 +1,7 @@
-"""What every fault test needs: waiting, exact kills of collectors, damaged files.
+"""Tools for every fault test: the environment, kills of a collector, clocks, damaged files.
 
-Nothing here kills by name: only what a test started, or what holds the lock of the test's own
-``base_dir``. Processes are started through the ``keeper`` fixture, see ``keeper.py``.
+They never kill by name: only a process that the test started, or that holds the lock of the test's own
+``base_dir``. The ``keeper`` fixture starts processes, see ``keeper.py``.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from tests.patience import LONG, wait_until
 
 
 def rounds(short: int, long: int) -> int:
-    """Return how often to do it: ``short`` in ``make test``, ``long`` in ``make faults``."""
+    """Return the number of repetitions: ``short`` in ``make test``, ``long`` in ``make faults``."""
     return long if LONG else short
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """Return this process's environment without what would change a run's identity, and with changes."""
+    """Return this process's environment with ``changes``, without variables that change a run's identity."""
     ours = ("NTRACK_", "SLURM_", "PMIX_", "OMPI_", "TORCHELASTIC_", "FAULT")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PYTHONPATH"):
@@ -31,12 +31,13 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 def lock_holder(lock: Path) -> psutil.Process | None:
-    """Return the process that wrote itself into ``lock``, if it still lives and is the one that wrote."""
+    """Return the process whose pid is in ``lock``; None if it does not run any more."""
     try:
-        told = json.loads(lock.read_bytes())
-        process = psutil.Process(told["pid"])
-        # A pid may have been given to another process since; that one began after the file was written.
-        if process.create_time() <= told["started_ns"] / 1e9 + 0.1 and process.status() != psutil.STATUS_ZOMBIE:
+        holder = json.loads(lock.read_bytes())
+        process = psutil.Process(holder["pid"])
+        # Another process may have the pid now; it has started after the file was written.
+        is_holder = process.create_time() <= holder["started_ns"] / 1e9 + 0.1
+        if is_holder and process.status() != psutil.STATUS_ZOMBIE:
             return process
     except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
         pass
@@ -44,7 +45,7 @@ def lock_holder(lock: Path) -> psutil.Process | None:
 
 
 class Collector:
-    """The collector of one ``base_dir``, whoever started it; every method looks it up anew."""
+    """The collector of one ``base_dir``, whoever started it; every method searches for its process again."""
 
     def __init__(self, base_dir: Path, state: State | None = None) -> None:
         self.state = state or State.for_base_dir(base_dir)
@@ -57,28 +58,28 @@ class Collector:
         return wait_until(self.process, what=f"a collector holds {self._lock}")
 
     def wait_ready(self) -> psutil.Process:
-        """Wait until it can be connected to."""
+        """Wait until it accepts connections."""
 
         def ready() -> psutil.Process | None:
             process = self.process()
             with contextlib.suppress(OSError, ValueError):
-                told = json.loads(self.state.endpoint_file.read_bytes())
-                return process if process and told["pid"] == process.pid else None
+                endpoint = json.loads(self.state.endpoint_file.read_bytes())
+                return process if process and endpoint["pid"] == process.pid else None
             return None
 
-        return wait_until(ready, what=f"a collector of {self.state.root} can be connected to")
+        return wait_until(ready, what=f"a collector of {self.state.root} accepts connections")
 
     def workers(self) -> list[psutil.Process]:
         process = self.process()
         return process.children(recursive=True) if process else []
 
     def store(self) -> psutil.Process:
-        """The store's process, which must be there."""
+        """Return the store's process, which must run."""
         (store,) = self.stores()
         return store
 
     def stores(self) -> list[psutil.Process]:
-        """The store's process, if it is there."""
+        """Return the store's process in a list, which is empty if it does not run."""
         found = []
         for worker in self.workers():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -86,7 +87,7 @@ class Collector:
         return found
 
     def kill(self) -> int | None:
-        """SIGKILL the collector only; return its pid, None where there was none."""
+        """SIGKILL the collector only; return its pid, None if none runs."""
         process = self.process()
         if process is None:
             return None
@@ -108,7 +109,7 @@ class Collector:
 
     @staticmethod
     def end(process: psutil.Process) -> None:
-        """SIGKILL one process and wait until it is gone; no other process with its pid is touched."""
+        """SIGKILL one process and wait until it has exited; a later process with its pid is not affected."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
             wait_until(lambda: not _alive(process), what=f"{process} is gone")
@@ -122,15 +123,15 @@ def _alive(process: psutil.Process) -> bool:
 
 
 class Clock:
-    """The wall clock of Python processes started with :attr:`environment`, and of what they start."""
+    """The wall clock of Python processes that start with :attr:`environment`, and of their children."""
 
     def __init__(self, file: Path) -> None:
         file.write_bytes(bytes(8))
         self._file = file
         self.environment = {"FAULT_CLOCK": str(file), "PYTHONPATH": str(Path(__file__).parent / "clock")}
 
-    def set_off(self, seconds: float) -> None:
-        """Make it go so much ahead of the real one, or behind."""
+    def set_offset(self, seconds: float) -> None:
+        """Set the offset from the real clock in seconds; negative: behind it."""
         with self._file.open("r+b", buffering=0) as file:
             file.write(int(seconds * 1e9).to_bytes(8, "little", signed=True))
 
@@ -152,7 +153,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 @contextlib.contextmanager
 def suspended(process: psutil.Process) -> Iterator[None]:
-    """SIGSTOP for the length of the block; SIGCONT also when it raises."""
+    """Suspend the process for the length of the block; resume it even if the block raises."""
     process.suspend()
     try:
         yield

@@ -1,8 +1,8 @@
-"""Failing or killing a process at its n-th system call: by strace, or by a hook inside Python.
+"""Makes the n-th system call of a process fail, or kills the process there: with strace, or a hook in Python.
 
-strace does it for any program and for the real system call, but counts each thread's calls apart,
-does it again to every restarted process, and slows every system call some hundred times. The hook sees
-only what goes through ``os``, and has none of these limits.
+strace works for any program and for the real system call. But it counts the calls of each thread separately,
+repeats the fault in every restarted process, and makes system calls about a hundred times slower. The hook
+only sees calls of the module ``os``, and has none of these limits.
 """
 
 import itertools
@@ -48,14 +48,14 @@ def under_strace(
     """Return ``command`` wrapped so that the ``nth`` of ``calls`` in any one thread fails or kills.
 
     Args:
-        calls: names of system calls, counted each apart; unknown ones are left out by strace.
-        error: name of the errno that the call gives, without being done.
-        signal: name of a signal that arrives at the entry of the call; SIGKILL: it is not done.
-        every_later: all later calls too.
-        log: where strace writes the calls it saw.
+        calls: names of system calls, each counted separately; strace ignores unknown ones.
+        error: name of the errno that the call returns; the call is not executed.
+        signal: name of a signal that arrives at the entry of the call; with SIGKILL it is not executed.
+        every_later: whether all later calls fail, too.
+        log: the file into which strace writes the calls.
 
-    The process started is the command itself (strace stands beside it, as its grandchild), so its
-    pid and exit status are the command's. Children are traced too, and count anew.
+    The started process is the command itself (strace is its grandchild), so pid and exit status are the
+    command's. Its children are traced, too, and have counters of their own.
     """
     if (error is None) == (signal is None):
         raise ValueError("give either error or signal")
@@ -73,7 +73,7 @@ def under_strace(
 def attach_strace(
     pid: int, *, calls: Sequence[str], nth: int = 1, error: str | None = None, signal: str | None = None
 ) -> subprocess.Popen:
-    """Do the same to a running process from now on; terminate what is returned to let go of it."""
+    """Do the same to a running process from now on; return the tracer, which a test terminates to detach it."""
     wrapped = under_strace([], calls=calls, nth=nth, error=error, signal=signal)
     command = [word for word in wrapped if word not in ("-D", "--seccomp-bpf")]
     tracer = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.DEVNULL)
@@ -86,21 +86,21 @@ def _all_threads_traced(pid):
         threads = Path(f"/proc/{pid}/task").iterdir()
         return all("TracerPid:\t0\n" not in (thread / "status").read_text() for thread in threads)
     except FileNotFoundError:
-        return False  # a thread ended while we looked
+        return False  # a thread ended during the check
 
 
 @dataclass(frozen=True)
 class Rule:
-    """At the ``nth`` call of ``calls`` (of all threads together) in a process, do one thing.
+    """A fault at the ``nth`` call of ``calls`` (counted over all threads) in a process.
 
     Args:
         calls: of fdatasync, fsync, rename, unlink, link, mkdir, rmdir, open, write, truncate, fallocate.
         error: raise OSError with the errno of this name, at ``times`` calls from the nth on (0: all).
-        signal: send this signal to the process, only once, also when the process is started again.
-        when: ``before`` the call (SIGKILL: it is not done) or ``after`` it.
-        only: a part of the process's command line, so that workers and daemon can be told apart.
-        loses: before an fdatasync or fsync fails, zero what the file got since its last good one, as
-            a disk may that cannot write.
+        signal: send this signal to the process, only once, even if the process is started again.
+        when: ``before`` the call (with SIGKILL it is not executed) or ``after`` it.
+        only: a part of the process's command line, to select a worker or the daemon.
+        loses: before an fdatasync or fsync fails, fill with zeros what was written since the last good one,
+            as a failing disk may do.
     """
 
     calls: tuple[str, ...]
@@ -129,7 +129,7 @@ def fail_at(
 
 
 class Faults:
-    """A plan in a folder of its own; give :meth:`environment` to the processes that shall suffer it."""
+    """A plan of faults in a folder of its own, for processes that start with :meth:`environment`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,11 +138,11 @@ class Faults:
     def environment(
         self, *rules: Rule, record: str | None = None, recorded_calls: Sequence[str] = ()
     ) -> dict[str, str]:
-        """Write the plan; return the variables that make a Python process, and its children, follow it.
+        """Write the plan; return the environment for Python processes that, with their children, follow it.
 
         Args:
-            record: also note the calls of processes with this in their command line, for :meth:`calls`.
-            recorded_calls: which ones; default are those of ``Rule.calls`` that make things durable.
+            record: record the calls of processes that have this in their command line, for :meth:`calls`.
+            recorded_calls: the calls to record; default: those that sync, rename or unlink.
         """
         plan = {
             "folder": str(self._folder),
@@ -155,14 +155,14 @@ class Faults:
         return {"FAULT_PLAN": str(path), "PYTHONPATH": str(HOOK)}
 
     def fired(self, rule: Rule) -> list[int]:
-        """Return the pids in which the rule did its thing, in order."""
+        """Return the pids of the processes in which the rule was applied, in order."""
         try:
             return [int(line) for line in (self._folder / f"fired-{rule.id}").read_text().split()]
         except FileNotFoundError:
             return []
 
     def calls(self) -> list[tuple[int, str, str]]:
-        """Return what was recorded: pid, call, path; the order is that of the calls."""
+        """Return the recorded calls in their order, each as (pid, call, path)."""
         try:
             lines = (self._folder / "calls").read_text().splitlines()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Starts the processes of one test, mounts its disks, and ends exactly those."""
+"""Starts the processes of one test, mounts its disks, and ends only these."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.faults.trainer import Trainer
 
 
 class Keeper:
-    """Starts processes and mounts disks for one test, and ends exactly those at its end."""
+    """Starts processes and mounts disks for one test; at the end of the test it ends only these."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,7 +40,7 @@ class Keeper:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> Trainer:
-        """Start a :class:`Trainer`, inside ``disk`` where given; a collector that it starts is ended too."""
+        """Start a :class:`Trainer`, inside ``disk`` if given. A collector that it starts ends with the test."""
         self.collector_of(base_dir, disk)
         inside = [*(disk.enter if disk else ()), *prefix]
         trainer = Trainer(base_dir, body, self._folder, environment=environment, prefix=inside)
@@ -75,7 +75,7 @@ class Keeper:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start a collector as our own child, so that its exit code can be read; it may not be ready yet."""
+        """Start a collector as our own child, so that its exit code can be read. It may not be ready yet."""
         self.collector_of(base_dir, disk)
         module = [sys.executable, "-P", "-m", "neural.tracking.collector", "run"]
         command = [*prefix, *module, "--base-dir", str(base_dir), *arguments]
@@ -87,22 +87,22 @@ class Keeper:
         return (self._folder / f"process-{number}.out").read_text(errors="replace")
 
     def collector_of(self, base_dir: Path, disk: Disk | None = None) -> Collector:
-        """Return the collector of a folder, to be ended with the test."""
-        seen_from_here = disk.outside(base_dir) if disk else base_dir
-        self._base_dirs.append((seen_from_here, base_dir))
-        return Collector(seen_from_here)
+        """Return the collector of a folder, which ends with the test."""
+        host_path = disk.outside(base_dir) if disk else base_dir
+        self._base_dirs.append((host_path, base_dir))
+        return Collector(host_path)
 
     def end(self) -> None:
-        """End what was started: collectors last, since those that live may start one."""
+        """End all started processes. Collectors are last, because a running training process may start one."""
         for popen in self._popen:
             if popen.poll() is None:
                 for child in _descendants(popen.pid):
                     Collector.end(child)
                 popen.kill()
                 popen.wait(120)
-        for seen_from_here, base_dir in dict.fromkeys(self._base_dirs):
+        for host_path, base_dir in dict.fromkeys(self._base_dirs):
             with contextlib.suppress(OSError):
-                Collector(seen_from_here).kill_all()
+                Collector(host_path).kill_all()
             for process in _started_for(base_dir):
                 Collector.end(process)
         self._mounts.close()
@@ -116,7 +116,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _started_for(base_dir: Path) -> list[psutil.Process]:
-    """Return processes with exactly this folder in their command line: those that hold no lock yet."""
+    """Return the processes with exactly this folder in their command line: some may not hold the lock yet."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])

@@ -1,4 +1,4 @@
-"""What became of runs: waits until all is delivered, reads the values back, lets ``ntrack verify`` prove it."""
+"""The result of runs: waits until all is delivered, reads the values, runs ``ntrack verify``."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from neural.tracking.verify.verify import SessionReport, verify_base
 from tests.faults.disks import Disk
 from tests.patience import PATIENCE_S, wait_until
 
-_ONE_RUNNER = threading.Lock()  # it takes the process's standard output
+_ONE_RUNNER = threading.Lock()  # a CliRunner replaces the process's standard output
 OUTBOX_FULL, LOG_LOST = "outbox_full", "log_lost"
 
 
@@ -35,25 +35,25 @@ class Points:
 
 
 def only_run(base_dir: Path) -> Run:
-    """Return the one run there is."""
+    """Return the only run of a folder."""
     (run,) = list_runs(base_dir)
     return run
 
 
 def wait_settled(base_dir: Path, timeout_s: float = PATIENCE_S) -> list[SessionReport]:
-    """Wait until every session has ended and nothing is on its way; return the account of all sessions."""
+    """Wait until every session has ended and nothing is pending; return the reports of all sessions."""
     outboxes = State.for_base_dir(base_dir).outbox
     seen: list[SessionReport] = []
 
     def waiting() -> list[str]:
-        """Name the outboxes; those of trainers that died while they made them hold nothing."""
+        """Return the names of outboxes, without those whose process died while it created them."""
         names = [path.name for path in outboxes.iterdir()] if outboxes.is_dir() else []
         return [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
 
     def settled() -> bool:
         if waiting():
-            return False  # counting is dear; this is not
-        with contextlib.suppress(OSError, TrackingError):  # looked at in the middle of a change
+            return False  # this check is cheap, the count below is expensive
+        with contextlib.suppress(OSError, TrackingError):  # read during a change
             seen[:] = [session for run in verify_base(base_dir).runs for session in run.sessions]
         return bool(seen) and all(s.ended and not s.pending for s in seen)
 
@@ -65,21 +65,21 @@ def wait_settled(base_dir: Path, timeout_s: float = PATIENCE_S) -> list[SessionR
 
 
 def verify(base_dir: Path, disk: Disk | None = None) -> int:
-    """Return the exit code of ``ntrack verify``; pytest shows what it said where an assert fails."""
+    """Return the exit code of ``ntrack verify``; pytest shows its output if an assert fails."""
     arguments = ["verify", "--json", "--base-dir", str(base_dir)]
     if disk is None:
-        # A process of its own would cost half a second.
+        # A process of its own would take half a second more.
         with _ONE_RUNNER:
             done = CliRunner().invoke(ntrack, arguments, catch_exceptions=False)
-            code, said = done.exit_code, done.stdout
-            print(said[-4000:])  # not beside another's run, which would take it for its own output
+            code, output = done.exit_code, done.stdout
+            print(output[-4000:])  # with the lock, because another runner would capture it as its output
     else:
         command = [*disk.enter, sys.executable, "-P", "-m", "neural.tracking.cli", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ran.stdout, ran.stderr
-        code, said = ran.returncode, ran.stdout
-        print(said[-4000:])
-    assert json.loads(said)["exit_code"] == code
+        code, output = ran.returncode, ran.stdout
+        print(output[-4000:])
+    assert json.loads(output)["exit_code"] == code
     return code
 
 

@@ -16,12 +16,12 @@ Address = Path | tuple[str, int]
 
 
 class ByteProxy:
-    """Passes bytes between a listening address and a target; each a Unix socket's path or (host, port).
+    """Passes bytes between a listening address and a target; each is a Unix socket's path or (host, port).
 
-    ``paused``: accepts and holds what comes, as a suspended peer does. ``delay_s``: each piece
-    waits so long, in order. ``bytes_per_s``: that much goes through each way, and little waits on the way.
-    ``refusing``: closes new connections at once. ``flip_next()`` damages one
-    bit of the next piece that goes to the target.
+    After ``pause()`` it accepts connections and holds all bytes, as a suspended peer does. ``delay_s``: the
+    delay of each piece; the order remains. ``bytes_per_s``: the rate of each direction, with small kernel
+    buffers. ``refusing``: closes new connections at once. ``flip_next()`` flips one bit of the next piece to
+    the target.
     """
 
     def __init__(self, listen: Address, target: Address) -> None:
@@ -55,7 +55,7 @@ class ByteProxy:
         self._flip.set()
 
     def cut(self) -> int:
-        """Close all connections now; new ones are let in. Return how many sockets were open."""
+        """Close all connections now, and accept new ones. Return how many sockets were open."""
         with self._lock:
             cut = list(self._sockets)
         for one in cut:
@@ -77,7 +77,7 @@ class ByteProxy:
             self.connections_total += 1
             server = _socket_for(self._target)
             if self.bytes_per_s:
-                _keep_little(client, server)
+                _shrink_buffers(client, server)
             try:
                 if self.refusing:
                     raise ConnectionRefusedError
@@ -109,9 +109,9 @@ class ByteProxy:
 
 @contextlib.contextmanager
 def in_front_of(path: Path) -> Iterator[ByteProxy]:
-    """Put a proxy where a Unix socket is; peers that connect from now on go through it.
+    """Put a proxy in the place of a Unix socket; peers that connect from now on go through it.
 
-    The socket file is moved aside and comes back at the end. Connections made before stay direct.
+    The socket file is renamed, and gets its name back at the end. Earlier connections remain direct.
     """
     behind = path.with_name(path.name + ".behind")
     path.rename(behind)
@@ -128,15 +128,15 @@ Message = list[bytes]
 
 
 class MessageProxy:
-    """Passes whole ZeroMQ messages between DEALERs and a ROUTER, so that they can be repeated or lost.
+    """Passes whole ZeroMQ messages between DEALERs and a ROUTER, and can repeat or lose them.
 
     Args:
         listen: endpoint for the DEALERs.
         target: endpoint of the ROUTER.
-        to_target: gets each message on its way there, returns those to send instead: ``[m, m]``
-            repeats it, ``[]`` loses it; one kept by the function may come later, in another order.
-        to_client: the same for the way back.
-        keys: of the ROUTER's and of the DEALERs' owner, where both sides are encrypted.
+        to_target: receives each message to the ROUTER, and returns the messages to send instead: ``[m, m]``
+            repeats it, ``[]`` loses it. The function may keep a message and return it later.
+        to_client: the same for messages from the ROUTER.
+        keys: the key pairs of the ROUTER and of the DEALERs; None for unencrypted connections.
     """
 
     def __init__(
@@ -204,8 +204,8 @@ def _socket_for(address: Address) -> socket.socket:
     return socket.socket(socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET)
 
 
-def _keep_little(*sockets: socket.socket) -> None:
-    """Or megabytes wait in the kernel's buffers, and the line seems fast to whoever fills them."""
+def _shrink_buffers(*sockets: socket.socket) -> None:
+    """Make the kernel's buffers small. Otherwise they take megabytes at once, and the connection seems fast."""
     for one in sockets:
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             one.setsockopt(socket.SOL_SOCKET, buffer, 1 << 14)

@@ -1,4 +1,4 @@
-"""Collectors and trainings on different hosts: keys for both, and network namespaces that are the hosts."""
+"""Collectors and trainings on different hosts: keys for both, and network namespaces as hosts."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from neural.tracking.errors import CollectorUnreachableError
 from neural.tracking.remote import keys
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
-from tests.faults.training import STORED, assert_never_held_up
+from tests.faults.training import STORED, assert_never_delayed
 from tests.patience import PATIENCE_S, wait_until
 from tests.ports import free_port
 
@@ -23,7 +23,7 @@ PORT = 5757
 
 
 class Remote:
-    """A collector that listens to other hosts, and what a training needs to reach it."""
+    """A collector that listens to other hosts, with the keys and the environment of a training for it."""
 
     def __init__(self, keeper, folder, *, listen=None, prefix=()):
         self.base_dir = self.seen = folder / "collector" / "runs"
@@ -31,7 +31,7 @@ class Remote:
         self.user_keys = folder / "user-keys"
         self.state = State.for_base_dir(self.base_dir)
         self.log = self.state.daemon_log
-        # Not one of the system's choice: it might be another's when the collector comes back.
+        # Not an ephemeral port: another process might have it when the collector starts again.
         self._keeper, self._prefix = keeper, prefix
         self._listen = listen or f"tcp://127.0.0.1:{free_port()}"
         self.base_dir.mkdir(parents=True)
@@ -44,20 +44,20 @@ class Remote:
         self.own_environment = {}  # of the collector
 
     def move_to(self, disk):
-        """Have the collector live on that disk, which is mounted over its folder; before it starts."""
+        """Use that disk, which is mounted over the collector's folder. Call it before the collector starts."""
         self._disk, self.seen = disk, disk.outside(self.base_dir)
         self.collector = self._keeper.collector_of(self.base_dir, disk)
 
     def start(self):
-        """Start it, again at the same place, and wait until it answers."""
+        """Start it, each time at the same address, and wait until it answers."""
         where = {"disk": self._disk} if self._disk else {"prefix": self._prefix}
         self._keeper.run_collector(
             self.base_dir, "--listen", self._listen, environment=self.own_environment, **where
         )
         self.collector.wait_ready()
         endpoint = self.collector.state.endpoint_file
-        told = wait_until(lambda: json.loads(endpoint.read_text()).get("remote"))
-        self.address = self._listen = told
+        address = wait_until(lambda: json.loads(endpoint.read_text()).get("remote"))
+        self.address = self._listen = address
         self.trust(self.pair)
         return self
 
@@ -79,7 +79,7 @@ class Remote:
 
 @pytest.fixture
 def remote(keeper, tmp_path):
-    """A collector that runs, and lets the user in."""
+    """Return a running collector that admits the user's key."""
     made = Remote(keeper, tmp_path)
     made.allow(me=made.user)
     return made.start()
@@ -87,7 +87,7 @@ def remote(keeper, tmp_path):
 
 @pytest.fixture
 def own_dir(tmp_path):
-    """The base_dir of a training on another host: nothing of the collector is in it."""
+    """Return the base_dir of a training on another host, which has no files of the collector."""
     return tmp_path / "trainer" / "runs"
 
 
@@ -129,18 +129,18 @@ class Hosts:
             _ip("-n", name, "link", "set", "lo", "up")
 
     def prefix(self, number):
-        """Return what runs a command on that host."""
+        """Return the words before a command that run it on that host."""
         return ("ip", "netns", "exec", self._names[number])
 
     def cut(self, number):
-        """Pull that host's cable."""
+        """Disconnect that host from the network."""
         _ip("-n", self._hub, "link", "set", f"p{number}", "down")
 
-    def mend(self, number):
+    def reconnect(self, number):
         _ip("-n", self._hub, "link", "set", f"p{number}", "up")
 
-    def spoil(self, number, *how):
-        """Lose, delay, repeat or disorder packets to that host."""
+    def degrade(self, number, *how):
+        """Lose, delay, repeat or reorder packets to that host."""
         command = ["tc", "-n", self._hub, "qdisc", "replace", "dev", f"p{number}", "root", "netem", *how]
         subprocess.run(command, check=True, capture_output=True)
 
@@ -154,14 +154,14 @@ def _ip(*arguments):
 
 
 def _can(*how):
-    """Return whether this machine can make hosts, and spoil their network."""
+    """Return whether this machine can create such hosts, and degrade their network."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return False
     hosts = None
     try:
         hosts = Hosts(1)
         if how:
-            hosts.spoil(0, *how)
+            hosts.degrade(0, *how)
     except (OSError, subprocess.CalledProcessError):
         return False
     finally:
@@ -179,15 +179,15 @@ needs_netem = pytest.mark.skipif(
 )
 
 
-def end_whole(trainer):
-    """Let a TRAINING come to its end; return how many steps it made, all of which it saw stored."""
+def finish_stored(trainer):
+    """End a TRAINING; assert that everything is stored; return the number of steps."""
     trainer.go()
     trainer.succeed()
-    assert_never_held_up(trainer)
+    assert_never_delayed(trainer)
     assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()
 
 
 def files_with(folder: Path, text: bytes) -> list[Path]:
-    """Return the files below a folder that hold a text."""
+    """Return the files in a folder, at any depth, that contain a text."""
     return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]

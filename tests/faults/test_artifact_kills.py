@@ -1,4 +1,4 @@
-"""Artifacts while trainer, store writer and collector are killed at each of their steps: whole or none."""
+"""Artifacts are complete or absent after training, store or collector is killed at any step."""
 
 import shutil
 import signal
@@ -28,7 +28,7 @@ TAKING = ("open", "link", "rename", "unlink")
 SAMPLE, AT_ONCE = 5, 4
 FILES = 5
 
-# Two of the files are the same, then a folder and what replaces itself.
+# Two equal files, then a folder, then a file that is replaced.
 KEEPING = f"""
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("keeps", base_dir)
@@ -49,7 +49,7 @@ tracker.finish(timeout=0)
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory):
-    """A base_dir in which a training left its outbox and all its snapshots."""
+    """Return a base_dir in which a training left its outbox and all its snapshots."""
     folder = tmp_path_factory.mktemp("waiting")
     trainer = Keeper(folder).trainer(folder / "runs", KEEPING, environment={"NTRACK_MODE": "offline"})
     trainer.succeed()
@@ -58,7 +58,7 @@ def waiting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calls(waiting, tmp_path_factory):
-    """How many steps collector and store writer make in an undisturbed life."""
+    """Return the number of steps of collector and store without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     keeper, faults = Keeper(folder), Faults(folder / "faults")
     base_dir = shutil.copytree(waiting, folder / "runs")
@@ -76,13 +76,13 @@ def calls(waiting, tmp_path_factory):
 
 
 def kept(base_dir):
-    """Whether nothing is left to do: not in outbox, log, spool or jobs."""
+    """Return whether nothing is pending in outbox, log, spool and jobs."""
     state = State.for_base_dir(base_dir)
     return delivered(base_dir) and not artifact_jobs.waiting(state) and not list(state.spool.glob("*"))
 
 
-def assert_whole(base_dir):
-    """Everything the training kept is there once, in order, and nothing else."""
+def assert_complete(base_dir):
+    """Assert that everything that the training kept is stored once, in order, and nothing else."""
     (run,) = list_runs(base_dir)
     report = check_artifacts(run.folder, Checker())
     assert (report.damages, report.lost, report.waiting) == ([], [], [])
@@ -104,7 +104,7 @@ def assert_whole(base_dir):
 
 
 def survives(keeper, base_dir, only, step):
-    """Kill at the step, start again, find everything; return whether the step was reached."""
+    """Kill at the step, start again, check everything; return whether the step was reached."""
     faults, rule = Faults(base_dir.parent / "faults"), kill_at(STORING, step, only=only)
     collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
     wait_until(lambda: collector.poll() is not None or kept(base_dir))
@@ -115,15 +115,15 @@ def survives(keeper, base_dir, only, step):
         wait_until(lambda: kept(base_dir))
         collector.terminate()
         assert collector.wait(120) == 0
-    assert_whole(base_dir)
+    assert_complete(base_dir)
     return bool(faults.fired(rule))
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("only", [COLLECTOR, WORKER], ids=["collector", "worker"])
-def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, chance, only):
+def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, rng, only):
     steps = range(1, calls[only] + 1)
-    chosen = steps if LONG else sorted(chance.sample(steps, SAMPLE))
+    chosen = steps if LONG else sorted(rng.sample(steps, SAMPLE))
     reached, failed = [], []
 
     def one(step):
@@ -153,7 +153,7 @@ tracker.finish(timeout=0)
 """
 
 
-def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_path, chance):
+def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_path, rng):
     steps = range(1, len(taking(keeper, tmp_path)) + 1)
 
     def one(step):
@@ -162,15 +162,15 @@ def test_trainer_killed_in_a_call_leaves_a_whole_version_or_none(keeper, tmp_pat
         environment = {"NTRACK_MODE": "offline", **faults.environment(rule)}
         trainer = keeper.trainer(base_dir, MOVING, environment=environment)
         trainer.wait(120)
-        if (base_dir / ".ntrack").is_dir():  # else it had not even begun
+        if (base_dir / ".ntrack").is_dir():  # otherwise it had not started yet
             check_what_a_killed_call_left(keeper, base_dir, trainer.returned())
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))
+        list(pool.map(one, steps if LONG else sorted(rng.sample(steps, 4))))
 
 
 def taking(keeper, tmp_path):
-    """Return the steps of an undisturbed training."""
+    """Return the steps of a training without a fault."""
     faults = Faults(tmp_path / "faults")
     recording = faults.environment(record="trainer-", recorded_calls=TAKING)
     trainer = keeper.trainer(
@@ -192,7 +192,7 @@ def check_what_a_killed_call_left(keeper, base_dir, returned):
         assert contents == [b"%d" % i * 5000 for i in range(len(contents))]
         assert len(contents) >= returned
         stored[name] = len(contents)
-    # The file of the call that did not return was given away only if it is stored.
+    # The file of the interrupted call is gone only if it is stored.
     source = base_dir.parent / f"source-{returned}"
     assert stored["moved"] > returned or source.exists() or stored["copied"] <= returned
     assert check_artifacts(run.folder, Checker()).damages == []
@@ -212,12 +212,12 @@ while True:
 """
 
 
-def test_trainer_killed_while_it_copies_leaves_nothing_half(keeper, base_dir, chance):
+def test_trainer_killed_while_it_copies_leaves_nothing_half(keeper, base_dir, rng):
     state = State.for_base_dir(base_dir)
     for _ in range(rounds(1, 10)):
         trainer = keeper.trainer(base_dir, COPYING)
         trainer.wait_ready()
-        returned = trainer.kill_within(0.1, 0.5, chance)
+        returned = trainer.kill_within(0.1, 0.5, rng)
 
         wait_until(lambda: kept(base_dir))
         newest = list_runs(base_dir)[0]
@@ -271,8 +271,8 @@ def test_file_left_in_place_that_finds_no_room_waits_and_later_ones_are_stored(k
     assert verify(base_dir, disk) == 3
 
 
-def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper, waiting, tmp_path, chance):
-    calls = ("link", "mkdir", "rename") if LONG else ("link",)  # links are what storing alone does
+def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper, waiting, tmp_path, rng):
+    calls = ("link", "mkdir", "rename") if LONG else ("link",)  # only the store makes links
     steps = range(1, 40 if LONG else 15)
 
     def one(step):
@@ -281,16 +281,16 @@ def test_no_room_at_any_step_of_storing_is_tried_again_and_all_is_stored(keeper,
         rule = fail_at(calls, step, "ENOSPC", times=2, only=COLLECTOR)
         collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
         wait_until(lambda: collector.poll() is not None or kept(base_dir))
-        if collector.poll() is not None:  # one that finds no room at its start says so and leaves
+        if collector.poll() is not None:  # a collector without space at its start reports that and exits
             collector = keeper.run_collector(base_dir)
             wait_until(lambda: kept(base_dir))
         collector.terminate()
         assert collector.wait(120) == 0
-        assert_whole(base_dir)
+        assert_complete(base_dir)
         return bool(faults.fired(rule))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        assert any(pool.map(one, steps if LONG else sorted(chance.sample(steps, 4))))
+        assert any(pool.map(one, steps if LONG else sorted(rng.sample(steps, 4))))
 
 
 def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(keeper, waiting, tmp_path):
@@ -304,9 +304,9 @@ def test_job_that_a_killed_collector_had_done_but_for_the_job_itself_is_over(kee
     place = (run.uid, run.folder.name, entry.session, entry.seq, entry.time_ns)
     artifact_jobs.write(
         state, artifact_jobs.make(*place, {"host": "elsewhere"}, entry.call)
-    )  # nobody will bring its bytes again
+    )  # no process will upload its bytes again
 
     keeper.run_collector(base_dir)
 
     wait_until(lambda: not artifact_jobs.waiting(state))
-    assert_whole(base_dir)
+    assert_complete(base_dir)

@@ -1,4 +1,4 @@
-"""What a backend may do to its own worker, and to nobody else."""
+"""A failing backend affects only the worker of its own sink."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def test_event_that_kills_is_set_aside_and_every_other_arrives_once(bench, how):
     (letter,) = json.loads(bench.ntrack("sinks", "dead-letters", "ls", "rough", "--json").stdout)
     assert (letter["step"], letter["data"]) == (BAD_STEP, {POISON: BAD_STEP + 0.5})
     named = dict.fromkeys(("refuse", "name", "name later"), "poison is not taken here")
-    assert {"raise": "what nobody foresaw", **named}.get(how, "") in letter["error"]
+    assert {"raise": "an unexpected error", **named}.get(how, "") in letter["error"]
     assert bench.status("rough").dead_letters == 1
 
 
@@ -68,21 +68,21 @@ def test_dead_letter_is_delivered_once_its_reason_is_gone(bench):
     poisoned(bench)
     bench.until(lambda: bench.status("rough").dead_letters == 1)
 
-    bench.ntrack("sinks", "dead-letters", "retry", "rough")  # refused again, and set aside again
+    bench.ntrack("sinks", "dead-letters", "retry", "rough")  # refused again, and a dead letter again
     bench.until(lambda: not list((bench.state.root / "sinks" / "rough").glob("retry-*")))
     assert bench.status("rough").dead_letters == 1
     bench.ntrack("sinks", "add", "rough", "--set", "how=nothing")
     bench.ntrack("sinks", "dead-letters", "retry", "rough")
 
     bench.until(lambda: bench.points("rough") == {**healthy(), (POISON, BAD_STEP, BAD_STEP + 0.5): 1})
-    assert "set nothing aside" in bench.ntrack("sinks", "dead-letters", "ls", "rough").stdout
+    assert "has no dead letters" in bench.ntrack("sinks", "dead-letters", "ls", "rough").stdout
 
 
-@pytest.mark.parametrize("mood", ["down", "silent"])
-def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mood):
+@pytest.mark.parametrize("fault", ["down", "silent"])
+def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, fault):
     bench.add("bad", call_timeout_s=4)
     bench.add("good")
-    bench.mood("bad", mood)
+    bench.fault("bad", fault)
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
     total = 0
 
@@ -91,18 +91,18 @@ def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mo
         for _ in range(count):
             tracker.log_metrics({"loss": total + 0.5}, step=total)
             total += 1
-        bench.until(lambda: len(bench.points("good")) == total)  # at once, whatever the other does
+        bench.until(lambda: len(bench.points("good")) == total)  # at once, independent of the other sink
 
     log(100)
-    if mood == "down":
+    if fault == "down":
         bench.until(lambda: bench.status("bad").state == "retrying")
         assert "the backend is down" in bench.ntrack("sinks", "ls").stdout
-    bench.mood("bad")
+    bench.fault("bad")
     log(100)
-    bench.mood("bad", mood)
+    bench.fault("bad", fault)
     log(100)
     assert tracker.finish(timeout=120)
-    bench.mood("bad")
+    bench.fault("bad")
 
     bench.until(lambda: len(bench.points("bad")) == total)
     assert bench.points("bad") == bench.points("good")
@@ -112,19 +112,19 @@ def test_backend_that_is_down_holds_up_nobody_and_gets_everything_once(bench, mo
 
 def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_blamed(bench):
     bench.add("bad")
-    bench.mood("bad", "losing")
+    bench.fault("bad", "losing")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
     for step in range(COUNT):
         tracker.log_metrics({"loss": step + 0.5}, step=step)
 
-    bench.until(lambda: bench.status("bad").restarts >= 4)  # after three deaths they would be suspects
+    bench.until(lambda: bench.status("bad").restarts >= 4)  # after three deaths they are suspected
 
     trying = bench.state.root / "sinks" / "bad" / "trying.json"
     assert json.loads(trying.read_bytes() or "{}").get("suspects", {}) == {}
-    bench.until(lambda: bench.status("bad").state == "retrying")  # not in the moment in which it starts again
+    bench.until(lambda: bench.status("bad").state == "retrying")  # not while it starts again
     bench.until(lambda: "the backend lost it" in bench.ntrack("sinks", "ls").stdout)
     assert tracker.finish(timeout=120)
-    bench.mood("bad")
+    bench.fault("bad")
     bench.until(lambda: bench.status("bad").lag_events == 0)
     assert bench.points("bad") == {("loss", step, step + 0.5): 1 for step in range(COUNT)}
     assert bench.status("bad").dead_letters == 0
@@ -134,7 +134,7 @@ def test_backend_that_loses_what_it_was_given_is_given_it_again_and_no_event_is_
 @pytest.mark.timeout(300)
 def test_run_the_backend_does_not_take_waits_and_all_others_go_on(bench):
     bench.add("rough")
-    bench.mood("rough", "without deleted")
+    bench.fault("rough", "without deleted")
     deleted = ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
     train = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
 
@@ -155,7 +155,7 @@ def test_run_the_backend_does_not_take_waits_and_all_others_go_on(bench):
     bench.until(lambda: bench.status("rough").state == "holding")
     assert train.finish(timeout=120)
     assert deleted.finish(timeout=120)
-    bench.mood("rough")
+    bench.fault("rough")
 
     both = {(name, s, s + 0.5): 1 for s in range(300) for name in ("loss", "gone")}
     bench.until(lambda: bench.points("rough") == both)
@@ -173,7 +173,7 @@ def test_dead_letter_of_a_run_that_is_held_back_stays_one(bench):
     tracker.log_metrics({POISON: 0.5}, step=1)
     assert tracker.finish(timeout=120)
     bench.until(lambda: bench.status("rough").dead_letters == 1)
-    bench.mood("rough", "without deleted")
+    bench.fault("rough", "without deleted")
 
     bench.ntrack("sinks", "dead-letters", "retry", "rough")
 
@@ -187,9 +187,9 @@ def test_dead_letter_of_a_run_that_is_held_back_stays_one(bench):
 def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
     kills = 50 if LONG else 6
     bench.add("rough")
-    bench.mood("rough", "slow")
+    bench.fault("rough", "slow")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
-    chance = random.Random(7)
+    rng = random.Random(7)
     total = 0
 
     for _ in range(kills):
@@ -197,13 +197,13 @@ def test_worker_killed_again_and_again_loses_and_doubles_nothing(bench):
             tracker.log_metrics({"loss": total + 0.5}, step=total)
             total += 1
         bench.until(lambda: bench.status("rough").pid is not None)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(rng.uniform(0, 0.6))
         pid = bench.status("rough").pid
-        if pid is not None:  # else it is between two lives
+        if pid is not None:  # otherwise it is between two processes
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert tracker.finish(timeout=120)
-    bench.mood("rough")
+    bench.fault("rough")
 
     bench.until(lambda: len(bench.points("rough")) == total, 240)
     assert bench.points("rough") == {("loss", step, step + 0.5): 1 for step in range(total)}

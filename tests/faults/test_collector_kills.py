@@ -1,4 +1,4 @@
-"""The collector killed, at random and at every step that makes things durable, while a training goes on."""
+"""The collector is killed during a training, at random and at every step that makes data durable."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from neural.tracking.state.control_client import request
 from neural.tracking.state.outbox_list import list_outboxes
 from tests.faults.harness import rounds
 from tests.faults.outcome import verify, wait_settled
-from tests.faults.training import TRAINING, assert_stored, end_unhurt
+from tests.faults.training import TRAINING, assert_stored, finish_undisturbed
 from tests.patience import PATIENCE_S, wait_until
 
 RESTING = """
@@ -32,16 +32,16 @@ tracker.finish(timeout=1)
 
 
 @pytest.mark.timeout(1800)
-def test_killed_at_random_it_comes_back_by_itself(keeper, base_dir, chance):
+def test_killed_at_random_it_comes_back_by_itself(keeper, base_dir, rng):
     trainer = keeper.trainer(base_dir, TRAINING)
     collector = keeper.collector_of(base_dir)
 
     for _ in range(rounds(4, 200)):
         collector.wait_ready()
-        trainer.go_on_for(chance.uniform(0.0, 0.7))
+        trainer.run_for(rng.uniform(0.0, 0.7))
         assert collector.kill()
 
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -66,8 +66,8 @@ def test_killed_before_all_is_stored_of_trainings_that_ended_it_is_started_by_wh
     trainer.go()
     trainer.succeed()
     wait_until(lambda: not list_outboxes(collector.state), what="all is acknowledged")
-    collector.suspend()  # while it starts no new store
-    collector.end(store)  # first: the kernel wakes what is suspended when its session's leader dies
+    collector.suspend()  # while it does not start a new store
+    collector.end(store)  # first, because the kernel resumes suspended processes when their session leader dies
     collector.kill()
     assert verify(base_dir) == 3
 

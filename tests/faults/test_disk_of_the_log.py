@@ -1,4 +1,4 @@
-"""The collector's disk full, read-only or failing its syncs: nothing is acknowledged that is not on it."""
+"""The collector's disk is full, read-only or fails to sync: only durable events are acknowledged."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.harness import rounds
 from tests.faults.injection import Faults, fail_at
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.integration.collector.peer import LogContent
 from tests.patience import LONG, wait_until
 
@@ -20,7 +20,7 @@ COLLECTOR = "neural.tracking.collector run"
 
 
 def disk_told(base_dir):
-    """Return what ``status`` says of the disk; an empty state while no collector answers."""
+    """Return the disk's state from ``status``; an empty one while no collector answers."""
     try:
         return request(State.for_base_dir(base_dir), "status")["disk"]
     except CollectorUnreachableError:
@@ -28,19 +28,19 @@ def disk_told(base_dir):
 
 
 def diary_of(base_dir):
-    """Return what the collector has written down; nothing while it has not begun."""
-    diary = State.for_base_dir(base_dir).daemon_log
-    return diary.read_text() if diary.exists() else ""
+    """Return the text of collector.log; empty before the collector writes."""
+    daemon_log = State.for_base_dir(base_dir).daemon_log
+    return daemon_log.read_text() if daemon_log.exists() else ""
 
 
 def in_log(folder):
-    """Return how many events the segments in ``folder`` hold, each number once."""
+    """Return the number of events in the segments of ``folder``, each number counted once."""
     content = LogContent(folder)
     return sum(len(set(numbers)) for numbers in content.numbers.values())
 
 
 def wait_acknowledged(trainer):
-    """Wait until the collector has acknowledged something of what comes from now on."""
+    """Wait until the collector has acknowledged an event that was logged from now on."""
     before = trainer.returned(ACKNOWLEDGED)
     trainer.wait_returned(before + 10, ACKNOWLEDGED)
 
@@ -53,7 +53,7 @@ def test_full_disk_stops_acknowledging_until_there_is_room(keeper, base_dir):
 
     ballast = disk.fill()
     told = wait_until(lambda: (told := disk_told(base_dir))["state"] == "full" and told)
-    trainer.wait_returned(trainer.returned() + 500)  # what was acknowledged before may still be on its way
+    trainer.wait_returned(trainer.returned() + 500)  # an earlier acknowledgement may still be on its way
     stood_at = trainer.returned(ACKNOWLEDGED)
     trainer.wait_returned(trainer.returned() + 500)
 
@@ -62,7 +62,7 @@ def test_full_disk_stops_acknowledging_until_there_is_room(keeper, base_dir):
     ballast.unlink()
     wait_acknowledged(trainer)
     assert disk_told(base_dir) == {"state": "ok", "error": None}
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -82,7 +82,7 @@ def test_killed_on_a_full_disk_what_was_acknowledged_is_there(keeper, base_dir):
     assert 0 < acknowledged <= in_log(disk.outside())
     trainer.resume()
     ballast.unlink()
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -97,7 +97,7 @@ def test_log_folder_that_is_read_only_delays_and_loses_nothing(keeper, base_dir)
     disk.set_read_only(False)
 
     wait_acknowledged(trainer)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
 
 
@@ -108,29 +108,29 @@ def test_sync_that_finds_no_room_is_tried_again_and_loses_nothing(keeper, base_d
     trainer = keeper.trainer(base_dir, TRAINING, environment=faults.environment(rule))
     stopped = rf"log stopped acknowledging with \d+ bytes held: .*{os.strerror(getattr(errno, error))}"
 
-    # Not its status: it is full for 5 s only, and nobody may look meanwhile.
+    # Not the status: the disk is full for 5 s only, and the test may miss that.
     wait_until(lambda: re.search(stopped, diary_of(base_dir)), what="the collector stops acknowledging")
 
     assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")
     wait_until(lambda: disk_told(base_dir)["state"] == "ok")
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert len(faults.fired(rule)) == 1
 
 
-def test_failed_sync_ends_the_collector_and_what_it_lost_is_sent_again(keeper, base_dir, tmp_path, chance):
+def test_failed_sync_ends_the_collector_and_what_it_lost_is_sent_again(keeper, base_dir, tmp_path, rng):
     faults = Faults(tmp_path / "faults")
     trainer = keeper.trainer(base_dir, TRAINING, environment={"NTRACK_MODE": "offline"})
     rules = []
 
     for _ in range(rounds(3, 40)):
-        rules.append(fail_at(["fdatasync"], chance.randrange(1, 8), "EIO", only=COLLECTOR, loses=True))
+        rules.append(fail_at(["fdatasync"], rng.randrange(1, 8), "EIO", only=COLLECTOR, loses=True))
         collector = keeper.run_collector(base_dir, environment=faults.environment(rules[-1]))
         assert collector.wait(120) == 1, keeper.output(collector)
         assert trainer.returned(ACKNOWLEDGED) <= in_log(base_dir / ".ntrack" / "log")
 
     keeper.run_collector(base_dir)
     wait_acknowledged(trainer)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert all(faults.fired(rule) for rule in rules)

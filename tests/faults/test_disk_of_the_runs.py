@@ -1,4 +1,4 @@
-"""The disk of the run folders full, or failing the store writer's syncs: the log keeps everything meanwhile."""
+"""The disk of the run folders is full or fails to sync: the log keeps everything meanwhile."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from neural.tracking.state.paths import State
 from tests.faults.disks import needs_namespaces
 from tests.faults.dropping import DROPPING, end_exactly, limit_outbox, wait_dropping, wait_keeping
 from tests.faults.injection import Faults, fail_at
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.patience import LONG, wait_until
 
 WORKER = "neural.tracking.collector.workers.worker store"
 
 
 def store_told(base_dir):
-    """Return what ``status`` says of the store writer; nothing while no collector answers."""
+    """Return the store's state from ``status``; without errors while no collector answers."""
     try:
         worker, *_ = request(State.for_base_dir(base_dir), "status")["workers"]
     except CollectorUnreachableError:
@@ -42,12 +42,12 @@ def test_no_room_for_runs_delays_them_and_the_rest_goes_on(keeper, base_dir, tmp
     assert "No space left" in told
     for ballast in taken:
         ballast.unlink()
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps, disk=disk)
 
 
 def take_inodes(disk):
-    """Make files until no more can be made; return them."""
+    """Create files until no inode is free; return the files."""
     taken = []
     try:
         while True:
@@ -64,15 +64,15 @@ def test_failed_sync_restarts_the_store_writer_and_what_it_lost_is_read_again(ke
     trainer = keeper.trainer(base_dir, TRAINING, environment=faults.environment(rule))
     wait_until(lambda: store_told(base_dir)["restarts"] >= 2)
 
-    faults.environment()  # whoever starts from now on is left in peace
+    faults.environment()  # processes that start from now on have no faults
 
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert len(faults.fired(rule)) >= 2
 
 
 def disk_told(disk, base_dir):
-    """Return what a collector that only the processes inside can reach says of its disk."""
+    """Return the disk's state from a collector that only processes inside of the namespace can reach."""
     command = [sys.executable, "-P", "-m", "neural.tracking.cli", "status", "--json"]
     told = json.loads(disk.run("sh", "-c", '"$@" || true', "sh", *command, "--base-dir", str(base_dir)))
     return (told["collector"] or {"disk": {"state": ""}})["disk"]["state"]

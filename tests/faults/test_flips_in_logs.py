@@ -1,4 +1,4 @@
-"""One flipped bit in a log that is the only copy: an exact gap, or verify tells of the damage."""
+"""A flipped bit in a log that is the only copy causes an exact gap, or verify reports the damage."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ WORKER = "neural.tracking.collector.workers.worker store"
 
 @pytest.fixture(scope="module")
 def only_copy(tmp_path_factory):
-    """A base_dir whose log holds what dead processes logged, and of which nothing else has anything."""
+    """Return a base_dir whose log is the only copy of what dead processes logged."""
     folder = tmp_path_factory.mktemp("only-copy")
     base_dir, keeper = folder / "runs", Keeper(folder)
     no_store = fail_at(["open"], 1, "EIO", times=0, only=WORKER)
@@ -41,7 +41,7 @@ def only_copy(tmp_path_factory):
 
 
 def settled(base_dir):
-    """Return whether every session of the log is closed, and the store has durably applied it all."""
+    """Return whether every session of the log has ended, and the store has durably applied everything."""
     try:
         told = request(State.for_base_dir(base_dir), "status")
     except CollectorUnreachableError:
@@ -58,7 +58,7 @@ def segment_of(base_dir):
 
 
 def live_through(keeper, base_dir):
-    """Let a collector do with the log what it can, and leave."""
+    """Let a collector apply as much of the log as it can, and leave."""
     collector = keeper.run_collector(base_dir)
     wait_until(lambda: settled(base_dir) or collector.poll() is not None)
     collector.terminate()
@@ -78,7 +78,7 @@ def check_flip(keeper, base_dir, bit):
 
 
 @pytest.mark.timeout(3600)
-def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, chance):
+def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, rng):
     bits = range(8 * segment_of(only_copy).stat().st_size)
     failed = []
 
@@ -92,7 +92,7 @@ def test_flip_in_a_log_is_an_exact_gap_or_told(keeper, only_copy, tmp_path, chan
             failed.append(f"bit {bit % 8} of byte {bit // 8}: {error!r}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, chance.sample(bits, rounds(8, 300))))
+        list(pool.map(one, rng.sample(bits, rounds(8, 300))))
 
     assert not failed, "\n".join(failed)
 
@@ -112,6 +112,6 @@ def test_session_of_which_nothing_tells_whose_it_was_is_told_by_verify(keeper, o
     report = verify_base(base_dir)
     assert report.exit_code == 6
     assert report.damages == [
-        f"log: events 1 to {EMITTED} of session {session.hex()[:8]} came, but not whose run"
+        f"log: events 1 to {EMITTED} of session {session.hex()[:8]} arrived, but their run is unknown"
     ]
     assert len(list_runs(base_dir)) == SESSIONS - 1

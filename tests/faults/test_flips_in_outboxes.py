@@ -1,4 +1,4 @@
-"""One flipped bit in the outbox of a dead process: an exact gap, or a refusal that names the outbox."""
+"""A flipped bit in a dead process's outbox causes an exact gap, or an error that names the outbox."""
 
 import pytest
 
@@ -14,12 +14,12 @@ SESSIONS = 60
 CONTROL_BYTES_USED = GAP_AT + NUMBER.size
 
 
-def flip_somewhere(outbox, chance):
-    """Flip one bit of the bytes that mean something; return the file's name."""
-    path = chance.choice(sorted(outbox.glob("*")))
+def flip_somewhere(outbox, rng):
+    """Flip one bit of the used bytes of a random file; return the file's name."""
+    path = rng.choice(sorted(outbox.glob("*")))
     while not (size := meaning(path)):
-        path = chance.choice(sorted(outbox.glob("*")))
-    flip_bit(path, chance.randrange(8 * size))
+        path = rng.choice(sorted(outbox.glob("*")))
+    flip_bit(path, rng.randrange(8 * size))
     return path.name
 
 
@@ -37,16 +37,16 @@ def meaning(path):
 
 
 @pytest.mark.timeout(3600)
-def test_flip_in_an_orphaned_outbox_is_an_exact_gap_or_refused(keeper, tmp_path, chance):
+def test_flip_in_an_orphaned_outbox_is_an_exact_gap_or_refused(keeper, tmp_path, rng):
     for number in range(rounds(1, 20)):
-        check_a_round(keeper, tmp_path / str(number) / "runs", chance)
+        check_a_round(keeper, tmp_path / str(number) / "runs", rng)
 
 
-def check_a_round(keeper, base_dir, chance):
+def check_a_round(keeper, base_dir, rng):
     trainer = keeper.trainer(base_dir, leaving(SESSIONS))
     assert trainer.wait() == -9, trainer.output
     outboxes = sorted((base_dir / ".ntrack" / "outbox").iterdir())
-    flipped = {outbox.name: flip_somewhere(outbox, chance) for outbox in outboxes}
+    flipped = {outbox.name: flip_somewhere(outbox, rng) for outbox in outboxes}
     assert len(flipped) == SESSIONS
     refused = {name for name, file in flipped.items() if file == "session.json"}
 
@@ -64,4 +64,4 @@ def check_a_round(keeper, base_dir, chance):
         (session,) = verify_run(run.folder).sessions
         lost = sum(last - first + 1 for first, last, _ in session.gaps)
         check_run(run, f"a bit of {flipped[session.session]}")
-        assert lost in (0, 1, STEPS), session  # an event, or all whose metrics have lost their names
+        assert lost in (0, 1, STEPS), session  # one event, or all events whose metrics have lost their names

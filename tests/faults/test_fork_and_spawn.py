@@ -1,4 +1,4 @@
-"""Children that log, in every way Python makes them: all of it is stored, and their parent is unharmed."""
+"""Children that log, however Python starts them: all is stored, and the parent is not affected."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tests.faults.harness import rounds
 from tests.faults.outcome import only_run, points, verify, wait_settled
 
-# Each process logs `name` with the values 0, 1, 2 …; work() is what a worker does.
+# Each process logs `name` with the values 0, 1, 2 …; work() is the function of a worker.
 LOGGING = """
 import multiprocessing, pickle, sys, threading, time
 from neural.tracking import ExperimentTracker
@@ -32,8 +32,8 @@ FORK = """
         assert _os.waitpid(child, 0)[1] == 0
     tracker.finish()
 """
-# As a DataLoader does it: workers that live as long as the loader, take from a queue, log, and are
-# ended by SIGTERM in the middle of whatever they do.
+# Like a DataLoader: workers live as long as the loader, take from a queue, log, and are ended
+# by SIGTERM at any moment.
 WORKER_POOL = """
     def load(tracker, number, tasks, done):
         while True:
@@ -85,7 +85,7 @@ THREADS = """
 
 
 def stored(keeper, base_dir, body, **constants):
-    """Run the body to its good end, check the account; return name to values, of all sessions together."""
+    """Run the body to its end, check that all is stored; return the values by name, of all sessions."""
     text = "".join(f"{name} = {value}\n" for name, value in constants.items())
     keeper.trainer(base_dir, text + LOGGING + body).succeed()
     for session in wait_settled(base_dir):

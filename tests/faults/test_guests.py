@@ -1,6 +1,6 @@
-"""What a training on another host says of sinks: only which of the owner's, whatever way its run takes.
+"""A training on another host can only select sinks that the owner allows, on every route of its run.
 
-Over CURVE, with an allowed key. The sinks' own side is in `tests/contract/test_own_credentials.py`.
+The connection uses CURVE with an allowed key. `tests/contract/test_own_credentials.py` tests the sinks' part.
 """
 
 import json
@@ -51,7 +51,7 @@ def runner():
 
 @pytest.fixture
 def owned(keeper, tmp_path):
-    """A collector that finds the tests' plugins, not started."""
+    """Return a collector that is not started, with the tests' plugins."""
     made = Remote(keeper, tmp_path)
     made.allow(me=made.user)
     made.own_environment = {"PYTHONPATH": rough_plugins(tmp_path / "plugins")}
@@ -64,7 +64,7 @@ def configure(remote, text):
 
 
 def logs(keeper, remote, own_dir, **environment):
-    """Start a training on another host; return it once all it logged is stored."""
+    """Start a training on another host; wait until all that it logged is stored, and return it."""
     trainer = keeper.trainer(own_dir, LOGS, environment=remote.environment(**{**ENV, **environment}))
     trainer.wait_ready()
     assert trainer.returned(1) == 1
@@ -72,7 +72,7 @@ def logs(keeper, remote, own_dir, **environment):
 
 
 def env_seen(folder, run):
-    """Return what the curious sink was told of the run's environment, once it has all of its points."""
+    """Return the run's ``env`` from the curious sink, after the sink has all points of the run."""
 
     def found():
         texts = [file.read_text() for file in folder.glob(f"guest_{run.id}-*.jsonl")]
@@ -88,7 +88,7 @@ def test_sink_the_owner_did_not_configure_gets_nothing_and_everyone_is_told(keep
 
     trainer = logs(keeper, owned, own_dir, NTRACK_SINKS="jsonl,curious")
     run = only_run(owned.base_dir)
-    env_seen(owned.base_dir / "jsonl", run)  # of the one that is configured, at its default place
+    env_seen(owned.base_dir / "jsonl", run)  # of the configured sink, in its default folder
 
     why = "sink jsonl is not configured on the collector's host"
     wait_until(lambda: why in trainer.output, what="the training is told")
@@ -97,7 +97,7 @@ def test_sink_the_owner_did_not_configure_gets_nothing_and_everyone_is_told(keep
     for command in (["sinks", "ls"], ["runs", "show", run.id]):
         done = runner.invoke(main, [*command, "--base-dir", str(owned.base_dir)], env={"COLUMNS": "400"})
         assert why in done.output, command
-        assert "does not heed MLFLOW_EXPERIMENT_NAME" in done.output, command
+        assert "ignores MLFLOW_EXPERIMENT_NAME" in done.output, command
     trainer.go()
     trainer.succeed()
     assert not (owned.state.root / "sinks" / "jsonl").exists()
@@ -115,7 +115,7 @@ def test_environment_of_a_guest_counts_as_far_as_the_owner_says_whatever_way_its
     run, seen = only_run(owned.base_dir), owned.base_dir / "jsonl"
 
     live = env_seen(seen, run)
-    trainer.kill()  # the rest is brought by a courier
+    trainer.kill()  # a courier delivers the rest
     wait_until(lambda: Run(run.folder).end_ns is not None, what="the courier told the end")
     shutil.rmtree(seen)
     owned.collector.kill_all()
@@ -133,7 +133,7 @@ def test_environment_of_a_guest_counts_as_far_as_the_owner_says_whatever_way_its
     shutil.rmtree(owned.state.root / "log")
     shutil.rmtree(SinkFolder(owned.state, "curious").root)
     owned.start()
-    SinkFolder(owned.state, "curious").ask(run.uid.hex(), moved)
+    SinkFolder(owned.state, "curious").request_delivery(run.uid.hex(), moved)
     done = runner.invoke(
         main, ["sinks", "replay", str(moved), "--to", "curious", "--base-dir", str(owned.base_dir)]
     )
@@ -212,7 +212,7 @@ def test_guest_cannot_have_mlflow_go_elsewhere(keeper, owned, own_dir, tmp_path,
     assert link.startswith(f"sqlite:///{owned.base_dir}/mlflow.db")
     assert attacker.requests == []
     assert not outside.exists()
-    wait_until(lambda: "does not heed MLFLOW_EXPERIMENT_NAME, MLFLOW_TRACKING_URI" in trainer.output)
+    wait_until(lambda: "ignores MLFLOW_EXPERIMENT_NAME, MLFLOW_TRACKING_URI" in trainer.output)
     trainer.go()
     trainer.succeed()
 
@@ -238,7 +238,7 @@ def test_guest_cannot_have_wandb_go_elsewhere(keeper, owned, own_dir, tmp_path, 
     assert not outside.exists()
     assert server.run(run.uid.hex()).project != "theirs"
     owned.collector.kill_all()
-    server.go_away()
+    server.shut_down()
 
 
 def test_run_folder_that_names_a_file_elsewhere_is_held_back_and_says_why(keeper, base_dir, tmp_path, runner):

@@ -1,11 +1,11 @@
-"""A peer that hangs up with messages nobody has read yet, which libzmq's heartbeats answer by aborting."""
+"""A peer closes its connection with unread messages, which makes libzmq abort if it uses heartbeats."""
 
 import subprocess
 import sys
 
 import pytest
 
-# A heartbeat's timer would run every 2 s, and one that runs on such a connection ends the process.
+# A heartbeat timer would fire every 2 s, and on such a connection it would abort the process.
 COLLECTOR = """
 import asyncio, sys, time, zmq
 from neural.tracking.collector.ingest.router import Router

@@ -1,4 +1,4 @@
-"""Runs that are held back while the store, whose folders they are delivered from later, is behind."""
+"""Held runs while the store is behind, from whose folders they will be delivered."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @contextlib.contextmanager
 def stopped_store(bench):
-    """Let the store stand still, and with it every run's folder."""
+    """Suspend the store, so that no run folder changes."""
     workers = request(bench.state, "status", timeout_s=PATIENCE_S)["workers"]
     pid = next(worker["pid"] for worker in workers if worker["name"] == "store")
     os.kill(pid, signal.SIGSTOP)
@@ -32,7 +32,7 @@ def stopped_store(bench):
 
 def held_run(bench):
     bench.add("rough")
-    bench.mood("rough", "without deleted")
+    bench.fault("rough", "without deleted")
     return ExperimentTracker(DELETED, base_dir=bench.base, auto_visualize=False)
 
 
@@ -42,7 +42,7 @@ def log(tracker, first, count):
 
 
 def passed_over(bench, tracker):
-    """Return up to which number the held run's only session is saved to be delivered from its folder."""
+    """Return the number up to which the held run's only session will be delivered from its folder."""
     for file in (bench.state.root / "sinks" / "rough" / "runs").glob("*.json"):
         share = json.loads(file.read_bytes())
         if tracker.experiment_id in share["folder"]:
@@ -68,7 +68,7 @@ def test_run_that_goes_on_while_its_folder_lags_is_delivered_whole(bench):
         bench.until(lambda: passed_over(bench, tracker) >= 200)
         bench.ntrack("sinks", "disable", "rough")
         log(tracker, 200, 100)
-        bench.mood("rough")
+        bench.fault("rough")
         bench.ntrack("sinks", "enable", "rough")
         bench.until(lambda: bench.points("rough") or "still being written" in told(bench))
     assert tracker.finish(timeout=PATIENCE_S)
@@ -82,9 +82,9 @@ def test_run_whose_folder_is_away_waits_for_it(bench):
     log(tracker, 0, 100)
     assert tracker.finish(timeout=PATIENCE_S)
     bench.until(lambda: passed_over(bench, tracker) >= 100)
-    with stopped_store(bench):  # it makes anew what goes away
+    with stopped_store(bench):  # it makes a removed folder again
         away = tracker.experiment_dir.rename(bench.base.parent / "away")
-        bench.mood("rough")
+        bench.fault("rough")
         bench.until(lambda: bench.status("rough").state == "ok" or " yet" in told(bench))
         away.rename(tracker.experiment_dir)
 
@@ -94,14 +94,14 @@ def test_run_whose_folder_is_away_waits_for_it(bench):
 
 def test_flush_that_would_hold_a_run_back_is_tried_again_soon(bench):
     bench.add("rough")
-    bench.mood("rough", "holding")
+    bench.fault("rough", "holding")
     tracker = ExperimentTracker("train", base_dir=bench.base, auto_visualize=False)
     log(tracker, 0, 100)
     assert tracker.finish(timeout=PATIENCE_S)
     bench.until(lambda: "a flush that holds" in told(bench))
     assert bench.status("rough").state == "retrying"
 
-    bench.mood("rough")
+    bench.fault("rough")
 
     bench.until(lambda: (bench.status("rough").state, bench.status("rough").lag_events) == ("ok", 0))
     assert bench.points("rough") == all_once(100)

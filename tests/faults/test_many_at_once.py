@@ -1,4 +1,4 @@
-"""Many collectors at once, many ranks that find none, locks that mean nothing: one collector runs."""
+"""Many collectors at once, many ranks without one, locks without effect: one collector runs."""
 
 import json
 import time
@@ -9,14 +9,14 @@ import psutil
 from tests.faults.harness import rounds
 from tests.faults.injection import Faults
 from tests.faults.outcome import only_run, points, verify, wait_settled
-from tests.faults.training import BURST, TRAINING, assert_stored, end_unhurt, truth
+from tests.faults.training import BURST, TRAINING, assert_stored, expected_values, finish_undisturbed
 from tests.patience import wait_until
 
 COLLECTORS, RANKS = 20, 8
 
 
 def running(base_dir):
-    """Return the collectors of this folder that run, whether they hold the lock or not."""
+    """Return the running collectors of this folder, with and without the lock."""
     found = psutil.process_iter(["cmdline"])
     told = [(process.info["cmdline"] or [], process) for process in found]
     return [
@@ -52,7 +52,7 @@ def test_ranks_that_each_find_none_start_one_and_share_a_run(keeper, base_dir, t
     for rank in range(RANKS):
         own = columns.take(np.flatnonzero(columns.rank == rank))
         assert own.step.tolist() == list(range(300))
-        assert np.array_equal(own.value, truth(own.step)["half"])
+        assert np.array_equal(own.value, expected_values(own.step)["half"])
     assert len(points(only_run(base_dir), "half")) == RANKS
     assert verify(base_dir) == 0
 
@@ -86,5 +86,5 @@ def test_suspended_collector_is_never_doubled(keeper, base_dir):
         assert [process.pid for process in running(base_dir)] == [one.pid]
 
     one.resume()
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)

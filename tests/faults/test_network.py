@@ -1,4 +1,4 @@
-"""A bad network between sender and collector: cuts, silence, damage; messages repeated, lost or late."""
+"""A bad network between sender and collector: cuts, silence, damage, repeated, lost and late messages."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.harness import flipped, rounds
 from tests.faults.proxy import MessageProxy, in_front_of
-from tests.faults.training import TRAINING, assert_stored, end_unhurt
+from tests.faults.training import TRAINING, assert_stored, finish_undisturbed
 from tests.patience import wait_until
 
 
@@ -18,33 +18,33 @@ def collector_ready(keeper, base_dir):
 
 
 @pytest.mark.timeout(1800)
-def test_connection_cut_silent_slow_and_damaged_again_and_again(keeper, base_dir, chance):
+def test_connection_cut_silent_slow_and_damaged_again_and_again(keeper, base_dir, rng):
     state = collector_ready(keeper, base_dir)
     with in_front_of(state.data_socket) as proxy:
         trainer = keeper.trainer(base_dir, TRAINING)
         trainer.wait_returned(1)
         for _ in range(rounds(12, 300)):
-            chance.choice([proxy.cut, proxy.flip_next, proxy.pause])()
-            proxy.delay_s = chance.choice([0.0, 0.02])
-            proxy.refusing = chance.random() < 0.3
-            trainer.go_on_for(chance.uniform(0.0, 0.8))
+            rng.choice([proxy.cut, proxy.flip_next, proxy.pause])()
+            proxy.delay_s = rng.choice([0.0, 0.02])
+            proxy.refusing = rng.random() < 0.3
+            trainer.run_for(rng.uniform(0.0, 0.8))
             proxy.resume()
         proxy.refusing, proxy.delay_s = False, 0.0
         connections = proxy.connections_total
         proxy.cut()
         wait_until(lambda: proxy.connections_total > connections, what="it connects again")
 
-        steps = end_unhurt(trainer)
+        steps = finish_undisturbed(trainer)
         assert_stored(base_dir, steps)
 
 
 class Bad:
-    """Does one bad thing to messages now and then, in both directions."""
+    """Applies one fault to messages now and then, in both directions."""
 
-    def __init__(self, what, chance):
+    def __init__(self, what, rng):
         self.done = 0
         self.often = 0.3
-        self._what, self._chance = getattr(self, what), chance
+        self._what, self._chance = getattr(self, what), rng
         self._held = []
 
     def __call__(self, message):
@@ -77,9 +77,9 @@ class Bad:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("what", ["repeated", "lost", "late", "damaged"])
-def test_messages_of_which_many_are_bad_arrive_exactly_once(keeper, base_dir, tmp_path, chance, what):
+def test_messages_of_which_many_are_bad_arrive_exactly_once(keeper, base_dir, tmp_path, rng, what):
     state = collector_ready(keeper, base_dir)
-    there, back = Bad(what, chance), Bad(what, chance)
+    there, back = Bad(what, rng), Bad(what, rng)
     endpoint = f"ipc://{tmp_path}/proxy.sock"
     proxy = MessageProxy(endpoint, f"ipc://{state.data_socket}", to_target=there, to_client=back)
     told = json.loads(state.endpoint_file.read_text())
@@ -88,7 +88,7 @@ def test_messages_of_which_many_are_bad_arrive_exactly_once(keeper, base_dir, tm
         trainer = keeper.trainer(base_dir, TRAINING)
         wait_until(lambda: min(there.done, back.done) >= rounds(3, 200), 1500)
         there.often = back.often = 0.0
-        steps = end_unhurt(trainer)
+        steps = finish_undisturbed(trainer)
     finally:
         proxy.close()
 

@@ -1,4 +1,4 @@
-"""A run folder that may not be looked into for some seconds: what is logged meanwhile comes, whole."""
+"""A run folder that is not accessible for some seconds: what is logged meanwhile arrives completely."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from neural.tracking.verify.verify import verify_base
 from tests.faults.outcome import only_run, verify, wait_settled
 from tests.patience import wait_until
 
-# Root may look everywhere, unless it is taken from it.
+# Root may read every folder, unless it drops this capability.
 NO_MORE_THAN_OTHERS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
 
 
@@ -36,7 +36,7 @@ BOUND = _is_bound()
 pytestmark = pytest.mark.skipif(BOUND is None, reason="root cannot be kept here from looking everywhere")
 
 VERSIONS = 3
-# Stores one version; then, once told to go, logs others that nobody can store yet, and waits for them.
+# Stores one version. After `go` it logs others, which cannot be stored yet, and waits for them.
 KEEPING = f"""
 import time
 from neural.tracking import ExperimentTracker
@@ -49,7 +49,7 @@ def keep(number):
 keep(1)
 assert tracker.flush(120)
 returned[1] = 1
-while not told_to_go():
+while not go_requested():
     time.sleep(0.01)
 for number in range(2, {VERSIONS} + 1):
     keep(number)
@@ -66,7 +66,7 @@ EXPECTED = [(number, b"%d" % number * 5000) for number in range(1, VERSIONS + 1)
 
 
 def held(base_dir):
-    """Return the runs whose artifacts wait for their folder, as the collector tells them."""
+    """Return the runs whose artifacts wait for their folder, from the collector's status."""
     try:
         return [told["run"] for told in request(State.for_base_dir(base_dir), "status")["artifacts"]["held"]]
     except TrackingError:

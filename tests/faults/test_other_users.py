@@ -1,4 +1,4 @@
-"""Another user's folder can be read, and what of it cannot be is said."""
+"""Another user's folder can be read; commands report the files that cannot be."""
 
 import fcntl
 import hashlib

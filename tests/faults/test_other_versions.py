@@ -1,15 +1,15 @@
-"""A collector that speaks another protocol: it refuses by name, and the right one gets everything."""
+"""A collector with another protocol refuses by name; the right one receives everything."""
 
 import sys
 
 import pytest
 
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_stored, finish_undisturbed
 from tests.patience import wait_until
 
 
 def run_other(keeper, base_dir, protocol):
-    """Start a collector whose protocol has this number; return it once it can be connected to."""
+    """Start a collector whose protocol has this number; return it once it accepts connections."""
     script = f"""
 import sys
 from neural.tracking.formats import wire
@@ -36,6 +36,6 @@ def test_collector_of_another_protocol_refuses_and_the_right_one_gets_everything
     assert other.wait(120) == 0
 
     trainer.wait_returned(1, ACKNOWLEDGED)
-    steps = end_unhurt(trainer)
+    steps = finish_undisturbed(trainer)
     assert_stored(base_dir, steps)
     assert trainer.output.count("refused") == 1

@@ -1,4 +1,4 @@
-"""No room in the outbox: the training goes on, and exactly what was dropped is in the gap."""
+"""The outbox is full: the training continues, and the gap names exactly the dropped events."""
 
 import pytest
 
@@ -21,7 +21,7 @@ SLOWLY = {"BURST": "60"}  # so that no spare segment is made before the disk is 
 
 @pytest.fixture
 def full(keeper, base_dir):
-    """A trainer whose outbox is at its limit, since its collector is suspended."""
+    """Return a training whose outbox is at its limit, because its collector is suspended."""
     limit_outbox(base_dir, 4 * MIB)
     trainer = keeper.trainer(base_dir, DROPPING)
     trainer.wait_returned(1000, CALLS)
@@ -61,7 +61,7 @@ def test_blocking_keeps_everything(keeper, base_dir):
 
     def stands_still():
         before = trainer.returned(CALLS)
-        trainer.go_on_for(1.0)
+        trainer.run_for(1.0)
         return trainer.returned(CALLS) == before
 
     collector.suspend()
@@ -110,7 +110,7 @@ def test_inodes_gone_and_there_again(keeper, base_dir):
     collector = keeper.collector_of(base_dir, disk)
     collector.wait_ready()
 
-    collector.suspend()  # or it would empty the first segment for ever
+    collector.suspend()  # otherwise it empties the first segment again and again
     ballast = use_up_inodes(disk)
     wait_dropping(trainer)
     for path in ballast:

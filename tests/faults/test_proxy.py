@@ -1,4 +1,4 @@
-"""The proxies do what they say; see ``test_tools.py`` for why tools have tests."""
+"""The proxies work as documented; ``test_tools.py`` explains why tools have tests."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from tests.faults.proxy import ByteProxy, MessageProxy, in_front_of
 
 @pytest.fixture
 def echo(tmp_path):
-    """A Unix socket that sends back what it gets."""
+    """Return a Unix socket that sends back what it receives."""
     path = tmp_path / "s"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

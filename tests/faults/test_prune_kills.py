@@ -1,4 +1,4 @@
-"""A prune killed at any step: a version is there, or a note says that it was removed; never neither."""
+"""After a kill at any step of a prune, a version exists or a note says that it was removed."""
 
 import contextlib
 import subprocess
@@ -21,12 +21,12 @@ from tests.patience import LONG, wait_until
 
 STEPS = ("fdatasync", "fsync", "rename", "unlink", "rmdir")
 AT_ONCE, SAMPLE, ANSWER_S = 3, 2, 20.0
-NOTE_STEPS = 4  # before the first file goes: its note in the log, and in the run folder
+NOTE_STEPS = 4  # before the first file is removed: its note in the log, and in the run folder
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """A base_dir in which all is stored, and no collector runs."""
+    """Return a base_dir in which all is stored and no collector runs."""
     folder = tmp_path_factory.mktemp("stored")
     keeper = Keeper(folder)
     try:
@@ -41,7 +41,7 @@ def stored(tmp_path_factory):
 
 
 def pruned_under(keeper, stored, folder, faults):
-    """Have a collector with these faults prune a copy of all that is stored; return the copy."""
+    """Let a collector with these faults prune a copy of the base_dir; return the copy."""
     folder.mkdir()
     base_dir = folder / "runs"
     subprocess.run(["cp", "-a", stored, base_dir], check=True)  # with its hard links
@@ -53,7 +53,7 @@ def pruned_under(keeper, stored, folder, faults):
 
 
 def ask_to_prune(keeper, base_dir):
-    """Ask the collector that runs; it may be killed meanwhile."""
+    """Send the request to the running collector, which may be killed meanwhile."""
     keeper.collector_of(base_dir).wait_ready()
     (run,) = list_runs(base_dir)
     artifacts = run.facts.artifacts
@@ -63,7 +63,7 @@ def ask_to_prune(keeper, base_dir):
 
 
 def prune(base_dir):
-    """Do as a user does, who has it start a collector where there is none."""
+    """Prune with the command, which starts a collector if none runs."""
     ntrack = [sys.executable, "-P", "-m", "neural.tracking.cli", "artifacts", "prune", "-n", "1", "-y"]
     command = [*ntrack, "--base-dir", str(base_dir)]
     return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
@@ -71,7 +71,7 @@ def prune(base_dir):
 
 @pytest.fixture(scope="module")
 def steps(stored, tmp_path_factory):
-    """Number and call of the steps from the note to the last file that goes, in an undisturbed life."""
+    """Return number and call of the steps from the note to the last removed file, without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     keeper, faults = Keeper(folder), Faults(folder / "faults")
     try:
@@ -85,10 +85,8 @@ def steps(stored, tmp_path_factory):
 
 
 @pytest.mark.timeout(1800)
-def test_prune_killed_at_a_step_leaves_no_damage_and_the_next_one_ends_it(
-    keeper, stored, steps, tmp_path, chance
-):
-    chosen = steps if LONG else [steps[NOTE_STEPS + 1], *chance.sample(steps, SAMPLE)]
+def test_prune_killed_at_a_step_leaves_no_damage_and_the_next_one_ends_it(keeper, stored, steps, tmp_path, rng):
+    chosen = steps if LONG else [steps[NOTE_STEPS + 1], *rng.sample(steps, SAMPLE)]
 
     def one(step):
         faults, rule = Faults(tmp_path / f"faults-{step}"), kill_at(STEPS, step, only=COLLECTOR)

@@ -1,4 +1,4 @@
-"""A run folder that becomes another user's: only its own run waits, and nothing of it is lost."""
+"""A run folder becomes another user's: only this run waits, and nothing of it is lost."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from neural.tracking.state.quarantine import list_quarantined
 from neural.tracking.verify.verify import verify_base
 from tests.faults.disks import needs_namespaces
 from tests.faults.outcome import verify, wait_settled
-from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_whole, end_unhurt
+from tests.faults.training import ACKNOWLEDGED, TRAINING, assert_complete, finish_undisturbed
 from tests.patience import wait_until
 
 SOMEBODY = 23_456  # inside the namespace, where root is only this user, nobody
@@ -36,7 +36,7 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     os.chown(folder, SOMEBODY, SOMEBODY)
     state = State.for_base_dir(base_dir)
     (held,) = wait_until(lambda: list_quarantined(state))
-    steps = {"other": end_unhurt(other)}
+    steps = {"other": finish_undisturbed(other)}
     doctor = [sys.executable, "-P", "-m", "neural.tracking.cli", "doctor", "--base-dir", str(base_dir)]
     told = subprocess.run([*disk.enter, *doctor], capture_output=True, text=True, check=False)
 
@@ -44,14 +44,14 @@ def test_folder_that_becomes_another_users_holds_up_no_other_run(keeper, base_di
     assert folder.name in told.stdout and told.returncode == 1
     os.chown(folder, os.geteuid(), os.getegid())
     wait_until(lambda: not list_quarantined(state), what="the store took the folder back")
-    steps["taken"] = end_unhurt(taken)
+    steps["taken"] = finish_undisturbed(taken)
     wait_settled(base_dir)
     for run in list_runs(base_dir):
-        assert_whole(run, steps[run.name])
+        assert_complete(run, steps[run.name])
     assert verify(base_dir) == 0
 
 
-# Imported by Python itself where its folder is on PYTHONPATH: the store's process dies of one event.
+# Python imports it at its start if its folder is on PYTHONPATH: the store's process dies of one event.
 DEADLY = """
 import os, signal, sys
 if "neural.tracking.collector.workers.worker" in sys.orig_argv and "store" in sys.orig_argv:
@@ -97,12 +97,12 @@ def test_event_of_which_the_store_crashes_holds_up_no_other_run(keeper, base_dir
 
 
 def stored(base_dir):
-    """Return which runs are stored to their end, by name."""
+    """Return the names of the runs that are completely stored."""
     runs = verify_base(base_dir).runs
     return {run.folder.name.split("_")[0]: all(s.ended and not s.pending for s in run.sessions) for run in runs}
 
 
 def forget_the_pause(place):
-    """Have the next start try the run at once, and not in a minute."""
+    """Let the next process try the run at once, not after a minute."""
     why = json.loads((place / "why.json").read_text())
     (place / "why.json").write_text(json.dumps({**why, "retry_s": 0.0}))

@@ -1,4 +1,4 @@
-"""Artifacts of trainings on other hosts: whole or not there, whatever is cut or killed, and nothing else."""
+"""Artifacts of remote trainings are complete or absent, whatever is cut or killed."""
 
 import hashlib
 import os
@@ -44,7 +44,7 @@ WAITS = LOGS + "ready()\nwait_for_go()\nreturned[1] = tracker.finish(timeout=120
 
 @pytest.fixture
 def sources(tmp_path):
-    """Files and a folder to log: name → path."""
+    """Return the paths of files and a folder to log, by name."""
     folder = tmp_path / "sources"
     (folder / "model" / "layers").mkdir(parents=True)
     (folder / "model" / "layers" / "0").write_bytes(os.urandom(2 * MIB + 17))
@@ -63,20 +63,20 @@ def logged(sources, *names):
 
 
 def stored(remote):
-    """Return the artifacts that are stored: name → entry."""
+    """Return the entries of stored artifacts by name."""
     return {e.name: e for run in list_runs(remote.base_dir) for e in run.facts.artifacts.entries if e.stored}
 
 
 def in_order_stored(remote):
-    """Return the names of the artifacts as they were stored one after the other, however long that took."""
+    """Return the artifacts' names in the order in which they were stored."""
     (run,) = list_runs(remote.base_dir)
     return [
         line["data"]["name"] for line in read_lines(run.folder, []) if line.get("note") == artifact_event.KIND
     ]
 
 
-def assert_whole(remote, sources, *names):
-    """These and no others are stored, every byte of them as it was; nothing is left in the spools."""
+def assert_complete(remote, sources, *names):
+    """Assert that exactly these are stored, with the same bytes, and that the spools are empty."""
     wait_until(lambda: set(stored(remote)) == set(names), what=f"{names} are stored")
     (run,) = list_runs(remote.base_dir)
     report = check_artifacts(run.folder, Checker())
@@ -105,7 +105,7 @@ def test_files_and_folders_arrive_whole_and_finish_says_so(keeper, remote, own_d
     trainer.succeed()
 
     assert trainer.returned(1) == 1, "finish() did not see everything stored"
-    assert_whole(remote, sources, *names)
+    assert_complete(remote, sources, *names)
     model = stored(remote)["model"]
     (run,) = list_runs(remote.base_dir)
     assert (run.folder / model.path / "ünïcode name").read_bytes() == b"x"
@@ -122,7 +122,7 @@ def test_training_killed_right_after_the_call_has_its_artifact_stored(keeper, re
 
     trainer.kill()
 
-    assert_whole(remote, sources, "small")
+    assert_complete(remote, sources, "small")
 
 
 def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, sources):
@@ -133,7 +133,7 @@ def test_small_artifact_does_not_wait_for_a_large_one(keeper, remote, own_dir, s
     trainer.go()
     trainer.succeed()
 
-    assert_whole(remote, sources, *names)
+    assert_complete(remote, sources, *names)
     assert in_order_stored(remote) == ["small", "large"]
 
 
@@ -152,13 +152,13 @@ def test_version_and_checksum_come_back_to_the_training(keeper, remote, own_dir,
     digest = hashlib.sha256(sources["small"].read_bytes()).hexdigest()
     assert sources["small"].with_name("small.told").read_text() == f"2 {digest} None"
     told = sources["small"].with_name("small.verified").read_text()
-    assert told.startswith("TrackingError(")  # not damaged: its bytes are not here
+    assert told.startswith("TrackingError(")  # not damaged: its bytes are not on this host
     assert "on another host" in told
 
 
 @needs_hosts
 @pytest.mark.timeout(1800)
-def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, chance):
+def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_path, own_dir, sources, rng):
     hosts = Hosts(2)
     try:
         listen = f"tcp://{NET}.1:{PORT}"
@@ -172,7 +172,7 @@ def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_pa
         for number in range(rounds(4, 100)):
             before = received_bytes(remote)
             wait_until(lambda before=before: received_bytes(remote) > before or "large" in stored(remote))
-            trainer.go_on_for(chance.uniform(0.0, 0.3))
+            trainer.run_for(rng.uniform(0.0, 0.3))
             if number % 3 == 0 and (one := courier(own_dir)):
                 Collector.end(one)
             elif number % 3 == 1:
@@ -182,11 +182,11 @@ def test_upload_cut_and_killed_on_both_sides_goes_on_where_it_was(keeper, tmp_pa
                 sent_again += 1
             else:
                 hosts.cut(1)
-                trainer.go_on_for(chance.uniform(0.0, 1.0))
-                hosts.mend(1)
+                trainer.run_for(rng.uniform(0.0, 1.0))
+                hosts.reconnect(1)
         trainer.go()
         trainer.succeed()
-        assert_whole(remote, sources, "large", "model")
+        assert_complete(remote, sources, "large", "model")
         size = sum(path.stat().st_size for path in (sources["large"], *sources["model"].rglob("*")))
         assert received + received_bytes(remote) < size + (sent_again + 1) * 16 * MIB, "it began anew"
     finally:
@@ -208,7 +208,7 @@ def test_artifact_nobody_could_take_is_shipped_on_request(keeper, remote, own_di
     done = keeper.start(command, environment=remote.environment())
 
     assert done.wait(120) == 0, keeper.output(done)
-    assert_whole(remote, sources, "small")
+    assert_complete(remote, sources, "small")
 
 
 KEEPS_ON = """
@@ -223,7 +223,7 @@ for number in range(5):
 small = tracker.log_artifact(base_dir.parent / "small")
 returned[2] = small.wait(120) and small.version
 slowest = longest = 0
-while not told_to_go():
+while not go_requested():
     began = time.perf_counter_ns()
     tracker.log_metrics({"half": 0.0})
     slowest = max(slowest, time.perf_counter_ns() - began)
@@ -257,7 +257,7 @@ def test_collector_without_room_takes_what_fits_and_the_rest_once_there_is_room(
     ballast.unlink()
     trainer.go()
     trainer.succeed()
-    assert trainer.returned(3) < SLOWEST_NS + 5 * trainer.returned(4)  # of which the pauses tell
+    assert trainer.returned(3) < SLOWEST_NS + 5 * trainer.returned(4)  # which the pauses show
     assert trainer.returned(1) == 1, "finish() did not see everything stored"
     wait_until(lambda: len(list_runs(remote.seen)[0].facts.artifacts.names()) == 6, what="all are stored")
     assert verify(remote.base_dir, disk) == 0
@@ -296,7 +296,7 @@ def test_paths_and_names_that_another_host_lies_about_are_neither_read_nor_writt
     trainer.wait_ready()
 
     wait_until(lambda: remote.status()["artifacts"]["waiting"] == 3, what="the jobs wait for bytes")
-    trainer.go_on_for(2.0)
+    trainer.run_for(2.0)
 
     assert stored(remote) == {}
     content = secret.read_bytes()
@@ -308,7 +308,7 @@ def test_paths_and_names_that_another_host_lies_about_are_neither_read_nor_writt
 
 @pytest.fixture
 def insider(remote):
-    """An allowed client on the socket for artifacts, that may say what it likes."""
+    """Return an allowed client on the socket for artifacts that can send any message."""
     port = remote.status()["remote"]["uploads"]["port"]
     with zmq.Context() as context, context.socket(zmq.DEALER) as one:
         one.linger = 0

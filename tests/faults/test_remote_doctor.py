@@ -1,4 +1,4 @@
-"""`ntrack doctor` tries the collector on another host, and says what keeps it from being reached."""
+"""`ntrack doctor` probes the collector on another host and reports why it cannot be reached."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.faults.harness import Clock
 
 @pytest.fixture
 def look(remote, own_dir, monkeypatch):
-    """Return what the doctor finds where the training is."""
+    """Return the findings of the doctor on the training's host."""
     monkeypatch.setenv("NTRACK_KEYS", str(remote.user_keys))
 
     def found():
@@ -63,7 +63,7 @@ def test_secret_that_others_can_read_is_told(look, remote):
 def test_clock_that_differs_is_told(look, remote, keeper, tmp_path):
     remote.collector.kill()
     clock = Clock(tmp_path / "clock")
-    clock.set_off(30.0)
+    clock.set_offset(30.0)
     keeper.run_collector(remote.base_dir, "--listen", remote.address, environment=clock.environment)
     remote.collector.wait_ready()
 

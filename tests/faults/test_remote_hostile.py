@@ -1,4 +1,4 @@
-"""Hostile names and values from another host, on both sockets: nothing leaves its folder, nobody is hurt."""
+"""Hostile names and values from another host, on both sockets: nothing is written outside its folder."""
 
 import hashlib
 from pathlib import Path
@@ -25,7 +25,7 @@ def say(number, **told):
     session.emit("artifact", {**usual, **told})
 """
 
-# Says of artifacts what no call would, through a real outbox and sender.
+# Sends artifact events that no call makes, through a real outbox and sender.
 LIES = """
 from tests.hostile_names import HOSTILE_NAMES
 names = [name.encode("utf-8", "replace").decode() for name in HOSTILE_NAMES]
@@ -61,7 +61,7 @@ with ExperimentTracker("honest", base_dir) as tracker:
 
 
 def outside(remote):
-    """Everything beside the collector's folder of runs, and what is not of its own making inside."""
+    """Return all paths outside the collector's folder of runs."""
     return {path for path in remote.base_dir.parent.parent.rglob("*") if remote.base_dir not in path.parents}
 
 
@@ -70,12 +70,12 @@ def upload_port(remote):
 
 
 def upload(insider, entry):
-    """Bring bytes for an artifact event, as a courier does."""
+    """Upload the bytes of an artifact event, as a courier does."""
     who = {"session": bytes.fromhex(entry.session), "token": bytes.fromhex(entry.call["token"])}
     data = b"7" * min(entry.size, 1 << 20)
     digest = hashlib.sha256(data).hexdigest()
     offer = upload_wire.Offer(**who, path="", size=len(data))
-    # The event may be in the run's folder before the keeper of artifacts has read its job.
+    # The event may be in the run's folder before the artifact store has read its job.
     wait_until(lambda: isinstance(ask(insider, offer), upload_wire.At), what="the job is known")
     ask(insider, upload_wire.Chunk(**who, path="", offset=0, crc=upload_wire.crc(data), data=data))
     whole = ask(insider, upload_wire.Check(**who, path="", size=len(data), sha256=digest))
@@ -99,7 +99,7 @@ def connect(context, remote, port):
 
 
 def start(keeper, remote, own_dir, body):
-    """Start what says all this and goes on; return it, and its session."""
+    """Start the training that sends all this and continues; return it and its session."""
     own_dir.mkdir(parents=True)
     root = str(Path(__file__).parents[2])
     trainer = keeper.trainer(own_dir, body, environment=remote.environment(PYTHONPATH=root))
@@ -124,7 +124,7 @@ def test_hostile_names_and_values_in_events_leave_nothing_outside_and_every_read
     assert verify(remote.base_dir) == 3, "some wait for bytes, nothing is damaged"
     with zmq.Context() as context, connect(context, remote, upload_port(remote)) as insider:
         assert len(waiting) > 80
-        for entry in waiting:  # brings the bytes, so that what was said is told of a version
+        for entry in waiting:  # uploads the bytes, so that the event becomes a version
             upload(insider, entry)
         wait_until(lambda: remote.status()["artifacts"]["stored_total"] >= len(waiting), what="they are stored")
     assert verify(remote.base_dir) == 3

@@ -1,4 +1,4 @@
-"""Keys: who has none, a wrong one, or one that was taken back stays out, is told so, and loses nothing."""
+"""A training without a key, or with a wrong or revoked one, is refused with a reason and loses nothing."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from neural.tracking.formats import wire
 from neural.tracking.remote import keys
 from tests.faults.harness import clean_environment
 from tests.faults.outcome import verify, wait_settled
-from tests.faults.remote import end_whole, files_with
+from tests.faults.remote import files_with, finish_stored
 from tests.faults.training import TRAINING, assert_stored
 from tests.patience import wait_until
 
@@ -38,7 +38,7 @@ def test_key_that_is_not_allowed_waits_outside_until_it_is(keeper, remote, own_d
     remote.allow(me=remote.user)
 
     wait_until(lambda: stored(remote) > 100, what="it is let in")
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
     assert trainer.output.count("does not allow this key") == 1
 
 
@@ -52,12 +52,12 @@ def test_key_that_is_taken_back_is_out_at_once_and_what_it_missed_comes_later(ke
 
     def stands_still():
         before = stored(remote)
-        trainer.go_on_for(1.0)
+        trainer.run_for(1.0)
         return stored(remote) == before
 
-    wait_until(stands_still, what="nothing of it is taken any more")  # what was heard before is stored first
+    wait_until(stands_still, what="nothing of it is taken any more")  # earlier messages are stored first
     remote.allow(me=remote.user)
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_collector_with_another_key_than_the_trusted_gets_nothing(keeper, remote, own_dir):
@@ -68,7 +68,7 @@ def test_collector_with_another_key_than_the_trusted_gets_nothing(keeper, remote
     wait_until(lambda: "ntrack keys trust" in trainer.output, what="the trainer says what to do")
     assert stored(remote) == 0
     remote.trust(remote.pair)
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 @pytest.mark.parametrize("lacks", [keys.CLIENT_SECRET, keys.COLLECTORS])
@@ -81,7 +81,7 @@ def test_training_without_a_key_says_which_and_goes_on(keeper, remote, own_dir, 
 
     missing.with_suffix(".away").rename(missing)
 
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_secret_that_others_can_read_is_not_used(keeper, remote, own_dir):
@@ -92,7 +92,7 @@ def test_secret_that_others_can_read_is_not_used(keeper, remote, own_dir):
 
     secret.chmod(0o600)
 
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_keys_from_the_environment_need_no_file(keeper, remote, own_dir, tmp_path):
@@ -106,14 +106,14 @@ def test_keys_from_the_environment_need_no_file(keeper, remote, own_dir, tmp_pat
     trainer = keeper.trainer(own_dir, LOUD, environment=environment)
     trainer.wait_returned(100)
 
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_secrets_are_nowhere_but_in_their_files(keeper, remote, own_dir):
     trainer = keeper.trainer(own_dir, LOUD, environment=remote.environment())
     wait_until(lambda: stored(remote) > 100, what="it is connected")
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=False).stdout
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
     for pair, own in (
         (remote.pair, remote.state.keys / keys.COLLECTOR_SECRET),
@@ -136,7 +136,7 @@ def test_list_of_allowed_keys_that_cannot_be_read_lets_nobody_in(keeper, remote,
     wait_until(lambda: "keys allow" in trainer.output, what="it is refused")
     assert "nobody is let in" in remote.log.read_text()
     remote.allow(me=remote.user)
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_collector_that_is_to_listen_refuses_to_start_without_a_key(tmp_path):
@@ -153,7 +153,7 @@ def test_collector_that_is_to_listen_refuses_to_start_without_a_key(tmp_path):
 
 
 def knock(remote, talk):
-    """Connect as somebody who has no business here."""
+    """Connect as an attacker without a key."""
     host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port)), 60) as one:
         one.settimeout(0.2)
@@ -165,7 +165,7 @@ def knock(remote, talk):
             pass
 
 
-def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, chance):
+def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, rng):
     here = keeper.trainer(remote.base_dir, TRAINING, environment={"NAME": "here"})
     far = keeper.trainer(own_dir, TRAINING, environment=remote.environment())
     wait_until(lambda: len(remote.status()["sessions"]) == 2, what="both are connected")
@@ -174,20 +174,20 @@ def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, cha
     sayings = [
         b"",
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chance.randbytes(500),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(500),
         b"\xff" + bytes(8) + b"\x7f\x03\x00NULL".ljust(54, b"\0"),
         greeting,
-        greeting + b"\x04\xc8\x05HELLO" + chance.randbytes(300),
-        greeting + b"\x06" + b"\xff" * 8 + chance.randbytes(5000),
-        *(chance.randbytes(chance.randrange(1, 100_000)) for _ in range(10)),
+        greeting + b"\x04\xc8\x05HELLO" + rng.randbytes(300),
+        greeting + b"\x06" + b"\xff" * 8 + rng.randbytes(5000),
+        *(rng.randbytes(rng.randrange(1, 100_000)) for _ in range(10)),
     ]
 
     for saying in sayings:
         knock(remote, lambda one, saying=saying: one.sendall(saying))
     idle = [socket.create_connection(remote.address.removeprefix("tcp://").rsplit(":", 1)) for _ in range(50)]
 
-    end_whole(here)
-    end_whole(far)
+    finish_stored(here)
+    finish_stored(far)
     for one in idle:
         one.close()
     assert remote.collector.process() == collector
@@ -199,7 +199,7 @@ def test_port_scans_and_random_bytes_disturb_nobody(keeper, remote, own_dir, cha
 
 @pytest.fixture
 def insider(remote):
-    """A connection with an allowed key, that may say what it likes."""
+    """Return a connection with an allowed key that can send any message."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as one:
         one.linger = 0
         one.curve_serverkey = zmq.utils.z85.encode(remote.pair.public)
@@ -227,7 +227,7 @@ def test_session_of_the_collectors_own_host_is_not_taken_from_elsewhere(keeper, 
         assert isinstance(answer, wire.Refuse)
         assert answer.code == "not_allowed"
 
-    assert_stored(remote.base_dir, end_whole(here))
+    assert_stored(remote.base_dir, finish_stored(here))
 
 
 def test_session_of_another_host_cannot_pass_for_one_of_this(remote, insider, tmp_path):

@@ -1,4 +1,4 @@
-"""A training on another host dies, is cut off, or falls silent: nothing is lost, and the collector tells."""
+"""A remote training dies, is cut off or falls silent: nothing is lost, and the collector reports it."""
 
 import json
 import sys
@@ -14,8 +14,8 @@ from neural.tracking.verify.verify import verify_base
 from tests.faults.harness import Collector
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 from tests.faults.proxy import ByteProxy
-from tests.faults.remote import end_whole
-from tests.faults.training import BURST, TRAINING, assert_stored, assert_whole
+from tests.faults.remote import finish_stored
+from tests.faults.training import BURST, TRAINING, assert_complete, assert_stored
 from tests.patience import wait_until
 
 WAITING = "import logging; logging.basicConfig()\n" + BURST
@@ -25,7 +25,7 @@ NTRACK = [sys.executable, "-P", "-m", "neural.tracking.cli"]
 
 
 def courier(own_dir):
-    """Return the courier's process, None where none runs."""
+    """Return the courier's process; None if none runs."""
     state = State.for_base_dir(own_dir)
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -65,7 +65,7 @@ def test_training_that_nobody_could_hear_is_delivered_once_somebody_can(keeper, 
     assert only_run(remote.base_dir).status == "completed"
 
 
-def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote, own_dir, chance):
+def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote, own_dir, rng):
     remote.collector.kill()
     for name in ("first", "second"):
         environment = remote.environment(STEPS="8000", FINISH_S="0.5", NAME=name)
@@ -83,10 +83,10 @@ def test_courier_killed_again_and_again_loses_and_doubles_nothing(keeper, remote
 
     sessions = wait_settled(remote.base_dir)
     assert [(s.gaps, s.missing, s.doubled) for s in sessions] == [([], [], [])] * 2
-    # Points, remarks, open and end; what tells of the surroundings only where it was gathered in time.
+    # Points, remarks, open and end; metadata only if it was collected in time.
     assert {s.n for s in sessions} <= {8_082, 8_083}
     for run in list_runs(remote.base_dir):
-        assert_whole(run, 8_000)
+        assert_complete(run, 8_000)
     assert verify(remote.base_dir) == 0
 
 
@@ -115,7 +115,7 @@ def test_run_removed_while_another_host_logs_to_it_is_told_and_the_next_of_its_i
     keeper.trainer(own_dir, BURST, environment={**job, "STEPS": "500"}).succeed()
     wait_until(lambda: list_runs(remote.base_dir) and only_run(remote.base_dir).status == "completed")
     wait_until(lambda: verify_base(remote.base_dir).exit_code == 0, what="nothing is on its way")
-    assert_whole(only_run(remote.base_dir), 500)
+    assert_complete(only_run(remote.base_dir), 500)
     assert len(only_run(remote.base_dir).facts.sessions) == 1
 
 
@@ -136,7 +136,7 @@ def test_outboxes_are_shipped_on_request_where_no_courier_runs(keeper, remote, o
 
 
 def lost_contact(remote):
-    """Return of each session whether it is noted as lost."""
+    """Return for each session whether its contact counts as lost."""
     return [s.lost_contact for run in list_runs(remote.base_dir) for s in run.facts.sessions.values()]
 
 
@@ -146,7 +146,7 @@ def statuses(remote):
 
 @pytest.fixture
 def quick_to_miss(remote):
-    """The collector takes a session for lost after 2 silent seconds."""
+    """Let the collector count a session as lost after 2 silent seconds."""
     remote.collector.kill()
     remote.state.config_file.write_text("[collector]\nlost_contact_s = 2\n")
     return remote.start()
@@ -164,7 +164,7 @@ def test_silent_training_is_lost_from_sight_keeps_its_status_and_comes_back(keep
     trainer.resume()
 
     wait_until(lambda: lost_contact(remote) == [False], what="it is noted as back")
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_contact_lost_before_and_found_after_a_new_collector_is_noted(keeper, quick_to_miss, own_dir):
@@ -179,7 +179,7 @@ def test_contact_lost_before_and_found_after_a_new_collector_is_noted(keeper, qu
     trainer.resume()
 
     wait_until(lambda: lost_contact(remote) == [False], what="it is noted as back")
-    assert_stored(remote.base_dir, end_whole(trainer))
+    assert_stored(remote.base_dir, finish_stored(trainer))
 
 
 def test_quiet_training_that_logs_nothing_for_long_is_not_lost(keeper, remote, own_dir, monkeypatch):
@@ -199,7 +199,7 @@ tracker.finish(timeout=120)
     trainer = keeper.trainer(own_dir, quiet, environment=remote.environment())
     trainer.wait_ready()
 
-    trainer.go_on_for(6.0)
+    trainer.run_for(6.0)
 
     wait_until(lambda: lost_contact(remote) == [False], what="its run is there, and it is not noted as lost")
     assert remote.status()["sessions"][0]["state"] == "connected"
@@ -208,7 +208,7 @@ tracker.finish(timeout=120)
 
 
 def test_slow_line_is_not_flooded_and_arrives(keeper, remote, own_dir):
-    # A batch of 1 MiB would take longer than a connection may be silent: nothing would ever arrive.
+    # A batch of 1 MiB takes longer than a connection may be silent, so nothing would ever arrive.
     host, _, port = remote.address.removeprefix("tcp://").rpartition(":")
     proxy = ByteProxy(("127.0.0.1", 0), (host, int(port)))
     proxy.bytes_per_s = 64_000

@@ -1,4 +1,4 @@
-"""Messages over TCP, on both sockets, repeated, lost, late or damaged: each event once, each artifact whole."""
+"""TCP messages repeated, lost, late or damaged: each event counts once, each artifact is complete."""
 
 import dataclasses
 import hashlib
@@ -37,7 +37,7 @@ def sources(own_dir):
 
 
 def through(remote, there, back, uploads):
-    """Put a proxy before the collector's socket for events, that sends uploads to another proxy."""
+    """Put a proxy in front of the socket for events, which directs uploads to another proxy."""
 
     def to_client(message):
         try:
@@ -55,8 +55,8 @@ def through(remote, there, back, uploads):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("what", ["repeated", "late", "lost", "damaged"] if LONG else ["repeated", "late"])
-def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, chance, what):
-    bad = [Bad(what, chance) for _ in range(4)]
+def test_events_come_once_and_artifacts_whole(keeper, remote, own_dir, sources, rng, what):
+    bad = [Bad(what, rng) for _ in range(4)]
     port = remote.status()["remote"]["uploads"]["port"]
     uploads = MessageProxy(
         "tcp://127.0.0.1:*", f"tcp://127.0.0.1:{port}", to_target=bad[2], to_client=bad[3],

@@ -1,8 +1,7 @@
-"""Collector and store writer killed before each step that makes something durable, from the first to the last.
+"""Collector and store are killed before each step that makes data durable, from the first to the last.
 
-What is to be delivered is the outbox of a training that is over. One life of a collector, from its start to
-its end in order, is recorded; then each of its steps is where a life ends, and the next one must make all
-of it good.
+They deliver the outbox of an ended training. A test records the steps of one collector from its start to its
+regular end. Then a collector is killed at each of these steps, and the next collector must complete the work.
 """
 
 import shutil
@@ -25,7 +24,7 @@ AT_ONCE = 4
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory):
-    """A base_dir in which a training left all it logged in its outbox."""
+    """Return a base_dir in which a training left all that it logged in its outbox."""
     folder = tmp_path_factory.mktemp("waiting")
     keeper = Keeper(folder)
     trainer = keeper.trainer(
@@ -37,7 +36,7 @@ def waiting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calls(waiting, tmp_path_factory):
-    """How many durable steps collector and worker make in an undisturbed life."""
+    """Return the number of durable steps of collector and worker without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     keeper, faults = Keeper(folder), Faults(folder / "faults")
     base_dir = shutil.copytree(waiting, folder / "runs")
@@ -53,14 +52,14 @@ def calls(waiting, tmp_path_factory):
     return {COLLECTOR: pids.count(collector.pid), WORKER: pids.count(worker)}
 
 
-def chosen(total, chance):
-    """Return the steps to kill at: all in the long form; else the first, the last and some between."""
+def chosen(total, rng):
+    """Return the steps to kill at: all in the long form, otherwise the first, the last and some between."""
     every = range(1, total + 1)
-    return every if LONG else sorted({1, total, *chance.sample(every, SAMPLE - 2)})
+    return every if LONG else sorted({1, total, *rng.sample(every, SAMPLE - 2)})
 
 
 def survives(keeper, base_dir, only, step):
-    """Kill at the step, start again, and find everything stored once; return whether the step was reached."""
+    """Kill at the step, start again, assert that all is stored once; return whether the step was reached."""
     faults, rule = Faults(base_dir.parent / "faults"), kill_at(DURABLE, step, only=only)
     collector = keeper.run_collector(base_dir, environment=faults.environment(rule))
     wait_until(lambda: collector.poll() is not None or delivered(base_dir))
@@ -78,7 +77,7 @@ def survives(keeper, base_dir, only, step):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("only", [COLLECTOR, WORKER], ids=["collector", "worker"])
-def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, chance, only):
+def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls, tmp_path, rng, only):
     reached, failed = [], []
 
     def one(step):
@@ -89,7 +88,7 @@ def test_killed_before_a_step_the_next_life_makes_it_good(keeper, waiting, calls
             failed.append(f"killed at step {step} of {calls[only]}: {error!r}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, chosen(calls[only], chance)))
+        list(pool.map(one, chosen(calls[only], rng)))
 
     assert not failed, "\n".join(failed)
-    assert any(reached)  # how often it syncs on its way depends on how quick the machine is
+    assert any(reached)  # the number of syncs depends on the speed of the machine

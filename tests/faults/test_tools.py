@@ -1,4 +1,4 @@
-"""The tools of the fault tests do what they say; a tool that does nothing would let every test pass."""
+"""The tools of the fault tests work: with a tool that does nothing, every test would pass."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from tests.faults.injection import (
 )
 from tests.patience import wait_until
 
-# Five times: sync, rename, unlink; in two threads by turns. Notes what it did, and errors.
+# Five times: sync, rename, unlink; in two threads in turn. Records its calls and errors.
 STEPS = """
 import os, threading
 def step(i):
@@ -235,11 +235,11 @@ def test_bound_disk_is_read_only_inside_and_writable_outside(keeper, base_dir):
     assert (base_dir / "new").exists()
 
 
-def test_trainer_killed_at_random_tells_how_far_it_got(keeper, base_dir, chance):
+def test_trainer_killed_at_random_tells_how_far_it_got(keeper, base_dir, rng):
     trainer = keeper.trainer(base_dir, COUNTING)
     trainer.wait_returned(10)
 
-    count = trainer.kill_within(0.0, 0.1, chance)
+    count = trainer.kill_within(0.0, 0.1, rng)
 
     assert count >= 10
     assert trainer.process.returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""How a run's status tells that its trainer died: soon, with the signal where the kernel tells it."""
+"""A run's status reports that its process died: soon, and with the signal if the kernel reports it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 from tests.faults.outcome import only_run, verify, wait_settled
 from tests.patience import wait_until
 
-# 5 s where the machine has time for it; nobody would tell at all, or only after a minute of silence.
+# 5 s on an idle machine. Without the mechanism the status changes after a minute of silence, or never.
 TOLD_WITHIN_S = 30.0
 
 LOGGING = """
@@ -32,7 +32,7 @@ ctypes.string_at(0)
 """
 WITH_CHILD = """
 slot = 0 if _os.fork() else 1
-while not told_to_go():
+while not go_requested():
     tracker.log_metrics({"m": 1.0})
     returned[slot] += 1
     time.sleep(0.001)
@@ -44,7 +44,7 @@ _os._exit(7)
 
 
 def failure_told(base_dir):
-    """Return how the run failed, which must be told soon."""
+    """Wait until the run has failed, which must be soon; return its error."""
     wait_until(lambda: only_run(base_dir).status == "failed", TOLD_WITHIN_S, "the run has failed")
     return only_run(base_dir).error
 
@@ -83,7 +83,7 @@ def test_trainer_whose_parent_is_slow_to_reap_it_still_fails_with_the_signal(kee
     trainer.wait_ready()
 
     os.kill(trainer.pid, signal.SIGKILL)
-    time.sleep(0.5)  # a zombie meanwhile: not a wait for anything
+    time.sleep(0.5)  # it is a zombie meanwhile; this is not a wait for a condition
     trainer.wait()
 
     assert failure_told(base_dir) == ("died: SIGKILL" if kernel_tells_signals() else "died")

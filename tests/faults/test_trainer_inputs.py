@@ -1,4 +1,4 @@
-"""Whatever a training hands over: stored as it is, or refused by name at the call; and the run goes on."""
+"""Any argument of a log call is stored as it is, or the call refuses it by name; the run continues."""
 
 import math
 from pathlib import Path
@@ -45,7 +45,7 @@ for name, value in values.items():
 tracker.finish(timeout=120)
 """
 
-# Tries what is to be refused; prints what was not, or not with the metric's name and the words given.
+# Tries inputs that must be refused; prints those that are not, or not with the expected words.
 LOGS_NONSENSE = """
 import datetime
 import numpy as np
@@ -124,11 +124,11 @@ for name in {HOSTILE_RUN_NAMES!r}:
 """
 
 
-WAITING = "storing its last events, at most"  # which a busy machine makes it say
+WAITING = "storing its last events, at most"  # a warning that a busy machine may cause
 
 
 def end_well(keeper, base_dir, body):
-    """Run it to its good end, with nothing printed; return its run, all of which is stored."""
+    """Run it to its end; assert that it prints nothing and all is stored; return its run."""
     trainer = keeper.trainer(base_dir, body)
     trainer.succeed()
     assert [line for line in trainer.output.splitlines() if WAITING not in line] == []
@@ -232,7 +232,7 @@ def test_new_name_at_every_call_keeps_memory_flat(keeper, base_dir):
 
 
 def most_bytes(process):
-    """Return the most memory it ever had, 0 once it is gone."""
+    """Return the maximum of its memory; 0 after it has exited."""
     try:
         told = Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()
     except OSError:

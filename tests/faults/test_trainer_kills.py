@@ -1,4 +1,4 @@
-"""Trainers killed at random moments: every event whose call returned is stored, exactly once, in order."""
+"""Training processes are killed at random: every event whose call returned is stored once, in order."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from tests.patience import wait_until
 
 AT_ONCE = 3
 
-# The pace changes, so that kills fall into bursts, into changes of segment and between calls.
+# The pace changes, so that kills happen in bursts, at changes of segment and between calls.
 LOGGING = """
 import random, time
 from neural.tracking import ExperimentTracker
-chance = random.Random(_os.environ["SEED"])
+rng = random.Random(_os.environ["SEED"])
 def log_on(slot):
     burst = 0
     for i in range(10**9):
@@ -22,10 +22,10 @@ def log_on(slot):
         returned[slot] = i + 1
         burst -= 1
         if burst < 0:
-            if told_to_go():
+            if go_requested():
                 return
-            burst = chance.choice((0, 10, 300, 10_000))
-            time.sleep(chance.uniform(0, 0.02))
+            burst = rng.choice((0, 10, 300, 10_000))
+            time.sleep(rng.uniform(0, 0.02))
 """
 TRAINER = (
     LOGGING
@@ -50,10 +50,10 @@ else:
 
 
 class Trainers:
-    """Some that run at once under one ``base_dir``, each with a run of its own."""
+    """Trainings that run at once with one ``base_dir``, each with a run of its own."""
 
-    def __init__(self, keeper, base_dir, chance):
-        self._keeper, self._base_dir, self._chance = keeper, base_dir, chance
+    def __init__(self, keeper, base_dir, rng):
+        self._keeper, self._base_dir, self._chance = keeper, base_dir, rng
         self.by_name = {}
 
     def start(self, body=TRAINER, **environment):
@@ -66,7 +66,7 @@ class Trainers:
         fresh = [trainer for trainer in self.by_name.values() if trainer.process.poll() is None]
         for trainer in fresh:
             trainer.wait_ready()
-        fresh[0].wait_returned(1)  # of those killed in the constructor nobody ever hears
+        fresh[0].wait_returned(1)  # those killed in the constructor leave nothing
         for trainer in fresh:
             trainer.kill_within(0.0, 0.4, self._chance)
 
@@ -76,12 +76,12 @@ class Trainers:
         runs = {run.name: run for run in list_runs(self._base_dir)}
         for name, trainer in self.by_name.items():
             for slot, role in enumerate(("opener", "child")):
-                if name in runs or trainer.returned(slot):  # else it was killed in the constructor
+                if name in runs or trainer.returned(slot):  # otherwise it was killed in the constructor
                     assert_exactly(runs[name], role, trainer.returned(slot))
 
 
 def assert_exactly(run, role, returned):
-    """Every call's values are there once, in order; the last call may have returned without saying so."""
+    """Assert that every call's values are stored once, in order; one unreported call may be stored, too."""
     half, square = (points_of_role(run, metric, role) for metric in ("half", "square"))
     stored = len(half.step)
     assert returned <= stored <= returned + 1
@@ -98,8 +98,8 @@ def points_of_role(run, metric, role):
 
 
 @pytest.fixture
-def trainers(keeper, base_dir, chance):
-    return Trainers(keeper, base_dir, chance)
+def trainers(keeper, base_dir, rng):
+    return Trainers(keeper, base_dir, rng)
 
 
 def test_killed_while_the_collector_runs(trainers, keeper, base_dir):

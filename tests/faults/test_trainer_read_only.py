@@ -1,4 +1,4 @@
-"""A base_dir that cannot be written: told before the training starts, and no trouble once it runs."""
+"""A base_dir that cannot be written: an error before the training starts, no failure once it runs."""
 
 import shutil
 import subprocess
@@ -33,8 +33,8 @@ def test_read_only_from_the_start_is_an_error_before_the_training(keeper, base_d
 
 def test_read_only_while_it_runs_drops_exactly_what_it_says(keeper, base_dir):
     (base_dir / ".ntrack").mkdir(parents=True, mode=0o700)
-    # Small enough that both files are full soon: a file that is open stays writable, and nothing is dropped
-    # as long as the collector frees what the training fills.
+    # Small, so that both files are full soon. An open file remains writable, and nothing is dropped
+    # as long as the collector frees the space that the training needs.
     (base_dir / ".ntrack" / "config.toml").write_text(
         f"[agent]\noutbox_limit_bytes = {4 << 20}\n[collector]\nsegment_bytes = {2 << 20}\n"
     )
@@ -66,16 +66,16 @@ def test_commands_name_the_read_only_disk(keeper, base_dir):
 
     assert [code for code, _ in (rebuilt, started, examined)] == [1, 1, 1]
     assert "0 of 1 runs rebuilt" in rebuilt[1]
-    assert "right already" not in rebuilt[1]
+    assert "were correct" not in rebuilt[1]
     assert "does not answer" not in started[1]
     assert all("read-only file system" in text.lower() for _, text in (rebuilt, started, examined))
 
 
 def cover(disk):
-    """Lay a read-only mount over the folder: what is open stays writable, nothing new can be made."""
+    """Mount the folder read-only over itself: open files remain writable, new ones cannot be created."""
     aside = disk.path.with_name("read-only")
     aside.mkdir()
-    # Made read-only where nobody opens anything, for the kernel refuses that while a file is open for writing.
+    # Made read-only elsewhere, because the kernel refuses that while a file is open for writing.
     disk.run("mount", "--bind", str(disk.path), str(aside))
     disk.run("mount", "-o", "remount,bind,ro", str(aside))
     disk.run("mount", "--bind", str(aside), str(disk.path))

@@ -1,4 +1,4 @@
-"""Signals that hit a training inside its log calls, up to the run folder: no deadlock, nothing lost."""
+"""Signals during log calls, checked up to the run folder: no deadlock, and nothing is lost."""
 
 import signal
 
@@ -7,14 +7,14 @@ import numpy as np
 from tests.faults.harness import rounds
 from tests.faults.outcome import only_run, points_of, verify, wait_settled
 
-# Whoever starts the tests in the background of a shell starts them with SIGINT ignored.
+# Processes that a shell starts in the background ignore SIGINT.
 STARTS = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("interrupted", base_dir)
 """
-# Handlers are interrupted by handlers, too.
+# Handlers also interrupt handlers.
 HANDLER_LOGS = """
 def handler(*_):
     i = returned[1]
@@ -28,7 +28,7 @@ while returned[1] < SIGNALS:
 signal.setitimer(signal.ITIMER_REAL, 0)
 tracker.finish(timeout=120)
 """
-# Notes which calls returned. Every 50th has new names and so takes the long way.
+# Records which calls returned. Every 50th has new names and so takes the slow path.
 INTERRUPTED = """
 inside, interrupted, i, kept = False, 0, 0, bytearray()
 def handler(*_):
@@ -60,7 +60,7 @@ for i in range(10**9):
 
 
 def account(base_dir):
-    """Return the run, all of which must be there without a gap."""
+    """Assert that everything is stored without a gap; return the run."""
     (session,) = wait_settled(base_dir)
     assert (session.gaps, session.missing, session.doubled) == ([], [], [])
     assert verify(base_dir) == 0
@@ -74,7 +74,7 @@ def test_handlers_that_log_lose_nothing_and_never_deadlock(keeper, base_dir):
     trainer.succeed(300)
 
     run = account(base_dir)
-    # A handler may come between reading the number and counting it up: then two log the same.
+    # A handler may run between the read and the increment of the number: then two calls log the same.
     handled = points_of(run, "handled").value
     assert len(handled) >= signals
     assert set(handled) == set(range(trainer.returned(1)))

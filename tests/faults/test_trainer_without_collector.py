@@ -1,4 +1,4 @@
-"""Trainers whose collector is suspended, absent, cannot start, or loses its folder: they never notice."""
+"""The collector is suspended, absent, cannot start or loses its folder: trainings never notice."""
 
 import shutil
 
@@ -11,16 +11,16 @@ from tests.faults.harness import rounds
 from tests.faults.outcome import LOG_LOST, only_run, points_of, verify, wait_settled
 from tests.patience import wait_until
 
-TWO_SEGMENTS = 160_000  # events, where the outbox is limited as below
+TWO_SEGMENTS = 160_000  # events, with the limit of the outbox below
 
 # Asserts that each call kept its event; an exception ends it with a code that the test sees. At the end
-# it tells how long finish(timeout=1) took, in ms, and what it returned.
+# it reports how long finish(timeout=1) took, in ms, and what it returned.
 TRAINER = """
 import time
 from neural.tracking import ExperimentTracker
 tracker = ExperimentTracker("alone", base_dir)
 i = 0
-while not told_to_go():
+while not go_requested():
     assert tracker.log_metrics({"half": i / 2}, step=i)
     i += 1
     returned[0] = i
@@ -32,11 +32,11 @@ returned[1] = int(1000 * (time.monotonic() - began))
 """
 
 
-def end_unhurt(trainer):
-    """Let it come to its end: no exception, and finish() after its second and what stopping takes."""
+def finish_undisturbed(trainer):
+    """End it; assert that it had no exception and that finish() took its second and the time of stopping."""
     trainer.go()
     trainer.succeed()
-    assert trainer.returned(1) < 20_000  # it would wait for as long as nobody answers
+    assert trainer.returned(1) < 20_000  # it would wait as long as no collector answers
 
 
 def assert_all_stored(base_dir, trainer):
@@ -44,7 +44,7 @@ def assert_all_stored(base_dir, trainer):
 
 
 def log_lost(base_dir, trainer):
-    """Every event is stored, in order and with its value, or in a gap; return the gaps."""
+    """Assert that every event is stored, in order and with its value, or in a gap; return the gaps."""
     (session,) = wait_settled(base_dir)
     assert verify(base_dir) == 0
     assert {reason for _, _, reason in session.gaps} <= {LOG_LOST}
@@ -66,12 +66,12 @@ def test_suspended_for_a_while_everything_follows(keeper, base_dir):
 
     collector.suspend()
     before = trainer.returned()
-    trainer.go_on_for(rounds(2, 20))
+    trainer.run_for(rounds(2, 20))
     trainer.wait_returned(before + 100)
     collector.resume()
     wait_durable(base_dir, trainer.returned())
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert_all_stored(base_dir, trainer)
 
 
@@ -82,7 +82,7 @@ def test_finish_keeps_its_timeout_while_the_collector_is_suspended(keeper, base_
     collector.wait_ready()
 
     collector.suspend()
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert trainer.returned(2) == 0
     collector.resume()
 
@@ -92,7 +92,7 @@ def test_finish_keeps_its_timeout_while_the_collector_is_suspended(keeper, base_
 def test_never_started_the_outbox_waits_for_one(keeper, base_dir):
     trainer = keeper.trainer(base_dir, TRAINER, environment={"NTRACK_MODE": "offline"})
     trainer.wait_returned(5000)
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
 
     keeper.run_collector(base_dir)
 
@@ -101,11 +101,11 @@ def test_never_started_the_outbox_waits_for_one(keeper, base_dir):
 
 def test_that_cannot_start_hurts_nobody(keeper, base_dir):
     lock = keeper.collector_of(base_dir).state.lock
-    lock.mkdir(parents=True)  # where every collector wants to make a file
+    lock.mkdir(parents=True)  # where every collector creates a file
     trainer = keeper.trainer(base_dir, TRAINER)
     trainer.wait_returned(100)
-    trainer.go_on_for(rounds(2, 20))
-    end_unhurt(trainer)
+    trainer.run_for(rounds(2, 20))
+    finish_undisturbed(trainer)
 
     lock.rmdir()
     keeper.run_collector(base_dir)
@@ -121,10 +121,10 @@ def test_that_lost_its_folder_loses_nothing_that_is_stored_or_held(keeper, base_
 
     (base_dir / folder).rename(tmp_path / "removed")
     shutil.rmtree(tmp_path / "removed", ignore_errors=True)
-    trainer.go_on_for(rounds(0, 10))
+    trainer.run_for(rounds(0, 10))
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert_all_stored(base_dir, trainer)
 
 
@@ -138,7 +138,7 @@ def test_log_restored_from_an_older_copy_loses_nothing_that_is_stored(keeper, ba
     restore(collector, tmp_path / "copy")
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert all(first > stored for first, _, _ in log_lost(base_dir, trainer))
 
 
@@ -154,12 +154,12 @@ def test_log_restored_before_it_was_read_leaves_an_exact_gap(keeper, base_dir, t
     restore(collector, tmp_path / "copy")
     wait_durable(base_dir, trainer.returned() + 100)
 
-    end_unhurt(trainer)
+    finish_undisturbed(trainer)
     assert len(log_lost(base_dir, trainer)) == 1
 
 
 def start_with_small_segments(keeper, base_dir):
-    """Start a fast trainer whose outbox soon lets go of what is acknowledged."""
+    """Start a fast training whose outbox soon frees acknowledged segments."""
     state = keeper.collector_of(base_dir).state
     state.config_file.parent.mkdir(parents=True)
     state.config_file.write_text("[agent]\noutbox_limit_bytes = 12_000_000\n")  # segments of 3 MB
@@ -182,12 +182,12 @@ def wait_durable(base_dir, number):
 
 
 def durable(base_dir):
-    """Return for how many events the run's folder vouches."""
+    """Return the number of events in the ledger of the run's folder."""
     claims = ledgers.read_all(only_run(base_dir).folder, []).values()
     return max((entry.last for claim in claims for entry in claim.sessions.values()), default=0)
 
 
 def restore(collector, copy):
-    """Put the copy in the place of the log, as somebody would who restores a backup."""
+    """Replace the log by the copy, as a user who restores a backup."""
     shutil.rmtree(collector.state.log)
     shutil.copytree(copy, collector.state.log)

@@ -1,4 +1,4 @@
-"""Training processes of a test that say how many of their calls returned, also when they are killed."""
+"""Training processes of a test that report how many of their calls returned, even if they are killed."""
 
 import contextlib
 import mmap
@@ -15,8 +15,8 @@ from tests.patience import PATIENCE_S, wait_until
 
 SLOTS = 64
 
-# Runs before a trainer's own lines. `returned` outlives SIGKILL: it is a shared mapping, and one aligned
-# store of 8 bytes, so a reader sees the old number or the new.
+# Runs before the script's own lines. `returned` survives SIGKILL, because it is a shared mapping. Each number
+# is one aligned store of 8 bytes, so a reader sees the old number or the new one.
 _PRELUDE = """
 import mmap as _mmap, os as _os, sys as _sys, pathlib as _pathlib
 base_dir = _pathlib.Path(_sys.argv[1])
@@ -24,23 +24,23 @@ with open(_sys.argv[2], "r+b") as _file:
     returned = memoryview(_mmap.mmap(_file.fileno(), 0)).cast("q")
 def ready():
     returned[{ready}] = 1
-def told_to_go():
+def go_requested():
     return bool(returned[{go}])
 def wait_for_go():
     import time
-    while not told_to_go():
+    while not go_requested():
         time.sleep(0.002)
 """
 _READY, _GO = SLOTS - 1, SLOTS - 2
 
 
 class Trainer:
-    """A training process of its own: ``body`` is the source of its script.
+    """A training process; ``body`` is the source of its script.
 
-    The script finds ``base_dir``, the array ``returned`` of whole numbers (0 at first), ``ready()``,
-    ``wait_for_go()`` and ``told_to_go()``. It writes, after each call that returned, how many did:
-    ``returned[0] = i + 1``; further slots, up to 61, are for its threads or children. A kill can fall
-    between a call's return and that line, so one more event than told may be stored.
+    The script has the names ``base_dir``, ``returned`` (an array of integers, 0 at first), ``ready()``,
+    ``wait_for_go()`` and ``go_requested()``. After each call that returned, it writes how many have returned:
+    ``returned[0] = i + 1``. The other slots, up to 61, are for its threads or children. A kill may arrive
+    between a call's return and that line, so one more event than reported may be stored.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Trainer:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
-        self.stood_still_ns, self._suspended_ns = 0, 0
+        self.suspended_ns, self._suspended_since_ns = 0, 0
         number = len(list(folder.glob("trainer-*.py")))
         self.script = folder / f"trainer-{number}.py"
         self.script.write_text(_PRELUDE.format(ready=_READY, go=_GO) + "\n" + body)
@@ -76,64 +76,64 @@ class Trainer:
 
     @property
     def output(self) -> str:
-        """What it printed so far, errors too."""
+        """The text that it has printed so far, with errors."""
         return self._output.read_text(errors="replace")
 
     def returned(self, slot: int = 0) -> int:
-        """Return how many calls have returned, as far as it said."""
+        """Return how many calls have returned, as the script reports."""
         return self._channel[slot]
 
     def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
-        self._wait(lambda: self._channel[_READY] != 0, timeout_s, "the trainer is ready")
+        self._wait(lambda: self._channel[_READY] != 0, timeout_s, "the training process is ready")
 
     def go(self) -> None:
-        """Release it from ``wait_for_go()``; ``told_to_go()`` is true from now on."""
+        """End its ``wait_for_go()``; ``go_requested()`` is true from now on."""
         self._channel[_GO] = 1
 
     def wait_returned(self, count: int, slot: int = 0, timeout_s: float = PATIENCE_S) -> None:
         self._wait(lambda: self._channel[slot] >= count, timeout_s, f"{count} calls have returned")
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """Return its exit code; negative is a signal's number."""
+        """Wait until it ends and return its exit code; a negative one is a signal's number."""
         return self.process.wait(timeout_s)
 
     def succeed(self, timeout_s: float = PATIENCE_S) -> None:
-        """Wait for its end, which must be a good one."""
+        """Wait until it ends; assert that its exit code is 0."""
         code = self.wait(timeout_s)
-        assert code == 0, f"the trainer left with {code}:\n{self.output}"
+        assert code == 0, f"the training process exited with {code}:\n{self.output}"
 
     def kill(self) -> int:
-        """SIGKILL; return how many calls it said had returned in slot 0."""
+        """SIGKILL it; return the number in slot 0."""
         self.process.kill()
         self.process.wait(120)
         return self.returned()
 
-    def kill_within(self, least_s: float, most_s: float, random_source: random.Random) -> int:
-        """SIGKILL at a random moment of that window from now; return as :meth:`kill`."""
+    def kill_within(self, min_s: float, max_s: float, random_source: random.Random) -> int:
+        """SIGKILL it at a random moment between ``min_s`` and ``max_s`` from now; return as :meth:`kill`."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(random_source.uniform(least_s, most_s))
+            self.process.wait(random_source.uniform(min_s, max_s))
         return self.kill()
 
-    def go_on_for(self, seconds: float) -> None:
-        """Let it go on for a while; it must live to its end."""
+    def run_for(self, seconds: float) -> None:
+        """Let it run for that time; assert that it does not end meanwhile."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(seconds)
-            raise AssertionError(f"the trainer left with {code}:\n{self.output}")
+            raise AssertionError(f"the training process exited with {code}:\n{self.output}")
 
     def suspend(self) -> None:
-        self._suspended_ns = time.monotonic_ns()
+        self._suspended_since_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
-        self.stood_still_ns += time.monotonic_ns() - self._suspended_ns
+        self.suspended_ns += time.monotonic_ns() - self._suspended_since_ns
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         def reached() -> bool:
             if condition():
                 return True
             code = self.process.poll()
-            assert code is None, f"the trainer left with {code} before {what}:\n{self.output}"
+            assert code is None, f"the training process exited with {code} before {what}:\n{self.output}"
             return False
 
         try:

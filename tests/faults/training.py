@@ -1,4 +1,4 @@
-"""A training whose values can be told from their steps, and the check that each is stored exactly once."""
+"""A training whose values follow from their steps, and the check that each is stored exactly once."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.faults.disks import Disk
 from tests.faults.outcome import only_run, points, verify, wait_settled
 from tests.faults.trainer import Trainer
 
-USUAL_NS, SLOWEST_NS = 1_000_000, 1_000_000_000  # of 99 steps in 100, and of any
+USUAL_NS, SLOWEST_NS = 1_000_000, 1_000_000_000  # the limits for 99 of 100 steps, and for the slowest
 REMARK_EVERY = 100
 
 _LOGGING = f"""
@@ -25,15 +25,15 @@ def log(tracker, i):
         tracker.log_text("remark", f"at {{i}}", step=i)
 """
 
-# Goes on until told to go: steps in returned[0]; then how many nanoseconds 99 of 100 steps and the
-# slowest took, and the pauses of half a millisecond between them, and whether finish() says that all is
-# stored; all along in returned[ACKNOWLEDGED] up to which number the collector said to have everything on
-# its disk.
+# Logs until `go`. returned[0] is the number of steps, returned[ACKNOWLEDGED] the number up to which the
+# collector has acknowledged events. At the end the other slots get, in nanoseconds, the time of 99 of 100 steps
+# and of the slowest, the same for the pauses of half a millisecond between steps, and whether finish() returned
+# True.
 USUAL, SLOWEST, STORED, ACKNOWLEDGED, USUAL_PAUSE, LONGEST_PAUSE = range(1, 7)
 TRAINING = f"""{_LOGGING}
 tracker = ExperimentTracker("training", base_dir)
 took, paused, i = [], [], 0
-while not told_to_go():
+while not go_requested():
     began = time.perf_counter_ns()
     log(tracker, i)
     took.append(time.perf_counter_ns() - began)
@@ -49,7 +49,7 @@ for usual, slowest, times in ({USUAL}, {SLOWEST}, took), ({USUAL_PAUSE}, {LONGES
 returned[{STORED}] = tracker.finish(timeout=120)
 """
 
-# So many steps in one go, then an end that waits for nobody.
+# STEPS steps without a pause, then a finish that by default does not wait.
 BURST = f"""{_LOGGING}
 tracker = ExperimentTracker(_os.environ.get("NAME", "training"), base_dir)
 for i in range(int(_os.environ["STEPS"])):
@@ -59,37 +59,37 @@ tracker.finish(timeout=float(_os.environ.get("FINISH_S", "0")))
 """
 
 
-def end_unhurt(trainer: Trainer) -> int:
-    """Let a TRAINING come to its end, in which it noticed nothing; return how many steps it made."""
+def finish_undisturbed(trainer: Trainer) -> int:
+    """End a TRAINING; assert that no step was slow and everything is stored; return the number of steps."""
     trainer.go()
     trainer.succeed()
     assert trainer.returned(USUAL) < USUAL_NS + 5 * trainer.returned(USUAL_PAUSE)
-    assert_never_held_up(trainer)
+    assert_never_delayed(trainer)
     assert trainer.returned(STORED), "finish() did not see everything stored"
     return trainer.returned()
 
 
-def assert_never_held_up(trainer: Trainer) -> None:
-    """No step of a TRAINING that is over took long, but for what others took of the machine.
+def assert_never_delayed(trainer: Trainer) -> None:
+    """Assert that no step of an ended TRAINING took long, except when the machine was busy.
 
-    How much that was is seen in the pauses, whose ends were as late as the machine was busy.
+    The length of the pauses between the steps shows how busy the machine was.
     """
-    machine_ns = 5 * trainer.returned(LONGEST_PAUSE) + trainer.stood_still_ns
+    machine_ns = 5 * trainer.returned(LONGEST_PAUSE) + trainer.suspended_ns
     assert trainer.returned(SLOWEST) < SLOWEST_NS + machine_ns
 
 
 def assert_stored(base_dir: Path, steps: int, *, disk: Disk | None = None) -> None:
-    """Everything of the only run, of ``steps`` steps, is stored once, with its own values, without a gap."""
-    seen_from_here = disk.outside(base_dir) if disk else base_dir
-    (session,) = wait_settled(seen_from_here)
+    """Assert that all ``steps`` steps of the only run are stored once, with their values, without a gap."""
+    host_path = disk.outside(base_dir) if disk else base_dir
+    (session,) = wait_settled(host_path)
     assert (session.gaps, session.missing, session.doubled) == ([], [], [])
-    assert_whole(only_run(seen_from_here), steps)
+    assert_complete(only_run(host_path), steps)
     assert verify(base_dir, disk) == 0
 
 
-def assert_whole(run: Run, steps: int) -> None:
-    """Every step's values and remarks are there once and in order, read back one by one."""
-    for name, values in truth(np.arange(steps)).items():
+def assert_complete(run: Run, steps: int) -> None:
+    """Assert that every step's values and remarks are stored once and in order."""
+    for name, values in expected_values(np.arange(steps)).items():
         (found,) = points(run, name).values()
         assert np.array_equal(found.step, np.arange(steps))
         assert np.array_equal(found.value, values)
@@ -97,22 +97,22 @@ def assert_whole(run: Run, steps: int) -> None:
     assert [text["text"] for text in run.texts("remark")] == [f"at {i}" for i in range(0, steps, REMARK_EVERY)]
 
 
-def truth(steps: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the values that belong to the steps."""
+def expected_values(steps: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the values that the training logs at these steps, by metric."""
     return {"half": steps / 2, "square": steps.astype(float) ** 2}
 
 
 def delivered(base_dir: Path) -> bool:
-    """Return whether the collector has brought all sessions to their end and its cursors are on disk."""
+    """Return whether the collector has ended and delivered all sessions, and its cursors are on the disk."""
     state = State.for_base_dir(base_dir)
     try:
-        told = request(state, "status")
+        status = request(state, "status")
         if any(state.outbox.iterdir()) or any(
-            w["synced"] != told["log"]["durable"] for w in told["workers"] if w["holds_log"]
+            w["synced"] != status["log"]["durable"] for w in status["workers"] if w["holds_log"]
         ):
             return False
         report = verify_base(base_dir)
     except (OSError, TrackingError):
-        return False  # looked at in the middle of a change
+        return False  # read during a change
     sessions = [session for run in report.runs for session in run.sessions]
     return bool(sessions) and report.exit_code == 0 and all(session.ended for session in sessions)

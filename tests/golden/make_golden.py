@@ -1,4 +1,4 @@
-"""Writes the golden segments anew; run it only when the format version changes, and review the difference."""
+"""Writes the golden segments again. Run it only when the format version changes, and review the difference."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def metrics(seq: int, step: int, values: tuple[float, ...]) -> bytes:
 
 
 def outbox() -> bytes:
-    """Return an outbox segment in its second lap, with an unwritten rest."""
+    """Return an outbox segment in its second lap, with an unwritten end."""
     base = segment.LAP_BYTES + 4096
     head = Header(segment.ROLE_OUTBOX, SESSION, base, 1_700_000_000_000_000_000).pack()
     return (head + stream(base)).ljust(1024, b"\0")

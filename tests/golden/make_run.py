@@ -1,6 +1,6 @@
-"""Writes ``run-v1``, a run folder every later release must read: ``python -m tests.golden.make_run``.
+"""Writes ``run-v1``, a run folder that every later release must read: ``python -m tests.golden.make_run``.
 
-Run it only when the format's version changes, under a new name: the old folder stays.
+Run it only when the format's version changes, with a new name: the old folder must remain.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""The public names as a user writes them; ``make types`` checks it strictly, nothing runs it.
+"""Uses all public names as a user does; ``make types`` checks it strictly, and nothing runs it.
 
-The types of what comes back are asserted, so that none turns into Any unnoticed.
+It asserts the types of the results, so that none becomes Any unnoticed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""docs/architecture.md against the sources: the tree, the words of names, who imports whom."""
+"""docs/architecture.md against the sources: the tree, the words of names, the imports between layers."""
 
 import ast
 import re
@@ -18,14 +18,14 @@ def section(title):
 
 
 def sources():
-    """Return every source file, as a path from the root; what the links show a second time is left out."""
+    """Return every source file, as a path from the root, without those that the links show again."""
     own = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in LINKED]
     own += [path for part in LINKED for path in (ROOT / part).rglob("*.py")]
     return sorted(path.relative_to(ROOT).as_posix() for path in own)
 
 
 def layers():
-    """Return {folder or file: (layer, what it must not import)}, as the table has it."""
+    """Return {folder or file: (layer, forbidden imports)} of the table."""
     rows = re.findall(r"^\| (\d+) \| `([^`]+)` \|([^|]*)\|$", section("Layers"), re.M)
     return {
         place: (int(layer), {part.strip() for part in barred.split(",")} - {""})
@@ -37,7 +37,7 @@ LAYERS = layers()
 
 
 def home(path):
-    """Return the row of a file: the longest folder or file of the table that it lies in."""
+    """Return the row of a file: the longest folder or file of the table that contains it."""
     rows = [row for row in LAYERS if path == row or (row.endswith("/") and path.startswith(row))]
     assert rows, f"{path} has no row in the table of layers"
     return max(rows, key=len)
@@ -54,7 +54,7 @@ def imported_modules(path):
 
 
 def file_of(name):
-    """Return the source file that a name is imported from; None for other packages and the package itself."""
+    """Return the source file of an imported name; None for other packages and the package itself."""
     parts = name.split(".")
     if parts[:2] != ["neural", "tracking"] or name in ("neural.tracking", "neural.tracking.__version__"):
         return None
@@ -69,7 +69,7 @@ def file_of(name):
 
 
 def tree():
-    """Return the files that the drawn tree has."""
+    """Return the files of the drawn tree."""
     files, folder = set(), ""
     for line in section("Source tree").split("```")[1].splitlines():
         if line and not line.startswith(" "):

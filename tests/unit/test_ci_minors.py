@@ -1,4 +1,4 @@
-"""Which Pythons CI tests on: `.ci/minors.sh` in a made project, where interpreters tell only a version."""
+"""Which Pythons CI tests: `.ci/minors.sh` in a small project with fake interpreters."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def minors(project, *names):
 
 def test_each_that_is_found_is_tested_in_an_environment_of_its_own(project):
     on_path = interpreter(project / "path" / "python3.96", "echo 3.96")
-    interpreter(project / "path" / "python3.97", "exit 127")  # pyenv's, where that version is not selected
+    interpreter(project / "path" / "python3.97", "exit 127")  # a pyenv shim whose version is not selected
     of_pyenv = interpreter(project / ".pyenv" / "versions" / "3.97.1" / "bin" / "python3.97", "echo 3.97")
 
     done = minors(project, "python3.95", "python3.96", "python3.97", "python3.98")

@@ -1,4 +1,4 @@
-"""What CI does with a test that failed: `.ci/rerun.py` on small projects of their own."""
+"""What CI does after a failed test: `.ci/rerun.py` in small projects of their own."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 RERUN = Path(__file__).parents[2] / ".ci" / "rerun.py"
 
-# Passes and fails as the letters say, one a run; the last one stands for all that follow.
+# Passes or fails as the letters say, one letter for each run; the last one is for all later runs.
 TEST = """
 from pathlib import Path
 def test_{name}():
@@ -36,7 +36,7 @@ def project(tmp_path):
 
 
 def add(project, name, outcomes, folder="tests"):
-    """Add a test that has these outcomes, one a run."""
+    """Add a test with these outcomes, one for each run."""
     body = TEST.format(name=name, outcomes=outcomes, last=len(outcomes) - 1)
     (project / folder / f"test_{folder}_{name}.py").write_text(body)
 

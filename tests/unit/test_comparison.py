@@ -1,4 +1,4 @@
-"""What the comparison says of its own measurements; the measuring itself is `make compare`."""
+"""What the comparison's report says about its measurements; `make compare` measures."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ COMPARE = Path(__file__).parents[2] / "benchmarks" / "compare"
 
 @pytest.fixture
 def summary(monkeypatch):
-    """Return what makes a summary of trials; its modules are found only here."""
+    """Return a function that makes a summary of trials. Its modules can be imported only in this test."""
     monkeypatch.syspath_prepend(str(COMPARE))
     before = set(sys.modules)
     from report.summary import Summary

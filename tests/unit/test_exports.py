@@ -1,4 +1,4 @@
-"""The names a user imports, and what importing them costs."""
+"""The names that a user imports, and the cost of the import."""
 
 import importlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Where files are and how long they may grow."""
+"""Where files are, and their maximum length."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "neural" / "tracking"
 LINKS = ("agent", "collector", "sinks")
 CODE = ("agent", "collector", "sinks", "neural", "tests", "examples", "benchmarks")
-LONGEST = 400  # about 350 is what we aim at
+LONGEST = 400  # the aim is about 350
 
 
 @pytest.mark.parametrize("name", LINKS)

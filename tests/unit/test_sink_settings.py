@@ -1,4 +1,4 @@
-"""Settings of sinks that are refused before anything is delivered with them."""
+"""Wrong settings of sinks are refused before any delivery."""
 
 from pathlib import Path
 

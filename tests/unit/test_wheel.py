@@ -1,4 +1,4 @@
-"""What people install: sdist and wheel of the files git knows, tried in an environment of its own."""
+"""The sdist and wheel that users install, made from the files in git and tried in a new environment."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what would be committed now: links stay links, and nothing that git ignores comes along."""
+    """Return a copy of the files to commit now: links remain links, and ignored files are left out."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     target = tmp_path_factory.mktemp("checkout")
@@ -41,7 +41,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wheel(checkout, tmp_path_factory):
-    """The wheel made from the sdist, so that a file missing in either is missed."""
+    """Return the wheel made from the sdist, so that a file that is missing in either is noticed."""
     out = tmp_path_factory.mktemp("dist")
     make_sdist = f"import setuptools.build_meta as b; b.build_sdist({str(out)!r})"
     run(sys.executable, "-c", make_sdist, cwd=checkout)
@@ -56,7 +56,7 @@ def wheel(checkout, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The bin folder of an environment that holds the wheel, and sees our dependencies but not our sources."""
+    """Return the bin folder of an environment with the wheel and our dependencies, without our sources."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
@@ -64,7 +64,7 @@ def installed(wheel, tmp_path_factory):
         sys.executable, "-m", "pip", "--quiet", "--python", str(python), "--disable-pip-version-check",
         "install", "--no-index", "--no-deps", str(wheel),
     )  # fmt: skip
-    # A path from a .pth file is searched, but the .pth files in it, an editable install's too, are not run.
+    # A path from a .pth file is searched, but .pth files in it, as of an editable install, are not run.
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"

@@ -1,4 +1,4 @@
-"""What a call costs: times of the calls, CPU of all processes, and the times to import, to start, to finish."""
+"""The cost of a call: times of the calls, CPU of all processes, times to import, to start, to finish."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measures import MOST_FINISH_S, back_to_back, clock_ns, ended, paced, percentiles, values
+from measures import MAX_FINISH_S, back_to_back, clock_ns, ended, paced, percentiles, values
 
-MOST_CALLS = 1_000_000
-SETTLE_S = 1.0  # after the start, so that the helpers' own start is no part of a call's cost
+MAX_CALLS = 1_000_000
+SETTLE_S = 1.0  # after the start, so that the cost of a call does not include the start of helpers
 IDLE_WAIT_S = 30.0
 
 
@@ -20,18 +20,18 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 
 
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Run one trial; CPU is counted until the last helper has no more to do."""
+    """Run one trial; CPU is counted until all helpers are idle."""
     trial.start("calls", options)
-    whole = trial.wait_finished(MOST_FINISH_S)
+    finished = trial.wait_finished(MAX_FINISH_S)
     found = trial.result()
-    if "failed" not in found and whole and trial.watch.wait_idle(IDLE_WAIT_S):
+    if "failed" not in found and finished and trial.watch.wait_idle(IDLE_WAIT_S):
         used = trial.watch.cpu_between(found["cost_from_s"], time.monotonic())
         found["cpu_us"] = used / found["back_to_back"]["calls"] * 1e6
     return found
 
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """In the training process."""
+    """Measure in the training process."""
     metrics, seconds = values(options["metrics"]), options["seconds"]
     begun = clock_ns()
     peer.load()
@@ -44,7 +44,7 @@ def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     slow = paced(log, metrics, 100, seconds)
     step = 100 + len(slow)
     cost_from_s = time.monotonic()
-    fast = back_to_back(log, [metrics], step, seconds, MOST_CALLS)
+    fast = back_to_back(log, [metrics], step, seconds, MAX_CALLS)
     found = {
         "import_s": (loaded - begun) / 1e9,
         "start_s": (started - loaded) / 1e9,

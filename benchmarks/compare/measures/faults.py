@@ -1,6 +1,6 @@
-"""What the training loop feels when what works beside it is suspended, killed, or gone for good.
+"""The effect on the training loop when the processes beside it are suspended, killed, or permanently gone.
 
-Only for tools with another process beside the training; a thread inside it cannot be taken away.
+Only for tools with a process beside the training; a thread inside the training process cannot be killed alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from watch import send
 
-from measures import clock_ns, percentiles, tell, values
+from measures import clock_ns, percentiles, publish, values
 
 BEFORE_S = 1.0
 START_S = 180.0
@@ -28,14 +28,14 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 
 
 def fits(entry: Any, options: dict[str, Any]) -> bool:
-    """Return whether this can be done to the tool: only a server can be gone for good, and our collector."""
+    """Return whether the fault applies to the tool: only a server and our collector can be permanently gone."""
     if entry.beside == "threads":
         return False
     return options["fault"] != "gone" or entry.beside == "server" or entry.module == "ours"
 
 
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Run one trial and do it to everything beside the training process."""
+    """Run one trial and apply the fault to all processes beside the training process."""
     give_up_s = 10.0 if quick else 30.0
     trial.start("faults", options)
     if not trial.wait_for("running", START_S):
@@ -45,7 +45,7 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
     if not helpers:
         return {"failed": "no process beside the training was found"}
     if options["fault"] == "gone" and trial.entry.module == "ours":
-        _kill_for_good(trial, helpers)
+        _kill_permanently(trial, helpers)
     else:
         for pid in helpers:
             send(pid, signal.SIGSTOP if options["fault"] == "suspended" else signal.SIGKILL)
@@ -59,8 +59,8 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
     return trial.result()
 
 
-def _kill_for_good(trial: Any, helpers: list[int]) -> None:
-    """Kill the collector and hold its lock, so that no other can take its place."""
+def _kill_permanently(trial: Any, helpers: list[int]) -> None:
+    """Kill the collector and hold its lock, so that no other can replace it."""
     from neural.tracking.state.paths import State
 
     fd = os.open(State.for_base_dir(trial.data).lock, os.O_RDWR)
@@ -70,13 +70,13 @@ def _kill_for_good(trial: Any, helpers: list[int]) -> None:
     while time.monotonic() < deadline:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return  # held until this process ends: the trial's folder is its own
+            return  # the lock is held until this process ends; no other trial uses this folder
         except BlockingIOError:
             time.sleep(0.001)
 
 
 def _given_up(trial: Any, waited_s: float) -> dict[str, Any]:
-    """Return what a trial that never came back still told."""
+    """Return where a trial hung, and its result if it has written one."""
     finishing = (trial.folder / "finishing").exists()
     found: dict[str, Any] = {"given_up_s": waited_s, "in": "finish" if finishing else "a call"}
     if finishing:
@@ -85,14 +85,14 @@ def _given_up(trial: Any, waited_s: float) -> dict[str, Any]:
 
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """In the training process: one call a millisecond until the fault is over, then the end."""
+    """Log in the training process once a millisecond until the fault is over, then finish."""
     metrics = values(3)
     peer.load()
     log = peer.start(folder / "data")
     for step in range(50):
         log(metrics, step)
-    time.sleep(2.0)  # whatever starts beside it is there now
-    tell(folder / "running", "")
+    time.sleep(2.0)  # until all helpers run
+    publish(folder / "running", "")
     times: list[int] = []
     raised: list[str] = []
     begun = time.monotonic()
@@ -102,10 +102,10 @@ def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         started = clock_ns()
         try:
             log(metrics, 50 + len(times))
-        except Exception as error:  # noqa: BLE001 - whatever it raises is what is measured
+        except Exception as error:  # noqa: BLE001 - every exception is part of the result
             raised.append(f"{type(error).__name__}: {error}"[:200])
         times.append(clock_ns() - started)
-    tell(folder / "finishing", "")
+    publish(folder / "finishing", "")
     ending = clock_ns()
     try:
         peer.finish()

@@ -1,4 +1,4 @@
-"""A longer run of 3 metrics: whether a call gets slower, memory and disk, how long the end takes."""
+"""A longer run of 3 metrics: whether calls become slower, memory, disk, the time of the finish."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from measures import MOST_FINISH_S, back_to_back, ended, noisy
+from measures import MAX_FINISH_S, back_to_back, ended, noisy
 
 CALLS = 100_000
 EDGE = 1000
@@ -21,22 +21,22 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 
 
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Run one trial; disk is counted once the last helper has no more to do."""
+    """Run one trial; disk is counted when all helpers are idle."""
     trial.start("long", options)
     trial.wait_for("partial.json", 300)
-    beside = trial.watch.helpers()  # not what it ran for a moment at its start
-    whole = trial.wait_finished(MOST_FINISH_S)
+    beside = trial.watch.helpers()  # without short-lived processes of the start
+    finished = trial.wait_finished(MAX_FINISH_S)
     found = trial.result()
     if "failed" in found:
         return found
     found["helpers_mb"] = sum(trial.watch.peaks.get(pid, 0) for pid in beside) / MIB
-    if whole and trial.watch.wait_idle(IDLE_WAIT_S):
+    if finished and trial.watch.wait_idle(IDLE_WAIT_S):
         found["disk_bytes_a_point"] = trial.disk_bytes() / found["calls"] / METRICS
     return found
 
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """In the training process."""
+    """Measure in the training process."""
     metrics = noisy(METRICS, options["calls"])
     peer.load()
     log = peer.start(folder / "data")

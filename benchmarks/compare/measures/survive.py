@@ -1,4 +1,4 @@
-"""How many events outlive a SIGKILL right after a call returned, read with the tool's own reader."""
+"""The number of events that survive a SIGKILL right after a call returned, read with the tool's own reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 
 
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Run one trial, wait until what is left of the tool has no more to do, and read back."""
+    """Run one trial, wait until the tool's other processes are idle, and read the events."""
     trial.start("survive", options)
     if not trial.wait(120) or not (trial.folder / "returned").exists():
         return {"failed": trial.result().get("failed", "did not end")}
@@ -41,7 +41,7 @@ def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
 
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """In the training process: log and be killed; or, afterwards, read."""
+    """In the training process, log and kill it; or, in a later process, read."""
     peer.load()
     if options["how"] == "read":
         return {"steps": peer.read(folder / "data")}

@@ -1,4 +1,4 @@
-"""The demo's real training loop, one process of it, with and without tracking: steps a second."""
+"""The demo's real training loop in one process, with and without tracking: steps a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from catalog import ROOT
 
-from measures import MOST_FINISH_S, ended
+from measures import MAX_FINISH_S, ended
 
 MODEL = ROOT / "examples" / "digits"
 SEED = 7
@@ -21,14 +21,14 @@ def plan(quick: bool) -> list[dict[str, Any]]:
 
 
 def drive(trial: Any, options: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Run one trial on the digits that scikit-learn ships, saved for tools whose environment lacks it."""
+    """Run one trial on the digits of scikit-learn; a file has them, for environments without scikit-learn."""
     trial.start("training", {**options, "digits": str(digits())})
-    trial.wait_finished(MOST_FINISH_S)
+    trial.wait_finished(MAX_FINISH_S)
     return dict(trial.result())
 
 
 def digits() -> Path:
-    """Return the file with images and labels, made if it is not there."""
+    """Return the file with images and labels; create it if it is missing."""
     path = ROOT / ".compare" / "digits.npz"
     if not path.exists():
         import numpy as np
@@ -41,7 +41,7 @@ def digits() -> Path:
 
 
 def trial(peer: Any, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """In the training process; the first tenth of the steps is not timed."""
+    """Train in the training process; the first tenth of the steps is not timed."""
     import numpy as np
 
     sys.path.insert(0, str(MODEL))

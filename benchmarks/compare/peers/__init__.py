@@ -1,4 +1,4 @@
-"""The tools that are compared, behind one little interface; each is imported in its environment only."""
+"""The compared tools behind one small interface; each tool is only imported in its own environment."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Log = Callable[[dict[str, float], int], object]
 
 
 class Peer(Protocol):
-    """Calls arrive in this order: ``load``, ``start``, what ``start`` returned many times, ``finish``."""
+    """A tool. The order of calls: ``load``, ``start``, the function from ``start`` many times, ``finish``."""
 
     def load(self) -> None:
         """Import the tool."""
 
     def start(self, folder: Path) -> Log:
-        """Open a run in ``folder`` as the tool's first steps show it; return what logs one call's metrics."""
+        """Open a run in ``folder`` as in the tool's first example; return the function that logs metrics."""
 
     def finish(self) -> None:
-        """End the run as the tool's own first steps show it."""
+        """End the run as in the tool's own first example."""
 
     def read(self, folder: Path) -> list[int]:
-        """Return the steps at which ``metric_0`` is stored, read with the tool's own reader."""
+        """Return the stored steps of ``metric_0``, read with the tool's own reader."""

@@ -1,4 +1,4 @@
-"""Aim into a local repository: RocksDB inside the training process."""
+"""Aim with a local repository: RocksDB inside the training process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from peers import Log
 
 
 class AimRepo:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         import aim
 
@@ -27,7 +29,7 @@ class AimRepo:
         repo = self._aim.Repo(str(folder))
         steps: list[int] = []
         for name in repo.list_all_runs():
-            # Read-only, it shows a run only once its server has indexed it.
+            # A read-only Run would need an index that only Aim's server makes.
             run = self._aim.Run(name, repo=repo, force_resume=True, system_tracking_interval=None)
             metric = run.get_metric("metric_0", Context({}))
             if metric is not None:
@@ -36,4 +38,5 @@ class AimRepo:
 
 
 def make(mode: str) -> AimRepo:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return AimRepo()

@@ -1,4 +1,4 @@
-"""MLflow into SQLite, directly or through a real ``mlflow server``; synchronous or, in mode async, queued."""
+"""MLflow with SQLite, directly or through a real ``mlflow server``; synchronous, or in mode async queued."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SERVER_START_S = 150.0
 
 
 class MlflowStore:
+    """Implements :class:`peers.Peer`."""
+
     def __init__(self, mode: str) -> None:
         self._served = mode.startswith("server")
         self._async = mode.endswith("async")
@@ -31,7 +33,7 @@ class MlflowStore:
         return functools.partial(self._mlflow.log_metrics, synchronous=not self._async)
 
     def finish(self) -> None:
-        if self._async:  # end_run alone would leave what is queued to the exit of the process
+        if self._async:  # end_run alone leaves the queue to the exit of the process
             self._mlflow.flush_async_logging()
         self._mlflow.end_run()
 
@@ -64,4 +66,5 @@ def _database(folder: Path) -> str:
 
 
 def make(mode: str) -> MlflowStore:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return MlflowStore(mode)

@@ -1,4 +1,4 @@
-"""No tracking: what the training loop does alone."""
+"""No tracking: the training loop alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from peers import Log
 
 
 class Nothing:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         pass
 
@@ -22,4 +24,5 @@ class Nothing:
 
 
 def make(mode: str) -> Nothing:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return Nothing()

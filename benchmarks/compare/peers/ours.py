@@ -1,4 +1,4 @@
-"""This project, as its README shows it; plots are not drawn, since no other tool here draws any."""
+"""This project, used as in its README; without plots, because no other tool here draws any."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ FINISH_S = 5.0  # the default, except in containers: there it would be 60
 
 
 class Ours:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         from neural.tracking import ExperimentTracker
 
@@ -32,9 +34,10 @@ class Ours:
         tracker = manager.get_experiment(found[0]["experiment_id"])
         deadline = time.monotonic() + ADOPTED_S
         while tracker.status not in ("completed", "failed") and time.monotonic() < deadline:
-            time.sleep(0.1)  # a collector, which the manager has started if there was none, takes its outbox
+            time.sleep(0.1)  # a collector adopts the outbox; the manager has started one if none ran
         return [row["step"] for row in tracker.get_metrics() if "metric_0" in row]
 
 
 def make(mode: str) -> Ours:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return Ours()

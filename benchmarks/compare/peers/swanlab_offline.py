@@ -8,6 +8,8 @@ from peers import Log
 
 
 class SwanLabOffline:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         import swanlab
 
@@ -36,4 +38,5 @@ class SwanLabOffline:
 
 
 def make(mode: str) -> SwanLabOffline:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return SwanLabOffline()

@@ -1,4 +1,4 @@
-"""The event writer of the tensorboard package: one event a call, a queue and a thread behind it."""
+"""The event writer of the tensorboard package: one event for each call, with a queue and a thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from peers import Log
 
 
 class TensorBoardWriter:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -33,7 +35,7 @@ class TensorBoardWriter:
 
 
 def scalar_steps(folder: Path) -> list[int]:
-    """Return the steps of ``metric_0`` as TensorBoard's own accumulator sees them, all of them kept."""
+    """Return all steps of ``metric_0``, read with TensorBoard's own accumulator, without sampling."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
@@ -44,4 +46,5 @@ def scalar_steps(folder: Path) -> list[int]:
 
 
 def make(mode: str) -> TensorBoardWriter:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return TensorBoardWriter()

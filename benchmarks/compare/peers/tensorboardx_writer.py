@@ -9,6 +9,8 @@ from peers.tensorboard_writer import scalar_steps
 
 
 class TensorBoardX:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         from tensorboardX import SummaryWriter
 
@@ -30,4 +32,5 @@ class TensorBoardX:
 
 
 def make(mode: str) -> TensorBoardX:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return TensorBoardX()

@@ -1,4 +1,4 @@
-"""Trackio into its local SQLite file: a queue and a thread inside the training process."""
+"""Trackio with its local SQLite file: a queue and a thread inside the training process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from peers import Log
 
 
 class TrackioLocal:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
-        # The place is read at the import; a trial's data folder always has this name.
+        # Trackio reads the folder when it is imported; a trial's data folder always has this name.
         os.environ["TRACKIO_DIR"] = str(Path.cwd() / "data" / "trackio")
         import trackio
 
@@ -30,4 +32,5 @@ class TrackioLocal:
 
 
 def make(mode: str) -> TrackioLocal:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return TrackioLocal()

@@ -11,6 +11,8 @@ from peers import Log
 
 
 class WandbOffline:
+    """Implements :class:`peers.Peer`."""
+
     def load(self) -> None:
         import wandb
 
@@ -35,4 +37,5 @@ class WandbOffline:
 
 
 def make(mode: str) -> WandbOffline:
+    """Return a new peer; ``mode`` is that of its entry in the catalog."""
     return WandbOffline()

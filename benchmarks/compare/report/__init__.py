@@ -1,1 +1,1 @@
-"""From what was measured to a table, figures and ``docs/comparison.md``."""
+"""Makes tables, figures and ``docs/comparison.md`` from the measured results."""

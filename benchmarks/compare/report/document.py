@@ -1,4 +1,4 @@
-"""Writes ``docs/comparison.md`` with its figures, or in development the same below ``.compare``."""
+"""Writes ``docs/comparison.md`` with its figures; with ``--quick`` the same in ``.compare``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from catalog import NOTHING, OURS, PEERS, ROOT, SERVERS, Entry
-from measures import MOST_FINISH_S
+from measures import MAX_FINISH_S
 
 from report import figures, prose
 from report.summary import Figure, Summary
 
 EVERYONE = (OURS, *PEERS)
-LONG_S = 1000.0  # above this a time is told in the next larger unit
+LONG_US = 1000.0  # a longer time is shown in the next larger unit
 
 
 def write(results: dict[str, Any], *, into_docs: bool) -> int:
-    """Write page and figures, print the targets; return 1 where one was not reached, else 0."""
+    """Write page and figures, print the targets; return 1 if one was not reached, else 0."""
     summary = Summary(results)
     folder = ROOT / "docs" if into_docs else ROOT / ".compare"
     drawn = figures.draw(summary, folder / "comparison")
@@ -58,7 +58,7 @@ def _lines(summary: Summary, drawn: Sequence[str]) -> Iterator[str]:
         yield from ("![Share of events lost at SIGKILL](comparison/kill.png)", "")
     rows = [(entry, _kill_cells(summary, entry)) for entry in EVERYONE]
     yield from _table(["lost of logged", "after a burst", "at one call a ms"], rows, summary, "survive")
-    yield from ("", prose.KILL, "", "## What the training loop feels", "")
+    yield from ("", prose.KILL, "", "## When the processes beside the training fail", "")
     if "faults" in drawn:
         yield from ("![Longest call in each fault](comparison/faults.png)", "")
     yield from _fault_table(summary)
@@ -111,7 +111,7 @@ def _life_cells(summary: Summary, entry: Entry) -> list[str]:
     disk = found[0].get("disk_bytes_a_point")
     return [
         *(f"{figure.median:.2f} s" if figure else "" for figure in (imported, started)),
-        f"{finished.median:.2f} s" if finished else f"over {MOST_FINISH_S:.0f} s",
+        f"{finished.median:.2f} s" if finished else f"over {MAX_FINISH_S:.0f} s",
         grown,
         f"{found[0]['trainer_mb']:.0f} MB",
         f"{helpers:.0f} MB" if helpers else "none",
@@ -129,7 +129,7 @@ def _kill_cells(summary: Summary, entry: Entry) -> list[str]:
 
 
 def _fault_table(summary: Summary) -> Iterator[str]:
-    yield "| what | done to it | p50 | p99.9 | longest call | exceptions | finish |"
+    yield "| tool | fault | p50 | p99.9 | longest call | exceptions | finish |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for entry in (*EVERYONE, *SERVERS):
         title = f"**{entry.title}**" if entry is OURS else entry.title
@@ -139,7 +139,7 @@ def _fault_table(summary: Summary) -> Iterator[str]:
             for result in summary.results("faults", entry.key, fault=kind)
         ]
         if not results and entry.beside == "threads":
-            yield f"| {title} | nothing beside the training process to take away | | | | | |"
+            yield f"| {title} | no process beside the training | | | | | |"
         for kind, result in results:
             yield f"| {title} | {kind} | {' | '.join(_fault_cells(result))} |"
 
@@ -148,7 +148,7 @@ def _fault_cells(result: dict[str, Any]) -> list[str]:
     if "failed" in result:
         return [result["failed"], "", "", "", ""]
     if "max" not in result:
-        return ["", "", f"{result['in']}: not back after {result['given_up_s']:.0f} s", "", ""]
+        return ["", "", f"{result['in']}: no return after {result['given_up_s']:.0f} s", "", ""]
     first = f": {result['first_raised'][0][:70].replace('|', ' ')}" if result["first_raised"] else ""
     times = [_time(result[share]) for share in ("p50", "p99.9", "max")]
     return [*times, f"{result['raised']}{first}", f"{result['finish_s']:.2f} s"]
@@ -166,7 +166,7 @@ def _training_cells(summary: Summary, entry: Entry) -> list[str]:
 
 
 def _spread(figure: Figure | None) -> str:
-    """Return the median and in brackets the least and most, in the unit of the table."""
+    """Return the median, and in brackets minimum and maximum, in the unit of the table."""
     if figure is None:
         return ""
     if figure.low == figure.high:
@@ -179,6 +179,6 @@ def _short(value: float) -> str:
 
 
 def _time(us: float) -> str:
-    if us < LONG_S:
+    if us < LONG_US:
         return f"{us:.3g} µs"
     return f"{us / 1e3:.3g} ms" if us < 1e6 else f"{us / 1e6:.3g} s"

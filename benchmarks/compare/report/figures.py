@@ -19,7 +19,7 @@ DPI = 130
 
 
 def draw(summary: Summary, folder: Path) -> list[str]:
-    """Draw all figures into ``folder``; return their names without the ending."""
+    """Draw the figures that have data, as PNG and SVG in ``folder``; return their names without a suffix."""
     folder.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "comparison"})
     drawn = []
@@ -35,7 +35,7 @@ def draw(summary: Summary, folder: Path) -> list[str]:
 
 
 def _calls(summary: Summary) -> Any:
-    """Four panels of a call's time: a dot at p50, a line to p99."""
+    """Draw four panels of a call's time: a dot at p50, a line to p99."""
     figure, panels = pyplot.subplots(2, 2, figsize=(9, 6), sharex=True)
     for row, metrics in enumerate((3, 100)):
         for column, (pace, named) in enumerate((("back_to_back", "back to back"), ("paced", "one call a ms"))):
@@ -60,7 +60,7 @@ def _calls(summary: Summary) -> Any:
             panel.grid(axis="x", color="#d0d7de", linewidth=0.6)
             panel.set_title(f"{metrics} metrics, {named}", fontsize=9, loc="left")
             panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_xlim(left=0.5)  # shared; last, since it ends the growing of the axis
+    panels[0][0].set_xlim(left=0.5)  # for all panels; last, because it switches autoscaling off
     for panel in panels[1]:
         panel.set_xlabel("µs a call: dot p50, line to p99")
     figure.tight_layout()
@@ -68,7 +68,7 @@ def _calls(summary: Summary) -> Any:
 
 
 def _kill(summary: Summary) -> Any:
-    """What share of the events was lost when the training was killed."""
+    """Draw the share of the events that were lost when the training was killed."""
     entries = [entry for entry in (OURS, *PEERS) if summary.results("survive", entry.key)]
     if not entries:
         return None
@@ -98,7 +98,7 @@ def _kill(summary: Summary) -> Any:
 
 
 def _faults(summary: Summary) -> Any:
-    """The longest call while what works beside the training was taken away."""
+    """Draw the longest call of each fault."""
     bars = []
     for kind in ("suspended", "killed", "gone"):
         for entry in (OURS, *PEERS, *SERVERS):
@@ -110,15 +110,15 @@ def _faults(summary: Summary) -> Any:
     figure, panel = pyplot.subplots(figsize=(8, 0.36 * len(bars) + 1.2))
     for at, (_, result, entry) in enumerate(bars):
         longest_s = result["max"] / 1e6 if "max" in result else result["given_up_s"]
-        told = (
+        label = (
             f"{_time(result['max'])} (p99.9 {_time(result['p99.9'])})"
             if "max" in result
             else f"over {longest_s:.0f} s in {result['in']}"
         )
         if result.get("raised"):
-            told += f", {result['raised']} exceptions"
+            label += f", {result['raised']} exceptions"
         panel.barh(at, longest_s, color=OURS_COLOUR if entry is OURS else BAD_COLOUR, height=0.6)
-        panel.annotate(told, (longest_s, at), (4, 0), textcoords="offset points", va="center", fontsize=7)
+        panel.annotate(label, (longest_s, at), (4, 0), textcoords="offset points", va="center", fontsize=7)
     panel.set_yticks(range(len(bars)), [name for name, _, _ in bars])
     panel.invert_yaxis()
     panel.set_xscale("log")

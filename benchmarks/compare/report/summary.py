@@ -1,4 +1,4 @@
-"""Medians with their spread, and what was to be reached, from the trials as they were measured."""
+"""Computes medians with their spread, and the targets, from the measured trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLES = {entry.key: entry.title for entry in ALL}
 
 
 class Figure(NamedTuple):
-    """A median and the least and most of the rounds."""
+    """Median, minimum and maximum of the rounds."""
 
     median: float
     low: float
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Something this project was to reach, and what came of it."""
+    """A target of this project, whether it is met, and the measured value."""
 
     what: str
     met: bool
@@ -33,14 +33,14 @@ class Target(NamedTuple):
 
 
 class Summary:
-    """The trials, to be asked by tool and measure."""
+    """The results of all trials, by tool and measure."""
 
     def __init__(self, results: dict[str, Any]) -> None:
         self.about = results
         self._trials = results["trials"]
 
     def results(self, measure: str, peer: str, **options: Any) -> list[Result]:
-        """Return what the trials of one tool found, failed ones too."""
+        """Return the results of one tool's trials, including failed ones."""
         return [
             trial["result"]
             for trial in self._trials
@@ -50,7 +50,7 @@ class Summary:
         ]
 
     def figure(self, measure: str, peer: str, *path: str, **options: Any) -> Figure | None:
-        """Return a figure over the rounds, None where nothing was measured."""
+        """Return a figure over the rounds; None if nothing was measured."""
         found = []
         for result in self.results(measure, peer, **options):
             value: Any = result
@@ -61,7 +61,7 @@ class Summary:
         return Figure(statistics.median(found), min(found), max(found)) if found else None
 
     def failure(self, measure: str, peer: str) -> str | None:
-        """Return why a tool has no row: not installed, or what its trials said."""
+        """Return why a tool has no row: it is not installed, or its first failure; None if nothing failed."""
         if peer in self.about["missing"]:
             return f"could not be installed: {self.about['missing'][peer]}"
         failed = [result["failed"] for result in self.results(measure, peer) if "failed" in result]
@@ -73,11 +73,11 @@ class Summary:
         return bool(found) and all(result.get("lost") == 0 for result in found)
 
     def targets(self) -> list[Target]:
-        """Return all that was to be reached, with what was found."""
+        """Return all targets with the measured values."""
         return [*self._call_targets(), *self._safety_targets(), *self._fault_targets()]
 
     def better(self) -> Iterator[tuple[str, str, Figure, Figure]]:
-        """Yield (what, tool, its figure, ours) wherever a peer's median is better than ours."""
+        """Yield (figure's name, tool, its figure, ours) for each peer's median that is better than ours."""
         for what, ask in COLUMNS.items():
             ours = ask(self, OURS.key)
             for peer in PEERS:
@@ -103,10 +103,11 @@ class Summary:
             if self.loses_nothing(peer.key) and (figure := self.figure("calls", peer.key, *path, metrics=3))
         ]
         if ours is not None and safe:
-            least, title = min(safe)
-            factor = least / ours.median
-            found = f"{factor:.0f} x below {title} ({least:.1f} µs)"
-            yield Target(f"back to back at least {FACTOR} x below what loses nothing", factor >= FACTOR, found)
+            fastest, title = min(safe)
+            factor = fastest / ours.median
+            found = f"{factor:.0f} x below {title} ({fastest:.1f} µs)"
+            what = f"back to back at least {FACTOR} x below the fastest peer that loses nothing"
+            yield Target(what, factor >= FACTOR, found)
 
     def _below(self, what: str, measure: str, *path: str, **options: Any) -> Target:
         ours = self.figure(measure, OURS.key, *path, **options)
@@ -117,9 +118,9 @@ class Summary:
         ]
         if ours is None or not others:
             return Target(f"{what}: below every peer's", False, "not measured")
-        least, title = min(others)
-        found = f"{ours.median:.1f} µs; the best peer is {title} with {least:.1f} µs"
-        return Target(f"{what}: below every peer's", ours.median < least, found)
+        lowest, title = min(others)
+        found = f"{ours.median:.1f} µs; the best peer is {title} with {lowest:.1f} µs"
+        return Target(f"{what}: below every peer's", ours.median < lowest, found)
 
     def _safety_targets(self) -> Iterator[Target]:
         trials = self.results("survive", OURS.key)
@@ -147,7 +148,7 @@ def _ask(measure: str, *path: str, **options: Any) -> Callable[[Summary, str], F
     return lambda summary, peer: summary.figure(measure, peer, *path, **options)
 
 
-# Everything of which less is better; steps a second are told apart.
+# All figures for which lower is better. Steps a second, for which higher is better, have a table of their own.
 COLUMNS: dict[str, Callable[[Summary, str], Figure | None]] = {
     **{
         f"{share} of a call, {metrics} metrics, {named} (µs)": _ask("calls", pace, share, metrics=metrics)

@@ -194,7 +194,7 @@ class ArtifactMethods:
     def _artifacts(self) -> Artifacts:
         pending = self._recorder.pending_artifacts
         if pending is not None:
-            pending.settle(pending.patience_s())
+            pending.settle(pending.max_wait_s())
         return self._view.run().facts.artifacts
 
     def _version(self, artifacts: Artifacts, entry: ArtifactCall) -> ArtifactVersion:

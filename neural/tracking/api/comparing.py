@@ -47,8 +47,8 @@ class ComparisonMethods:
         """
         from neural.tracking.figures.style import check_figsize
 
-        pictures = compare(self._base_dir, ids, metrics).pictures(check_figsize(figsize))
-        return {picture.name: picture.draw() for picture in pictures}
+        plots = compare(self._base_dir, ids, metrics).plots(check_figsize(figsize))
+        return {plot.name: plot.draw() for plot in plots}
 
     def export_comparison(
         self,
@@ -81,14 +81,14 @@ class ComparisonMethods:
 def compare(base_dir: Path, ids: str | Iterable[str], metrics: str | Sequence[str] | None = None) -> Comparison:
     """Return the comparison of runs of ``base_dir``; raise as ``compare_experiments``."""
     from neural.tracking.figures.run_comparison import Comparison
-    from neural.tracking.reader.run_list import list_runs, the_one
+    from neural.tracking.reader.run_list import list_runs, only_run
 
     wanted = [ids] if isinstance(ids, str) else list(ids)
     runs = list_runs(base_dir)
     compared = {}
     for one in wanted:
         low = str(one).lower()
-        found = the_one(low, [run for run in runs if run.id == low])
+        found = only_run(low, [run for run in runs if run.id == low])
         if found is None:
             raise KeyError(f"no run {one!r} in {base_dir}")
         compared[low] = found

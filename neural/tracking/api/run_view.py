@@ -56,10 +56,10 @@ class RunView:
                 self._visible = (session.id, emitted)
                 return Run(folder, damaged)
             self._warn_of_remote()
-        from neural.tracking.reader.with_outbox import RunWithOutbox, left_behind
+        from neural.tracking.reader.with_outbox import RunWithOutbox, outbox_content
 
         if session.state == "closed":
-            held = left_behind(session.outboxes, session.id)
+            held = outbox_content(session.outboxes, session.id)
         else:
             held = list(session.unacknowledged())
         return RunWithOutbox(folder, session.id, session.rank, held, damaged)
@@ -115,16 +115,16 @@ class RunView:
         known = run.metric_names()
         if missing := [name for name in names or () if name not in known]:
             raise KeyError(f"no metric {missing[0]!r} was logged; there are {', '.join(known[:12]) or 'none'}")
-        series = read_series(run, names, most=MAX_PANELS if names is None else None)
+        series = read_series(run, names, limit=MAX_PANELS if names is None else None)
         remark = f"{len(series)} of {len(known)} metrics" if names is None and len(known) > MAX_PANELS else ""
         return plot_panels(series, title=title_of_run(run), remark=remark, figsize=figsize)
 
     def save_plots(self) -> dict[str, Path]:
         """Draw all plots of :meth:`run` into ``plots/``; return their paths by name, {} if disabled."""
-        from neural.tracking.figures.run import run_pictures, save_pictures
+        from neural.tracking.figures.run import run_plots, save_plots
         from neural.tracking.figures.saving import FOLDER
 
         if self._recorder.opening.config.mode == "disabled":
             return {}
         run = self.run()
-        return save_pictures(run_pictures(run), run.folder / FOLDER)
+        return save_plots(run_plots(run), run.folder / FOLDER)

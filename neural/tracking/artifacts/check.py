@@ -1,4 +1,4 @@
-"""Checking stored artifacts against their digests, and copying them out; nothing damaged is handed on."""
+"""Checks stored artifacts against their digests, and copies them; damaged artifacts are never copied."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from neural.tracking.state import spool
 
 
 class Checker:
-    """Checks the artifacts of run folders; what several versions share is read once."""
+    """Checks the artifacts of run folders; a blob that several versions share is read once."""
 
     def __init__(self, progress: Progress = nothing) -> None:
         self._progress = progress
         self._known: dict[tuple[int, ...], str] = {}
 
     def check(self, run: Path, entry: ArtifactCall) -> None:
-        """Return if all of a stored artifact is as it was logged.
+        """Return if every byte of a stored artifact is as it was logged. Blocks: reads the artifact.
 
         Raises:
-            ArtifactDamagedError: it is not.
+            ArtifactDamagedError: it is damaged or incomplete, or its folder has an additional file.
             OSError: it cannot be read.
         """
         if not entry.is_folder:
@@ -40,7 +40,7 @@ class Checker:
             self._expect(folder / item.path, item.sha256, f"{label(entry)}/{item.path}")
         extra = sorted(set(_files(folder)) - {item.path for item in items})
         if extra:
-            raise ArtifactDamagedError(f"{label(entry)}/{extra[0]}", "of no such file", "one")
+            raise ArtifactDamagedError(f"{label(entry)}/{extra[0]}", "of no such file", "an additional file")
 
     def _expect(self, path: Path, expected: str, what: str) -> None:
         found = self._digest(path)
@@ -63,15 +63,15 @@ class Checker:
 
 
 def label(entry: ArtifactCall) -> str:
-    """Return how an artifact is named to people."""
+    """Return the name of an artifact for people, with its version."""
     return f"{entry.name} v{entry.version}" if entry.version is not None else f"{entry.name} (unversioned)"
 
 
 def place(run: Path, entry: ArtifactCall) -> Path:
-    """Return where an artifact lies in its run folder.
+    """Return the path of an artifact in its run folder.
 
     Raises:
-        ArtifactDamagedError: the way there leads out of the folder.
+        ArtifactDamagedError: a symbolic link on the path leads out of the run folder.
     """
     try:
         return inside(run, *entry.path.split("/")[:-1]) / entry.path.rpartition("/")[2]
@@ -80,7 +80,7 @@ def place(run: Path, entry: ArtifactCall) -> Path:
 
 
 def links(run: Path, entry: ArtifactCall) -> Iterator[tuple[int, int]]:
-    """Yield device and number of every file that makes up a stored version, with its manifest."""
+    """Yield device and inode number of every file of a stored version and its manifest."""
     path = place(run, entry)
     for file in (path, path.with_name(path.name + manifest.SUFFIX), *(path / name for name in _files(path))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -89,7 +89,7 @@ def links(run: Path, entry: ArtifactCall) -> Iterator[tuple[int, int]]:
 
 
 def listed(run: Path, entry: ArtifactCall) -> list[ManifestEntry]:
-    """Return what the manifest of a folder artifact lists.
+    """Return the entries of a folder artifact's manifest. Blocks on the disk.
 
     Raises:
         ArtifactDamagedError: the manifest is damaged or missing.
@@ -122,30 +122,33 @@ def copy_out(
     *,
     force: bool = False,
 ) -> Path:
-    """Copy a stored artifact out of its run as ``cp -r`` does; return where it is then.
+    """Copy a stored artifact out of its run as ``cp -r`` does; return the path of the copy.
+
+    Blocks until the copy is complete and checked.
 
     Args:
         run: the run's folder.
         entry: the artifact.
-        target: a path, or a folder to put it in; ``~`` is the home folder, links are followed.
+        target: a path, or a folder to write into; ``~`` is the home folder, links are followed.
         progress: is called with the size of each piece, in bytes.
-        force: whether a folder that is there is replaced; a file is replaced in any case.
+        force: whether an existing folder is replaced; an existing file is replaced in any case.
 
     Raises:
-        ArtifactDamagedError: it is not what was logged; nothing was put in place.
+        ArtifactDamagedError: it differs from what was logged; then ``target`` is unchanged.
         FileExistsError: a folder would replace something, or a file a folder.
-        FileNotFoundError, NotADirectoryError: there is no such folder to put it in.
-        TrackingError: it is a reference, of which nothing was fetched.
+        FileNotFoundError, NotADirectoryError: there is no such folder to write into.
+        TrackingError: it is a reference, whose content is not stored.
+        OSError: it cannot be read or written.
     """
     if uri := entry.call.get("uri"):
-        raise TrackingError(f"{label(entry)} is a reference to {uri}: nothing of it was fetched")
-    place_out = target_of(entry, target)
-    if os.path.lexists(place_out) and (place_out.is_dir() or entry.is_folder):
+        raise TrackingError(f"{label(entry)} is a reference to {uri}: its content is not stored")
+    path_out = target_of(entry, target)
+    if os.path.lexists(path_out) and (path_out.is_dir() or entry.is_folder):
         if not (force and entry.is_folder):
-            raise FileExistsError(17, "something is there already", str(place_out))
-    elif not place_out.parent.is_dir():
-        raise FileNotFoundError(2, "there is no such folder", str(place_out.parent))
-    temporary = place_out.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
+            raise FileExistsError(17, "the target exists already", str(path_out))
+    elif not path_out.parent.is_dir():
+        raise FileNotFoundError(2, "there is no such folder", str(path_out.parent))
+    temporary = path_out.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
     old = temporary.with_name(f"{temporary.name}-old")
     source = place(run, entry)
     try:
@@ -156,20 +159,20 @@ def copy_out(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 what = f"{label(entry)}/{item.path}"
                 _copy(source / item.path, path, item.sha256, what, progress, executable=item.executable)
-            if os.path.lexists(place_out):
-                os.rename(place_out, old)
+            if os.path.lexists(path_out):
+                os.rename(path_out, old)
         else:
             executable = (entry.outcome or {}).get("executable") is True
             _copy(source, temporary, entry.checksum, label(entry), progress, executable=executable)
-        os.rename(temporary, place_out)
+        os.rename(temporary, path_out)
         spool.remove(old)
     except BaseException:
-        if os.path.lexists(old) and not os.path.lexists(place_out):
-            os.rename(old, place_out)
+        if os.path.lexists(old) and not os.path.lexists(path_out):
+            os.rename(old, path_out)
         raise
     finally:
         spool.remove(temporary)
-    return place_out
+    return path_out
 
 
 def target_of(entry: ArtifactCall, target: Path | str) -> Path:
@@ -181,7 +184,7 @@ def target_of(entry: ArtifactCall, target: Path | str) -> Path:
     """
     path = Path(target).expanduser()
     if path.is_dir():
-        return inside(path, entry.name)  # the run folder may be anybody's
+        return inside(path, entry.name)  # the run folder may come from anywhere: do not trust the name
     if str(target).endswith("/") and not entry.is_folder:
         raise NotADirectoryError(20, "there is no such folder", str(target))
     return path.resolve() if path.is_symlink() else path
@@ -198,7 +201,7 @@ def _copy(
         mode = 0o777 if executable else 0o666  # less the user's umask, as cp does
         copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            # A copy is read once more: each way is half of what there is to do.
+            # A copy is read a second time for its digest: copying and checking each count as half.
             how, _ = copying.clone_or_copy(fd, copy, lambda count: progress(count // 2))
             found = copying.digest(copy, progress if how == "reflink" else lambda count: progress(count // 2))
         finally:

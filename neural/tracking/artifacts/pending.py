@@ -1,4 +1,4 @@
-"""What a tracker logged as artifacts and the collector has not stored yet, as far as it knows."""
+"""The artifacts that a tracker logged and that the collector has not stored yet, as far as is known."""
 
 from __future__ import annotations
 
@@ -15,67 +15,72 @@ from neural.tracking.state import spool
 if TYPE_CHECKING:
     from neural.tracking.reader.artifact_outcomes import Outcome, OutcomeWatch
 
-# How long reading a version waits: a collector that answers will store it, another may only be starting.
-ANSWERS_S, STARTS_S, NOBODY_S, FAR_S = 60.0, 5.0, 0.2, 20.0
-LOOK_EVERY_S = 0.02
+# How long reading a version waits: for a connected collector, one that may be starting, none, a remote one.
+ANSWERS_S, STARTS_S, UNREACHABLE_S, REMOTE_S = 60.0, 5.0, 0.2, 20.0
+POLL_EVERY_S = 0.02
 
 
 class PendingArtifacts:
-    """The artifact calls of one tracker, followed until something has become of each.
+    """The artifact calls of one tracker, each followed until its outcome is known. Not thread-safe.
 
     Args:
-        folder: the run's.
-        state: tells how delivery stands.
-        leaves_from: where the snapshots of this session wait for a collector on another host, whose run
-            folder may not be seen here; one that is gone from there is on that collector's disk.
+        folder: the run folder.
+        state: returns the state of delivery (``connected``, ``closed``, …).
+        offline: the session is in offline mode.
+        leaves_from: the folder in which the session's snapshots wait for a collector on another host, else
+            None. That collector's run folder may not be visible here. It has a snapshot on its disk once
+            the snapshot is gone from there.
     """
 
     def __init__(
         self, folder: Path, state: Callable[[], str], *, offline: bool, leaves_from: Path | None = None
     ) -> None:
         self._leaves_from = leaves_from
-        self.pid = os.getpid()  # a forked child has nothing to do with what its parent waits for
+        self.pid = os.getpid()  # a forked child must not wait for the artifacts of its parent
         self._folder, self._state, self._offline = folder, state, offline
         self._waiting: list[ArtifactVersion] = []
         self._watch: OutcomeWatch | None = None
         self._lost: list[ArtifactVersion] = []
 
     @property
-    def is_far(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether a collector on another host stores what is logged here."""
         return self._leaves_from is not None
 
     def add(self, version: ArtifactVersion) -> None:
-        """Follow one more call; one that was lost at once was told at once."""
+        """Follow one more call; a call that is already lost is ignored, since it was reported at once."""
         if version.lost is None:
             self._waiting.append(version)
 
     def outcome(self, token: str) -> Outcome | None:
-        """Return what became of a call, None while nobody knows."""
-        if self._leaves_from is not None and (told := spool.read_outcome(self._leaves_from / token)):
+        """Return the outcome of a call; None while it is unknown. Blocks briefly on the disk."""
+        if self._leaves_from is not None and (note := spool.read_outcome(self._leaves_from / token)):
             from neural.tracking.reader.artifact_outcomes import Outcome
 
-            return Outcome(self._leaves_from.name, told["seq"], told)
+            return Outcome(self._leaves_from.name, note["seq"], note)
         if self._watch is None:
             from neural.tracking.reader.artifact_outcomes import OutcomeWatch
 
             self._watch = OutcomeWatch(self._folder)
         try:
-            return self._watch.look(token)
-        except OSError:  # a run folder that cannot be read just now must not end the training that asks
+            return self._watch.poll(token)
+        except OSError:  # a run folder that cannot be read now must not stop the training
             return None
 
-    def patience_s(self) -> float:
-        """Return how long it is worth waiting for the collector now."""
+    def max_wait_s(self) -> float:
+        """Return how many seconds a read of a version may wait for the collector now. Never blocks."""
         state = self._state()
         if self._leaves_from is not None:
-            return FAR_S if self._state() == "connected" else NOBODY_S
+            return REMOTE_S if self._state() == "connected" else UNREACHABLE_S
         if self._offline and state != "connected":
-            return NOBODY_S
+            return UNREACHABLE_S
         return ANSWERS_S if state in ("connected", "closed") else STARTS_S
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until something has become of every call; return whether it has."""
+        """Wait until the outcome of every call is known, ``timeout_s`` seconds at most; return whether it is.
+
+        For a collector on another host: until every snapshot has left this host.
+        """
         deadline = time.monotonic() + timeout_s
         for version in list(self._waiting):
             if self._leaves_from is not None:
@@ -91,10 +96,10 @@ class PendingArtifacts:
         while not is_surely_gone(entry):
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         return True
 
     def take_lost(self) -> list[ArtifactVersion]:
-        """Return what the collector could not store and was not asked for before."""
+        """Return the versions that were lost since the last call of this method."""
         lost, self._lost = self._lost, []
         return lost

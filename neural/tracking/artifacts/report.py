@@ -1,4 +1,4 @@
-"""The account of a run's artifacts: which are whole, damaged, lost, or on their way."""
+"""The check of a run's artifacts: which are intact, damaged, lost, or not stored yet."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from neural.tracking.reader.facts import read_facts
 
 @dataclass
 class ArtifactReport:
-    """``lost`` and ``waiting`` name the artifact and its event's number; ``damages`` have both digests.
+    """The result of the check. ``whole`` counts intact artifacts; ``damages`` are texts with both digests.
 
-    ``unread``: damaged lines, which may have told of more artifacts than are known.
+    ``lost`` has name, event number and reason of each lost artifact; ``waiting`` has name and event number of
+    each that is not stored yet. ``unread``: damaged lines, which may have named more artifacts.
     """
 
     whole: int = 0
@@ -29,7 +30,9 @@ class ArtifactReport:
 def check_artifacts(
     run: Path, checker: Checker, begin: Callable[[ArtifactCall], None] = lambda entry: None
 ) -> ArtifactReport:
-    """Return the account of the artifacts in a run folder, every byte of them read.
+    """Check the artifacts in a run folder and return the result. Blocks: reads every byte of them.
+
+    ``begin`` is called with each artifact before its check.
 
     Raises:
         OSError: the folder cannot be read.
@@ -47,7 +50,7 @@ def check_artifacts(
             checker.check(run, entry)
         except ArtifactDamagedError as error:
             if entry.version is None and _was_replaced(run, entry):
-                continue  # since the lines were read
+                continue  # a newer call replaced it after the lines were read
             report.damages.append(str(error))
         except OSError as error:
             report.damages.append(f"{entry.path} cannot be read: {error}")
@@ -62,7 +65,7 @@ def _was_replaced(run: Path, entry: ArtifactCall) -> bool:
 
 
 def to_check(artifacts: Artifacts) -> list[ArtifactCall]:
-    """Return every version, and what else lies under ``artifacts/``: of what replaced it, only the last."""
+    """Return every stored version, and each unversioned artifact that is current under ``artifacts/``."""
     found = [entry for name in artifacts.names() for entry in artifacts.versions(name)]
     current = [artifacts.current(name) for name in artifacts.names()]
     return [*found, *(entry for entry in current if entry is not None and entry.version is None)]

@@ -1,4 +1,4 @@
-"""The ``ntrack`` command; each command's module is imported when the command is used."""
+"""The ``ntrack`` command; the module of a command is imported when the command is used."""
 
 from neural.tracking.cli.app import main
 

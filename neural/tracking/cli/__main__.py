@@ -1,4 +1,4 @@
-"""``python -m neural.tracking.cli`` is ``ntrack`` where the script is not on the path."""
+"""``python -m neural.tracking.cli`` is ``ntrack``, also if the script is not on the path."""
 
 from neural.tracking.cli.app import main
 

@@ -1,4 +1,4 @@
-"""``ntrack artifacts``: what a run keeps, getting it out, holding it against its digests."""
+"""``ntrack artifacts``: lists the artifacts of a run, copies them out, and checks their digests."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @click.command(name="ls")
 @click.argument("run", required=False)
-@click.option("--name", help="Only the versions of this name.")
+@click.option("--name", help="Show only artifacts of this name.")
 @output.json_option
 @output.base_dir_option
 def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: bool) -> None:
     """List a run's artifacts, newest version first.
 
-    RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
-    without it, the newest run.
+    RUN is an id, a prefix of an id, a name (the newest run of that name), or a path to a run folder;
+    default: the newest run.
     """
     from neural.tracking.reader.artifact_views import artifacts_view
 
@@ -45,15 +45,13 @@ def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: b
         return
     console = output.stdout()
     if not names and not artifacts.waiting() and not artifacts.lost():
-        console.print(f"run {found.id} keeps no artifacts" + (f" called {output.text(name)}" if name else ""))
+        console.print(f"run {found.id} has no artifacts" + (f" named {output.text(name)}" if name else ""))
         if collector := agent_config(base_dir).collector:
-            console.print(
-                f"  [dim]→[/] what is logged here is kept by the collector at {collector}: look there"
-            )
+            console.print(f"  [dim]→[/] the collector at {collector} stores the artifacts: list them there")
         return
     console.print(_table(artifacts, names, console))
     for entry in artifacts.waiting():
-        console.print(f"  [yellow]on its way[/] {output.text(entry.name)}, {output.size(entry.size)}")
+        console.print(f"  [yellow]pending[/] {output.text(entry.name)}, {output.size(entry.size)}")
     for entry in artifacts.lost():
         console.print(f"  [yellow]lost[/] {output.text(entry.name)}: {output.text(entry.lost)}")
 
@@ -61,7 +59,7 @@ def list_artifacts(run: str | None, name: str | None, base_dir: Path, as_json: b
 def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
     from neural.tracking.reader.artifact_views import names_of_versions
 
-    heads = ["name", "version", "size", "logged", "aliases", "taken", "sha-256"]
+    heads = ["name", "version", "size", "logged", "aliases", "snapshot", "sha-256"]
     if output.is_narrow(console):
         heads = heads[:3] if output.is_tiny(console) else heads[:5]
     table = output.table(*heads, right=("size",), flexible=("name", "aliases"))
@@ -72,15 +70,16 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
         if current is not None and current.version is None:
             entries.insert(0, current)
         for number, entry in enumerate(entries):
-            told = entry.outcome or {}
-            files = f" [dim]{output.several(told['files'], 'file')}[/]" if entry.is_folder and told else ""
+            outcome = entry.outcome or {}
+            known = entry.is_folder and outcome
+            files = f" [dim]{output.several(outcome['files'], 'file')}[/]" if known else ""
             cells = {
                 "name": f"[bold]{output.text(name)}[/]" if number == 0 else "",
                 "version": "[dim]current[/]" if entry.version is None else f"v{entry.version}",
                 "size": output.size(entry.size) + files,
                 "logged": output.ago(entry.time_ns),
                 "aliases": output.text(" ".join(aliases.get(entry.version or 0, []))),
-                "taken": f"[dim]{output.text(entry.call.get('uri') or entry.call.get('how'))}[/]",
+                "snapshot": f"[dim]{output.text(entry.call.get('uri') or entry.call.get('how'))}[/]",
                 "sha-256": f"[dim]{entry.checksum[:12]}[/]",
             }
             table.add_row(*(cells[head] for head in heads))
@@ -96,15 +95,15 @@ def _table(artifacts: Artifacts, names: Sequence[str], console: Console) -> Any:
     "-o",
     type=click.Path(),
     default=".",
-    help="File, or folder to put it in.  [default: .]",
+    help="File to write, or folder to write into.  [default: .]",
 )
-@click.option("--force", is_flag=True, help="Replace a file or folder that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file or folder.")
 @output.base_dir_option
 def get_artifact(run: str, name: str, version: str, to: str, force: bool, base_dir: Path) -> None:
-    """Copy one version of an artifact out of a run, checked against its SHA-256.
+    """Copy one version of an artifact out of a run, and check it against its SHA-256.
 
-    VERSION is a number, v3, an alias, or -1 for the newest (after --); default: latest. Exit code 6:
-    its bytes are not those that were logged, and nothing was copied.
+    VERSION is 3, v3, an alias, or -1 for the newest (after --); default: latest. Exit code 6: its bytes
+    are not those that were logged; nothing was copied.
     """
     from neural.tracking.artifacts.check import copy_out, label, target_of
     from neural.tracking.errors import ArtifactDamagedError, TrackingError
@@ -115,7 +114,7 @@ def get_artifact(run: str, name: str, version: str, to: str, force: bool, base_d
         there = target_of(entry, to)
         if not force and os.path.lexists(there):
             raise output.Failure(
-                f"{there} is there already", hint="--to names another place, --force replaces it"
+                f"{there} exists already", hint="set --to to another path, or replace it with --force"
             )
         with _bar("copying", entry.size) as progress:
             target = copy_out(found.folder, entry, to, progress, force=force)
@@ -125,7 +124,7 @@ def get_artifact(run: str, name: str, version: str, to: str, force: bool, base_d
         raise output.Failure(f"{error.filename or to}: {error.strerror}") from error
     except TrackingError as error:
         raise output.Failure(str(error)) from error
-    output.stdout().print(f"{output.text(label(entry))} is in {output.text(target)}", soft_wrap=True)
+    output.stdout().print(f"copied {output.text(label(entry))} to {output.text(target)}", soft_wrap=True)
 
 
 def _one(run: Run, name: str, version: str) -> ArtifactCall:
@@ -138,9 +137,9 @@ def _one(run: Run, name: str, version: str) -> ArtifactCall:
         return entry
     if name not in artifacts.names():
         known = ", ".join(artifacts.names()[:12]) or "none"
-        raise output.Failure(f"run {run.id} keeps no artifact {name!r}", hint=f"there are {known}")
+        raise output.Failure(f"run {run.id} has no artifact {name!r}", hint=f"its artifacts: {known}")
     known = ", ".join([f"v{e.version}" for e in artifacts.versions(name)] + sorted(artifacts.aliases(name)))
-    raise output.Failure(f"{name} has no version {version!r}", hint=f"there are {known}")
+    raise output.Failure(f"{name} has no version {version!r}", hint=f"its versions: {known}")
 
 
 @click.command(name="verify")
@@ -148,16 +147,18 @@ def _one(run: Run, name: str, version: str) -> ArtifactCall:
 @output.json_option
 @output.base_dir_option
 def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
-    """Hold every version of every artifact against its SHA-256; without RUN, of all runs.
+    """Check every version of every artifact against its SHA-256. Without RUN: of all runs.
 
-    Exit code 0: all are whole. 3: some are still on their way. 6: some are damaged or missing.
+    Exit code 0: all are intact. 3: some are pending. 6: some are damaged or missing.
     """
     from neural.tracking.artifacts.check import Checker
     from neural.tracking.artifacts.report import check_artifacts, to_check
     from neural.tracking.artifacts.sweep import sweep
     from neural.tracking.state.paths import State
 
-    runs = some_runs(base_dir, run, "skip")  # damaged lines are told beside what is whole
+    runs = some_runs(
+        base_dir, run, "skip"
+    )  # damaged event lines are listed, and the other artifacts are checked
     if not runs:
         raise no_runs(base_dir)
     total = sum(entry.size for each in runs for entry in to_check(each.facts.artifacts))
@@ -171,14 +172,14 @@ def verify_artifacts(run: tuple[str, ...], base_dir: Path, as_json: bool) -> Non
     unowned = sweep(State.for_base_dir(base_dir).blobs, dry_run=True)
     code = EXIT_INTEGRITY if damaged else EXIT_LEFT if waiting else 0
     if as_json:
-        told = [{"run": each.folder.name, **vars(report)} for each, report in reports]
-        output.print_json({"exit_code": code, "runs": told, "unowned_blobs": unowned._asdict()})
+        shown = [{"run": each.folder.name, **vars(report)} for each, report in reports]
+        output.print_json({"exit_code": code, "runs": shown, "unowned_blobs": unowned._asdict()})
     else:
         _print_reports(reports, code)
         if unowned.blobs:
             console = output.stdout()
-            held = f"{output.several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
-            console.print(f"  [dim]{held}; `ntrack artifacts prune` frees that[/]")
+            found = f"{output.several(unowned.blobs, 'blob')} without a run, {output.size(unowned.size_bytes)}"
+            console.print(f"  [dim]{found}; run `ntrack artifacts prune` to remove them[/]")
     if code:
         output.leave(code)
 
@@ -190,27 +191,27 @@ def _print_reports(reports: Sequence[tuple[Run, ArtifactReport]], code: int) -> 
         for damage in report.damages:
             console.print(f"  {where} [red]damaged[/] {output.text(damage)}", soft_wrap=True)
         for damage in report.unread[:5]:
-            more = "what it said of artifacts is not known; `ntrack verify` names all damage"
+            more = "its artifacts are unknown; run `ntrack verify` for a list of all damage"
             console.print(f"  {where} [red]damaged[/] {output.text(damage)}: {more}", soft_wrap=True)
         for name, _, why in report.lost:
             console.print(f"  {where} [yellow]lost[/] {output.text(name)}: {output.text(why)}", soft_wrap=True)
         for name, _ in report.waiting:
-            console.print(f"  {where} [yellow]on its way[/] {output.text(name)}", soft_wrap=True)
-    whole = sum(report.whole for _, report in reports)
+            console.print(f"  {where} [yellow]pending[/] {output.text(name)}", soft_wrap=True)
+    intact = sum(report.whole for _, report in reports)
     damaged = sum(len(report.damages) for _, report in reports)
     if damaged:
-        console.print(f"[red]✗[/] {damaged} of {whole + damaged} versions are damaged [dim](exit code 6)[/]")
+        console.print(f"[red]✗[/] {damaged} of {intact + damaged} versions are damaged [dim](exit code 6)[/]")
     elif any(report.unread for _, report in reports):
-        console.print(f"[red]✗[/] {whole} versions are whole; there may be others [dim](exit code 6)[/]")
+        console.print(f"[red]✗[/] {intact} versions are intact; others may be unknown [dim](exit code 6)[/]")
     elif code:
-        console.print(f"[yellow]…[/] {whole} versions are whole, some are on their way [dim](exit code 3)[/]")
+        console.print(f"[yellow]…[/] {intact} versions are intact, some are pending [dim](exit code 3)[/]")
     else:
-        console.print(f"[green]✓[/] {whole} versions, every byte as it was logged")
+        console.print(f"[green]✓[/] all {intact} versions are intact")
 
 
 @contextmanager
 def _bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Any]:
-    """Show a bar of bytes on standard error where that is a terminal; yields what is told of each piece."""
+    """Show a progress bar on standard error if that is a terminal; yield a callback for the bytes done."""
     columns = (TextColumn(what), BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     quiet = quiet or not console.is_terminal

@@ -1,4 +1,4 @@
-"""``ntrack collector``: the daemon's life from the command line."""
+"""``ntrack collector``: starts, stops and shows the daemon."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from neural.tracking.state.paths import State
 
 @click.group()
 def collector() -> None:
-    """Start, stop and look at the collector.
+    """Start, stop and show the collector.
 
-    One collector serves all runs of one folder on this host. Trackers start it by themselves and it
-    leaves after ten idle minutes, so these commands are for looking, for service managers, and for
-    machines where it should stay.
+    One collector serves all runs of one folder on this host. Trackers start it automatically, and it exits
+    after ten idle minutes. Use these commands to check it, for a service manager, or to keep it running.
     """
 
 
 _listen_option = click.option(
     "--listen",
     metavar="tcp://HOST:PORT",
-    help="Also take trainings of other hosts; default as in config.toml, else not. See `ntrack keys`.",
+    help="Also accept trainings on other hosts; default as in config.toml, else not. See `ntrack keys`.",
 )
 
 
-@collector.command(short_help="Start one in the background.")
+@collector.command(short_help="Start the collector in the background.")
 @_listen_option
 @output.base_dir_option
 def start(base_dir: Path, listen: str | None) -> None:
-    """Start a collector in the background, unless one runs; return once it answers."""
+    """Start a collector in the background, unless one runs, and wait until it answers."""
     from neural.tracking.collector import commands
 
     state = State.for_base_dir(base_dir)
@@ -44,7 +43,7 @@ def start(base_dir: Path, listen: str | None) -> None:
     try:
         state.base_dir.mkdir(parents=True, exist_ok=True)
         state.make()
-        state.daemon_log.touch(mode=0o600)  # a collector that cannot write could not even say so
+        state.daemon_log.touch(mode=0o600)  # else a collector that cannot write could not report it
     except (OSError, TrackingError) as error:
         raise output.Failure(f"cannot use {base_dir}: {error}") from error
     try:
@@ -54,55 +53,57 @@ def start(base_dir: Path, listen: str | None) -> None:
         raise output.Failure(f"the collector cannot start: {error}") from error
     if code:
         raise output.Failure(
-            "a collector owns this folder, but does not answer" if already else "the collector does not answer",
-            hint=f"see {state.daemon_log}; `ntrack doctor` tells more",
+            "a collector runs for this folder but does not answer"
+            if already
+            else "the collector does not answer",
+            hint=f"see {state.daemon_log}, or run `ntrack doctor`",
             code=code,
         )
     found = _ask_or_fail(state, "status")
     pid, address = found.get("pid"), (found.get("remote") or {}).get("address")
     if listen and not address:
         raise output.Failure(
-            f"a collector runs here already, pid {pid}, and does not listen to other hosts",
-            hint="`ntrack collector stop`, then start it again with --listen; trainings go on meanwhile",
+            f"a collector runs already, pid {pid}, and does not listen to other hosts",
+            hint="run `ntrack collector stop`, then start it again with --listen; trainings can continue",
         )
-    done = "already runs here" if already else "started"
+    done = "runs already" if already else "started"
     console.print(f"[green]●[/] collector {done}, pid {pid}, log {output.text(state.daemon_log)}")
     if address:
         console.print(f"  listening to other hosts on {output.text(address)}")
 
 
-@collector.command(short_help="Let it store what it holds, and leave.")
-@click.option("--timeout", default=40.0, show_default=True, help="Seconds to wait for it to leave.")
+@collector.command(short_help="Stop the collector.")
+@click.option("--timeout", default=40.0, show_default=True, help="Seconds to wait.")
 @output.base_dir_option
 def stop(base_dir: Path, timeout: float) -> None:
-    """Stop the collector: it takes nothing new, stores what it holds, and leaves.
+    """Stop the collector: it accepts nothing new, stores the events that it has, and exits.
 
-    Nothing is lost: what trainings log meanwhile waits in their outboxes. Exit code 4 says that it
-    still holds its folder after the timeout.
+    No event is lost: events of running trainings wait in their outboxes. Exit code 4: the collector still
+    runs after the timeout.
     """
     from neural.tracking.collector import commands
 
     state = State.for_base_dir(base_dir)
     console = output.stdout()
     if not state.collector_runs():
-        console.print("no collector runs here")
+        console.print("no collector runs for this folder")
         return
-    with console.status("waiting for the collector to store what it holds"):
+    with console.status("waiting for the collector to store its events"):
         code = commands.stop(base_dir, timeout_s=timeout)
     if code:
         raise output.Failure(
-            f"the collector is still at work after {timeout:g} s",
-            hint="it goes on by itself; `ntrack status` shows what is left",
+            f"the collector has not stopped after {timeout:g} s",
+            hint="it stops when its events are stored; run `ntrack status` to see what is left",
             code=code,
         )
     console.print("collector stopped")
 
 
-@collector.command(short_help="Say whether one runs.")
+@collector.command(short_help="Show whether the collector runs.")
 @output.json_option
 @output.base_dir_option
 def status(base_dir: Path, as_json: bool) -> None:
-    """Say whether a collector runs; exit code 4 if none answers."""
+    """Show the state of the collector. Exit code 4: no collector answers."""
     state = State.for_base_dir(base_dir)
     found = _ask_or_fail(state, "status")
     if as_json:
@@ -120,14 +121,14 @@ def status(base_dir: Path, as_json: bool) -> None:
     type=float,
     default=None,
     metavar="SECONDS",
-    help="Leave when idle for so long; default: stay.",
+    help="Exit after this idle time; default: run until stopped.",
 )
 @_listen_option
 @output.base_dir_option
 def run(base_dir: Path, idle_exit: float | None, listen: str | None) -> None:
-    """Run the collector in the foreground, for systemd and containers; stop it with SIGTERM.
+    """Run the collector in the foreground, for systemd and containers. Stop it with SIGTERM.
 
-    Leaves with 0 at once when a collector already runs here, 3 when something was left undone.
+    Exit code 0: it stopped, or another collector runs already for this folder. 3: events were left.
     """
     from neural.tracking.collector import commands
 
@@ -136,7 +137,7 @@ def run(base_dir: Path, idle_exit: float | None, listen: str | None) -> None:
             base_dir, auto=idle_exit is not None, idle_exit_s=idle_exit, verbose=True, listen=listen
         )
     except (OSError, TrackingError) as error:
-        raise output.Failure(f"the collector could not start: {error}") from error
+        raise output.Failure(f"the collector cannot start: {error}") from error
     output.leave(code)
 
 
@@ -146,12 +147,12 @@ def _ask_or_fail(state: State, cmd: str) -> dict[str, Any]:
     except CollectorUnreachableError as error:
         if state.collector_runs():
             raise output.Failure(
-                f"a collector owns {state.root}, but does not answer",
-                hint="it may be suspended or starting; `ntrack doctor` tells more",
+                f"a collector holds the lock of {state.root} but does not answer",
+                hint="it may be suspended or starting; run `ntrack doctor` to find the cause",
                 code=EXIT_UNREACHABLE,
             ) from error
         raise output.Failure(
-            "no collector runs here",
-            hint="a tracker starts one by itself; `ntrack collector start` starts one now",
+            "no collector runs for this folder",
+            hint="a tracker starts one automatically; run `ntrack collector start` to start one now",
             code=EXIT_UNREACHABLE,
         ) from error

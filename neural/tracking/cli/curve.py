@@ -1,4 +1,4 @@
-"""A metric's course on a terminal: braille dots, eight to a character."""
+"""The curve of a metric on a terminal, drawn with braille dots: eight in each character."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and c
 
 
 def curve(series: Series, width: int, height: int) -> list[str]:
-    """Return a metric's course as lines of rich markup, ``width`` characters wide, axis labels included.
+    """Return the curve of a metric as lines of rich markup, ``width`` characters wide with the axis labels.
 
-    Where the values ask for it the course is on a logarithmic scale, and says so.
+    A series of scale ``log`` is drawn on a log scale, with a remark.
     """
-    assert series.least is not None
-    assert series.most is not None
+    assert series.minimum is not None
+    assert series.maximum is not None
     log = series.scale == "log"
     drawn = series.smooth or series.line
     labels = [output.number(float(how(drawn.y))) for how in (np.nanmax, np.nanmin)]
@@ -32,10 +32,9 @@ def curve(series: Series, width: int, height: int) -> list[str]:
     remarks = ["log"] if log else []
     mean = "geometric mean" if log else "mean"
     remarks += [f"{mean} of {series.window:,} points"] if series.smooth else []
-    told = ", ".join(remarks)
-    lines = [
-        f"[bold]{output.text(_cut(series.name, width - 2 - len(told)))}[/]{f' [dim]{told}[/]' if told else ''}"
-    ]
+    remark = ", ".join(remarks)
+    name = output.text(_cut(series.name, width - 2 - len(remark)))
+    lines = [f"[bold]{name}[/]{f' [dim]{remark}[/]' if remark else ''}"]
     lines += [f"[dim]{label:>{margin}} ┤[/][cyan]{row}[/]" for label, row in zip(left, rows, strict=True)]
     first, last = (f"{int(end)}" for end in series.ends)
     word = "step" if series.has_steps else "call"
@@ -47,15 +46,15 @@ def curve(series: Series, width: int, height: int) -> list[str]:
 def braille(
     line: SeriesLine, width: int, height: int, *, log: bool = False, ends: tuple[float, float] | None = None
 ) -> list[str]:
-    """Return ``height`` rows of ``width`` characters; dots where the line is, none in its gaps.
+    """Return a line as ``height`` rows of ``width`` braille characters; its gaps have no dots.
 
-    ``ends``: where the rows begin and end; default: with the line.
+    ``ends`` are the x values at the left and the right edge; default: those of the line.
     """
     wide, high = 2 * width, 4 * height
     dots = np.zeros((high, wide), bool)
     known = np.isfinite(line.y)
     if known.any():
-        y = np.log10(line.y) if log else line.y / 4  # a quarter: the span of the largest floats is none
+        y = np.log10(line.y) if log else line.y / 4  # a quarter: the range of the largest floats would overflow
         low, span = float(np.min(y[known])), float(np.ptp(y[known]))
         x = line.x
         left, right = (float(np.min(x[known])), float(np.max(x[known]))) if ends is None else ends
@@ -78,7 +77,7 @@ def _cut(name: str, width: int) -> str:
 
 
 def _join(dots: np.ndarray, start: tuple[int, int], end: tuple[int, int]) -> None:
-    """Set the dots on the straight way between two dots."""
+    """Set the dots on the straight line between two dots."""
     steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
     if steps > 1:
         way = np.linspace(0, 1, math.ceil(steps) + 1)

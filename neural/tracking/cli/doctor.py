@@ -1,4 +1,4 @@
-"""``ntrack doctor``: what is wrong here, and what to do."""
+"""``ntrack doctor``: finds problems and says how to fix them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "problem": "[red]✗[/]
 @output.json_option
 @output.base_dir_option
 def doctor(base_dir: Path, as_json: bool) -> None:
-    """Look for what is wrong here, and say what to do.
+    """Find problems of this machine and folder, and say how to fix them.
 
-    Looks at the installation, the folder, its file system and space, the collector, its log, and
-    outboxes nobody empties; changes nothing. Exit code 1 if something is wrong.
+    Checks the installation, the folder, its file system and free space, the collector, its log, and
+    outboxes that no process empties. Changes nothing. Exit code 1: there is a problem.
     """
     from neural.tracking.doctor.checks import examine, worst
     from neural.tracking.doctor.finding import PROBLEM
 
     findings = []
     console = output.stdout()
-    with console.status("looking"):
+    with console.status("checking"):
         for finding in examine(base_dir):
             findings.append(finding)
             if as_json:
@@ -41,8 +41,8 @@ def doctor(base_dir: Path, as_json: bool) -> None:
     if not as_json:
         console.print()
         console.print(
-            "[green]nothing is wrong[/]" if not problems
-            else f"[red]{problems} {'thing is' if problems == 1 else 'things are'} wrong[/]"
+            "[green]no problems[/]" if not problems
+            else f"[red]{output.several(problems, 'problem')}[/]"
         )  # fmt: skip
     if worst(findings) == PROBLEM:
         output.leave(EXIT_FAILED)

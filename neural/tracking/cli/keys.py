@@ -1,4 +1,4 @@
-"""``ntrack keys``: who may log to this collector from other hosts, and which collectors a user trusts."""
+"""``ntrack keys``: keys that may log to this collector from other hosts, and collectors that a user trusts."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ from neural.tracking.state.paths import State
 
 @click.group()
 def keys() -> None:
-    """Let trainings on other hosts in, and connect to collectors there.
+    """Manage keys for trainings and collectors on other hosts.
 
-    On the collector's host: `ntrack keys collector`, then `ntrack keys allow NAME KEY` for each user or
-    host that may log. Where trainings run: `ntrack keys client`, then `ntrack keys trust ADDRESS KEY`,
-    and NTRACK_COLLECTOR=ADDRESS. All keys shown and given are public ones.
+    On the collector's host: run `ntrack keys collector`, then `ntrack keys allow NAME KEY` for each user or
+    host that may log. On the hosts of trainings: run `ntrack keys client`, then `ntrack keys trust ADDRESS
+    KEY`, and set NTRACK_COLLECTOR=ADDRESS. All keys in arguments and output are public keys.
     """
 
 
-@keys.command(short_help="Show this collector's key; make it the first time.")
-@click.option("--renew", is_flag=True, help="Make a new one: every client has to be told.")
+@keys.command(short_help="Show the key of this collector; create it if missing.")
+@click.option("--renew", is_flag=True, help="Create a new key; every client must trust it again.")
 @output.base_dir_option
 def collector(base_dir: Path, renew: bool) -> None:
-    """Show the public key of the collector of this folder; make it the first time.
+    """Show the public key of the collector of this folder; create it if it is missing.
 
-    Standard output is the key alone; `ntrack keys trust ADDRESS KEY` takes it where trainings run.
+    Standard output is only the key. Give it to `ntrack keys trust ADDRESS KEY` on the hosts of trainings.
     """
     state = State.for_base_dir(base_dir)
-    with _mended():
+    with _errors_as_failure():
         state.base_dir.mkdir(parents=True, exist_ok=True)
         state.make()
         pair = _show_or_make(state.keys / keyring.COLLECTOR_SECRET, renew)
     if renew and _status(state):
-        click.echo("the running collector goes on with the old key until it is started again", err=True)
+        click.echo("the running collector uses the old key until it is started again", err=True)
     click.echo(public_text(pair.public))
 
 
-@keys.command(short_help="Show this user's key; make it the first time.")
-@click.option("--renew", is_flag=True, help="Make a new one: every collector has to be told.")
+@keys.command(short_help="Show your key; create it if missing.")
+@click.option("--renew", is_flag=True, help="Create a new key; every collector must allow it again.")
 def client(renew: bool) -> None:
-    """Show the public key that your trainings here connect with; make it the first time.
+    """Show the public key of your trainings; create it if it is missing.
 
-    Standard output is the key alone; `ntrack keys allow NAME KEY` takes it on the collector's host. It
-    is yours, not the machine's: with a shared home folder one serves all nodes.
+    Standard output is only the key. Give it to `ntrack keys allow NAME KEY` on the collector's host. The key
+    belongs to you, not to this host: with a shared home folder, all nodes use the same key.
     """
-    with _mended():
+    with _errors_as_failure():
         pair = _show_or_make(keyring.user_folder() / keyring.CLIENT_SECRET, renew)
     click.echo(public_text(pair.public))
 
 
-@keys.command(short_help="Let a client's key in.")
+@keys.command(short_help="Allow the key of a client.")
 @click.argument("name")
 @click.argument("key")
 @output.base_dir_option
 def allow(name: str, key: str, base_dir: Path) -> None:
-    """Let whoever has the secret half of KEY log to this collector, under a NAME of your choice.
+    """Allow clients with KEY to log to this collector; NAME is a label of your choice.
 
-    A running collector follows at once. KEY is what `ntrack keys client` shows there.
+    A running collector applies this at once. KEY is the output of `ntrack keys client` on the client's host.
     """
-    with _mended():
+    with _errors_as_failure():
         state = State.for_base_dir(base_dir)
         state.base_dir.mkdir(parents=True, exist_ok=True)
         state.make()
@@ -80,42 +80,44 @@ def allow(name: str, key: str, base_dir: Path) -> None:
             if other == public and known != name:
                 raise output.Failure(f"this key is allowed already, as {known}")
             if known == name and other != public:
-                hint = f"choose another name, or `ntrack keys revoke {name}` first"
-                raise output.Failure(f"{name} is another key's name", hint=hint)
+                hint = f"choose another name, or run `ntrack keys revoke {name}` first"
+                raise output.Failure(f"another key has the name {name}", hint=hint)
         keyring.write_list(path, {**entries, name: public})
     output.stdout().print(f"[green]●[/] {output.text(name)} may log to {output.text(state.base_dir)}")
 
 
-@keys.command(short_help="Shut a key out.")
+@keys.command(short_help="Revoke an allowed key.")
 @click.argument("name")
 @output.base_dir_option
 def revoke(name: str, base_dir: Path) -> None:
-    """Shut out the key of this NAME; a running collector follows within a second.
+    """Revoke the key with this NAME. A running collector applies this within a second.
 
-    What its trainings log from then on waits in their outboxes.
+    Later events of trainings with this key wait in their outboxes.
     """
-    with _mended():
+    with _errors_as_failure():
         path = State.for_base_dir(base_dir).keys / keyring.ALLOWED
         entries = keyring.read_list(path)
         if name not in entries:
-            known = ", ".join(entries) or "nobody"
-            raise output.Failure(f"no key is allowed as {name}", hint=f"there is {known}")
+            known = ", ".join(entries) or "none"
+            raise output.Failure(f"no key is allowed as {name}", hint=f"allowed keys: {known}")
         keyring.write_list(path, {known: key for known, key in entries.items() if known != name})
-    output.stdout().print(f"{output.text(name)} is shut out")
+    output.stdout().print(f"the key {output.text(name)} is revoked")
 
 
-@keys.command(short_help="Note a collector's key where trainings run.")
+@keys.command(short_help="Trust the key of a collector on another host.")
 @click.argument("address")
 @click.argument("key")
 def trust(address: str, key: str) -> None:
-    """Note the public KEY of the collector at ADDRESS (tcp://host:port): who has another is not talked to.
+    """Trust the public KEY of the collector at ADDRESS (tcp://host:port), and no other key there.
 
-    KEY is what `ntrack keys collector` shows on its host.
+    KEY is the output of `ntrack keys collector` on the collector's host.
     """
-    with _mended():
+    with _errors_as_failure():
         checked = check_address("ADDRESS", address)
         if checked is None:
-            raise output.Failure("the collector of this host needs no key", hint="give tcp://host:port")
+            raise output.Failure(
+                "the collector of this host needs no key", hint="give ADDRESS as tcp://host:port"
+            )
         path = keyring.user_folder() / keyring.COLLECTORS
         entries = keyring.read_list(path)
         place = host_and_port(checked)
@@ -123,16 +125,18 @@ def trust(address: str, key: str) -> None:
         keyring.write_list(path, {**entries, place: keyring.parse_public(key)})
     console = output.stdout()
     console.print(f"[green]●[/] {place} is trusted{', with a new key' if changed else ''}")
-    console.print(f"  [dim]→[/] set NTRACK_COLLECTOR={checked} for your trainings; `ntrack doctor` tries it")
+    console.print(
+        f"  [dim]→[/] set NTRACK_COLLECTOR={checked} for your trainings; run `ntrack doctor` to test it"
+    )
 
 
-@keys.command(name="ls", short_help="List what is allowed and trusted.")
+@keys.command(name="ls", short_help="List own, allowed, refused and trusted keys.")
 @output.json_option
 @output.base_dir_option
 def list_keys(base_dir: Path, as_json: bool) -> None:
-    """List whom this folder's collector lets in, who was refused lately, and whom you trust."""
+    """List the keys that this folder's collector allows or has refused lately, and those that you trust."""
     state = State.for_base_dir(base_dir)
-    with _mended():
+    with _errors_as_failure():
         allowed = keyring.read_list(state.keys / keyring.ALLOWED)
         trusted = keyring.read_list(keyring.user_folder() / keyring.COLLECTORS)
     status = _status(state)
@@ -160,17 +164,17 @@ def _lines(
     trusted: dict[str, bytes],
     refused: list[dict[str, Any]],
 ) -> Iterator[str]:
-    yield f"[dim]this collector[/]  {own['collector'] or 'no key; `ntrack keys collector` makes one'}"
+    yield f"[dim]this collector[/]  {own['collector'] or 'no key; run `ntrack keys collector` to create one'}"
     for name, key in allowed.items():
-        yield f"[dim]lets in[/]         {public_text(key)}  [bold]{output.text(name)}[/]"
+        yield f"[dim]allowed[/]         {public_text(key)}  [bold]{output.text(name)}[/]"
     for one in refused:
         if one["key"]:
             when, shown = output.ago(one["time_ns"]), output.text(one["key"])
             yield f"[yellow]refused[/]         {shown}  from {output.text(one['address'])}, {when}"
-            yield f"  [dim]→ `ntrack keys allow NAME {shown}` lets it in[/]"
-    yield f"[dim]you[/]             {own['client'] or 'no key; `ntrack keys client` makes one'}"
+            yield f"  [dim]→ run `ntrack keys allow NAME {shown}` to allow it[/]"
+    yield f"[dim]you[/]             {own['client'] or 'no key; run `ntrack keys client` to create one'}"
     for name, key in trusted.items():
-        yield f"[dim]trust[/]           {public_text(key)}  [bold]{output.text(name)}[/]"
+        yield f"[dim]trusted[/]         {public_text(key)}  [bold]{output.text(name)}[/]"
 
 
 def _show_or_make(path: Path, renew: bool) -> Pair:
@@ -183,9 +187,9 @@ def _show_or_make(path: Path, renew: bool) -> Pair:
     pair = Pair.make()
     try:
         keyring.write_pair(path, pair)
-    except FileExistsError:  # someone was faster
+    except FileExistsError:  # another process was faster
         return keyring.read_pair(path)
-    click.echo(f"made {path} on {time.strftime('%Y-%m-%d')}, for your eyes only", err=True)
+    click.echo(f"created {path} on {time.strftime('%Y-%m-%d')}; keep it secret", err=True)
     return pair
 
 
@@ -204,8 +208,8 @@ def _status(state: State) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _mended() -> Iterator[None]:
-    """Turn what is wrong with keys and folders into a message."""
+def _errors_as_failure() -> Iterator[None]:
+    """Turn errors of keys and folders into a Failure."""
     try:
         yield
     except (OSError, TrackingError) as error:

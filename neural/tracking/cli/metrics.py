@@ -1,4 +1,4 @@
-"""``ntrack metrics``: a run's values, for eyes, for scripts and for spreadsheets."""
+"""``ntrack metrics``: the values of a run as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
-from neural.tracking.figures.names import most_telling_first
+from neural.tracking.figures.names import most_informative_first
 
 if TYPE_CHECKING:
     from neural.tracking.reader.columns import Columns
@@ -22,25 +22,27 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 8
 RANKS_HELP = (
-    "Of several ranks: their mean at each step (the default), their min or max, all points, or one rank's."
+    "If a run has several ranks: their mean (default), min or max at each step, all points, or one rank."
 )
-# What a spreadsheet takes for a formula when it begins a cell.
+# A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class RanksType(click.ParamType[str | int]):
-    """``mean``, ``min``, ``max``, ``all``, or a rank's number."""
+    """``mean``, ``min``, ``max``, ``all``, or the number of a rank."""
 
     name = "ranks"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """Return one of the words, or the rank as a number; fails for other values."""
         if value in ("mean", "min", "max", "all"):
             return str(value)
         if str(value).isdecimal():
             return int(value)
-        self.fail(f"{value!r} is none of mean, min, max, all, or a rank's number", param, ctx)
+        self.fail(f"{value!r} is not mean, min, max, all or the number of a rank", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the values that the help text shows."""
         return "[mean|min|max|all|RANK]"
 
 
@@ -48,10 +50,15 @@ class RanksType(click.ParamType[str | int]):
 @click.argument("run", required=False)
 @click.argument("name", nargs=-1)
 @click.option("--ranks", type=RanksType(), default="mean", help=RANKS_HELP)
-@click.option("--last", "-n", type=click.IntRange(min=1), help="Only the last so many; the table shows 20.")
-@click.option("--all", "everything", is_flag=True, help="Show the whole table.")
+@click.option(
+    "--last",
+    "-n",
+    type=click.IntRange(min=1),
+    help="Print only the last N steps or points; the table default is 20.",
+)
+@click.option("--all", "everything", is_flag=True, help="Print the whole table.")
 @output.json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, safe to open in a spreadsheet.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV that is safe in a spreadsheet.")
 @output.base_dir_option
 def metrics(
     run: str | None,
@@ -65,19 +72,19 @@ def metrics(
 ) -> None:
     """Print a run's metrics as a table, JSON or CSV.
 
-    RUN is an id, its beginning, a name, or a path to a run folder; without it and NAME, the newest run.
-    NAME: only these metrics. JSON maps each metric to its points; CSV has one point a line.
+    RUN is an id, a prefix of an id, a name, or a path to a run folder; default: the newest run. NAME:
+    print only these metrics. JSON maps each metric to its points; CSV has one point in each line.
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
+        raise click.UsageError("--json and --csv cannot be combined")
     found = one_run(base_dir, run)
     names = _chosen(found, name)
     if isinstance(ranks, int) and ranks not in (known := found.metadata["ranks"]):
-        hint = f"its ranks are {', '.join(map(str, known))}" if known else "it has none"
+        hint = f"its ranks: {', '.join(map(str, known))}" if known else "it has no ranks"
         raise output.Failure(f"run {found.id} has no rank {ranks}", hint=hint)
     total = len(names)
     if not (as_json or as_csv) and total > MAX_COLUMNS:
-        names = sorted(most_telling_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
+        names = sorted(most_informative_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
     columns = _read(found, names, ranks)
     if last is not None:
         import numpy as np
@@ -98,7 +105,7 @@ def _chosen(run: Run, wanted: Sequence[str]) -> list[str]:
             import difflib
 
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:8]) or 'none'}"
+            hint = f"did you mean {near[0]!r}?" if near else f"its metrics: {', '.join(known[:8]) or 'none'}"
             raise output.Failure(f"run {run.id} has no metric {name!r}", hint=hint)
     return list(wanted) or known
 
@@ -137,33 +144,33 @@ def _points(points: Columns) -> Iterator[dict[str, Any]]:
 
 
 def _print_csv(columns: Sequence[Columns]) -> None:
-    """Print one point a line; text that a spreadsheet would run as a formula is quoted with ``'``."""
-    held = io.StringIO()
-    writer = csv.writer(held, lineterminator="\n")
+    """Print one point in each line; names that a spreadsheet would run as a formula begin with ``'``."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["metric", "step", "value", "timestamp", "rank"])
     for points in columns:
         name = formula_safe(points.name)
         for point in _points(points):
             rest = ("" if point[key] is None else point[key] for key in ("step", "value", "timestamp", "rank"))
             writer.writerow([name, *rest])
-        click.echo(held.getvalue(), nl=False)
-        held.seek(0)
-        held.truncate()
-    click.echo(held.getvalue(), nl=False)
+        click.echo(lines.getvalue(), nl=False)
+        lines.seek(0)
+        lines.truncate()
+    click.echo(lines.getvalue(), nl=False)
 
 
 def formula_safe(text: str) -> str:
-    """Return ``text`` so that no spreadsheet takes it for a formula."""
+    """Return ``text`` in a form that no spreadsheet takes for a formula."""
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) or text.startswith(_FORMULA) else text
 
 
 def _print_table(run: Run, columns: Sequence[Columns], limit: int | None, total: int) -> None:
-    """Print a step a line and a metric a column; a metric that skips steps leaves cells empty."""
+    """Print a table with a row for each step and a column for each metric; a missing value is an empty cell."""
     console = output.stdout()
     rows: dict[int, dict[str, float]] = {}
     repeated = False
     for points in columns:
-        # A step that comes again is a line of its own only in --json and --csv: here the last one counts.
+        # The table has the last value of a repeated step; only --json and --csv have all of its values.
         repeated = repeated or len(set(points.step.tolist())) < len(points)
         for step, value in zip(points.step.tolist(), points.value.tolist(), strict=True):
             rows.setdefault(step, {})[points.name] = value
@@ -176,9 +183,9 @@ def _print_table(run: Run, columns: Sequence[Columns], limit: int | None, total:
         table.add_row(f"[dim]{step}[/]", *cells)
     console.print(table)
     if limit is not None and len(steps) > limit:
-        console.print(f"[dim]the last {limit} of {output.count(len(steps))} steps; --all shows every one[/]")
+        console.print(f"[dim]the last {limit} of {output.count(len(steps))} steps; use --all for all steps[/]")
     if total > len(columns):
-        said = f"{len(columns)} of {output.count(total)} metrics; name those you want, or use --json"
-        console.print(f"[dim]{said}[/]")
+        note = f"{len(columns)} of {output.count(total)} metrics; give the NAMEs of others, or use --json"
+        console.print(f"[dim]{note}[/]")
     if repeated:
-        console.print("[dim]some steps were logged more than once: their last value is shown; --csv has all[/]")
+        console.print("[dim]some steps have several values: the table has the last one, --csv has all[/]")

@@ -1,4 +1,4 @@
-"""``ntrack outbox``: what waits on this host for a collector on another."""
+"""``ntrack outbox``: shows and ships events that wait on this host for a collector on another host."""
 
 from __future__ import annotations
 
@@ -16,43 +16,49 @@ from neural.tracking.state.paths import State
 
 @click.group()
 def outbox() -> None:
-    """Look at what waits here for a collector on another host, and ship it.
+    """Show and ship events that wait for a collector on another host.
 
-    Trainings ship what they log, and a courier beside them ships what those leave behind that are gone;
-    these commands are for looking, and for hosts where neither runs.
+    Trainings ship their own events, and a courier ships the outboxes of processes that have ended. Use these
+    commands to check them, or on hosts where neither runs.
     """
 
 
-@outbox.command(name="ls", short_help="List what waits here.")
+@outbox.command(name="ls", short_help="List the outboxes.")
 @output.json_option
 @output.base_dir_option
 def list_waiting(base_dir: Path, as_json: bool) -> None:
-    """List the outboxes of this host whose events go to collectors on others."""
+    """List the outboxes of this host whose events go to collectors on other hosts."""
     found = list_remote_outboxes(State.for_base_dir(base_dir))
     if as_json:
         output.print_json([_json(item) for item in found])
         return
     console = output.stdout()
     if not found:
-        console.print("nothing waits here for a collector on another host")
+        console.print("nothing waits for a collector on another host")
         return
     table = output.table(
-        "run", "to", "process", "events", "on disk", right=("events", "on disk"), flexible=("run", "to")
+        "run",
+        "collector",
+        "process",
+        "events",
+        "on disk",
+        right=("events", "on disk"),
+        flexible=("run", "collector"),
     )
     for item in found:
-        where = f"{item.pid}, {'running' if item.live else 'gone'}"
+        where = f"{item.pid}, {'running' if item.live else 'ended'}"
         to, events = output.text(item.collector or "?"), output.count(item.emitted)
         table.add_row(output.text(item.run), to, where, events, output.size(item.size_bytes))
     console.print(table)
 
 
-@outbox.command(short_help="Ship what is left behind, now.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to try.")
+@outbox.command(short_help="Ship the outboxes of ended processes now.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait.")
 @output.base_dir_option
 def ship(base_dir: Path, timeout: float) -> None:
-    """Ship what processes that are gone have left here, and wait for it to be stored.
+    """Ship the outboxes and artifacts of processes that have ended, and wait until they are stored.
 
-    Exit code 3: something is left after the timeout; it stays where it is.
+    Exit code 3: something is left after the timeout; it is not lost.
     """
     from neural.tracking.agent.courier.courier import Courier, claim_courier
 
@@ -60,40 +66,42 @@ def ship(base_dir: Path, timeout: float) -> None:
     console = output.stdout()
     before = _left(state)
     if not before:
-        console.print("nothing is left behind here")
+        console.print("nothing to ship")
         return
     lock = claim_courier(state)
     deadline = time.monotonic() + timeout
     problems: dict[str, str] = {}
-    with console.status(f"shipping {_n(before)}"):
+    with console.status(f"shipping {_counted(before)}"):
         if lock is not None:
             courier = Courier(state)
             courier.run(lambda _: bool(_left(state)) and time.monotonic() < deadline)
             problems = courier.problems
         while lock is None and _left(state) and time.monotonic() < deadline:
-            time.sleep(0.2)  # a courier is at it
+            time.sleep(0.2)  # a running courier ships them
     left = _left(state)
     if left:
-        why = next((text for text in problems.values() if text), "it takes longer")
-        hint = f"{why}; it stays in {state.remote_outbox}"
-        raise output.Failure(f"{_n(left)} could not be shipped", hint=hint, code=EXIT_LEFT)
-    console.print(f"[green]●[/] {_n(before)} shipped")
+        why = next((text for text in problems.values() if text), "the collector needs more time")
+        hint = f"{why}; the events are kept in {state.remote_outbox}"
+        raise output.Failure(
+            f"{_counted(left)} could not be shipped within {timeout:g} s", hint=hint, code=EXIT_LEFT
+        )
+    console.print(f"[green]●[/] {_counted(before)} shipped")
 
 
 def _left(state: State) -> list[object]:
-    """Return what somebody has to ship: outboxes without a process, and artifacts."""
+    """Return what must be shipped: outboxes without a process, and artifacts."""
     from neural.tracking.state import spool
 
     artifacts = [entry for entries in spool.waiting(state.remote_spool).values() for entry in entries]
     return [*(item for item in list_remote_outboxes(state) if not item.live), *artifacts]
 
 
-def _n(items: Sequence[object]) -> str:
+def _counted(items: Sequence[object]) -> str:
     outboxes = sum(isinstance(item, OutboxSummary) for item in items)
     artifacts = len(items) - outboxes
-    told = [f"{outboxes} outbox{'' if outboxes == 1 else 'es'}"] if outboxes else []
-    told += [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts else []
-    return " and ".join(told) or "nothing"
+    counts = [f"{outboxes} outbox{'' if outboxes == 1 else 'es'}"] if outboxes else []
+    counts += [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts else []
+    return " and ".join(counts) or "nothing"
 
 
 def _json(item: OutboxSummary) -> dict[str, object]:

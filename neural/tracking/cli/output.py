@@ -1,4 +1,4 @@
-"""What all commands share: options, exit codes, and how things look on a terminal or in a pipe."""
+"""What all commands share: options, failures, and the format of output on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neural.tracking.core.exit_status import EXIT_FAILED
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
-# A mark and a word for each, so that nobody needs the colour to tell them apart.
+# Each status has a mark and a word, so that nobody needs to see the colour.
 _STATUS = {
     "created": ("dim", "○"),
     "running": ("cyan", "◐"),
@@ -38,23 +38,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def base_dir_option(command: F) -> F:
-    """Add ``--base-dir``, passed on as ``base_dir: Path``."""
+    """Add ``--base-dir`` to a command, which gets it as ``base_dir: Path``."""
     return click.option(
         "--base-dir",
         "-d",
         type=click.Path(file_okay=False, path_type=Path),
         default=lambda: Path(os.environ.get("NTRACK_DIR") or "neural_experiments"),
-        help="Folder that holds the runs.  [default: $NTRACK_DIR or neural_experiments]",
+        help="Folder of the runs.  [default: $NTRACK_DIR or neural_experiments]",
     )(command)
 
 
 def json_option(command: F) -> F:
-    """Add ``--json``, passed on as ``as_json: bool``."""
+    """Add ``--json`` to a command, which gets it as ``as_json: bool``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
 
 
 class Failure(click.ClickException):
-    """Ends the command with a message, what to do about it, and an exit code."""
+    """Ends the command with a message, a hint on what to do, and an exit code."""
 
     def __init__(self, message: str, *, hint: str = "", code: int = EXIT_FAILED) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Failure(click.ClickException):
         setattr(self, "exit_code", code)  # noqa: B010 - click's types call it the class's, its code reads the instance's
 
     def show(self, file: Any = None) -> None:
-        """Print the message on standard error."""
+        """Print the message and the hint to standard error."""
         console = Console(stderr=True, highlight=False)
         console.print(f"[red]✗[/] {escape(printable(self.message))}", soft_wrap=True)
         if self.hint:
@@ -70,19 +70,19 @@ class Failure(click.ClickException):
 
 
 def is_narrow(console: Console) -> bool:
-    """Whether tables had better leave out what can be had elsewhere."""
+    """Return whether tables must leave out less important columns."""
     return console.width < 110
 
 
 def is_tiny(console: Console) -> bool:
-    """Whether only a table's most telling columns have room."""
+    """Return whether only the most important columns of a table fit."""
     return console.width < 80
 
 
 def stdout() -> Console:
-    """Return the console for results; plain and unwrapped text where standard output is no terminal."""
+    """Return the console for results; if standard output is no terminal, it is 120 or ``COLUMNS`` wide."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode: better ? than nothing
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows ? instead
     if sys.stdout is not None and sys.stdout.isatty():
         return Console(highlight=False)
     columns = os.environ.get("COLUMNS", "")
@@ -95,7 +95,7 @@ def leave(code: int) -> NoReturn:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON that every parser takes: NaN and the infinities become text."""
+    """Print standard JSON: NaN and the infinities become text."""
     from neural.tracking.formats.event_lines import json_value
 
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
@@ -103,7 +103,7 @@ def print_json(value: Any) -> None:
 
 
 def table(*columns: str, right: Sequence[str] = (), flexible: Sequence[str] = (), title: str = "") -> Table:
-    """Return an empty table in the house style; ``flexible`` columns give way on a narrow terminal."""
+    """Return an empty table; ``right`` columns are right-aligned, ``flexible`` ones may wrap."""
     made = Table(
         box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold",
         header_style="bold dim", pad_edge=False, padding=(0, 1),
@@ -116,19 +116,19 @@ def table(*columns: str, right: Sequence[str] = (), flexible: Sequence[str] = ()
 
 
 def text(value: Any) -> str:
-    """Return user-given text safe to print: no markup is read, no control character reaches the terminal."""
+    """Return text of a user, safe to print: markup is escaped, control characters are visible."""
     return escape(printable(str(value)))
 
 
 def printable(value: str) -> str:
-    """Return ``value`` with control characters made visible; a name must not move the cursor."""
+    """Return ``value`` with visible control characters: a name must not move the cursor."""
     if value.isprintable():
         return value
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
 
 
 def status_cell(status: str) -> str:
-    """Return the status with its mark and colour."""
+    """Return a status as markup with its mark and colour."""
     style, mark = _STATUS.get(status, ("yellow", "?"))
     return f"[{style}]{mark} {text(status)}[/]"
 
@@ -143,17 +143,17 @@ def number(value: float | int | None) -> str:
 
 
 def count(value: int) -> str:
-    """Return a count with thousands apart."""
+    """Return a count with a thin space between groups of three digits."""
     return f"{value:,}".replace(",", "\u2009")
 
 
 def several(count: int, what: str) -> str:
-    """Return how many there are of what is named in the singular: ``2 blobs``."""
+    """Return a count with a noun, given in the singular: ``2 blobs``."""
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def size(size_bytes: float) -> str:
-    """Return a number of bytes in the unit people read."""
+    """Return a number of bytes in B, KiB, MiB or GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024 or unit == "GiB":
             break
@@ -162,7 +162,7 @@ def size(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
+    """Return a duration in its two largest units; a dash if it is negative."""
     if seconds < 0:
         return "–"
     if seconds < 60:
@@ -175,7 +175,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(time_ns: int | None) -> str:
-    """Return how long ago a wall time was."""
+    """Return how long ago a time was (nanoseconds since 1970); a dash for None."""
     if not time_ns:
         return "–"
     seconds = time.time() - time_ns / 1e9
@@ -188,7 +188,7 @@ def ago(time_ns: int | None) -> str:
 
 
 def sparkline(values: Iterable[float], width: int = 24) -> str:
-    """Return the course of a metric in one line; a gap where a stretch has no finite value."""
+    """Return the curve of a metric as one line of text; a space where no value is finite."""
     values = list(values)
     if not values:
         return ""

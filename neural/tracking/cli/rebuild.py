@@ -1,4 +1,4 @@
-"""``ntrack runs rebuild``: the JSON views anew, from parts, tails and events lines."""
+"""``ntrack runs rebuild``: makes the JSON views again from parts, tails and event lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from neural.tracking.core.exit_status import EXIT_FAILED
 
 @click.command(name="rebuild")
 @click.argument("run", nargs=-1)
-@click.option("--force", is_flag=True, help="Also where something of the truth is missing or damaged.")
+@click.option("--force", is_flag=True, help="Also rebuild runs with missing or damaged data.")
 @output.base_dir_option
 def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
-    """Make every view of a run anew from its truth.
+    """Make the views of runs again from the stored events and points. Without RUN: of all runs.
 
-    metadata.json, hyperparameters.json, metrics.json, artifacts.json and summary.json are only
-    views; this makes them as the collector would. Without RUN: of every run. Where `ntrack verify`
-    finds that something is gone, the old views may tell of it: they stay, unless forced.
+    The views are metadata.json, hyperparameters.json, metrics.json, artifacts.json and summary.json. A run
+    with missing or damaged data keeps its old views, which may still show what is missing; --force replaces
+    them. Exit code 1: a run was not rebuilt.
     """
     from neural.tracking.errors import FormatError
     from neural.tracking.verify.rebuild import rebuild_run
@@ -49,14 +49,14 @@ def rebuild_runs(run: tuple[str, ...], base_dir: Path, force: bool) -> None:
             progress.advance(task)
     console = output.stdout()
     for folder, name in changed:
-        console.print(f"[cyan]made anew[/] {output.text(folder.name)}/{name}", soft_wrap=True)
+        console.print(f"[cyan]rebuilt[/] {output.text(folder.name)}/{name}", soft_wrap=True)
     for folder, why in failed:
         console.print(f"[red]✗[/] {output.text(folder.name)}: {output.text(why)}", soft_wrap=True)
     done = [f"{len(runs) - len(failed)} of {len(runs)} runs rebuilt"]
     if changed:
-        done.append(f"{len(changed)} views made anew")
+        done.append(f"{output.several(len(changed), 'view')} changed")
     elif len(failed) < len(runs):
-        done.append("all views were right already")
+        done.append("all views were correct")
     console.print(", ".join(done))
     if failed:
         output.leave(EXIT_FAILED)

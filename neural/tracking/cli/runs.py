@@ -1,4 +1,4 @@
-"""``ntrack runs``: what there is, one run in full, and taking runs away."""
+"""``ntrack runs``: lists runs, shows one run, and removes runs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from neural.tracking.reader.run import Run
 
 MAX_SHOWN = 40
-MAX_NAMED = 8
+MAX_ARTIFACTS = 8
 CURVE_ROWS = 6
 MAX_TEXTS, TEXT_LINES, TEXT_WIDTH = 10, 5, 300
 SPARK_POINTS = 200_000
 
 
 @click.command(name="ls")
-@click.option("--status", type=click.Choice(output.STATUSES), help="Only runs of this status.")
-@click.option("--tag", help="Only runs with this tag.")
-@click.option("--group", help="Only runs of this group.")
-@click.option("--name", help="Only runs of this name.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), help="Only so many, the newest.")
+@click.option("--status", type=click.Choice(output.STATUSES), help="List only runs with this status.")
+@click.option("--tag", help="List only runs with this tag.")
+@click.option("--group", help="List only runs of this group.")
+@click.option("--name", help="List only runs with this name.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="List only the newest N runs.")
 @output.json_option
 @output.base_dir_option
 def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | None) -> None:
@@ -53,14 +53,14 @@ def list_runs(base_dir: Path, as_json: bool, limit: int | None, **wanted: str | 
         return
     if not entries:
         if any(wanted.values()):
-            output.stdout().print("no such runs")
+            output.stdout().print("no runs match")
             return
         raise no_runs(base_dir)
     console = output.stdout()
     console.print(_runs_table(entries, console))
     for entry in entries:
         if entry["damaged"]:
-            hint = f"`ntrack verify {entry['experiment_id']}` names all of it"
+            hint = f"run `ntrack verify {entry['experiment_id']}` for a list of all damage"
             console.print(f"  [red]damaged[/] {output.text(entry['damaged'])}; {hint}", soft_wrap=True)
 
 
@@ -72,7 +72,7 @@ def _is_wanted(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bo
 
 
 def _runs_table(entries: Sequence[Mapping[str, Any]], console: Console) -> Table:
-    """Return the table, with as many columns as leave the names readable."""
+    """Return the table, with only as many columns as the width of the terminal allows."""
     heads = ["id", "name", "status", "started", "took", "calls", "last values", "tags"]
     narrow = output.is_narrow(console)
     if narrow:
@@ -97,15 +97,15 @@ def _runs_table(entries: Sequence[Mapping[str, Any]], console: Console) -> Table
 
 
 def _last_values(metrics: Mapping[str, Any], shown: int) -> Iterator[str]:
-    """Yield the metrics most worth a glance: those of validation and test, then losses, then the rest."""
+    """Yield the most informative metrics with their last values: of validation and test first, then others."""
 
-    def worth(name: str) -> tuple[int, str]:
+    def sort_key(name: str) -> tuple[int, str]:
         low = name.lower()
-        kept_apart = any(word in low for word in ("val", "test", "eval"))
-        telling = any(word in low for word in ("acc", "loss", "f1", "auc", "reward"))
-        return (0 if kept_apart and telling else 1 if telling else 2), name
+        held_out = any(word in low for word in ("val", "test", "eval"))
+        informative = any(word in low for word in ("acc", "loss", "f1", "auc", "reward"))
+        return (0 if held_out and informative else 1 if informative else 2), name
 
-    for name in sorted(metrics, key=worth)[:shown]:
+    for name in sorted(metrics, key=sort_key)[:shown]:
         yield f"[dim]{output.text(name)}[/] {output.number(_float(metrics[name].get('last')))}"
 
 
@@ -114,23 +114,23 @@ def _last_values(metrics: Mapping[str, Any], shown: int) -> Iterator[str]:
 @output.json_option
 @output.base_dir_option
 def show_run(run: str | None, base_dir: Path, as_json: bool) -> None:
-    """Show one run: what it is, its parameters, its metrics, its newest texts.
+    """Show one run: its facts, parameters, metrics and newest texts.
 
-    RUN is an id, its beginning, a name (the newest of that name), or a path to a run folder;
-    without it, the newest run.
+    RUN is an id, a prefix of an id, a name (the newest run of that name), or a path to a run folder;
+    default: the newest run.
     """
     found = one_run(base_dir, run)
-    from neural.tracking.sink_state.status import links, unheeded
+    from neural.tracking.sink_state.status import ignored_settings, links
     from neural.tracking.state.paths import State
 
     state = State.for_base_dir(base_dir)
-    delivered, refused = links(state, found.uid.hex()), unheeded(state, found)
+    delivered, refused = links(state, found.uid.hex()), ignored_settings(state, found)
     if as_json:
-        told = {"metadata": found.metadata, "summary": found.summary(), "texts": found.texts()}
-        output.print_json({**told, "path": str(found.folder), "sinks": delivered, "unheeded": refused})
+        facts = {"metadata": found.metadata, "summary": found.summary(), "texts": found.texts()}
+        output.print_json({**facts, "path": str(found.folder), "sinks": delivered, "unheeded": refused})
         return
     console = output.stdout()
-    metadata, stats = found.metadata, found.metric_stats()  # first: of a damaged run nothing is shown
+    metadata, stats = found.metadata, found.metric_stats()  # read first: a damaged run fails before any output
     console.print(
         Panel(_facts(found, metadata, delivered), title=_title(found), title_align="left", border_style="dim")
     )
@@ -180,18 +180,20 @@ def _facts(run: Run, metadata: Mapping[str, Any], delivered: Mapping[str, str]) 
     for name in ("tags", "group", "notes"):
         if value := metadata.get(name):
             grid.add_row(name, output.text(" ".join(value) if isinstance(value, list) else value))
-    silent = sorted({s.rank for s in run.facts.sessions.values() if s.lost_contact and s.status is None})
-    if silent:
-        ranks = f"rank{'' if len(silent) == 1 else 's'} {', '.join(map(str, silent[:10]))}"
+    lost_ranks = sorted({s.rank for s in run.facts.sessions.values() if s.lost_contact and s.status is None})
+    if lost_ranks:
+        ranks = f"rank{'' if len(lost_ranks) == 1 else 's'} {', '.join(map(str, lost_ranks[:10]))}"
         grid.add_row(
-            "lost contact", f"[yellow]with {ranks}[/] [dim](its host is silent; it may still be at work)[/]"
+            "lost contact",
+            f"[yellow]with {ranks}[/] [dim](no message from the host; the process may still run)[/]",
         )
     artifacts = run.facts.artifacts
     numbers = {name: len(artifacts.versions(name)) or 1 for name in artifacts.names()}
-    kept = [f"{output.text(name)} [dim]×{number}[/]" for name, number in numbers.items()]
-    if kept:
-        more = f" [dim]and {len(kept) - MAX_NAMED} more[/]" if len(kept) > MAX_NAMED else ""
-        grid.add_row("artifacts", ", ".join(kept[:MAX_NAMED]) + more)
+    artifact_names = [f"{output.text(name)} [dim]×{number}[/]" for name, number in numbers.items()]
+    if artifact_names:
+        hidden = len(artifact_names) - MAX_ARTIFACTS
+        more = f" [dim]and {hidden} more[/]" if hidden > 0 else ""
+        grid.add_row("artifacts", ", ".join(artifact_names[:MAX_ARTIFACTS]) + more)
     lost = [
         f"{last - first + 1} events: {reason}" for gaps in run.gaps.values() for first, last, reason in gaps
     ]
@@ -217,7 +219,7 @@ def _print_params(console: Console, run: Run) -> None:
 
 
 def _print_texts(console: Console, run: Run) -> None:
-    """Print the newest texts, each cut to a few lines; all of all are in ``--json``."""
+    """Print the newest texts, each cut to a few lines; ``--json`` has all texts in full."""
     texts = run.texts()
     if not texts:
         return
@@ -229,7 +231,7 @@ def _print_texts(console: Console, run: Run) -> None:
         table.add_row(output.text(text["name"]), "–" if text["step"] is None else str(text["step"]), shown)
     console.print(table)
     if len(texts) > MAX_TEXTS:
-        console.print(f"[dim]and {len(texts) - MAX_TEXTS} earlier texts: --json has them all[/]")
+        console.print(f"[dim]and {len(texts) - MAX_TEXTS} earlier texts; use --json for all texts[/]")
 
 
 def _print_metrics(console: Console, run: Run, stats: Mapping[str, Stats]) -> None:
@@ -237,7 +239,7 @@ def _print_metrics(console: Console, run: Run, stats: Mapping[str, Stats]) -> No
         console.print("[dim]no metrics[/]")
         return
     narrow = output.is_narrow(console)
-    heads = ["metric", "last", "min", "max", "points", "course"]
+    heads = ["metric", "last", "min", "max", "points", "curve"]
     if narrow:
         heads.remove("points")
     table = output.table(*heads, right=heads[1:-1], flexible=["metric"])
@@ -251,29 +253,29 @@ def _print_metrics(console: Console, run: Run, stats: Mapping[str, Stats]) -> No
         ]
         if not narrow:
             cells.append(output.count(plain["count"]))
-        table.add_row(*cells, _course(run, name, plain["count"], 14 if narrow else 24))
+        table.add_row(*cells, _sparkline(run, name, plain["count"], 14 if narrow else 24))
     console.print(table)
     if len(run.metadata["ranks"]) > 1:
-        console.print("[dim]values are over all ranks, the course is their mean[/]")
+        console.print("[dim]values are of all ranks; the curve is the mean over ranks[/]")
     if (total := len(run.metric_names())) > MAX_SHOWN:
         console.print(
-            f"[dim]and {output.count(total - MAX_SHOWN)} more; `ntrack metrics {run.id} --json` has all[/]"
+            f"[dim]and {output.count(total - MAX_SHOWN)} more; run `ntrack metrics {run.id} --json` for all[/]"
         )
 
 
 def _print_curves(console: Console, run: Run) -> None:
-    """Draw the most telling metrics, two beside each other where there is room."""
+    """Draw the curves of the most informative metrics, two side by side on a wide terminal."""
     from neural.tracking.cli.curve import curve
     from neural.tracking.errors import DataDamagedError
-    from neural.tracking.figures.names import most_telling_first
+    from neural.tracking.figures.names import most_informative_first
     from neural.tracking.figures.run import read_series
 
     width = 52 if not output.is_narrow(console) else min(72, console.width - 2)
     try:
-        names = most_telling_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
+        names = most_informative_first(run.metric_names())[: 1 if output.is_narrow(console) else 2]
         drawn = [one for one in read_series(run, names) if one.finite > 1]
     except DataDamagedError:
-        return  # the table said that they are damaged
+        return  # the table reported the damage
     if drawn:
         grid = Table.grid(padding=(0, 4))
         grid.add_row(*("\n".join(curve(one, width, CURVE_ROWS)) for one in drawn))
@@ -284,7 +286,7 @@ def _at(value: float | None, step: int | None) -> str:
     return output.number(value) + ("" if step is None else f" [dim]@{step}[/]")
 
 
-def _course(run: Run, name: str, count: int, width: int) -> str:
+def _sparkline(run: Run, name: str, count: int, width: int) -> str:
     from neural.tracking.errors import DataDamagedError
 
     if count > SPARK_POINTS:
@@ -297,13 +299,13 @@ def _course(run: Run, name: str, count: int, width: int) -> str:
 
 @click.command(name="rm")
 @click.argument("run", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @output.base_dir_option
 def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
-    """Remove runs, with all their files.
+    """Remove runs with all their files, after a confirmation.
 
-    Asks first. A name several runs share means only the newest of them. Of a run and its copy only the
-    folder goes that is named by its path. What a process still logs to a removed run becomes a gap.
+    If several runs have the name, only the newest is removed. If a run has a copy, give the path of the folder
+    to remove. Events that a process still logs to a removed run become a gap.
     """
     from neural.tracking.api.run_list import delete_run
     from neural.tracking.errors import CollectorUnreachableError, TrackingError
@@ -312,12 +314,14 @@ def remove_runs(run: tuple[str, ...], base_dir: Path, yes: bool) -> None:
     console = output.stdout()
     for found in chosen.values():
         if found.folder.parent.resolve() != base_dir.resolve():
-            raise output.Failure(f"{found.folder} is not in {base_dir}", hint="give its folder with --base-dir")
+            raise output.Failure(
+                f"{found.folder} is not in {base_dir}", hint="set --base-dir to its parent folder"
+            )
         calls = output.count(found.call_count())
         console.print(f"{_title(found)}  [dim]{output.ago(found.start_ns)}, {calls} calls[/]")
     if not yes:
         click.confirm(
-            f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good?", abort=True
+            f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} permanently?", abort=True
         )
     for found in chosen.values():
         try:
@@ -334,5 +338,5 @@ def _nanoseconds(time: str | None) -> int | None:
 
 
 def _float(value: Any) -> float | None:
-    """Return a number as views write it: NaN and infinities are text there."""
+    """Return a value of a view as a number: NaN and infinities are text there."""
     return None if value is None else float(value)

@@ -12,22 +12,29 @@ from neural.tracking.cli import output
 
 @click.command()
 @click.option(
-    "--port", "-p", default=8052, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+    "--port",
+    "-p",
+    default=8052,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 for any free port.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need a token.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; other hosts need a token."
+)
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file only you can read, with the token for other hosts.  [default: $NTRACK_UI_TOKEN]",
+    help="File with the token for other hosts; mode 0600.  [default: $NTRACK_UI_TOKEN]",
 )
-@click.option("--open", "open_browser", is_flag=True, help="Open it in a browser.")
-@click.option("--debug", is_flag=True, help="Show errors of the page's own code in the browser.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
+@click.option("--debug", is_flag=True, help="Show errors of the page's code in the browser.")
 @output.base_dir_option
 def ui(base_dir: Path, port: int, host: str, token_file: Path | None, open_browser: bool, debug: bool) -> None:
     """Compare runs in the browser: table, curves, parameters, best values, export.
 
-    It reads the run folders and nothing else; the collector and running trainings do not notice it.
-    Stop it with Ctrl+C. Exit code 1 if the port is taken, with the next free one.
+    The page reads only the run folders; it does not affect the collector or running trainings. Stop it with
+    Ctrl+C. Exit code 1: the port is taken; the message has the next free port.
     """
     from neural.tracking.api.run_list import start_delivery
     from neural.tracking.errors import TrackingError
@@ -40,7 +47,7 @@ def ui(base_dir: Path, port: int, host: str, token_file: Path | None, open_brows
         console.print(
             f"[green]●[/] comparing the runs of {output.text(base_dir)} at [bold]{output.text(address)}[/]"
         )
-        console.print("  [dim]Ctrl+C ends it[/]")
+        console.print("  [dim]stop with Ctrl+C[/]")
         if open_browser:
             webbrowser.open(address)
 

@@ -1,4 +1,4 @@
-"""``ntrack verify``: counts what is stored against what was emitted, and says what is not there."""
+"""``ntrack verify``: compares what is stored with what was emitted, and lists what is missing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from neural.tracking.verify.verify import Report, RunReport, SessionReport
 
 _VERDICTS = {
-    0: "[green]✓ all is there[/]",
-    3: "[yellow]… on its way[/]",
-    6: "[red]✗ not all is there[/]",
+    0: "[green]✓ complete[/]",
+    3: "[yellow]… pending[/]",
+    6: "[red]✗ incomplete[/]",
 }
 
 
@@ -32,16 +32,17 @@ _VERDICTS = {
 @output.json_option
 @output.base_dir_option
 def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
-    """Prove that everything emitted is stored, or name what is not.
+    """Prove that every event is stored, or list what is missing.
 
-    Without RUN: every run, with what the log and the outboxes still hold. RUN is an id, its
-    beginning, a name, or a path to a run folder, also one that was moved.
+    Without RUN: all runs, and the events that are still in the log and in outboxes. RUN is an id, a prefix
+    of an id, a name, or a path to a run folder, also one that was moved.
 
-    Each session's events are numbered 1, 2, 3 …; every number has to be stored exactly once, or be
-    in a recorded gap that says why; every stored artifact is held against its SHA-256. Exit code 0:
-    so it is. 3: some are still on their way. 6: some are missing or doubled, or bytes are damaged.
-    A view that tells otherwise than its run is named; `ntrack runs rebuild` makes it anew. Old copies
-    of parts of a whole run, left by a merge that was cut short, are removed.
+    The events of each session are numbered 1, 2, 3 … Every number must be stored exactly once, or be in a
+    recorded gap with its reason. Every stored artifact must match its SHA-256. Views that differ from the
+    stored data are listed. Old copies of parts, left by an interrupted merge, are removed from complete runs.
+
+    Exit code 0: everything is stored. 3: some events are pending. 6: something is missing, stored twice
+    or damaged.
     """
     report = _examine(base_dir, run, quiet=as_json)
     if as_json:
@@ -49,7 +50,7 @@ def verify(run: tuple[str, ...], base_dir: Path, as_json: bool) -> None:
     else:
         _print_report(report)
         if report.exit_code == EXIT_LEFT and start_delivery(base_dir):
-            output.stdout().print("  [dim]→ a collector was started to store what is on its way[/]")
+            output.stdout().print("  [dim]→ started a collector to store the pending events[/]")
     if report.exit_code:
         output.leave(report.exit_code)
 
@@ -82,7 +83,7 @@ def _examine(base_dir: Path, wanted: Sequence[str], *, quiet: bool) -> Report:
 def _print_report(report: Report) -> None:
     console = output.stdout()
     heads = ("events", "stored", "gaps", "pending", "missing")[: 3 if output.is_tiny(console) else None]
-    table = output.table("run", *heads, "verdict", right=heads, flexible=("run",))
+    table = output.table("run", *heads, "result", right=heads, flexible=("run",))
     for run in report.runs:
         sessions = run.sessions
         counts = [
@@ -106,38 +107,38 @@ def _print_report(report: Report) -> None:
     for damage in report.damages:
         console.print(f"  [red]damaged[/] {output.text(damage)}", soft_wrap=True)
     if report.unseen:
-        console.print(f"  [yellow]not seen[/] {output.text(report.unseen)}", soft_wrap=True)
+        console.print(f"  [yellow]not checked[/] {output.text(report.unseen)}", soft_wrap=True)
     console.print(_verdict(report))
 
 
 def _details(run: RunReport) -> Iterator[str]:
-    """Yield a line for everything about a run that is not simply stored."""
+    """Yield a line for each gap, each pending, missing or damaged part, and each wrong view of a run."""
     for session in run.sessions:
         who = f"rank {session.rank}, session {session.session[:8]}"
         for first, last, reason in session.gaps:
             yield f"[yellow]gap[/] {_span(first, last)}: {output.text(reason)} [dim]({who})[/]"
         if session.open_gap:
-            since = f"from event {session.n + 1} on, nobody knows how many"
+            since = f"from event {session.n + 1} on, an unknown number"
             yield f"[yellow]open gap[/] {since}: {output.text(session.open_gap)} [dim]({who})[/]"
         for first, last in session.missing:
-            yield f"[red]missing[/] {_span(first, last)}, and nothing says why [dim]({who})[/]"
+            yield f"[red]missing[/] {_span(first, last)}, without a recorded reason [dim]({who})[/]"
         for first, last in session.doubled:
             yield f"[red]stored more than once[/] {_span(first, last)} [dim]({who})[/]"
         if session.pending:
-            yield f"[yellow]on its way[/] {_where(session)} [dim]({who})[/]"
+            yield f"[yellow]pending[/] {_pending(session)} [dim]({who})[/]"
     for name, seq, why in run.artifacts.lost:
         yield f"[yellow]gap[/] artifact {output.text(name)} of event {seq}: {output.text(why)}"
     for name, seq in run.artifacts.waiting:
-        yield f"[yellow]on its way[/] artifact {output.text(name)} of event {seq}"
+        yield f"[yellow]pending[/] artifact {output.text(name)} of event {seq}"
     if run.cleared:
-        yield f"[dim]cleared[/] {len(run.cleared)} old copies of parts, which a newer part replaces"
+        yield f"[dim]removed[/] {len(run.cleared)} old copies of parts that a newer part replaces"
     for name in run.wrong_views:
-        yield f"[yellow]view[/] {name} tells otherwise than the run's own data: `ntrack runs rebuild` mends it"
+        yield f"[yellow]view[/] {name} differs from the stored data: run `ntrack runs rebuild`"
     for damage in [*run.damages, *run.artifacts.damages]:
         yield f"[red]damaged[/] {output.text(damage)}"
 
 
-def _where(session: SessionReport) -> str:
+def _pending(session: SessionReport) -> str:
     spans = [_span(first, last) for first, last in session.pending[:3]]
     return ", ".join(spans) + (" …" if len(session.pending) > 3 else "")
 
@@ -148,14 +149,12 @@ def _verdict(report: Report) -> str:
     if report.exit_code == 0:
         gaps = any(s.gaps or s.open_gap for run in report.runs for s in run.sessions)
         gaps = gaps or any(run.artifacts.lost for run in report.runs)
-        every = "every event is stored exactly once" + (", or in a gap that says why" if gaps else "")
+        every = "every event is stored exactly once" + (", or in a recorded gap" if gaps else "")
         return f"[green]✓[/] {runs}: {every}"
     if report.exit_code == 3:
-        return (
-            f"[yellow]…[/] {runs}: some events are still on their way; nothing is missing [dim](exit code 3)[/]"
-        )
+        return f"[yellow]…[/] {runs}: some events are pending; nothing is missing [dim](exit code 3)[/]"
     wrong = sum(run.exit_code == 6 for run in report.runs)
-    where = f"{wrong} of {runs} not as emitted" if wrong else "log or outboxes are damaged"
+    where = f"{wrong} of {runs} incomplete or damaged" if wrong else "the log or an outbox is damaged"
     return f"[red]✗[/] {where} [dim](exit code 6)[/]"
 
 

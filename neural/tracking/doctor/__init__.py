@@ -1,1 +1,1 @@
-"""Looks for problems of this machine and folder, and says what to do about each."""
+"""Finds problems of this machine and folder; each finding has advice on what to do."""

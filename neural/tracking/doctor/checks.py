@@ -1,4 +1,4 @@
-"""Looks for what would hurt trainings on this machine and folder; each finding says what to do."""
+"""Finds what would harm trainings on this machine and in this folder; each finding has advice."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ LOW_INODES = 1000
 
 
 def examine(base_dir: Path) -> Iterator[Finding]:
-    """Yield a finding for everything looked at; changes nothing.
+    """Yield a finding for each check; change nothing.
 
-    Blocks: some 3 s where a collector holds the folder and does not answer.
+    Blocks: about 3 s if a collector holds the folder and does not answer, and again for a remote collector.
     """
-    told: set[tuple[str, str]] = set()
-    for finding in _examined(base_dir):
-        if (finding.level, finding.seen) not in told:  # one broken file may be met in several places
+    reported: set[tuple[str, str]] = set()
+    for finding in _all_findings(base_dir):
+        if (finding.level, finding.seen) not in reported:  # several checks may find the same damaged file
             yield finding
-        told.add((finding.level, finding.seen))
+        reported.add((finding.level, finding.seen))
 
 
-def _examined(base_dir: Path) -> Iterator[Finding]:
+def _all_findings(base_dir: Path) -> Iterator[Finding]:
     yield _installation()
     yield _folder(base_dir)
     if not _existing(base_dir).is_dir():
@@ -61,10 +61,10 @@ def _examined(base_dir: Path) -> Iterator[Finding]:
     yield collector
     if answer is not None:
         yield _version(answer)
-        yield from _collector_troubles(answer)
+        yield from _collector_problems(answer)
     elif waiting := len(artifact_jobs.waiting(state)):
-        seen = f"{waiting} of them wait for a collector, or for trouble to pass"
-        advice = "`ntrack collector start` stores them, or `ntrack status` says then what hinders it"
+        seen = f"{waiting} of them wait for a collector, or for a failure to end"
+        advice = "`ntrack collector start` stores them; if not, `ntrack status` shows the reason"
         yield Finding(NOTE, "artifacts", seen, advice)
 
     yield from remotely.examine(state, answer)
@@ -74,13 +74,13 @@ def _examined(base_dir: Path) -> Iterator[Finding]:
 
 
 def _installation() -> Finding:
-    """Another distribution may own files of the same package, and which one wins is luck."""
+    """Check that no other distribution owns files of the same package: each may overwrite the other's."""
     owners = sorted(set(_owners_of_package()) - {DISTRIBUTION})
     if owners:
         return Finding(
             PROBLEM,
             "installation",
-            f"{', '.join(owners)} also installs neural/, so files of one replace the other's",
+            f"{', '.join(owners)} also installs neural/, so each may overwrite files of the other",
             f"keep one of them in this environment: pip uninstall {owners[0]}, then reinstall {DISTRIBUTION}",
         )
     try:
@@ -91,8 +91,8 @@ def _installation() -> Finding:
         return Finding(
             PROBLEM,
             "installation",
-            f"{DISTRIBUTION} {version} is installed, the code that runs is {__version__}",
-            "reinstall it; a folder named neural/ beside your script may shadow the installed one",
+            f"{DISTRIBUTION} {version} is installed, but the running code is {__version__}",
+            "reinstall it; a folder named neural/ beside your script may hide the installed package",
         )
     return Finding(OK, "installation", f"{DISTRIBUTION} {version}")
 
@@ -107,15 +107,17 @@ def _owners_of_package() -> Iterator[str]:
 def _folder(base_dir: Path) -> Finding:
     base = _existing(base_dir)
     if not base.is_dir():
-        return Finding(PROBLEM, "base_dir", f"{base} is no folder", "choose another --base-dir or NTRACK_DIR")
+        return Finding(
+            PROBLEM, "base_dir", f"{base} is not a folder", "choose another --base-dir or NTRACK_DIR"
+        )
     if os.statvfs(base).f_flag & os.ST_RDONLY:
-        advice = "mount it writable, or choose another folder; what is stored can be read as it is"
+        advice = "mount it writable, or choose another folder; stored runs can still be read"
         return Finding(PROBLEM, "base_dir", f"{base} is on a read-only file system", advice)
     if not os.access(base, os.W_OK | os.X_OK):
-        advice = "choose another folder, or have its owner give you write permission"
+        advice = "choose another folder, or ask its owner for write permission"
         return Finding(PROBLEM, "base_dir", f"{base} is not writable", advice)
     if base != Path(os.path.abspath(base_dir)):
-        return Finding(OK, "base_dir", f"{base_dir} does not exist yet and will be made")
+        return Finding(OK, "base_dir", f"{base_dir} does not exist yet and will be created")
     return Finding(OK, "base_dir", f"{base_dir} is writable")
 
 
@@ -135,13 +137,13 @@ def _space(place: Path) -> Iterator[Finding]:
     usage = shutil.disk_usage(place)
     unit, name = (2**30, "GiB") if usage.total > 10 * 2**30 else (2**20, "MiB")
     free = f"{usage.free / unit:.1f} {name} free of {usage.total / unit:.1f} at {place}"
-    # The same reserve below which an outbox takes nothing more, and above it what one wants at least.
+    # The reserve below which an outbox takes no more events, and the size of one outbox segment.
     if usage.free < min(LOW_SPACE_BYTES, LOW_SPACE_SHARE * usage.total) + OUTBOX_BYTES:
         yield Finding(
             PROBLEM,
             "disk space",
-            f"{free}: too little, what trainings log is dropped and counted",
-            "free some space; `ntrack runs ls` shows old runs, `ntrack runs rm` removes them",
+            f"{free}: too little, events of trainings are dropped and counted",
+            "free some space; `ntrack runs ls` lists old runs, `ntrack runs rm` removes them",
         )
     else:
         yield Finding(OK, "disk space", free)
@@ -153,19 +155,20 @@ def _space(place: Path) -> Iterator[Finding]:
 
 def _privacy(state: State) -> Finding:
     above = state.root.parent
-    if above != state.base_dir and ownership.why_not_own(state.root) is None and (why := state.others()):
-        return Finding(PROBLEM, "state folder", why, "trainings and collectors refuse to start meanwhile")
+    is_below_base = above == state.base_dir
+    if not is_below_base and ownership.why_not_own(state.root) is None and (why := state.not_own_reason()):
+        return Finding(PROBLEM, "state folder", why, "trainings and collectors refuse to start until then")
     try:
         status = state.root.lstat()
     except OSError:
-        return Finding(OK, "state folder", f"{state.root} is not there yet")
+        return Finding(OK, "state folder", f"{state.root} does not exist yet")
     if stat.S_ISLNK(status.st_mode):
         return Finding(PROBLEM, "state folder", f"{state.root} is a symbolic link", "remove the link")
     if status.st_uid != os.geteuid():
-        advice = "one user writes to a base_dir; choose another one, others may read this"
+        advice = "only one user may write to a base_dir, others may read it; choose another base_dir"
         return Finding(PROBLEM, "state folder", f"{state.root} belongs to user {status.st_uid}", advice)
     if not os.access(state.root, os.W_OK | os.X_OK):
-        advice = "make it writable for this user: no collector can start, and trainings refuse to"
+        advice = "make it writable for this user: until then no collector and no training can start"
         return Finding(PROBLEM, "state folder", f"{state.root} is not writable", advice)
     if status.st_mode & 0o077:
         advice = f"chmod 700 {state.root}"
@@ -188,7 +191,7 @@ def _configuration(base_dir: Path) -> Iterator[Finding]:
         try:
             read(base_dir)
         except (ConfigError, OSError) as error:
-            yield Finding(PROBLEM, "settings", str(error), "correct it; nothing starts with it as it is")
+            yield Finding(PROBLEM, "settings", str(error), "correct it; until then nothing can start")
 
 
 def _collector(state: State) -> tuple[Finding, dict[str, Any] | None]:
@@ -197,24 +200,24 @@ def _collector(state: State) -> tuple[Finding, dict[str, Any] | None]:
         answer = request(state, "status")
     except CollectorUnreachableError:
         answer = None
-    about = _lock_content(state)
-    who = f"pid {about.get('pid', '?')} on {about.get('host', '?')}"
+    holder = _lock_content(state)
+    who = f"pid {holder.get('pid', '?')} on {holder.get('host', '?')}"
     if answer is not None:
         return Finding(OK, "collector", f"answers, pid {answer.get('pid')}"), answer
     if held:
-        seen = f"{who} owns the folder but does not answer{_why_silent(about)}"
+        seen = f"{who} owns the folder but does not answer{_why_silent(holder)}"
         advice = (
-            f"resume it with `kill -CONT {about.get('pid', '<pid>')}`, or end it; nothing is lost meanwhile"
+            f"resume it with `kill -CONT {holder.get('pid', '<pid>')}`, or end it; nothing is lost meanwhile"
         )
         return Finding(PROBLEM, "collector", seen, advice), None
-    if about and os.path.exists(state.control_socket):
+    if holder and os.path.exists(state.control_socket):
         seen = f"none runs; {who} died and left its lock file and sockets"
         return Finding(NOTE, "collector", seen, "nothing to do: the next collector takes over"), None
     return Finding(OK, "collector", "none runs; trackers start one when they need it"), None
 
 
-def _why_silent(about: dict[str, Any]) -> str:
-    pid = about.get("pid")
+def _why_silent(holder: dict[str, Any]) -> str:
+    pid = holder.get("pid")
     if not isinstance(pid, int):
         return ""
     with contextlib.suppress(OSError, IndexError):
@@ -238,39 +241,38 @@ def _version(answer: dict[str, Any]) -> Finding:
         PROBLEM,
         "versions",
         f"the collector is {theirs}, this command {__version__}",
-        "`ntrack collector stop`; the next one started is the installed version",
+        "run `ntrack collector stop`; the next collector that starts is the installed version",
     )
 
 
-def _collector_troubles(answer: dict[str, Any]) -> Iterator[Finding]:
+def _collector_problems(answer: dict[str, Any]) -> Iterator[Finding]:
     disk = answer.get("disk") or {}
     if disk.get("state", "ok") != "ok":
         seen = f"the collector cannot write: {disk.get('error') or disk['state']}"
-        yield Finding(PROBLEM, "log", seen, "free space or remount; it tries again every 5 s by itself")
+        yield Finding(PROBLEM, "log", seen, "free space or remount; it tries again automatically every 5 s")
     yield from _waiting_artifacts(answer.get("artifacts") or {})
     for worker in answer.get("workers") or ():
         if worker.get("last_error"):
             seen = f"{worker.get('name')} restarted {worker.get('restarts', 0)} times: {worker['last_error']}"
-            yield Finding(
-                NOTE, "worker", seen, "it goes on by itself; if it does not catch up, see collector.log"
-            )
+            advice = "it continues automatically; if it does not catch up, see collector.log"
+            yield Finding(NOTE, "worker", seen, advice)
 
 
-def _waiting_artifacts(told: dict[str, Any]) -> Iterator[Finding]:
-    for held in told.get("held") or ():
+def _waiting_artifacts(status: dict[str, Any]) -> Iterator[Finding]:
+    for held in status.get("held") or ():
         seen = f"those of {held['run']} wait, its folder cannot be used: {held['error']}"
-        advice = "make the folder as it was: they are tried again by themselves, at most a minute apart"
+        advice = "make the folder usable: the collector tries again automatically, at most a minute apart"
         yield Finding(PROBLEM, "artifacts", seen, advice)
-    for why in told.get("damaged") or ():
-        advice = "what the call snapshot is kept in the spool of the state folder; copy it from there"
+    for why in status.get("damaged") or ():
+        advice = "the snapshot remains in the spool of the state folder; copy it from there"
         yield Finding(PROBLEM, "artifacts", f"one cannot be stored: {why}", advice)
-    if told.get("last_error"):
-        advice = "remove what is in the way: it is tried again by itself, at most a minute apart"
-        yield Finding(NOTE, "artifacts", f"one waits: {told['last_error']}", advice)
+    if status.get("last_error"):
+        advice = "fix the cause: the collector tries again automatically, at most a minute apart"
+        yield Finding(NOTE, "artifacts", f"one waits: {status['last_error']}", advice)
 
 
 def _log_of(state: State) -> Finding:
-    """Warnings and errors the daemon wrote lately, where nobody looks."""
+    """Check the newest 64 KiB of the collector's log for errors."""
     try:
         with state.daemon_log.open("rb") as file:
             file.seek(max(0, state.daemon_log.stat().st_size - (64 << 10)))
@@ -290,14 +292,14 @@ def _outboxes(state: State, answered: bool) -> Iterator[Finding]:
     orphans = [outbox for outbox in outboxes if not outbox.live]
     damaged = [outbox for outbox in orphans if not outbox.readable]
     for outbox in damaged:
-        seen = f"{outbox.folder} does not say whose it is: its session.json is damaged"
-        yield Finding(PROBLEM, "outboxes", seen, "keep it; its events can be read, but not by themselves")
+        seen = f"the session of {outbox.folder} is unknown: its session.json is damaged"
+        yield Finding(PROBLEM, "outboxes", seen, "keep it; its events are readable, but not automatically")
     if left := [outbox for outbox in orphans if outbox.readable]:
         names = ", ".join(sorted({outbox.run for outbox in left})[:3])
         held = state.collector_runs()
         does = "the collector stores them once it answers" if held else "`ntrack collector start` stores them"
         advice = "" if answered else does
-        whose = "trackers that have finished" if all(o.let_go for o in left) else "processes that are gone"
+        whose = "trackers that have finished" if all(o.released for o in left) else "processes that are gone"
         seen = f"{_n(left)} left by {whose} ({names})"
         yield Finding(NOTE if answered else PROBLEM, "outboxes", seen + ", being stored" * answered, advice)
     if not orphans:
@@ -307,8 +309,8 @@ def _outboxes(state: State, answered: bool) -> Iterator[Finding]:
 
 def _quarantined(state: State) -> Iterator[Finding]:
     for run in list_quarantined(state):
-        seen = f"the store cannot use {run.run}, so what it logs waits in {run.place}: {run.error}"
-        advice = "make that folder writable for this user, or move it away: it is tried again by itself"
+        seen = f"the store cannot use {run.run}, so its events wait in {run.place}: {run.error}"
+        advice = "make that folder writable for this user, or move it away: it is tried again automatically"
         yield Finding(PROBLEM, "quarantine", seen, advice)
 
 
@@ -324,6 +326,6 @@ def _existing(path: Path) -> Path:
 
 
 def worst(findings: list[Finding]) -> str:
-    """Return the gravest level among the findings."""
+    """Return the most severe level among the findings, ``ok`` if there are none."""
     levels = {finding.level for finding in findings}
     return PROBLEM if PROBLEM in levels else NOTE if NOTE in levels else OK

@@ -1,4 +1,4 @@
-"""What `ntrack doctor` tells of one thing it looked at."""
+"""One finding of `ntrack doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: ``level``, what was seen, and what to do about it."""
+    """The result of one check: its level, what was checked, what was seen, and what to do about it."""
 
     level: str
     subject: str

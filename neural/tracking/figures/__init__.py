@@ -1,6 +1,6 @@
-"""Figures of metrics: reduced series in, matplotlib figures out; matplotlib is imported at first use.
+"""Figures of metrics: from reduced series to matplotlib figures. The first use imports matplotlib.
 
-``series`` reduces a metric to what can be seen of it; ``individual``, ``combined``, ``correlation``,
+``series`` reduces a metric to what a figure can show; ``individual``, ``combined``, ``correlation``,
 ``distribution`` and ``panels`` draw a run, ``comparison``, ``parameters`` and ``best`` several of them;
-``visualizer`` puts a run's set together, ``run`` reads it and saves it.
+``visualizer`` lists the plots of a run, ``run`` reads the run and saves the plots.
 """

@@ -1,4 +1,4 @@
-"""Axes: few, round ticks written plainly, logarithmic ones, and notes where there is nothing to see."""
+"""Axes: few, round ticks, linear and logarithmic scales, and notes in empty axes."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 from neural.tracking.figures.style import FAINT
 from neural.tracking.figures.texts import MINUS, number, shown, text_width
 
-MOST_TICKS = 6
-FINE = 1e5  # times as large as their distance: such ticks need more digits than there is room for
+MAX_TICKS = 6
+FINE = 1e5  # ratio of a tick to the distance of ticks: above it, full labels would be too long
 
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def linear_axis(axes: Axes, which: str, *, bins: int = 5, steps: bool = False) -> None:
-    """Give an axis few, round, plainly written ticks."""
+    """Give an axis few, round ticks; ``steps`` for whole numbers. ``which`` is ``x`` or ``y``."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(nbins=bins, integer=steps, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(Steps() if steps else Plain())
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """Make an axis logarithmic, from ``low`` to ``high``, both above zero."""
+    """Make an axis logarithmic from ``low`` to ``high``, both above zero. ``which`` is ``x`` or ``y``."""
     axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
     _fix(axes, which, _decades(low, high))
     axes.set_xlim(low, high) if which == "x" else axes.set_ylim(low, high)
 
 
 def symlog_axis(axes: Axes, low: float, high: float, threshold: float) -> None:
-    """Make the y axis logarithmic on both sides of zero, linear within ``threshold`` of it."""
+    """Make the y axis logarithmic on both sides of zero, and linear up to ``threshold`` from zero."""
     axes.set_yscale(SymmetricalLogScale(axes.yaxis, linthresh=threshold))
-    inner = threshold * 10  # the labels of what lies further in would run into the zero
-    most = MOST_TICKS // 2 if low < -inner and high > inner else MOST_TICKS - 1
-    below = [-tick for tick in _decades(inner, -low, most)[::-1]] if low < -inner else []
-    above = _decades(inner, high, most) if high > inner else []
+    inner = threshold * 10  # labels of ticks nearer to zero would overlap the label of zero
+    limit = MAX_TICKS // 2 if low < -inner and high > inner else MAX_TICKS - 1
+    below = [-tick for tick in _decades(inner, -low, limit)[::-1]] if low < -inner else []
+    above = _decades(inner, high, limit) if high > inner else []
     _fix(axes, "y", [*below, 0.0, *above])
     axes.set_ylim(low, high)
 
 
-def _decades(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """Return a few powers of ten between two values; of less than two decades, also their 2s and 5s.
+def _decades(low: float, high: float, limit: int = MAX_TICKS) -> list[float]:
+    """Return a few powers of ten between two values; for less than two decades, also 2 and 5 times a power.
 
-    Not matplotlib's locators: near the ends of the range of floats they overflow.
+    Matplotlib's locators overflow near the largest and smallest floats.
     """
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    if last - first < 2 and most == MOST_TICKS:
+    if last - first < 2 and limit == MAX_TICKS:
         exponents = range(max(first - 1, -323), min(last, 308) + 1)
         found = {lead * 10.0**exponent for exponent in exponents for lead in (1.0, 2.0, 5.0)}
-        return sorted(tick for tick in found if low <= tick <= high)[:most]
-    step = next(step for step in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500) if (last - first) // step < most)
+        return sorted(tick for tick in found if low <= tick <= high)[:limit]
+    step = next(step for step in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500) if (last - first) // step < limit)
     start = math.ceil(first / step) * step
     return [10.0**exponent for exponent in range(start, last + 1, step)]
 
@@ -69,9 +69,9 @@ def _fix(axes: Axes, which: str, ticks: Sequence[float]) -> None:
 
 
 def title_of(figure: Figure, title: str, remark: str = "", *, left: float = 0.62, right: float = 0.22) -> None:
-    """Write a figure's title into its upper left corner, a remark in small type into the other one.
+    """Write a figure's title into its upper left corner and a remark in small type into its upper right corner.
 
-    ``left`` and ``right`` are the inches from the edges at which the axes below begin and end.
+    ``left`` and ``right`` are the margins in inches.
     """
     width, height = figure.get_size_inches()
     if title:
@@ -83,10 +83,13 @@ def title_of(figure: Figure, title: str, remark: str = "", *, left: float = 0.62
         figure.text(1 - right / width, 1 - 0.18 / height, remark, fontsize=8, color=FAINT, ha="right", va="top")
 
 
-def beside(axes: Axes, told: str, corner: tuple[int, int], away_pt: float, **look: Any) -> None:
-    """Write outside of the axes, ``away_pt`` points above or below one of their corners."""
+def beside(axes: Axes, text: str, corner: tuple[int, int], away_pt: float, **style: Any) -> None:
+    """Write outside of the axes, ``away_pt`` points above a corner, or below it if that is negative.
+
+    ``corner`` is (0 or 1, 0 or 1): left or right, bottom or top. ``style`` goes to ``Axes.annotate``.
+    """
     axes.annotate(
-        told,
+        text,
         corner,
         (0, away_pt),
         xycoords="axes fraction",
@@ -94,12 +97,12 @@ def beside(axes: Axes, told: str, corner: tuple[int, int], away_pt: float, **loo
         ha="right" if corner[0] else "left",
         va="bottom" if away_pt > 0 else "top",
         annotation_clip=False,
-        **look,
+        **style,
     )
 
 
 def note_in(axes: Axes, note: str) -> None:
-    """Say in the middle of empty axes why there is nothing to see."""
+    """Write in the middle of empty axes why they are empty."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -110,7 +113,7 @@ def note_in(axes: Axes, note: str) -> None:
 
 
 def note_figure(note: str, *, title: str = "", figsize: tuple[float, float] | None = None) -> Figure:
-    """Return a figure that holds only a note."""
+    """Return a figure with only a note and a title; ``figsize`` in inches."""
     figure = Figure(figsize=figsize or (8.0, 4.5))
     axes = figure.add_axes((0.05, 0.08, 0.9, 0.8))
     note_in(axes, note)
@@ -119,12 +122,13 @@ def note_figure(note: str, *, title: str = "", figsize: tuple[float, float] | No
 
 
 class Plain(Formatter):
-    """Tick labels of a linear axis: as many digits as tell the ticks apart, no offset text."""
+    """Tick labels of a linear axis: as many digits as the ticks need to differ, and no offset text."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return number(x)
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks."""
         if len(values) < 2:
             return [number(value) for value in values]
         top = max(abs(value) for value in values)
@@ -142,7 +146,7 @@ class Plain(Formatter):
         return [_scientific(value, max(0, exponent - fine)) for value in values]
 
     def _from_one(self, values: Sequence[float], digits: int) -> list[str]:
-        """Write the roundest tick that is seen in full, the others by how much they are more or less."""
+        """Write the visible tick with the shortest label in full, and the others as differences from it."""
         low, high = (-math.inf, math.inf) if self.axis is None else sorted(self.axis.get_view_interval())
         seen = [value for value in values if low <= value <= high] or list(values)
         base = min(seen, key=lambda value: len(number(value, digits)))
@@ -154,9 +158,10 @@ class Plain(Formatter):
 
 
 class Steps(Plain):
-    """Tick labels of steps: whole numbers, 20k and 1.5M where they are large."""
+    """Tick labels of steps: whole numbers, large ones as 20k or 1.5M."""
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks, with one unit for all."""
         top = max((abs(value) for value in values), default=0.0)
         if len(values) > 1 and top > FINE * (values[1] - values[0]):
             return super().format_ticks(values)
@@ -170,7 +175,7 @@ class Steps(Plain):
 
 
 class Decades(Formatter):
-    """Tick labels of a logarithmic axis: 0.001 to 1000 written out, 10⁵ beyond."""
+    """Tick labels of a logarithmic axis: 0.001 to 1000 as decimals, others as powers such as 10⁵."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         if x == 0:
@@ -183,12 +188,12 @@ class Decades(Formatter):
         return (MINUS if x < 0 else "") + (power if lead == 1 else f"{lead}×{power}")
 
 
-def _decimals(apart: float, least: int) -> int:
-    """Return as many decimals as a tick distance of 0.25 or 0.125 needs."""
-    for decimals in range(least, least + 3):
+def _decimals(apart: float, minimum: int) -> int:
+    """Return the number of decimals for ticks ``apart`` from each other, e.g. 0.125; at least ``minimum``."""
+    for decimals in range(minimum, minimum + 3):
         if abs(round(apart, decimals) - apart) < 1e-6 * apart:
             return decimals
-    return least
+    return minimum
 
 
 def _fixed(value: float, decimals: int) -> str:

@@ -1,4 +1,4 @@
-"""How metrics move together: Pearson's r of every pair over the steps both have."""
+"""The correlation of metrics: Pearson's r of every pair over the steps that both have."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from neural.tracking.figures.axes import beside, note_in, title_of
 from neural.tracking.figures.reduce import FloatArray
 from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import FAINT, INK
-from neural.tracking.figures.texts import MINUS, text_width, told_apart
+from neural.tracking.figures.texts import MINUS, distinct_texts, text_width
 from neural.tracking.formats.event_stream import Array
 
-MOST_METRICS = 40
-MOST_NUMBERS = 16  # beyond so many metrics the cells are too small for their numbers
-FEWEST_STEPS = 3
+MAX_METRICS = 40
+MAX_NUMBERS = 16  # with more metrics, the cells are too small for numbers
+MIN_STEPS = 3
 
-# Blue to orange through white: both ends are told apart by every common kind of colour vision.
+# Blue to orange through white: people with any common colour deficiency can distinguish the ends.
 _DIVERGING = LinearSegmentedColormap.from_list("r", ["#08519c", "#6baed6", "#ffffff", "#fdae6b", "#a63603"])
 
 
 def correlations(series: Sequence[Series]) -> FloatArray:
-    """Return the matrix of Pearson's r; NaN where a pair has fewer than three steps, or one is constant."""
+    """Return the matrix of Pearson's r; NaN if a pair has fewer than three common steps, or one is constant."""
     steps = np.unique(np.concatenate([one.sample[0] for one in series]))
     values = np.full((len(series), len(steps)), np.nan)
     for row, one in enumerate(series):
@@ -41,13 +41,13 @@ def correlations(series: Sequence[Series]) -> FloatArray:
         spread = square - total**2 / count
         spread[spread < 1e-12 * np.maximum(count, 1)] = np.nan
         r = covariance / np.sqrt(spread * spread.T)
-    r[count < FEWEST_STEPS] = np.nan
+    r[count < MIN_STEPS] = np.nan
     clipped: FloatArray = np.clip(r, -1.0, 1.0)
     return clipped
 
 
 def _standardised(values: FloatArray, known: Array) -> FloatArray:
-    """Return each row with mean 0 and spread 1, zeros where nothing is known; nothing can overflow."""
+    """Return each row with mean 0 and standard deviation 1, 0 where the value is unknown; without overflow."""
     top = np.max(np.where(known, np.abs(values), 0.0), axis=1, keepdims=True)
     scaled = np.where(known, values, 0.0) / np.where(top > 0, top, 1.0)
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
@@ -64,11 +64,11 @@ def correlation(
     remark: str = "",
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Return a figure of the matrix; of many metrics, that of the first forty."""
+    """Return a figure of the correlation matrix of at most the first forty metrics with finite values."""
     usable = [one for one in series if one.finite]
-    chosen = usable[:MOST_METRICS]
-    cell = 0.62 if len(chosen) <= 8 else 0.46 if len(chosen) <= MOST_NUMBERS else 0.24
-    names = told_apart([one.name for one in chosen], 28)
+    chosen = usable[:MAX_METRICS]
+    cell = 0.62 if len(chosen) <= 8 else 0.46 if len(chosen) <= MAX_NUMBERS else 0.24
+    names = distinct_texts([one.name for one in chosen], 28)
     label = 0.2 + max((text_width(name) for name in names), default=10) * 0.088
     side = max(cell * len(chosen), 2.2)
     figure = Figure(figsize=figsize or (label + side + 1.6, 0.75 + side + label * 0.66 + 0.2))
@@ -79,12 +79,12 @@ def correlation(
     axes = figure.add_axes((left / width, top / height, side / width, side / height))
     title_of(figure, title, remark, left=0.2)
     if len(chosen) < 2:
-        note_in(axes, "takes two metrics")
+        note_in(axes, "a correlation needs two metrics")
         return figure
     _draw(axes, correlations(chosen), names)
     _scale(figure, (left + side + 0.2) / width, top / height, side / height, width)
-    told = "" if len(chosen) == len(series) else f"{len(chosen)} of {len(series)} metrics; "
-    beside(axes, f"{told}Pearson's r over the steps both have", (0, 1), 6, fontsize=7.5, color=FAINT)
+    number = "" if len(chosen) == len(series) else f"{len(chosen)} of {len(series)} metrics; "
+    beside(axes, f"{number}Pearson's r over the steps that both have", (0, 1), 6, fontsize=7.5, color=FAINT)
     return figure
 
 
@@ -94,20 +94,20 @@ def _draw(axes: Axes, r: FloatArray, names: Sequence[str]) -> None:
     places = range(len(names))
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names)
-    axes.tick_params(length=0, labelsize=8 if len(names) <= MOST_NUMBERS else 7, labelcolor=INK)
+    axes.tick_params(length=0, labelsize=8 if len(names) <= MAX_NUMBERS else 7, labelcolor=INK)
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.hlines(np.arange(len(names) + 1) - 0.5, -0.5, len(names) - 0.5, color="white", linewidth=1.5)
     axes.vlines(np.arange(len(names) + 1) - 0.5, -0.5, len(names) - 0.5, color="white", linewidth=1.5)
-    if len(names) > MOST_NUMBERS:
+    if len(names) > MAX_NUMBERS:
         return
     for row in places:
         for column in places:
             value = r[row, column]
-            told = "–" if np.isnan(value) else f"{value:.2f}".replace("-", MINUS)
+            text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", MINUS)
             colour = "white" if abs(value) > 0.7 else INK
-            axes.text(column, row, told, ha="center", va="center", fontsize=7.5, color=colour)
+            axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
 
 
 def _scale(figure: Figure, left: float, bottom: float, height: float, width_in: float) -> None:

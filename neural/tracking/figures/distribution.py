@@ -1,4 +1,4 @@
-"""How often which values came: a histogram of each metric with its mean."""
+"""A histogram of the values of each metric, with its mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from neural.tracking.figures.axes import linear_axis, log_axis, note_in, title_of
 from neural.tracking.figures.grid import Margins, grid, letters_across
-from neural.tracking.figures.individual import name_over, tell_over
+from neural.tracking.figures.individual import panel_subtitle, panel_title
 from neural.tracking.figures.lines import remarks_of, why_empty
 from neural.tracking.figures.series import Series
 from neural.tracking.figures.style import ACCENT, INK
@@ -23,7 +23,7 @@ def distributions(
     remark: str = "",
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Return one page: a histogram for each series, in the order given."""
+    """Return one page: a histogram for each series, in this order."""
     panel_in = (8.0, 4.4) if len(series) == 1 else (5.2, 3.1) if len(series) in (2, 4) else (4.2, 2.4)
     figure, places = grid(
         len(series), panel_in=panel_in, figsize=figsize, margins=Margins(top=0.55, bottom=0.46)
@@ -35,12 +35,12 @@ def distributions(
 
 
 def draw_distribution(axes: Axes, series: Series) -> None:
-    """Draw one metric's histogram, its mean as a line."""
-    name_over(axes, series.name)
-    if not series.finite or series.least is None:
+    """Draw the histogram of one metric, with a line at its mean."""
+    panel_title(axes, series.name)
+    if not series.finite or series.minimum is None:
         note_in(axes, why_empty(series))
         return
-    tell_over(axes, _told(series))
+    panel_subtitle(axes, _subtitle(series))
     found = series.histogram
     if found is None:
         _one_value(axes, series)
@@ -58,7 +58,7 @@ def draw_distribution(axes: Axes, series: Series) -> None:
         axes.set_xlim(float(found.edges[0]), float(found.edges[-1]))
 
 
-def _told(series: Series) -> str:
+def _subtitle(series: Series) -> str:
     if series.constant:
         return ""
     words = [f"┃ mean {number(series.mean)}", f"{count(series.finite)} values"]
@@ -67,12 +67,12 @@ def _told(series: Series) -> str:
 
 
 def _one_value(axes: Axes, series: Series) -> None:
-    """Say what the values are: of one value a histogram would only be a block."""
-    assert series.least is not None
-    assert series.most is not None
+    """Write the values as a text: a histogram of one value would only be a block."""
+    assert series.minimum is not None
+    assert series.maximum is not None
     times = "one value" if series.finite == 1 else f"{count(series.finite)} values"
     if series.constant:
-        told = f"{times}: {number(series.least.y)}"
+        text = f"{times}: {number(series.minimum.y)}"
     else:
-        told = f"{times} from {number(series.least.y)} to {number(series.most.y)}"
-    note_in(axes, shown(told, letters_across(axes, 9)))
+        text = f"{times} from {number(series.minimum.y)} to {number(series.maximum.y)}"
+    note_in(axes, shown(text, letters_across(axes, 9)))

@@ -1,4 +1,4 @@
-"""Where panels stand: a grid with margins in inches, so that panels line up whatever their labels are."""
+"""Places panels in a grid with margins in inches, so that panels are aligned whatever their labels are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TITLE_IN = 0.42  # above the panels of a figure with a title
 
 
 class Margins(NamedTuple):
-    """Inches around one panel's axes: for tick labels, title and remarks."""
+    """Inches around the axes of one panel, for tick labels, title and remarks."""
 
     left: float = 0.62
     right: float = 0.22
@@ -22,7 +22,7 @@ class Margins(NamedTuple):
 
 
 def columns_for(panels: int) -> int:
-    """Return how many panels stand side by side."""
+    """Return the number of columns for so many panels."""
     return 1 if panels <= 1 else 2 if panels in (2, 4) else 3 if panels <= 12 else 4
 
 
@@ -35,15 +35,15 @@ def grid(
     margins: Margins = Margins(),  # noqa: B008 - immutable
     titled: bool = True,
 ) -> tuple[Figure, Iterator[Axes]]:
-    """Return a figure and its axes, row by row, none beyond ``panels``.
+    """Return a figure and an iterator that makes the axes of ``panels`` panels, row by row.
 
     Args:
-        panels: how many.
-        panel_in: width and height of one, margins included, where ``figsize`` does not say.
-        figsize: of the whole, inches.
-        columns: default grows with their number.
-        margins: around each panel's axes.
-        titled: leaves room above for a title.
+        panels: the number of panels.
+        panel_in: width and height of a panel in inches with its margins, if there is no ``figsize``.
+        figsize: width and height of the figure in inches.
+        columns: default: as in :func:`columns_for`.
+        margins: around the axes of each panel.
+        titled: whether to leave room for a title above.
     """
     across = columns or columns_for(panels)
     down = max(1, math.ceil(panels / across))
@@ -68,7 +68,7 @@ def _axes(
 
 
 def letters_across(axes: Axes, size_pt: float) -> float:
-    """Return about how many average letters of a size fit over the axes."""
+    """Return the approximate number of average letters of ``size_pt`` points that fit over the axes."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     width_in = figure.get_size_inches()[0] * axes.get_position().width

@@ -1,4 +1,4 @@
-"""Draws series on axes: lines with their gaps, bands of ranks, marked extremes, the scale they ask for."""
+"""Draws series on axes: lines with gaps, bands of ranks, marked extremes, and the suitable scale."""
 
 from __future__ import annotations
 
@@ -14,38 +14,46 @@ from neural.tracking.figures.series import Series, SeriesLine
 from neural.tracking.figures.style import FAINT, INK
 from neural.tracking.figures.texts import count, number, shown, text_width
 
-LONELY = 30  # so few points are each marked
-LEAST_LINEAR = 1e-307  # below, a symlog axis has no room for its linear part
+FEW_POINTS = 30  # a line of at most so many points has a marker at each point
+MIN_LINEAR = 1e-307  # the smallest linear part that a symlog axis can draw
 
 
-def draw_series(axes: Axes, series: Series, *, label: str, look: dict[str, Any], noise: bool = True) -> None:
-    """Draw one series in a colour and dash pattern; of a noisy one the average stands out.
+def draw_series(axes: Axes, series: Series, *, label: str, style: dict[str, Any], noise: bool = True) -> None:
+    """Draw one series in the colour and dashes of ``style``; a noisy one with its average in bold.
 
-    ``noise=False`` leaves out all but that average, where many lines lie over each other.
+    ``noise=False`` draws only the average of a noisy series, for axes with many lines.
     """
-    colour = look["color"]
-    axes.autoscale(False)  # limits are set below; matplotlib's own overflow near the largest floats
+    colour = style["color"]
+    axes.autoscale(
+        False
+    )  # scale_x and scale_y set the limits; matplotlib's own limits overflow near the largest floats
     if series.band is not None:
         band = series.band
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1)
     if series.smooth is not None:
         if series.band is None and noise:
             axes.plot(*series.line, color=colour, alpha=0.3, linewidth=0.7, zorder=2)
-        axes.plot(*series.smooth, **look, label=label, zorder=3)
+        axes.plot(*series.smooth, **style, label=label, zorder=3)
         return
-    axes.plot(*series.line, **look, label=label, zorder=3, marker=_marker(series.line), markersize=3)
-    alone = _isolated(series.line)
-    if alone.any():
+    axes.plot(*series.line, **style, label=label, zorder=3, marker=_marker(series.line), markersize=3)
+    isolated = _isolated(series.line)
+    if isolated.any():
         axes.plot(
-            series.line.x[alone], series.line.y[alone], "o", color=colour, markersize=3.5, zorder=3, label="_"
+            series.line.x[isolated],
+            series.line.y[isolated],
+            "o",
+            color=colour,
+            markersize=3.5,
+            zorder=3,
+            label="_",
         )
 
 
 def mark_extremes(axes: Axes, series: Series) -> None:
-    """Mark the greatest value with a triangle that points up, the least with one that points down."""
+    """Mark the maximum with a triangle that points up and the minimum with one that points down."""
     if series.level or series.finite < 2:
         return
-    for point, marker in ((series.most, "^"), (series.least, "v")):
+    for point, marker in ((series.maximum, "^"), (series.minimum, "v")):
         if point is not None:
             axes.plot(
                 [point.x], [point.y], marker, color=INK, markersize=6, zorder=5, clip_on=False,
@@ -53,25 +61,25 @@ def mark_extremes(axes: Axes, series: Series) -> None:
             )  # fmt: skip
 
 
-def extremes_told(series: Series) -> str:
-    """Return the values of the marks, and the last value."""
-    if series.least is None or series.most is None or series.last is None:
+def extremes_text(series: Series) -> str:
+    """Return the maximum, the minimum and the last value as one line of text."""
+    if series.minimum is None or series.maximum is None or series.last is None:
         return ""
     if series.constant:
-        return f"constant {number(series.least.y)}"
+        return f"constant {number(series.minimum.y)}"
     if series.points == 1:
         return number(series.last.y)
     if series.level:
-        return f"mean constant {number(series.least.y)}"
-    least, most = number(series.least.y), number(series.most.y)
-    if least == most:
-        least, most = number(series.least.y, 16), number(series.most.y, 16)
-    told = f"▲ {most} @ {count(series.most.x)}   ▼ {least} @ {count(series.least.x)}"
-    return f"{told}   last {number(series.last.y)}"
+        return f"mean constant {number(series.minimum.y)}"
+    low, high = number(series.minimum.y), number(series.maximum.y)
+    if low == high:
+        low, high = number(series.minimum.y, 16), number(series.maximum.y, 16)
+    extremes = f"▲ {high} @ {count(series.maximum.x)}   ▼ {low} @ {count(series.minimum.x)}"
+    return f"{extremes}   last {number(series.last.y)}"
 
 
 def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
-    """Return what must be said of the series because it cannot be seen."""
+    """Return short remarks on what the drawn line does not show."""
     found = []
     if series.points == 1:
         found.append("one point")
@@ -80,7 +88,7 @@ def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
     if series.infinite:
         found.append(f"{count(series.infinite)} infinite left out")
     if series.ranks is not None:
-        found += series.ranks.told()
+        found += series.ranks.remarks()
     if series.smooth is not None and smoothed:
         mean = "geometric mean" if series.scale == "log" else "mean"
         found.append(f"bold: {mean} of {count(series.window)} points")
@@ -88,18 +96,18 @@ def remarks_of(series: Series, *, smoothed: bool = True) -> list[str]:
 
 
 def fitting(remarks: Sequence[str], letters: float) -> str:
-    """Return as many of the remarks as there is room for, the first in any case."""
-    told = ""
+    """Return as many remarks as fit into a width of ``letters``; the first one always, cut if necessary."""
+    joined = ""
     for remark in remarks:
-        longer = f"{told}; {remark}" if told else remark
-        if told and text_width(longer) > letters:
+        longer = f"{joined}; {remark}" if joined else remark
+        if joined and text_width(longer) > letters:
             break
-        told = longer
-    return shown(told, letters)
+        joined = longer
+    return shown(joined, letters)
 
 
 def why_empty(series: Series) -> str:
-    """Return why nothing of the series can be drawn."""
+    """Return why the series cannot be drawn."""
     values = "the only value is" if series.points == 1 else f"all {count(series.points)} values are"
     if not series.points:
         return "nothing logged"
@@ -109,8 +117,8 @@ def why_empty(series: Series) -> str:
 
 
 def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
-    """Give the y axis the scale and the limits that the values ask for."""
-    known = [series for series in drawn if series.least is not None and series.most is not None]
+    """Set the scale and the limits of the y axis to suit the values."""
+    known = [series for series in drawn if series.minimum is not None and series.maximum is not None]
     if not known:
         return
     lows, highs = zip(*map(_span, known), strict=True)
@@ -121,8 +129,8 @@ def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
     elif scales != {"linear"}:
         top = max(abs(low), abs(high))
         within = min((series.linear_within for series in known if series.scale == "symlog"), default=top)
-        within = min(max(within, top * 1e-12), top * 1e-3)  # three to twelve decades on a side
-        within = max(within, LEAST_LINEAR)
+        within = min(max(within, top * 1e-12), top * 1e-3)  # three to twelve decades on each side
+        within = max(within, MIN_LINEAR)
         symlog_axis(axes, *_symlog_limits(low, high), within)
     else:
         linear_axis(axes, "y")
@@ -130,7 +138,7 @@ def scale_y(axes: Axes, drawn: Sequence[Series]) -> None:
 
 
 def scale_x(axes: Axes, drawn: Sequence[Series], *, bins: int = 6) -> None:
-    """Give the x axis whole steps."""
+    """Set the limits of the x axis, with ticks at whole steps."""
     linear_axis(axes, "x", bins=bins, steps=True)
     low = min((series.ends[0] for series in drawn), default=0.0)
     high = max((series.ends[1] for series in drawn), default=1.0)
@@ -142,32 +150,32 @@ def scale_x(axes: Axes, drawn: Sequence[Series], *, bins: int = 6) -> None:
 
 
 def x_label(drawn: Sequence[Series]) -> str:
-    """Return what the x axis counts."""
+    """Return the name of the x axis: ``step``, or ``call`` if no series has steps."""
     return "step" if any(series.has_steps for series in drawn) else "call"
 
 
 def put_x_label(axes: Axes, label: str, remarks: str = "") -> None:
-    """Write the x axis' name under its right end, remarks under its left."""
+    """Write the name of the x axis below its right end, and the remarks below its left end."""
     beside(axes, label, (1, 0), -18, fontsize=8, color=FAINT)
     if remarks:
         beside(axes, remarks, (0, 0), -18, fontsize=7, color=FAINT)
 
 
 def linear_limits(low: float, high: float) -> tuple[float, float]:
-    """Return limits with room above and below."""
+    """Return limits with a margin below ``low`` and above ``high``."""
     if low == high:
         room = abs(low) * 0.1 or 1.0
         return low - room, high + room
     room = 0.06 * (high - low)
-    # Values that differ in their last digits only would have all ticks alike.
+    # If the values differ only in their last digits, all tick labels would be the same.
     room = max(room, 1e-12 * max(abs(low), abs(high)))
     return low - room, high + room
 
 
 def _span(series: Series) -> tuple[float, float]:
-    assert series.least is not None
-    assert series.most is not None
-    low, high = series.least.y, series.most.y
+    assert series.minimum is not None
+    assert series.maximum is not None
+    low, high = series.minimum.y, series.maximum.y
     if series.band is not None:
         with np.errstate(invalid="ignore"):
             finite = np.r_[series.band.low, series.band.high]
@@ -188,10 +196,10 @@ def _symlog_limits(low: float, high: float) -> tuple[float, float]:
 
 
 def _marker(line: SeriesLine) -> str | None:
-    return "o" if np.count_nonzero(np.isfinite(line.y)) <= LONELY else None
+    return "o" if np.count_nonzero(np.isfinite(line.y)) <= FEW_POINTS else None
 
 
 def _isolated(line: SeriesLine) -> Any:
-    """Return which points have no neighbour a line could join them to."""
+    """Return a mask of the points without an adjacent point that a line could join them to."""
     gap = np.r_[True, ~np.isfinite(line.y), True]
     return ~gap[1:-1] & gap[:-2] & gap[2:]

@@ -1,4 +1,4 @@
-"""The parameters of several runs side by side, as a table; what differs stands first and in colour."""
+"""The parameters of several runs in a table; those that differ are first and in colour."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from neural.tracking.figures.axes import note_figure, title_of
-from neural.tracking.figures.style import ACCENT, FAINT, GRID, INK, house_style
+from neural.tracking.figures.style import ACCENT, FAINT, GRID, INK, figure_style
 from neural.tracking.figures.texts import number, shown
 
-MOST_ROWS = 40
-MOST_RUNS = 8
+MAX_ROWS = 40
+MAX_RUNS = 8
 ROW_IN, NAME_IN, CELL_IN = 0.27, 2.7, 1.75
 TITLE = "Parameters"
 MISSING = object()
 
 
 def table_rows(parameters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any], bool]]:
-    """Return (name, each run's value or ``MISSING``, whether they differ), those that differ first."""
+    """Return rows (name, value or ``MISSING`` of each run, whether values differ), differing rows first."""
     names = sorted({name for one in parameters for name in one})
     rows = []
     for name in names:
@@ -31,7 +31,7 @@ def table_rows(parameters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[
 
 
 def value_text(value: Any) -> str:
-    """Return a parameter's value as people read it; a dash where the run has none."""
+    """Return a parameter's value as text; a dash for ``MISSING``."""
     if value is MISSING:
         return "–"
     if isinstance(value, float):
@@ -45,18 +45,18 @@ def hyperparameters(
     *,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Return a figure of the table.
+    """Return a figure of the parameters as a table.
 
     Args:
-        parameters: each run's, flat.
-        labels: what each run is called.
-        figsize: inches; default grows with the table.
+        parameters: the flat parameters of each run.
+        labels: the name of each run.
+        figsize: width and height in inches; default: as large as the table.
     """
-    with house_style():
+    with figure_style():
         all_rows = table_rows(parameters)
         if not all_rows:
             return note_figure("no parameters logged", title=TITLE, figsize=figsize)
-        rows, runs = all_rows[:MOST_ROWS], labels[:MOST_RUNS]
+        rows, runs = all_rows[:MAX_ROWS], labels[:MAX_RUNS]
         width, height = NAME_IN + CELL_IN * len(runs) + 0.4, ROW_IN * (len(rows) + 1) + 0.75
         figure = Figure(figsize=figsize or (max(width, 6.0), height))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -82,8 +82,8 @@ def _write(axes: Axes, rows: Sequence[tuple[str, list[Any], bool]], runs: Sequen
         axes.text(0.2, y, shown(name, 34), fontsize=8.5, color=INK if differs else FAINT, va="center")
         for column, value in enumerate(values[: len(runs)]):
             text = shown(value_text(value), 21)
-            look: dict[str, Any] = {"color": ACCENT, "fontweight": "bold"} if differs else {"color": FAINT}
-            axes.text(NAME_IN + CELL_IN * column, y, text, fontsize=8.5, va="center", **look)
+            style: dict[str, Any] = {"color": ACCENT, "fontweight": "bold"} if differs else {"color": FAINT}
+            axes.text(NAME_IN + CELL_IN * column, y, text, fontsize=8.5, va="center", **style)
     axes.hlines(top + ROW_IN / 2, 0.12, width - 0.12, color=GRID, linewidth=1.2)
 
 
@@ -96,7 +96,7 @@ def _remark(rows: Sequence[tuple[str, list[Any], bool]], shown_: int, runs: int,
 
 
 def _is_other(one: Any, other: Any) -> bool:
-    """Whether two values differ; NaN is itself, and 1 is not True."""
+    """Return whether two values differ. NaN equals NaN, and 1 differs from True."""
     if one is MISSING or other is MISSING:
         return one is not other
     if isinstance(one, bool) != isinstance(other, bool):

@@ -1,4 +1,4 @@
-"""What several ranks of one metric come to: mean, least and greatest at each step, and who stands out."""
+"""Reduces the ranks of one metric: mean, minimum and maximum at each step, the straggler and the outlier."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.last_values import last_at_each
 
-LATE_S = 0.1  # a straggler is later than this
-STANDS_OUT = 2.0  # and this many times as late as the others typically are, or as far off as any
-LOOK_STEPS = 5_000
+LATE_S = 0.1  # a straggler is at least so late
+OUTLIER_FACTOR = (
+    2.0  # and so many times as late as the median of the others; likewise for an outlier's distance
+)
+LAST_STEPS = 5_000
 
 
 class Ranks(NamedTuple):
-    """The number of ranks, the straggler and by how much, the rank far from the others, those with NaN."""
+    """The number of ranks, the straggler and its delay, the outlier, and the ranks with NaN."""
 
     number: int
     slowest: int | None
@@ -25,8 +27,8 @@ class Ranks(NamedTuple):
     farthest: int | None
     with_nan: tuple[int, ...] = ()
 
-    def told(self) -> list[str]:
-        """Return a few words for the figure, what matters most first."""
+    def remarks(self) -> list[str]:
+        """Return short remarks for a figure, the most important first."""
         also = ", outlier" if self.farthest == self.slowest else ""
         slowest = "" if self.slowest is None else f", straggler: rank {self.slowest} ({self.behind}{also})"
         words = [f"{self.number} ranks{slowest}"]
@@ -37,10 +39,10 @@ class Ranks(NamedTuple):
 
 
 def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, FloatArray]:
-    """Return who stands out, and step, mean, least and greatest value at each step, in step order.
+    """Return the notable ranks, the steps in order, and mean, minimum and maximum at each step.
 
-    Of what a rank logged at one step only the last counts. The mean is of the ranks that have a number there:
-    one rank's NaN must not hide how the others went on.
+    If a rank logged a step several times, only its last value counts. The mean ignores NaN: a NaN of one rank
+    must not hide the values of the others.
     """
     columns = columns.take(last_at_each(columns.step, columns.rank))
     order = np.argsort(columns.step, kind="stable")
@@ -52,13 +54,13 @@ def band_of(columns: Columns) -> tuple[Ranks, Array, FloatArray, FloatArray, Flo
             known, starts, dtype=float
         )
     low, high = np.fmin.reduceat(value, starts), np.fmax.reduceat(value, starts)
-    return _standing_out(columns, order, starts), step[starts], mean, low, high
+    return _notable_ranks(columns, order, starts), step[starts], mean, low, high
 
 
-def _standing_out(columns: Columns, order: Array, starts: Array) -> Ranks:
+def _notable_ranks(columns: Columns, order: Array, starts: Array) -> Ranks:
     ranks = np.unique(columns.rank)
-    # The last steps are enough to tell who lags, and the table below stays small.
-    first = max(0, len(starts) - LOOK_STEPS)
+    # The last steps are enough to find a straggler, and they bound the size of the tables below.
+    first = max(0, len(starts) - LAST_STEPS)
     chosen = order[starts[first] :]
     place = np.searchsorted(starts[first:], np.arange(starts[first], len(order)), side="right") - 1
     row = np.searchsorted(ranks, columns.rank[chosen])
@@ -79,7 +81,7 @@ def _standing_out(columns: Columns, order: Array, starts: Array) -> Ranks:
 
 
 def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int | None, str]:
-    """Return the rank whose steps come last and by how much; None where none lags."""
+    """Return the rank whose steps are the latest, and its delay as text; (None, "") if none is late."""
     reached = np.full(len(ranks), np.iinfo(np.int64).min)
     np.maximum.at(reached, np.searchsorted(ranks, columns.rank), columns.step)
     if reached.min() < reached.max():
@@ -91,13 +93,13 @@ def _straggler(ranks: Array, columns: Columns, time_s: FloatArray) -> tuple[int 
     late = np.median(time_s[:, complete] - time_s[:, complete].min(axis=0), axis=1)
     worst = int(late.argmax())
     others = np.delete(late, worst)
-    if late[worst] < LATE_S or late[worst] < STANDS_OUT * np.median(others):
+    if late[worst] < LATE_S or late[worst] < OUTLIER_FACTOR * np.median(others):
         return None, ""
     return int(ranks[worst]), f"+{late[worst]:.2g} s"
 
 
 def _outlier(value: FloatArray) -> int | None:
-    """Return the row that is far from the median where no other is; None for two, which always are."""
+    """Return the only row that is far from the median, else None. With fewer than three rows there is none."""
     value = np.where(np.isfinite(value), value, np.nan)
     value = value[:, ~np.isnan(value).all(axis=0)]
     with np.errstate(over="ignore"):
@@ -106,6 +108,6 @@ def _outlier(value: FloatArray) -> int | None:
     far = np.where(known, distance, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     worst = int(far.argmax())
     others = np.delete(far, worst)
-    if len(far) < 3 or far[worst] <= STANDS_OUT * others.max():
+    if len(far) < 3 or far[worst] <= OUTLIER_FACTOR * others.max():
         return None
     return worst

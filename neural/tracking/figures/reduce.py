@@ -1,4 +1,4 @@
-"""Makes long series short without losing what the eye would see: spikes, gaps, the span of the ranks."""
+"""Reduces long series. Spikes, gaps and the range of the ranks remain visible."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from neural.tracking.reader.downsample import spread
 
 FloatArray = npt.NDArray[np.float64]
 
-MAX_POINTS = 2000  # a figure is some 2,000 pixels wide
+MAX_POINTS = 2000  # a figure is about 2,000 pixels wide
 BAND_POINTS = 500
-LOOK_POINTS = 20_000  # what percentiles and noise are judged by
+STATISTICS_POINTS = 20_000  # a sample of this size is enough for percentiles and noise
 SAMPLE_POINTS = 16_384
 
 
 def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatArray]:
-    """Return at most some 2,000 of the points, extremes kept, NaN between points that no line may join.
+    """Return about 2,000 of the points at most, with NaN between points that no line may join. Extremes remain.
 
     Args:
-        x: steps or whatever stands on the axis, one a point.
-        y: values; what is not finite is left out.
-        breaks: positions before which the line is interrupted, beside where ``y`` is not finite.
+        x: the position of each point on the x axis.
+        y: the values; values that are not finite are left out.
+        breaks: indices before which the line is interrupted, in addition to where ``y`` is not finite.
 
-    Source: Van Der Donckt et al., "MinMaxLTTB" (2023), by way of tsdownsample.
+    Source: Van Der Donckt et al., "MinMaxLTTB" (2023), as implemented in tsdownsample.
     """
     finite = np.isfinite(y)
     kept = None if finite.all() else np.flatnonzero(finite)
@@ -33,7 +33,7 @@ def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatAr
     if len(values) > MAX_POINTS:
         from tsdownsample import MinMaxLTTBDownsampler
 
-        picked = MinMaxLTTBDownsampler().downsample(_within_reach(values), n_out=MAX_POINTS).astype(np.int64)
+        picked = MinMaxLTTBDownsampler().downsample(_scaled_down(values), n_out=MAX_POINTS).astype(np.int64)
     else:
         picked = np.arange(len(values))
     kept = picked if kept is None else kept[picked]
@@ -44,7 +44,7 @@ def thinned(x: Array, y: FloatArray, breaks: Array) -> tuple[FloatArray, FloatAr
 
 
 def enveloped(x: Array, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return at most some 500 stretches with their least ``low`` and greatest ``high``."""
+    """Return at most 500 intervals: their middle, the minimum of ``low`` and the maximum of ``high``."""
     if len(x) <= BAND_POINTS:
         return x.astype(np.float64), low, high
     starts = np.linspace(0, len(x), BAND_POINTS, endpoint=False).astype(np.int64)
@@ -55,24 +55,25 @@ def enveloped(x: Array, low: FloatArray, high: FloatArray) -> tuple[FloatArray, 
 
 
 def smoothed(y: FloatArray) -> tuple[int, Array, FloatArray] | None:
-    """Return over how many points a noisy series is averaged, places and averages; None for a calm one."""
-    look = y[:: max(1, len(y) // LOOK_POINTS)]
-    look = look[np.isfinite(look)]
-    if len(look) < 300:
+    """Return the window in points, the indices and the moving averages of a noisy series, else None."""
+    some = y[:: max(1, len(y) // STATISTICS_POINTS)]
+    some = some[np.isfinite(some)]
+    if len(some) < 300:
         return None
-    low, high = np.quantile(look, (0.02, 0.98))
+    low, high = np.quantile(some, (0.02, 0.98))
     spread = high / 4 - low / 4  # cannot overflow
-    jitter = np.median(np.abs(np.diff(look / 4)))
-    if not spread > 0 or jitter < 0.005 * spread or np.max(np.abs(look)) / 1e9 > spread:
+    jitter = np.median(np.abs(np.diff(some / 4)))
+    if not spread > 0 or jitter < 0.005 * spread or np.max(np.abs(some)) / 1e9 > spread:
         return None
     window = max(5, len(y) // 60)
     return window, *_moving_mean(y, window)
 
 
 def sampled(step: Array, y: FloatArray) -> tuple[Array, FloatArray]:
-    """Return at most some 16,000 steps with their values: the same steps for every metric, spread evenly.
+    """Return about 16,000 steps at most with values, evenly spread; several values of a step are averaged.
 
-    A step is in by its hash, and of a shorter series' steps all those are in that a longer one's has.
+    A hash of the step decides whether it is in the sample. So a shorter series has every sampled step of a
+    longer one, if it has that step at all.
     """
     share = int(np.ceil(np.log2(max(1.0, len(step) / SAMPLE_POINTS))))
     if share:
@@ -88,7 +89,7 @@ def sampled(step: Array, y: FloatArray) -> tuple[Array, FloatArray]:
 
 
 def _holes(finite: Array, longest_unseen: int) -> Array:
-    """Return where runs of missing values end that are long enough to be seen."""
+    """Return the indices where sequences of more than ``longest_unseen`` missing values begin."""
     if finite.all():
         return np.empty(0, np.int64)
     edges = np.flatnonzero(np.diff(np.r_[True, finite, True]))
@@ -97,14 +98,14 @@ def _holes(finite: Array, longest_unseen: int) -> Array:
     return found
 
 
-def _within_reach(values: FloatArray) -> FloatArray:
-    """Return the values scaled so that areas between them do not overflow."""
+def _scaled_down(values: FloatArray) -> FloatArray:
+    """Return the values, scaled if products of them could overflow."""
     top = max(abs(float(values.min())), abs(float(values.max())))
     return values if top < 1e100 else values * (1e100 / top)
 
 
 def _moving_mean(y: FloatArray, window: int) -> tuple[Array, FloatArray]:
-    """Return places and the mean of the finite values around each; NaN where there are none."""
+    """Return indices and the mean of the finite values around each; NaN where no value is finite."""
     finite = np.isfinite(y)
     whole = bool(finite.all())
     places = np.unique(np.linspace(0, len(y) - 1, MAX_POINTS // 2).astype(np.int64))
@@ -113,7 +114,7 @@ def _moving_mean(y: FloatArray, window: int) -> tuple[Array, FloatArray]:
     start, end = back[: len(places)], back[len(places) :]
 
     def up_to(values: Array) -> Array:
-        """Return the sum of the values before each bound: only there it is asked for."""
+        """Return the sum of the values before each bound; no other sums are needed."""
         return np.concatenate(([0], np.cumsum(np.add.reduceat(values, bounds[:-1]))))
 
     total = up_to(y if whole else np.where(finite, y, 0.0))

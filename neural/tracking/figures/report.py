@@ -1,4 +1,4 @@
-"""A comparison as a folder to hand on: pictures, a summary for scripts, one page that needs nothing else."""
+"""Writes a comparison as a folder: plots, a summary for scripts, and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE, SUMMARY = "comparison.html", "comparison_summary.json"
 
 
 def comparisons_folder(base_dir: Path) -> Path:
-    """Return a new name below ``<base_dir>/comparisons``; nothing is made."""
+    """Return a new path below ``<base_dir>/comparisons``; the folder is not created."""
     root = base_dir / "comparisons"
     name = f"comparison_{time.strftime('%Y%m%d_%H%M%S')}"
     number, chosen = 2, name
@@ -30,10 +30,12 @@ def comparisons_folder(base_dir: Path) -> Path:
 
 
 def export(comparison: Comparison, folder: Path) -> Path:
-    """Write figures, summary and page; return the folder, made if it was not there.
+    """Write plots, summary and page into the folder and return it; create it if it is missing.
+
+    Blocks while it reads the runs, draws and writes.
 
     Raises:
-        OSError: something could not be written.
+        OSError: a file cannot be written.
         FormatError: a run's points are damaged.
     """
     from neural.tracking.figures.names import file_name
@@ -42,10 +44,10 @@ def export(comparison: Comparison, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, str] = {}
     images: dict[str, bytes] = {}
-    for picture in comparison.pictures():
-        files[picture.name] = file_name(picture.name, (name[:-4] for name in files.values())) + ".png"
-        images[picture.name] = rendered(picture.draw())
-        atomic_write(folder / files[picture.name], images[picture.name], durable=False)
+    for plot in comparison.plots():
+        files[plot.name] = file_name(plot.name, (name[:-4] for name in files.values())) + ".png"
+        images[plot.name] = rendered(plot.draw())
+        atomic_write(folder / files[plot.name], images[plot.name], durable=False)
     made = iso_time(time.time_ns())
     summary = {"created": made, **comparison.summary(), "files": files}
     write_json(folder / SUMMARY, json_value(summary), durable=False)
@@ -101,15 +103,15 @@ def _best_table(comparison: Comparison) -> str:
     marks: set[tuple[int, int]] = set()
     for name in comparison.metrics:
         points = comparison.best(name)
-        winner = comparison.winner(name)
-        if winner is not None and len(points) > 1:
-            marks.add((len(rows), winner + 2))
+        best_run = comparison.best_run(name)
+        if best_run is not None and len(points) > 1:
+            marks.add((len(rows), best_run + 2))
         cells = ["–" if p is None else f"{number(p.y)} @ {int(p.x)}" for p in points]
         rows.append([name, BETTER_WORDS[better(name)], *cells])
     table = _table(["metric", "better is", *comparison.labels], rows, marks)
     if all(map(better, comparison.metrics)):
         return table
-    note = "unknown: the metric's name does not tell which way is better, so no run is the best"
+    note = "unknown: the metric's name does not say which way is better, so no run is marked as the best"
     return f"{table}<p class=faint>{note}</p>"
 
 
@@ -126,7 +128,7 @@ def _parameters_table(comparison: Comparison) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]], marks: set[tuple[int, int]] | None = None) -> str:
-    """Return a table of texts, ``marks`` (row, column) in bold."""
+    """Return an HTML table of the texts; the cells of ``marks`` (row, column) are highlighted."""
     if not rows:
         return "<p class=faint>nothing logged</p>"
     lines = [
@@ -134,9 +136,9 @@ def _table(head: list[str], rows: list[list[str]], marks: set[tuple[int, int]] |
         *(f"<th>{escape(cell)}</th>" for cell in head),
         "</tr></thead>",
     ]
-    for place, row in enumerate(rows):
+    for number, row in enumerate(rows):
         cells = (
-            f"<td{' class=mark' if (place, column) in (marks or ()) else ''}>{escape(cell)}</td>"
+            f"<td{' class=mark' if (number, column) in (marks or ()) else ''}>{escape(cell)}</td>"
             for column, cell in enumerate(row)
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")

@@ -1,4 +1,4 @@
-"""What figures are drawn from: each metric reduced once, so that drawing does not grow with the run."""
+"""The input of all figures: each metric reduced once, so that the cost of drawing does not grow with it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from neural.tracking.figures.histogram import FAR, Histogram, histogram
+from neural.tracking.figures.histogram import LINEAR_LIMIT, Histogram, histogram
 from neural.tracking.figures.ranks import Ranks, band_of
-from neural.tracking.figures.reduce import LOOK_POINTS, FloatArray, enveloped, sampled, smoothed, thinned
+from neural.tracking.figures.reduce import STATISTICS_POINTS, FloatArray, enveloped, sampled, smoothed, thinned
 from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.reader.columns import Columns
 from neural.tracking.reader.downsample import Downsampled
 
-LOG_SPREAD = 300.0  # between the 5th and the 95th percentile: from here on a linear axis hides most of it
-SPIKE = 100.0  # of the 95th percentile: such a value alone makes a linear axis hide the others
-LOG_SPAN = 1e9  # between the least and the greatest value
+LOG_SPREAD = 300.0  # ratio of the 95th to the 5th percentile: above it, a linear axis hides most values
+SPIKE = 100.0  # ratio to the 95th percentile: one such value makes a linear axis hide the others
+LOG_SPAN = 1e9  # ratio of the maximum to the minimum
 
 
 class Point(NamedTuple):
@@ -30,14 +30,14 @@ class Point(NamedTuple):
 
 
 class SeriesLine(NamedTuple):
-    """Points to join; NaN where the line is interrupted."""
+    """The points of a line; NaN where the line is interrupted."""
 
     x: FloatArray
     y: FloatArray
 
 
 class Band(NamedTuple):
-    """Between which values the ranks lie."""
+    """The minimum and the maximum over the ranks."""
 
     x: FloatArray
     low: FloatArray
@@ -48,9 +48,9 @@ class Band(NamedTuple):
 class Series:
     """One metric, reduced to what figures show of it.
 
-    ``ends``: the first and the last place on the x axis, also where the value there cannot be drawn.
-    ``scale`` is ``"linear"``, ``"log"`` or ``"symlog"``: what its range asks for; ``linear_within`` is
-    up to where a symlog axis is linear.
+    ``ends`` are the first and the last position on the x axis, also if the values there cannot be drawn.
+    ``scale`` is ``"linear"``, ``"log"`` or ``"symlog"``, chosen by the range of the values. A symlog axis is
+    linear between ``-linear_within`` and ``linear_within``.
     """
 
     name: str
@@ -60,8 +60,8 @@ class Series:
     has_steps: bool
     ends: tuple[float, float]
     line: SeriesLine
-    least: Point | None
-    most: Point | None
+    minimum: Point | None
+    maximum: Point | None
     last: Point | None
     mean: float
     scale: str
@@ -75,24 +75,24 @@ class Series:
 
     @property
     def finite(self) -> int:
-        """Return how many values can be drawn."""
+        """The number of values that can be drawn."""
         return self.points - self.nan - self.infinite
 
     @property
     def constant(self) -> bool:
-        """Return whether every value is the same, of every rank."""
+        """Whether all values of all ranks are the same."""
         return self.level and (self.band is None or bool(np.all(self.band.low == self.band.high)))
 
     @property
     def level(self) -> bool:
-        """Return whether the line is: the ranks may still differ."""
-        return self.least is not None and self.most is not None and self.least.y == self.most.y
+        """Whether the line is horizontal; the values of single ranks may differ."""
+        return self.minimum is not None and self.maximum is not None and self.minimum.y == self.maximum.y
 
 
 def series_of(columns: Columns) -> Series:
-    """Return a metric's points, all ranks of them, reduced: one line a rank's, the mean of several.
+    """Return a metric, reduced: the line of its only rank, or the mean of its ranks.
 
-    ``columns`` are those of ``Run.metric(name, ranks="all")``.
+    ``columns`` are the points of all ranks, from ``Run.metric(name, ranks="all")``.
     """
     several = len(columns) > 0 and int(columns.rank.min()) != int(columns.rank.max())
     if not several:
@@ -102,11 +102,11 @@ def series_of(columns: Columns) -> Series:
     return _with_band(made, Band(*enveloped(step, low, high)), ranks)
 
 
-def series_of_sifted(found: Downsampled) -> Series:
-    """Return a metric of which only some points were kept, as :func:`series_of` would have made it of all."""
+def series_of_downsampled(found: Downsampled) -> Series:
+    """Return a downsampled metric, reduced; counts and means are those of all its points."""
     columns, even = found.columns, found.even
     made = series_of(columns)
-    thinner = max(1, round(found.points / max(1, len(columns))))
+    ratio = max(1, round(found.points / max(1, len(columns))))
     usual = columns.value[even & np.isfinite(columns.value)]
     counted = histogram(np.r_[usual, _ends(columns.value)], made.scale)
     if counted is not None:
@@ -120,12 +120,12 @@ def series_of_sifted(found: Downsampled) -> Series:
         infinite=found.infinite,
         mean=found.mean if made.finite else made.mean,
         histogram=counted,
-        window=made.window if made.window == 1 else made.window * thinner,
+        window=made.window if made.window == 1 else made.window * ratio,
     )
 
 
 def _ends(values: FloatArray) -> FloatArray:
-    """Return the least and the greatest of the finite values, for a histogram to reach them."""
+    """Return the minimum and the maximum of the finite values, so that a histogram includes them."""
     finite = values[np.isfinite(values)]
     return np.array([finite.min(), finite.max()]) if len(finite) else finite
 
@@ -134,8 +134,8 @@ def series_of_history(history: Iterable[Mapping[str, Any]]) -> list[Series]:
     """Return the metrics of a history, in the order in which they first appear.
 
     Args:
-        history: a dict for each log call: ``step``, ``timestamp`` and the metrics, as
-            ``metrics_history`` gives it. What is no number is passed over.
+        history: a dict for each log call: ``step``, ``timestamp`` and the metrics, as in
+            ``metrics_history``. Values that are not numbers are ignored.
     """
     steps: dict[str, list[int]] = {}
     values: dict[str, list[float]] = {}
@@ -161,14 +161,14 @@ def _entries(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, f
 
 
 def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: FloatArray) -> Series:
-    """Return the series of a line ``y`` over steps; ``values`` are all of its points, ranks not united."""
+    """Return the series with the line ``y`` over the steps; ``values`` are the values of all ranks."""
     has_steps = bool(len(step)) and int(step.min()) != NO_STEP
     x = step if has_steps else np.arange(len(y))
     known = np.isfinite(values)
     finite = values if known.all() else values[known]
     nan = 0 if finite is values else int(np.count_nonzero(np.isnan(values)))
     scale, within = scale_of(finite)
-    back = np.flatnonzero(x[1:] < x[:-1]) + 1  # a restarted training: no line leads back
+    back = np.flatnonzero(x[1:] < x[:-1]) + 1  # the training restarted: no line may lead back
     smooth = smoothed(np.log10(y) if scale == "log" else y) if not len(back) else None
     return Series(
         name=name,
@@ -178,8 +178,8 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
         has_steps=has_steps,
         ends=(float(x.min()), float(x.max())) if len(x) else (0.0, 1.0),
         line=SeriesLine(*thinned(x, y, back)),
-        least=_point(x, y, np.argmin, np.inf),
-        most=_point(x, y, np.argmax, -np.inf),
+        minimum=_point(x, y, np.argmin, np.inf),
+        maximum=_point(x, y, np.argmax, -np.inf),
         last=Point(float(x[-1]), float(y[-1])) if len(y) else None,
         mean=_mean(finite),
         scale=scale,
@@ -192,7 +192,7 @@ def _reduced(name: str, step: npt.NDArray[np.int64], y: FloatArray, values: Floa
 
 
 def _on(scale: str, y: FloatArray) -> FloatArray:
-    """Return averages as values; those of logarithms, since an arithmetic mean would follow the spikes."""
+    """Return the averages as values. On a log scale, logarithms were averaged, which spikes change less."""
     return np.power(10.0, y) if scale == "log" else y
 
 
@@ -201,7 +201,7 @@ def _with_band(series: Series, band: Band, ranks: Ranks) -> Series:
 
 
 def _point(x: Array, y: FloatArray, extreme: Any, worst: float) -> Point | None:
-    """Return the point at an extreme of the finite values; ``worst`` is what none of them can be."""
+    """Return the point at an extreme of the finite values; ``worst`` replaces values that are not finite."""
     known = np.isfinite(y)
     if not known.any():
         return None
@@ -213,24 +213,24 @@ def _mean(finite: FloatArray) -> float:
     if not len(finite):
         return float("nan")
     top = max(abs(float(finite.min())), abs(float(finite.max()))) or 1.0
-    return float(np.mean(finite / top)) * top if top > FAR else float(np.mean(finite))
+    return float(np.mean(finite / top)) * top if top > LINEAR_LIMIT else float(np.mean(finite))
 
 
 def scale_of(finite: FloatArray) -> tuple[str, float]:
-    """Return the kind of axis the values ask for, and up to where a symlog one is linear."""
+    """Return the scale that suits the values, and the value up to which a symlog axis is linear."""
     if not len(finite):
         return "linear", 1.0
     low, high = float(finite.min()), float(finite.max())
-    look = np.abs(finite[:: max(1, len(finite) // LOOK_POINTS)])
-    look = look[look > 0]
-    if not len(look):
+    some = np.abs(finite[:: max(1, len(finite) // STATISTICS_POINTS)])
+    some = some[some > 0]
+    if not len(some):
         return "linear", 1.0
-    small, big = np.quantile(look, (0.05, 0.95), method="nearest")
+    small, big = np.quantile(some, (0.05, 0.95), method="nearest")
     top = max(abs(low), abs(high))
-    far = top > FAR or float(look.max()) < 1 / FAR
+    extreme = top > LINEAR_LIMIT or float(some.max()) < 1 / LINEAR_LIMIT
     if low > 0:
         wide = len(finite) >= 5 and (big > LOG_SPREAD * small or high > SPIKE * big)
-        return "log" if wide or high / low > LOG_SPAN or far else "linear", 1.0
-    if far or (len(finite) >= 5 and (big > LOG_SPREAD**2 * small or top > LOG_SPREAD * big)):
+        return "log" if wide or high / low > LOG_SPAN or extreme else "linear", 1.0
+    if extreme or (len(finite) >= 5 and (big > LOG_SPREAD**2 * small or top > LOG_SPREAD * big)):
         return "symlog", max(float(small), top * 1e-9)
     return "linear", 1.0

@@ -1,8 +1,7 @@
-"""How all figures look: colours and type.
+"""The style of all figures: colours, dashes and fonts.
 
-Colours are Okabe and Ito's ("Color Universal Design", 2008), which people with any of the common colour
-deficiencies tell apart; from the seventh line on the dash pattern changes too, so that figures also
-read in grey.
+The colours are those of Okabe and Ito ("Color Universal Design", 2008). People with any of the common colour
+deficiencies can distinguish them. From the seventh line on, the dash pattern changes, too.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ ACCENT = "#0072B2"
 DPI = 120
 MAX_INCHES = 200
 
-# The first comes with matplotlib, so figures look the same everywhere; the others are asked only
-# for what it does not have, where they are installed.
+# The first font is part of matplotlib, so figures are the same everywhere. The others, if they are installed,
+# supply the characters that it lacks.
 FONTS = (
     "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Zen Hei", "PingFang SC",
     "Hiragino Sans", "Noto Emoji", "Symbola", "Apple Symbols", "Arial Unicode MS",
@@ -31,8 +30,8 @@ FONTS = (
 
 
 @contextlib.contextmanager
-def house_style() -> Iterator[None]:
-    """Make and save figures in the style of this package, whatever the process has set."""
+def figure_style() -> Iterator[None]:
+    """Use the style of this package while the context lasts, whatever matplotlib settings the process has."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_settings())
@@ -80,8 +79,8 @@ def _settings() -> dict[Any, Any]:
     }
 
 
-def line_look(number: int) -> dict[str, Any]:
-    """Return colour and dashes of a figure's ``number``-th line."""
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of line ``number`` of a figure, counted from 0."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[(number // len(COLOURS)) % len(DASHES)],
@@ -90,16 +89,16 @@ def line_look(number: int) -> dict[str, Any]:
 
 @functools.cache
 def fonts() -> tuple[str, ...]:
-    """Return the fonts in the order in which a glyph is looked for."""
+    """Return the installed fonts in the order in which matplotlib searches them for a character."""
     known = {font.name for font in font_manager.fontManager.ttflist}
     return tuple(name for name in FONTS if name in known) or ("sans-serif",)
 
 
 def check_figsize(figsize: Any) -> tuple[float, float] | None:
-    """Return width and height in inches, or None as it was given.
+    """Return width and height in inches, or None for None.
 
     Raises:
-        TypeError, ValueError: it is not two numbers above 0 and at most 200.
+        TypeError, ValueError: ``figsize`` is not two numbers above 0 and at most 200.
     """
     if figsize is None:
         return None

@@ -1,4 +1,4 @@
-"""Texts in figures: names that may hold anything, and numbers in a few characters."""
+"""Texts in figures: names with any characters, and numbers in a few characters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from matplotlib.ft2font import FT2Font
 from neural.tracking.figures.style import fonts
 
 MINUS = "\u2212"
-MOST_CUTS = 3
+MAX_CUTS = 3
 LONGEST_WORD = 8
 
 
 def shown(text: str, width: float = 1e9) -> str:
-    """Return a text that draws in at most ``width`` average letters: cut in the middle, no missing glyphs."""
+    """Return the text, cut in the middle to ``width`` average letters, without characters that no font has."""
     readable = "".join(map(_drawable, text))
     if text_width(readable) <= width:
         return readable
@@ -29,26 +29,26 @@ def shown(text: str, width: float = 1e9) -> str:
     return f"{head}…{tail}"
 
 
-def told_apart(names: Sequence[str], width: float) -> list[str]:
-    """Return the names as :func:`shown`; those that are cut alike begin where they differ."""
-    told = [shown(name, width) for name in names]
-    for _ in range(MOST_CUTS):
+def distinct_texts(names: Sequence[str], width: float) -> list[str]:
+    """Return the names as :func:`shown`; those that would be cut to the same text begin where they differ."""
+    texts = [shown(name, width) for name in names]
+    for _ in range(MAX_CUTS):
         alike: dict[str, set[str]] = {}
-        for name, text in zip(names, told, strict=True):
+        for name, text in zip(names, texts, strict=True):
             alike.setdefault(text, set()).add(name)
         starts = {name: _differing(same) for same in alike.values() if len(same) > 1 for name in same}
         if not starts:
             break
-        told = [
+        texts = [
             shown(f"…{name[starts[name] :]}", width) if name in starts else text
-            for name, text in zip(names, told, strict=True)
+            for name, text in zip(names, texts, strict=True)
         ]
-    return told
+    return texts
 
 
 def _differing(names: Collection[str]) -> int:
-    """Return where the word begins in which names differ first."""
-    first, last = min(names), max(names)  # what these have in common, those between have too
+    """Return the index of the beginning of the first word in which the names differ."""
+    first, last = min(names), max(names)  # a common prefix of these two is a prefix of all names
     pairs = enumerate(zip(first, last, strict=False))
     start = next((place for place, (a, b) in pairs if a != b), min(len(first), len(last)))
     word = re.search(r"[^\W_]+(?:\.[^\W_]*)?$", first[:start])
@@ -56,7 +56,7 @@ def _differing(names: Collection[str]) -> int:
 
 
 def text_width(text: str) -> float:
-    """Return about how many average letters wide a text is."""
+    """Return the approximate width of a text in average letters."""
     return sum(_letter_width(char) for char in text)
 
 
@@ -81,11 +81,11 @@ def _longest(text: str, width: float) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _drawable(char: str) -> str:
-    """Return the character, or its name where no font at hand has it: better than an empty box."""
+    """Return the character, or its name if no installed font has it; an empty box says less."""
     if ord(char) < 0x250 or ord(char) in _glyphs():
         return char
     if unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc", "Cs"):
-        return ""  # joiners and variation selectors draw nothing by themselves
+        return ""  # joiners and variation selectors are not drawn
     name = unicodedata.name(char, "")
     if not name or "IDEOGRAPH" in name or "SYLLABLE" in name:
         return f"[{ord(char):X}]"
@@ -101,7 +101,7 @@ def _glyphs() -> frozenset[int]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a value in a few characters."""
+    """Return a value as text with ``digits`` significant digits."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
     if digits <= 4 and 1e4 <= abs(value) < 1e7:
@@ -114,5 +114,5 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def count(value: float) -> str:
-    """Return a whole number with thousands apart."""
+    """Return a whole number with a thin space between groups of three digits."""
     return f"{int(value):,}".replace(",", "\u2009").replace("-", MINUS)

@@ -1,1 +1,1 @@
-"""The formats on disk and on the wire, one file each; ``docs/`` describes them."""
+"""The formats on disk and on the wire, one module each; ``docs/`` describes them."""

@@ -1,4 +1,4 @@
-"""The ``artifact`` event and its notes: what a call says, and what the collector says became of it."""
+"""The ``artifact`` event and its notes: the event describes a call, the notes its outcome."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from neural.tracking.core.names import check_artifact_name, is_hex_id
 from neural.tracking.errors import InvalidNameError
 
-KIND = "artifact"  # of the event, and of the note that says what became of it
-PRUNED = "artifact_pruned"  # of the note that says that a version was removed on purpose
+KIND = "artifact"  # the kind of the event, and of the note that records its outcome
+PRUNED = "artifact_pruned"  # the kind of the note that records that a version was pruned
 
 
 def new_token() -> str:
-    """Return what names one artifact call, in the spool, its event and its note: 32 hex digits."""
+    """Return a new random token, 32 hex digits: it names one artifact call in spool, event and note."""
     return os.urandom(16).hex()
 
 
 def refusal(data: Mapping[str, Any]) -> str | None:
-    """Return why no job is made of what an artifact event says, None where one is."""
+    """Return why the collector must refuse an artifact event with this data; None if it is acceptable."""
     try:
         check_artifact_name(data.get("name"))  # type: ignore[arg-type]
     except (TypeError, InvalidNameError) as error:

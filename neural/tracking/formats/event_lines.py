@@ -1,14 +1,14 @@
-"""Lines of ``events-<c>.jsonl``: every event that is no metric, every gap and every note, a checksum a line.
+"""Lines of ``events-<c>.jsonl``: every event that is not a metric, every gap and note, each with a checksum.
 
-A line is one JSON object that begins ``{"crc":"<8 hex digits>",``; the digits are the CRC-32 of what
-follows the comma, up to the newline. So each line is JSON for any tool, and no flipped bit is believed.
+A line is one JSON object that begins ``{"crc":"<8 hex digits>",``. The digits are the CRC-32 of the bytes
+after the comma, up to the newline. So any JSON tool can read a line, and a flipped bit is always detected.
 
-Kinds of lines, told apart by their keys:
+The keys of a line determine its kind:
 
 - ``seq``: an event ``{session, seq, time_ns, step, kind, data}``
 - ``gap``: numbers that will not arrive ``{session, gap: [first, last], time_ns, reason}``
-- ``note``: what no session emitted ``{session, note, key, time_ns, data}``
-- ``info``: a session as its HELLO described it ``{session, uid, info}``
+- ``note``: a record that no session emitted ``{session, note, key, time_ns, data}``
+- ``info``: the description of a session from its HELLO ``{session, uid, info}``
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class EventLine(NamedTuple):
-    """A line whose checksum is right; ``end`` is where the next one begins."""
+    """A line with a correct checksum, at ``start`` (a byte offset); the next line begins at ``end``."""
 
     start: int
     end: int
@@ -38,7 +38,7 @@ class EventLine(NamedTuple):
 
 
 class BadLine(NamedTuple):
-    """Bytes that are no valid line; ``torn``: they end the file without a newline."""
+    """Bytes that are not a valid line; ``torn``: they are the end of the file, without a newline."""
 
     start: int
     end: int
@@ -46,8 +46,8 @@ class BadLine(NamedTuple):
 
 
 def encode(data: Mapping[str, Any]) -> bytes:
-    """Return the line for ``data``, with its newline."""
-    text = json.dumps(_truthful(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return the line for ``data``, with its checksum and its newline."""
+    text = json.dumps(_lossless(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     rest = text[1:].encode()
     return b'%s%08x",%s\n' % (_START, zlib.crc32(rest), rest)
 
@@ -65,7 +65,7 @@ def gap_line(session: str, gap: Gap) -> bytes:
 
 
 def note_line(session: str, note: Mapping[str, Any]) -> bytes:
-    """Return the line of a note as it came from the log."""
+    """Return the line of a note, which is given as the log holds it."""
     rest = {key: value for key, value in note.items() if key not in ("kind", "key", "time_ns")}
     return encode(
         {
@@ -84,7 +84,7 @@ def info_line(session: str, uid: bytes, info: Mapping[str, Any]) -> bytes:
 
 
 def scan(data: bytes) -> Iterator[EventLine | BadLine]:
-    """Yield every valid line in order, and each stretch that is none."""
+    """Yield every valid line in order, and a :class:`BadLine` for each invalid stretch between them."""
     pos = 0
     while pos < len(data):
         newline = data.find(b"\n", pos)
@@ -93,8 +93,8 @@ def scan(data: bytes) -> Iterator[EventLine | BadLine]:
         if found is not None:
             yield EventLine(pos, end, found)
         else:
-            # A newline may be what was damaged: the next line then hides behind this one. Quotes
-            # inside JSON text are escaped, so the start of a line never stands inside one.
+            # The damaged byte may be a newline: then the next line begins inside this one. Quotes inside
+            # JSON text are escaped, so the start of a line never occurs inside a valid line.
             hidden = data.find(_START, pos + 1, end)
             end = hidden if hidden >= 0 else end
             yield BadLine(pos, end, torn=newline < 0 and hidden < 0)
@@ -160,20 +160,20 @@ def _is_time(value: Any) -> bool:
     return type(value) is int and NO_STEP <= value <= MAX_NUMBER
 
 
-def _truthful(value: Any) -> Any:
-    """Return ``value`` so that JSON keeps it exactly; what JSON has no word for becomes a marked map."""
+def _lossless(value: Any) -> Any:
+    """Return ``value`` so that JSON keeps it exactly; a value that JSON cannot hold becomes a marked map."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": not_finite(value)}
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        plain = {str(key): _truthful(item) for key, item in value.items()}
+        plain = {str(key): _lossless(item) for key, item in value.items()}
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     if isinstance(value, list | tuple):
-        return [_truthful(item) for item in value]
+        return [_lossless(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return str(value)  # msgpack has types that JSON has not: a line must never fail for one
+    return str(value)  # msgpack has types that JSON lacks; encoding a line must never fail for one
 
 
 def _original(value: Any) -> Any:
@@ -193,12 +193,12 @@ def _original(value: Any) -> Any:
 
 
 def not_finite(value: float) -> str:
-    """Return the text that stands for NaN or an infinity in JSON."""
+    """Return the JSON text for a NaN or an infinity."""
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def json_value(value: Any) -> Any:
-    """Return ``value`` for a JSON view: NaN and infinities as text, bytes as base64."""
+    """Return ``value`` in a form for a JSON view: NaN and infinities as text, bytes as base64."""
     if isinstance(value, float) and not math.isfinite(value):
         return not_finite(value)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Decodes a stretch of a session's stream: metrics as columns, all that is equal at once; the rest one by one.
+"""Decodes a stretch of a session's stream: equal metrics records together into columns, others one by one.
 
-Apart from the codec, since the training process encodes only: it must not pay for NumPy's import at the
-first tracker. Decoding never trusts its input: only :class:`FormatError` leaves this module.
+It is separate from the codec (``events.py``) because the training process only encodes: creating the first
+tracker must not import NumPy. Decoding never trusts its input: it raises only :class:`FormatError`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Schemas = Mapping[int, tuple[str, ...]]
 class MetricBlock(NamedTuple):
     """Metrics events with the same names, in the order they were logged.
 
-    ``seq`` uint64, ``time_ns`` int64, ``step`` int64 of shape ``(n,)``; ``values`` float64 of shape
-    ``(n, len(names))``. The arrays may be read-only views into the decoded payload.
+    ``seq`` (uint64), ``time_ns`` (int64) and ``step`` (int64, ``NO_STEP`` for none) have shape ``(n,)``;
+    ``values`` (float64) has shape ``(n, len(names))``. They may be read-only views into the payload.
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ class MetricBlock(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a stretch of a session's stream holds."""
+    """The content of a stretch of a session's stream."""
 
     blocks: list[MetricBlock]
     events: list[Event]
@@ -56,14 +56,14 @@ class Decoded(NamedTuple):
 
 
 def decode(payload: memoryview, schemas: Schemas) -> Decoded:
-    """Return everything in a stretch of a session's stream whose checksums were already verified.
+    """Return the content of a stretch of a session's stream whose checksums were already verified.
 
     Args:
-        payload: whole records; not copied, metric blocks may be views into it.
-        schemas: id to names known before this stretch; schemas inside it are used too.
+        payload: complete records; not copied, metric blocks may be views into it.
+        schemas: the names by schema id that are known before this stretch; it may bring more.
 
     Raises:
-        FormatError: a record does not decode, or uses a schema nobody sent.
+        FormatError: a record cannot be decoded, or uses an unknown schema.
     """
     known = dict(schemas)
     decoded = Decoded([], [], [])
@@ -123,9 +123,13 @@ def is_whole(payload: memoryview, first: int, last: int) -> bool:
 
 
 def record_runs(payload: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield (pos, count, length, kind, id): runs of equal metrics records found at once, others singly."""
+    """Yield (pos, count, length, kind, id) for each run of equal metrics records; other records singly.
+
+    Raises:
+        FormatError: a record has an impossible length.
+    """
     pos, end = 0, len(payload)
-    singly = 0  # after a short run, so many records are walked one by one: probing costs more than a step
+    singly = 0  # so many records are read one by one after a short run: probing for a run costs more
     while pos < end:
         if pos + segment.FRAME_BYTES > end:
             raise FormatError("payload ends inside a record's head")
@@ -162,7 +166,7 @@ def _heads(payload: memoryview, pos: int, stride: int, count: int) -> npt.NDArra
 def _block(
     payload: memoryview, schema_id: int, length: int, runs: list[tuple[int, int]], known: Schemas
 ) -> MetricBlock:
-    """Return the metrics records of all ``runs`` (position, count) as columns."""
+    """Return the metrics records of all ``runs``, given as (position, count), as columns."""
     names = known.get(schema_id)
     if names is None:
         raise FormatError(f"metrics record uses schema {schema_id}, which was never sent")
@@ -183,7 +187,7 @@ def _block(
         starts, counts = np.array(runs, dtype=np.int64).T
         nth_in_run = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         positions = np.repeat(starts, counts) + length * nth_in_run
-        # Metrics records are whole multiples of 8 bytes: gather them as words.
+        # The length of a metrics record is a multiple of 8 bytes: gather the records as words.
         words = np.frombuffer(payload[: len(payload) // 8 * 8], dtype="<u8")
         rows = words[(positions // 8)[:, None] + np.arange(length // 8)].view(dtype)[:, 0]
     return MetricBlock(names, rows["seq"], rows["time_ns"], rows["step"], rows["values"])

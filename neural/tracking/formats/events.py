@@ -1,8 +1,8 @@
-"""The event codec: bodies of the records of a session's stream, of the log and of tails.
+"""The event codec: the bodies of records in a session's stream, in the log and in tails.
 
-``docs/segment-format.md`` is the normative text. Metric names travel once per distinct tuple of
-names (a *schema*); everything that is not a metrics event is a msgpack map. Unpacking never trusts
-its input: only :class:`FormatError` leaves this module.
+``docs/segment-format.md`` is the normative text. Each distinct tuple of metric names (a *schema*) is sent
+once. Every event that is not a metrics event is a msgpack map. Unpacking never trusts its input: it raises
+only :class:`FormatError`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_SCHEMA_BYTES = 4 << 20
 MAX_METRICS = 10_000
 MAX_NAMES_BYTES = 64 << 10
 
-METRICS_HEAD_BYTES = segment.FRAME_BYTES + 24  # frame, seq, time, step; then the values
+METRICS_HEAD_BYTES = segment.FRAME_BYTES + 24  # frame, seq, time, step; the values follow
 _NUMBERED = struct.Struct("<Qqq")
 _SEQ = struct.Struct("<Q")
 _GAP = struct.Struct("<QQq")
@@ -32,7 +32,7 @@ _BATCH = struct.Struct("<16sQQQ")
 _MARK = struct.Struct("<16sQQ")
 BATCH_HEAD_BYTES = _BATCH.size
 NOT_ENDED = 2**64 - 1
-END_STATUSES = ("completed", "failed")  # what an end event may say
+END_STATUSES = ("completed", "failed")  # the possible statuses in an end event
 
 
 class Event(NamedTuple):
@@ -46,7 +46,7 @@ class Event(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Numbers ``first..last`` that will not arrive, and why."""
+    """The numbers ``first..last``, which will not arrive, and the reason."""
 
     first: int
     last: int
@@ -65,17 +65,17 @@ class Batch(NamedTuple):
 
 
 def pack_event(seq: int, time_ns: int, step: int | None, kind: str, data: Mapping[str, Any]) -> bytes:
-    """Return the body of an EVENT record.
+    """Return the body of an EVENT record; ``time_ns`` is nanoseconds since 1970.
 
     Raises:
-        PayloadTooLargeError: over 256 KiB once packed.
-        TypeError: ``data`` holds what msgpack cannot carry.
+        PayloadTooLargeError: the packed data is over 256 KiB.
+        TypeError: ``data`` holds a value that msgpack cannot pack.
     """
     return _NUMBERED.pack(seq, time_ns, NO_STEP if step is None else step) + pack_event_data(kind, data)
 
 
 def pack_event_data(kind: str, data: Mapping[str, Any]) -> bytes:
-    """Return the msgpack part of an EVENT record's body; raises as :func:`pack_event`."""
+    """Return the msgpack part of an EVENT record's body; raises like :func:`pack_event`."""
     packed: bytes = msgpack.packb({"kind": kind, **data}, use_bin_type=True)
     if len(packed) > MAX_EVENT_BYTES:
         raise PayloadTooLargeError(f"{kind} event", len(packed), MAX_EVENT_BYTES)
@@ -86,7 +86,7 @@ def unpack_map(data: segment.Buffer) -> dict[str, Any]:
     """Return the msgpack map in ``data``.
 
     Raises:
-        FormatError: not one map with text keys, nested too deep, or over the size limit.
+        FormatError: ``data`` is not one map with text keys, or is nested too deep or too large.
     """
     if len(data) > segment.MAX_BATCH_BYTES:
         raise FormatError(f"packed map of {len(data)} bytes is over {segment.MAX_BATCH_BYTES} bytes")
@@ -143,7 +143,7 @@ def unpack_gap(body: segment.Buffer) -> Gap:
 
 
 def pack_schema(session: bytes, schema_id: int, names: Sequence[str]) -> bytes:
-    """Return a whole SCHEMA record, padded; valid anywhere among this session's records."""
+    """Return a complete SCHEMA record, padded; it is valid anywhere among this session's records."""
     body = "\0".join(names).encode()
     return segment.frame(
         segment.SCHEMA, body, record_seed=segment.schema_seed(session, schema_id), record_id=schema_id
@@ -159,7 +159,7 @@ def unpack_names(body: segment.Buffer) -> tuple[str, ...]:
 
 
 def unpack_schemas(session: bytes, data: segment.Buffer) -> dict[int, tuple[str, ...]]:
-    """Return id to names of the SCHEMA records in ``data``, or raise FormatError at the first bad one."""
+    """Return the names by id from the SCHEMA records in ``data``, or raise FormatError at a bad record."""
     found: dict[int, tuple[str, ...]] = {}
     for item in segment.scan(data, session, base=0):
         if isinstance(item, segment.Damage) or item.kind != segment.SCHEMA:
@@ -174,7 +174,7 @@ def pack_batch(session: bytes, first: int, last: int, base: int, payload: segmen
 
 
 def unpack_batch(body: memoryview) -> Batch:
-    """Return the batch in a BATCH record's body; the payload is a view, not a copy."""
+    """Return the batch in a BATCH record's body, or raise FormatError; the payload is a view, not a copy."""
     if len(body) < _BATCH.size:
         raise FormatError("batch record is shorter than its head")
     session, first, last, base = _BATCH.unpack_from(body)
@@ -195,12 +195,12 @@ def unpack_session(body: segment.Buffer) -> tuple[bytes, bytes, dict[str, Any]]:
 
 
 def pack_mark(session: bytes, last: int, ended: int | None) -> bytes:
-    """Return the body of a MARK record; ``ended`` is the session's total once it is known."""
+    """Return the body of a MARK record; ``ended`` is the session's number of events, None if unknown."""
     return _MARK.pack(session, last, NOT_ENDED if ended is None else ended)
 
 
 def unpack_mark(body: segment.Buffer) -> tuple[bytes, int, int | None]:
-    """Return session, high-water mark and total (None while open) of a MARK record."""
+    """Return session, high-water mark and total (None while open) of a MARK record, or raise FormatError."""
     if len(body) != _MARK.size:
         raise FormatError("mark record has the wrong length")
     session, last, ended = _MARK.unpack(body)
@@ -208,7 +208,7 @@ def unpack_mark(body: segment.Buffer) -> tuple[bytes, int, int | None]:
 
 
 def pack_note(session: bytes, kind: str, key: str, time_ns: int, **data: Any) -> bytes:
-    """Return the body of a NOTE record: what no session emitted, kept once per (session, kind, key)."""
+    """Return the body of a NOTE record: no session emitted it; readers keep one per (session, kind, key)."""
     packed: bytes = msgpack.packb({"kind": kind, "key": key, "time_ns": time_ns, **data}, use_bin_type=True)
     return session + packed
 
@@ -224,7 +224,7 @@ def unpack_note(body: segment.Buffer) -> tuple[bytes, dict[str, Any]]:
 
 
 def numbers(record: segment.Record) -> tuple[int, int] | tuple[None, None]:
-    """Return the first and last number a record of a session's stream accounts for, twice None for a schema."""
+    """Return the first and last number that a record of a stream accounts for; (None, None) for a schema."""
     if record.kind in (segment.METRICS, segment.EVENT) and len(record.body) >= _SEQ.size:
         (seq,) = _SEQ.unpack_from(record.body)
         return seq, seq

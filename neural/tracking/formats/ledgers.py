@@ -1,11 +1,11 @@
-"""``ledger-<c>.json``: what one collector's store writer has made durable in a run folder.
+"""``ledger-<c>.json``: what the store of one collector has made durable in a run folder.
 
-A claim, not the truth: whoever checks a run counts points, lines and gaps against it. It carries a
-checksum of itself; a ledger that does not match it is as good as none.
+A ledger is a claim: verification counts points, lines and gaps and compares them with it. It holds its own
+checksum; a ledger with a wrong checksum counts as missing.
 
-It is written about every second, so sessions that have ended move to ``ended-<c>.jsonl``, a line each in
-the form of events lines, appended and synced before the ledger leaves them out. The last line of a session
-counts, and the ledger more than any line.
+The store writes it about every second. To keep it small, sessions that have ended move to
+``ended-<c>.jsonl``, one event line each, which is appended and synced before the ledger omits the session.
+The last line of a session counts. An entry in the ledger overrides any line.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from neural.tracking.formats import event_lines
 
 FORMAT = 1
 NAME = re.compile(r"ledger-([0-9a-f]{8})\.json")
-# What content that is no ledger's makes of reading it.
+# What reading raises if the content is not a ledger.
 _NO_LEDGER = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 
 @dataclass
 class SessionEntry:
-    """Everything up to ``last`` is durable; ``ended`` is the session's total once known."""
+    """Everything up to number ``last`` is durable; ``ended`` is the session's total, None if unknown."""
 
     last: int = 0
     ended: int | None = None
@@ -40,15 +40,15 @@ class SessionEntry:
 
 @dataclass
 class Ledger:
-    """What is durable: the sizes of the two files that grow, and how far each session is stored."""
+    """What is durable: the sizes of the two growing files, and how far each session is stored."""
 
     uid: str = ""
     tail_uuid: str = ""
     tail_bytes: int = 0
     events_bytes: int = 0
     sessions: dict[str, SessionEntry] = field(default_factory=dict)
-    ended_bytes: int = 0  # so much of ended-<c>.jsonl is durable
-    settled: set[str] = field(default_factory=set)  # sessions whose entry is in there, and nowhere else
+    ended_bytes: int = 0  # how many bytes of ended-<c>.jsonl are durable
+    settled: set[str] = field(default_factory=set)  # sessions whose entry is only in ended-<c>.jsonl
 
     @property
     def complete(self) -> bool:
@@ -57,7 +57,7 @@ class Ledger:
         return bool(entries) and all(e.ended is not None and e.last >= e.ended for e in entries)
 
     def to_settle(self) -> list[str]:
-        """Return the sessions that have ended and still take room in every writing of the ledger."""
+        """Return the sessions that have ended and are still in the ledger itself."""
         return [
             session
             for session, entry in self.sessions.items()
@@ -86,12 +86,12 @@ class Ledger:
 
 
 def ended_file(ledger_file: Path) -> Path:
-    """Return where the ledger's ended sessions are."""
+    """Return the path of the file that holds the ledger's ended sessions."""
     return ledger_file.with_name(f"ended-{ledger_file.stem.partition('-')[2]}.jsonl")
 
 
 class Sizes(NamedTuple):
-    """How much of the two files that grow is durable, by one collector's ledger."""
+    """How many bytes of the two growing files are durable, according to one collector's ledger."""
 
     tail_uuid: str
     tail_bytes: int
@@ -99,7 +99,10 @@ class Sizes(NamedTuple):
 
 
 def sizes(folder: Path) -> dict[str, Sizes]:
-    """Return what each ledger of a run folder vouches for; of a damaged one nothing is known."""
+    """Return the durable sizes from each ledger of a run folder, by collector; damaged ledgers are left out.
+
+    Blocks on the disk. Raises OSError if a ledger cannot be read.
+    """
     found: dict[str, Sizes] = {}
     for path in sorted(folder.glob("ledger-*.json")):
         if named := NAME.fullmatch(path.name):
@@ -110,15 +113,15 @@ def sizes(folder: Path) -> dict[str, Sizes]:
 
 
 def read(path: Path, only: str | None = None) -> Ledger | None:
-    """Return the ledger in ``path``, None where there is no file.
+    """Return the ledger in ``path``; None if there is no file. Blocks on the disk.
 
     Args:
-        path: of the ledger.
-        only: of the sessions that have ended, only this one is wanted.
+        path: the ledger's file.
+        only: a session id: other sessions in ``ended-<c>.jsonl`` are left out.
 
     Raises:
-        FormatError: damaged, or of another format.
-        OSError: cannot be read.
+        FormatError: it is damaged, or of another format.
+        OSError: it cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -141,11 +144,11 @@ def read(path: Path, only: str | None = None) -> Ledger | None:
     except FormatError:
         raise
     except _NO_LEDGER as error:
-        raise FormatError(f"{path.name}: is no ledger: {error}") from error
+        raise FormatError(f"{path.name}: is not a ledger: {error}") from error
 
 
 def _body(data: bytes, name: str) -> dict[str, Any]:
-    """Return what a ledger says; raises FormatError, or something of ``_NO_LEDGER``."""
+    """Return a ledger's content; raises FormatError, or an exception of ``_NO_LEDGER``."""
     body: dict[str, Any] = json.loads(data)
     crc = body.pop("crc")
     if crc != json_checksum(body):
@@ -162,19 +165,22 @@ def _read_ended(path: Path, size: int, only: str | None) -> dict[str, SessionEnt
         data = b""
     if len(data) < size:
         raise FormatError(f"{path.name}: has {len(data)} bytes, {size} were durable")
-    if only is not None:  # to find one among many thousands, most need no look
+    if only is not None:  # among many thousands of lines, most need not be decoded
         data = b"".join(line for line in data.splitlines(keepends=True) if only.encode() in line)
     found: dict[str, SessionEntry] = {}
     for line in event_lines.scan(data):
         if isinstance(line, event_lines.BadLine):
-            raise FormatError(f"{path.name}: bytes {line.start} to {line.end} are no valid line")
+            raise FormatError(f"{path.name}: bytes {line.start} to {line.end} are not a valid line")
         session = line.data.pop("session")
         found[session] = SessionEntry(**line.data)
     return found
 
 
 def read_all(folder: Path, damages: list[str], only: str | None = None) -> dict[str, Ledger]:
-    """Return the ledgers of a run folder by collector; unreadable ones go to ``damages``. ``only``: as read."""
+    """Return the ledgers of a run folder by collector; append a text to ``damages`` for each damaged one.
+
+    ``only`` as for :func:`read`. Blocks on the disk. Raises OSError if a ledger cannot be read.
+    """
     found: dict[str, Ledger] = {}
     for path in matching(folder, "ledger-*.json"):
         if named := NAME.fullmatch(path.name):
@@ -189,6 +195,6 @@ def read_all(folder: Path, damages: list[str], only: str | None = None) -> dict[
 
 
 def owner(folder: Path) -> bytes | None:
-    """Return the uid that all ledgers of a folder name; None where there are none, or they differ."""
+    """Return the run uid that all ledgers of a folder name; None if there is no ledger, or they differ."""
     uids = {ledger.uid for ledger in read_all(folder, []).values() if ledger.uid}
     return bytes.fromhex(uids.pop()) if len(uids) == 1 else None

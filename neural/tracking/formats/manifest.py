@@ -1,6 +1,7 @@
-"""The manifest of a folder artifact: its files, each with size and SHA-256, as JSON.
+"""The manifest of a folder artifact: a JSON list of its files, each with size and SHA-256.
 
-Beside version ``v3_weights`` lies ``v3_weights.manifest.json``; its own SHA-256 is the version's checksum.
+The manifest of version ``v3_weights`` is ``v3_weights.manifest.json`` beside it. The SHA-256 of the manifest
+is the version's checksum.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ CURRENT = "current" + SUFFIX  # of a folder logged with version=False
 
 
 class ManifestEntry(NamedTuple):
-    """A file of the folder; ``path`` has ``/`` between its parts and never leads out."""
+    """A file of the folder; ``path`` is relative, has ``/`` between its parts and never leaves the folder."""
 
     path: str
     size: int
@@ -26,7 +27,7 @@ class ManifestEntry(NamedTuple):
 
 
 def encode(items: Iterable[ManifestEntry]) -> bytes:
-    """Return the manifest: the same items give the same bytes."""
+    """Return the manifest's bytes; the same items in any order give the same bytes."""
     listed = [
         {key: value for key, value in item._asdict().items() if value is not False} for item in sorted(items)
     ]
@@ -37,7 +38,7 @@ def decode(data: bytes) -> list[ManifestEntry]:
     """Return the items of a manifest.
 
     Raises:
-        FormatError: it is none, or lists what would lie outside the folder.
+        FormatError: it is not a manifest, or lists a path outside the folder.
     """
     try:
         found = json.loads(data)
@@ -52,15 +53,15 @@ def decode(data: bytes) -> list[ManifestEntry]:
     except FormatError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"no manifest: {error}") from error
+        raise FormatError(f"not a manifest: {error}") from error
     for item in items:
         check_relative(item.path)
     return items
 
 
 def check_relative(path: str) -> str:
-    """Return ``path`` if it stays below the folder it is joined to; raises FormatError."""
+    """Return ``path`` if it stays below the folder it is joined to, else raise FormatError."""
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise FormatError(f"path {path[:60]!r} leads out of its folder")
+        raise FormatError(f"path {path[:60]!r} leaves its folder")
     return path

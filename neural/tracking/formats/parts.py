@@ -1,8 +1,8 @@
 """Reading ``part-<c>-<n>.parquet``: the compacted points of a run.
 
-Any Parquet reader can read a part. This one also believes nothing: the footer carries a checksum of
-itself and one of every column chunk (page headers included, which Parquet's own page checksums leave
-out), and a chunk is checked before it is decoded. Footers are read without pyarrow.
+Any Parquet reader can read a part. This one also detects all damage: the footer holds a checksum of itself
+and one of every column chunk (including page headers, which Parquet's own page checksums omit), and a chunk
+is checked before it is decoded. Footers are read without pyarrow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _USUAL_FOOTER_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: its metrics lie between ``first`` and ``last`` in the order of names."""
+    """A row group: the names of its metrics are between ``first`` and ``last``, both included."""
 
     rows: int
     first: str
@@ -45,7 +45,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Part:
-    """What a part's footer says. ``sessions``: numbers this part accounts for, from and to."""
+    """The content of a part's footer. ``sessions``: first and last number that the part accounts for."""
 
     path: Path
     collector: str
@@ -57,39 +57,39 @@ class Part:
     ranks: dict[bytes, int]
     replaces: frozenset[int]
     groups: tuple[Group, ...]
-    crcs: str = field(repr=False)  # eight hex digits a column chunk, row group by row group
-    stats: bytes = field(repr=False)  # JSON, or empty where there were too many metrics
+    crcs: str = field(repr=False)  # eight hex digits for each column chunk, row group by row group
+    stats: bytes = field(repr=False)  # JSON, or empty if there were too many metrics
 
     @functools.cached_property
     def metric_stats(self) -> dict[str, Any] | None:
-        """What each metric came to in this part; None where it would have been too long to store."""
+        """The packed stats of each metric in this part; None if they were too long to store."""
         found: dict[str, Any] | None = json.loads(self.stats) if self.stats else None
         return found
 
     def holding(self, metric: str) -> list[int]:
-        """Return the row groups that may hold the metric."""
+        """Return the indexes of the row groups that may contain the metric."""
         return [i for i, group in enumerate(self.groups) if group.first <= metric <= group.last]
 
 
 def aside(path: Path) -> Path:
-    """Return where a replaced part lies until it is removed: nobody who looks for ``*.parquet`` finds it."""
+    """Return the path of a replaced part until it is removed; the pattern ``*.parquet`` does not match it."""
     return path.with_name(f".{path.name}{ASIDE}")
 
 
 def own_name(path: Path) -> Path:
-    """Return a part's name in its place, wherever it lies."""
+    """Return the regular path of a part, for its regular path or its path aside."""
     name = path.name
     return path.with_name(name[1 : -len(ASIDE)] if name.endswith(ASIDE) else name)
 
 
 def number_of(name: str) -> tuple[str, int] | None:
-    """Return collector and number of a part from its file's name, in place or aside; None: it is no part's."""
+    """Return collector and number from the name of a part's file, also one put aside; None for other files."""
     named = NAME.fullmatch(own_name(Path(name)).name)
     return None if named is None else (named[1], int(named[2]))
 
 
-def pass_over(error: FormatError, skipped: list[str] | None) -> None:
-    """Note damage that is left out, once; without ``skipped`` nothing may be left out, and it is raised."""
+def skip_damage(error: FormatError, skipped: list[str] | None) -> None:
+    """Add the error's text to ``skipped`` unless it is there; if ``skipped`` is None, raise the error."""
     if skipped is None:
         raise error
     if str(error) not in skipped:
@@ -97,11 +97,11 @@ def pass_over(error: FormatError, skipped: list[str] | None) -> None:
 
 
 def read_footer(path: Path) -> Part:
-    """Return what the footer says.
+    """Return the content of a part's footer. Blocks on the disk; reads the end of the file only.
 
     Raises:
-        FormatError: damaged, cut off, or another format.
-        OSError: cannot be read.
+        FormatError: the part is damaged, truncated, or of another format.
+        OSError: it cannot be read.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -125,10 +125,10 @@ def _last_bytes(fd: int, size: int, count: int) -> bytes:
 
 
 def value_span(footer: bytes, key: bytes, name: str) -> tuple[int, int]:
-    """Return where the value of a key of the footer's metadata stands.
+    """Return start and end of the value of a key in the footer's metadata; raises FormatError.
 
-    Thrift's compact protocol writes a string field as 0x18, the length as a varint, the bytes. The
-    metadata comes last in a footer, and what is JSON in it holds no raw 0x18: the last match is it.
+    Thrift's compact protocol writes a string field as 0x18, the length as a varint, and the bytes. The
+    metadata is the end of the footer, and JSON contains no raw 0x18: so the last match is the right one.
     """
     mark = b"\x18" + bytes([len(key)]) + key + b"\x18"
     at = footer.rfind(mark)
@@ -159,7 +159,7 @@ def _part(path: Path, footer: bytes, crcs: str) -> Part:
     if meta["format"] != FORMAT:
         raise FormatError(f"{path.name}: has format {meta['format']}, this release reads {FORMAT}")
     if number_of(path.name) != (meta["collector"], meta["number"]):
-        raise FormatError(f"{path.name}: holds part {meta['collector']}-{meta['number']}, another one")
+        raise FormatError(f"{path.name}: holds another part, {meta['collector']}-{meta['number']}")
     return Part(
         path=path,
         collector=meta["collector"],
@@ -177,7 +177,10 @@ def _part(path: Path, footer: bytes, crcs: str) -> Part:
 
 
 class PartReader:
-    """Reads columns of a part's row groups; the file stays open, so it may be removed meanwhile."""
+    """Reads columns of a part's row groups. The file stays open, so it may be removed meanwhile.
+
+    All methods block on the disk. Creating it raises OSError if the file cannot be opened.
+    """
 
     def __init__(self, part: Part) -> None:
         import pyarrow.parquet as pq
@@ -199,12 +202,12 @@ class PartReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._parquet.close()
         self._file.close()
 
     def read(self, groups: Sequence[int], columns: Iterable[str]) -> Any:
-        """Return an Arrow table of the row groups' columns, every chunk checked before.
+        """Return an Arrow table of the row groups' columns; checks every chunk before decoding.
 
         Raises:
             FormatError: a chunk is damaged.
@@ -218,7 +221,7 @@ class PartReader:
             raise FormatError(f"{self.part.path.name}: cannot be decoded: {error}") from error
 
     def check(self, group: int, columns: Iterable[str] = COLUMNS) -> None:
-        """Raise FormatError unless the chunks of these columns are as they were written."""
+        """Raise FormatError if a chunk of these columns does not match its checksum."""
         row_group = self._parquet.metadata.row_group(group)
         for column in columns:
             index = COLUMNS.index(column)
@@ -233,7 +236,7 @@ class PartReader:
 
 
 def chunk_span(chunk: Any) -> tuple[int, int]:
-    """Return offset and length of a column chunk in the file, from Parquet's own metadata."""
+    """Return offset and length of a column chunk in the file in bytes, from Parquet's own metadata."""
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
         start = min(start, chunk.dictionary_page_offset)
@@ -241,12 +244,12 @@ def chunk_span(chunk: Any) -> tuple[int, int]:
 
 
 def integers(column: Any, missing: int) -> Array:
-    """Return an Arrow column of numbers or times as NumPy, nulls as ``missing``."""
+    """Return an Arrow column of numbers or times as a NumPy array; nulls become ``missing``."""
     import pyarrow as pa
 
     chunks = column.chunks
     if pa.types.is_timestamp(column.type):
-        chunks = [chunk.view(pa.int64()) for chunk in chunks]  # not cast: it loads pyarrow.compute, 60 ms
+        chunks = [chunk.view(pa.int64()) for chunk in chunks]  # cast() would load pyarrow.compute: 60 ms
     if column.null_count:
         chunks = [chunk.fill_null(missing) for chunk in chunks]
     arrays = [_numbers(chunk) for chunk in chunks]
@@ -254,7 +257,7 @@ def integers(column: Any, missing: int) -> Array:
 
 
 def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
-    """Return the distinct texts of a dictionary column, and for each row which one it is."""
+    """Return the distinct texts of a dictionary column, and the index of each row's text."""
     column = column.unify_dictionaries()
     names: list[str] = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
     found = [_numbers(chunk.indices) for chunk in column.chunks]
@@ -262,7 +265,7 @@ def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
 
 
 def _numbers(chunk: Any) -> Array:
-    """Return an Arrow array without nulls as NumPy; its ``to_numpy`` imports pandas, where there is one."""
+    """Return an Arrow array without nulls as NumPy; Arrow's own ``to_numpy`` imports an installed pandas."""
     dtype = np.dtype("float64" if str(chunk.type) == "double" else str(chunk.type))
     if not len(chunk):
         return np.empty(0, dtype)

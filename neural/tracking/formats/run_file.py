@@ -1,4 +1,4 @@
-"""Which folder a run has, and what its ``run.json`` says."""
+"""The folder name of a run and its ``run.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 class RunFile(NamedTuple):
-    """What ``run.json`` says: who the run is; written once, never changed."""
+    """The content of ``run.json``: the run's identity; written once, never changed."""
 
     uid: bytes
     name: str
@@ -25,9 +25,9 @@ class RunFile(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> RunFile | None:
-        """Return what the folder's ``run.json`` says, None where there is none or it says nothing usable.
+        """Return the content of the folder's ``run.json``; None if it is missing, damaged or unreadable.
 
-        For those who only show runs: who decides what becomes of one asks :meth:`load`.
+        It suits code that only shows runs; code that changes or removes a run must call :meth:`load`.
         """
         try:
             return cls.load(folder)
@@ -36,13 +36,13 @@ class RunFile(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> RunFile | None:
-        """Return what the folder's ``run.json`` says, None where there is none.
+        """Return the content of the folder's ``run.json``; None if it is missing or empty.
 
-        One without content is none: a host that lost its power may leave the name and not the bytes.
+        An empty file counts as missing: after a power loss a file may have its name but not its bytes.
 
         Raises:
-            FormatError: it is damaged, and does not say whose run this is.
-            OSError: it cannot be read just now.
+            FormatError: it is damaged, so that the run's identity is unknown.
+            OSError: it cannot be read now.
         """
         try:
             data = read_regular(folder / RUN_FILE)
@@ -66,7 +66,7 @@ class RunFile(NamedTuple):
             raise FormatError(f"{folder.name}/{RUN_FILE} is damaged: {error}") from error
 
     def write(self, folder: Path, *, host: str, pid: int, durable: bool) -> None:
-        """Put ``run.json`` in place; raises OSError."""
+        """Write ``run.json`` atomically; ``durable``: sync the disk before returning. Raises OSError."""
         content = {
             "format": FORMAT,
             "uid": self.uid.hex(),
@@ -80,17 +80,17 @@ class RunFile(NamedTuple):
 
 
 def write_described(folder: Path, uid: bytes, info: Mapping[str, Any], opened_ns: int) -> None:
-    """Write ``run.json`` as a session describes its run; durable when this returns. Raises OSError."""
+    """Write ``run.json`` from a session's description (``info``); durable on return. Raises OSError."""
     pid = info["pid"] if isinstance(info.get("pid"), int) else 0
     run = RunFile(uid, str(info.get("name", "run")), opened_ns, str(info.get("key", "")))
     run.write(folder, host=str(info.get("host", "")), pid=pid, durable=True)
 
 
 def is_torn(folder: Path) -> bool:
-    """Return whether ``run.json`` ends too early, and nothing else is in the folder. Raises OSError.
+    """Return whether ``run.json`` is incomplete and nothing else is in the folder. Raises OSError.
 
-    The host lost its power before the file was durable. The store makes it durable before it writes
-    anything beside it, so no data depend on what the file said.
+    Then the host lost its power before the file was durable. The store makes the file durable before it
+    writes anything else into the folder, so no data depend on the lost content.
     """
     if any(name != RUN_FILE and not name.startswith(TEMPORARY_PREFIX) for name in os.listdir(folder)):
         return False
@@ -98,20 +98,25 @@ def is_torn(folder: Path) -> bool:
 
 
 def folder_name(name: str, uid: bytes) -> str:
-    """Return ``<name>_<id>``: the run's folder below ``base_dir``."""
+    """Return ``<name>_<id>``: the name of the run's folder in ``base_dir``."""
     return f"{name}_{uid.hex()[:8]}"
 
 
 def home_names(name: str, uid: bytes) -> tuple[str, str]:
-    """Return what the folder of a run is called that is written to: its own name, and one nobody else can have.
+    """Return the two names that the folder of a live run may have: the usual one, and a unique one.
 
-    A folder of another name that holds the run is a copy, or was renamed.
+    A folder with another name that holds the run is a copy, or was renamed.
     """
     return folder_name(name, uid), f"run_{uid.hex()}"
 
 
 def resolve_base_dir(base_dir: str | os.PathLike[str] | None) -> Path:
-    """Return the absolute ``base_dir``: the argument, else ``NTRACK_DIR``, else ``neural_experiments``."""
+    """Return the absolute ``base_dir``: the argument, else ``NTRACK_DIR``, else ``neural_experiments``.
+
+    Raises:
+        TypeError: it is not a path.
+        ConfigError: it is empty, contains a NUL, or is not UTF-8.
+    """
     chosen = base_dir if base_dir is not None else os.environ.get("NTRACK_DIR") or "neural_experiments"
     if not isinstance(chosen, str | os.PathLike):
         raise TypeError(f"base_dir must be a path, not {type(chosen).__name__}")
@@ -119,10 +124,10 @@ def resolve_base_dir(base_dir: str | os.PathLike[str] | None) -> Path:
         raise ConfigError("base_dir is empty; leave it out for ./neural_experiments")
     path = Path(os.path.abspath(os.path.expanduser(chosen)))
     if "\0" in str(path):
-        raise ConfigError(f"base_dir {os.fspath(chosen)!a} holds a NUL, which no path may")
+        raise ConfigError(f"base_dir {os.fspath(chosen)!a} contains a NUL, which no path may contain")
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        # ZeroMQ takes addresses as UTF-8, and so does everything this path is told to.
+        # ZeroMQ takes addresses as UTF-8, and so do all others that receive this path.
         raise ConfigError(f"base_dir {os.fspath(path)!a} is not UTF-8; choose another folder") from None
     return path

@@ -1,12 +1,12 @@
-"""The segment format: files of checksummed records, shared by outbox, log and a live run's tail.
+"""The segment format: files of checksummed records, for outbox, log and a live run's tail.
 
-``docs/segment-format.md`` is the normative text. Invariants this module keeps:
+``docs/segment-format.md`` is the normative text. Invariants of this module:
 
-- A record is valid only at the stream offset it was written for and only in its own stream, since
-  its checksum is seeded with both: an old lap of a recycled file, bytes that moved, or another
-  session's bytes never validate.
-- A reader never trusts a length before its checksum: after damage it tries every 8-byte boundary.
-- Nothing here opens files or blocks; callers hand in bytes-like objects.
+- A record is valid only in its own stream and only at the stream offset for which it was written: its
+  checksum is seeded with both. Old records in a reused file, moved bytes and another session's bytes are
+  never valid.
+- A reader never trusts a length before the checksum; after damage it tries every 8-byte boundary.
+- Nothing here opens files or blocks; callers pass bytes-like objects.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LAP_BYTES = 1 << 32  # a segment never crosses a multiple of this stream offset
 
 ROLE_OUTBOX, ROLE_LOG, ROLE_TAIL = 1, 2, 3
 
-# In a session's stream: the outbox, and verbatim inside BATCH.
+# Kinds in a session's stream: in the outbox, and unchanged inside a BATCH.
 METRICS, EVENT, SCHEMA, GAP = 1, 2, 3, 4
-# In log and tail.
+# Kinds in log and tail.
 BATCH, SCHEMAS, SESSION, MARK, NOTE = 16, 17, 18, 19, 20
 KINDS = frozenset((METRICS, EVENT, SCHEMA, GAP, BATCH, SCHEMAS, SESSION, MARK, NOTE))
 
@@ -51,7 +51,7 @@ class Header(NamedTuple):
     created_ns: int
 
     def pack(self) -> bytes:
-        """Return the 64 bytes."""
+        """Return the header's 64 bytes."""
         head = _HEADER.pack(MAGIC, FORMAT_VERSION, self.role, 0, self.uuid, self.base, self.created_ns)
         return head + _CRC.pack(zlib.crc32(head))
 
@@ -67,7 +67,7 @@ class Record(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """A stretch of the scanned buffer in which nothing validates."""
+    """A stretch of the scanned buffer without any valid record."""
 
     start: int
     end: int
@@ -77,7 +77,7 @@ def read_header(data: Buffer) -> Header:
     """Return the header at the start of ``data``.
 
     Raises:
-        FormatError: too short, another format, a newer version, or damaged.
+        FormatError: it is too short, damaged, of another format or of another version.
     """
     if len(data) < HEADER_BYTES:
         raise FormatError(f"segment of {len(data)} bytes is shorter than its {HEADER_BYTES}-byte header")
@@ -108,12 +108,12 @@ def seed(stream: bytes, offset: int) -> int:
 
 
 def schema_seed(session: bytes, schema_id: int) -> int:
-    """Return the seed of a SCHEMA record, which is valid wherever the session's records are."""
+    """Return the checksum seed of a SCHEMA record, which is valid anywhere among the session's records."""
     return zlib.crc32(session + b"schema") ^ schema_id
 
 
 def frame(kind: int, body: Buffer, *, record_seed: int, record_id: int = 0) -> bytes:
-    """Return one whole record, padded with zeros to the alignment."""
+    """Return one complete record, padded with zeros; raises FormatError if it is over 16 MiB."""
     length = FRAME_BYTES + len(body)
     if length > MAX_RECORD_BYTES:
         raise FormatError(f"record of {length} bytes is over the limit of {MAX_RECORD_BYTES} bytes")
@@ -128,13 +128,13 @@ def scan(
     """Yield every valid record of ``data[start:end]`` in order, and each damaged stretch between them.
 
     Args:
-        data: the bytes; not copied, must stay unchanged while records are in use.
-        stream: 16 bytes that own the stream: the session in an outbox or a batch, else the segment.
-        base: stream offset of ``data[0]`` (for a segment file: ``header.base - HEADER_BYTES``).
-        start: position of the first record, a multiple of 8 from a record boundary.
-        end: where to stop; default the end of ``data``.
+        data: the bytes; not copied, they must not change while records are in use.
+        stream: the 16-byte id of the stream: the session in an outbox or a batch, else the segment.
+        base: the stream offset of ``data[0]`` (for a segment file: ``header.base - HEADER_BYTES``).
+        start: the position of the first record, a multiple of 8 from a record boundary.
+        end: the position at which to stop; default the end of ``data``.
 
-    A stretch of zeros up to ``end`` is the unwritten rest of a segment and yields nothing.
+    Zeros up to ``end`` are the unwritten rest of a segment: nothing is yielded for them.
     """
     view = memoryview(data)
     stop = len(view) if end is None else min(end, len(view))
@@ -152,7 +152,7 @@ def scan(
 
 
 def record_at(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -> Record | None:
-    """Return the record at ``pos``, or None when nothing there validates before ``stop``."""
+    """Return the record at ``pos``; None if there is no valid record that ends before ``stop``."""
     if pos + FRAME_BYTES > stop:
         return None
     crc, length, kind, _, record_id = _FRAME.unpack_from(view, pos)
@@ -165,13 +165,13 @@ def record_at(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -
 
 
 def _next_valid(view: memoryview, pos: int, stream: bytes, base: int, stop: int) -> int:
-    """Return the first position from ``pos`` on at which a record validates, or ``stop``."""
-    import numpy as np  # only damage needs it
+    """Return the first position from ``pos`` on at which a record is valid, or ``stop``."""
+    import numpy as np  # needed only after damage
 
     words = (stop - pos) // ALIGNMENT
     if words < FRAME_BYTES // ALIGNMENT:
         return stop
-    # Only boundaries whose length and kind could be a record's pay for a checksum.
+    # Checksums are expensive: compute them only where length and kind could be a record's.
     grid = np.frombuffer(view, dtype="<u4", count=words * 2, offset=pos)
     lengths, kinds = grid[1::2][:-1], (grid[2::2] & 0xFFFF)
     room = stop - (pos + np.arange(words - 1, dtype=np.int64) * ALIGNMENT)

@@ -1,7 +1,7 @@
-"""Reading ``tail-<c>.seg``: the live end of a run's metrics, batches as they came in the log.
+"""Reading ``tail-<c>.seg``: the newest points of a run's metrics, in batches as the log has them.
 
-Damage is skipped and told, never believed: a record is used only when its checksum, seeded with the
-tail's identity and the record's place, is right.
+Damage is skipped and reported. A record is used only if its checksum is correct, which is seeded with the
+tail's identity and the record's offset.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from neural.tracking.formats import event_stream, events, segment
 from neural.tracking.formats.event_stream import MetricBlock
 from neural.tracking.formats.segment import Damage
 
-_UUID = slice(16, 32)  # where the header holds the tail's identity
+_UUID = slice(16, 32)  # the position of the tail's identity in the header
 _GROUP_BYTES = 1 << 20
 
 
 def collector_of(name: str) -> str:
-    """Return whose tail a file of this name is: only its own collector's parts account for what it holds."""
+    """Return the collector (8 hex digits) that wrote the tail file of this name.
+
+    Only parts of the same collector account for points of the tail.
+    """
     return name.removeprefix("tail-").removesuffix(".seg")
 
 
 class Stretch(NamedTuple):
-    """Consecutive batches of one session, decoded; numbers at or below ``first - 1`` are left out."""
+    """Consecutive batches of one session, decoded; they cover the numbers ``first..last``."""
 
     session: bytes
     first: int
@@ -35,11 +38,11 @@ class Stretch(NamedTuple):
 
 
 class Tail:
-    """One tail file's bytes; iterate :meth:`stretches` once, then the attributes are complete.
+    """The bytes of one tail file; iterate :meth:`stretches` once, then the attributes are complete.
 
-    ``damages`` lists stretches of bytes that hold nothing valid, ``torn`` is where a record runs past
-    the end of the file (an append that is under way, or was cut by a crash), ``end`` where the valid
-    records end. ``infos`` maps sessions to (uid, info), ``last`` to their highest number.
+    ``damages`` lists the byte ranges without a valid record. ``torn`` is the position of a record that the
+    end of the file cuts off (an append that is under way or was interrupted), else None. ``end`` is the end
+    of the valid records. ``infos`` maps a session to (uid, info), ``last`` to its highest number.
     """
 
     def __init__(self, data: bytes, uuid: bytes | None = None) -> None:
@@ -50,7 +53,7 @@ class Tail:
         self.infos: dict[bytes, tuple[bytes, dict[str, Any]]] = {}
         self.last: dict[bytes, int] = {}
         self._schemas: dict[bytes, dict[int, tuple[str, ...]]] = {}
-        # With a damaged header the identity may be whole all the same; if not, no record validates.
+        # If the header is damaged, its identity may still be intact; if not, no record is valid.
         self.uuid = uuid or bytes(data[_UUID]).ljust(16, b"\0")
         try:
             self.uuid = uuid or segment.read_header(data).uuid
@@ -58,7 +61,7 @@ class Tail:
             self.damages.append(Damage(0, min(len(data), segment.HEADER_BYTES)))
 
     def stretches(self, after: Mapping[bytes, int]) -> Iterator[Stretch]:
-        """Yield what the tail holds, in order, of each session only numbers above ``after``'s."""
+        """Yield the tail's batches in order; of each session only numbers above ``after``."""
         held: list[events.Batch] = []
         held_bytes = 0
         for item in self._records():
@@ -107,7 +110,7 @@ class Tail:
         try:
             blocks = event_stream.decode(payload, self._schemas.get(session, {})).blocks
         except FormatError:
-            # Whole by checksum and yet not understood: its schema was lost to damage further up.
+            # The checksum is correct, but decoding fails: damage before this record destroyed its schema.
             start = len(self.data) - len(held[0].payload)
             self.damages.append(Damage(start, start))
             return
@@ -118,7 +121,7 @@ class Tail:
 
 
 def runs_past_end(data: segment.Buffer, pos: int) -> bool:
-    """Return whether what begins at ``pos`` looks like a record that the file ends inside of."""
+    """Return whether the bytes at ``pos`` look like a record that the end of ``data`` cuts off."""
     room = len(data) - pos
     if room < segment.FRAME_BYTES:
         return True
@@ -128,7 +131,7 @@ def runs_past_end(data: segment.Buffer, pos: int) -> bool:
 
 
 def newer(block: MetricBlock, known: int) -> MetricBlock | None:
-    """Return the rows of ``block`` numbered above ``known``, None where there are none."""
+    """Return the rows of ``block`` with numbers above ``known``; None if there are none."""
     keep = block.seq > np.uint64(known)
     if not keep.any():
         return None

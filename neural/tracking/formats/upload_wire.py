@@ -1,7 +1,7 @@
-"""Messages that bring artifacts from another host, on a socket of their own; see ``docs/wire-protocol.md``.
+"""Messages that upload artifacts to another host, on a separate socket; see ``docs/wire-protocol.md``.
 
-An upload is named by session and token and consists of files: one with the empty path, or those of a
-folder by their relative paths. All of it can be said again at any time; whoever lost track says ``offer``.
+Session and token name an upload. It consists of files: one with the empty path, or the files of a folder with
+their relative paths. Any message may be repeated. A client that lost its position sends ``offer`` again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Offer(Message):
-    """I have this file of the upload, of ``size`` bytes."""
+    """The client has this file of the upload, of ``size`` bytes."""
 
     type: ClassVar[str] = "offer"
     session: bytes
@@ -30,7 +30,7 @@ class Offer(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class At(Message):
-    """The collector has the first ``offset`` bytes of the file: send from there."""
+    """The collector has the first ``offset`` bytes of the file; the client shall continue from there."""
 
     type: ClassVar[str] = "at"
     session: bytes
@@ -41,7 +41,7 @@ class At(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk(Message):
-    """Bytes of the file from ``offset`` on; ``crc`` is their CRC-32."""
+    """Bytes of the file, beginning at ``offset``; ``crc`` is their CRC-32."""
 
     type: ClassVar[str] = "chunk"
     session: bytes
@@ -54,7 +54,7 @@ class Chunk(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Message):
-    """All of the file was sent; its SHA-256 is this. ``executable`` is 1 if it is; older senders omit it."""
+    """The client has sent the whole file, which has this SHA-256; ``executable`` is 1 or 0."""
 
     type: ClassVar[str] = "check"
     session: bytes
@@ -67,7 +67,7 @@ class Check(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Message):
-    """The file is on the collector's disk, and has that digest."""
+    """The whole file is on the collector's disk and has the expected digest."""
 
     type: ClassVar[str] = "whole"
     session: bytes
@@ -77,7 +77,7 @@ class Whole(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Place(Message):
-    """Every file of the upload is whole: take it. ``files`` is 0 where it is one file and no folder."""
+    """Every file of the upload is complete; the collector shall store it. ``files`` is 0 for a single file."""
 
     type: ClassVar[str] = "place"
     session: bytes
@@ -87,9 +87,9 @@ class Place(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Placed(Message):
-    """The collector has all of it durably: it need not be kept any longer.
+    """The collector has the upload durably; the client may remove its copy.
 
-    ``outcome`` says what became of it (version, digest, path, …), and is empty while that is not known.
+    ``outcome`` is the result (version, digest, path, …), and empty while it is unknown.
     """
 
     type: ClassVar[str] = "placed"
@@ -100,7 +100,7 @@ class Placed(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Unwanted(Message):
-    """No artifact event asks for this; ``settled`` is 1 where none ever will."""
+    """The collector knows no artifact event for this upload; ``settled`` is 1 if none will ever arrive."""
 
     type: ClassVar[str] = "unwanted"
     session: bytes
@@ -114,10 +114,10 @@ _TYPES: dict[str, type[Message]] = {
 
 
 def crc(data: bytes) -> int:
-    """Return the checksum of a chunk."""
+    """Return the CRC-32 of a chunk."""
     return zlib.crc32(data)
 
 
 def decode(parts: Sequence[bytes]) -> Message:
-    """Return the message; raises ProtocolError as :func:`neural.tracking.formats.wire.decode`."""
+    """Return the upload message in the parts; raises ProtocolError like ``wire.decode``."""
     return wire.decode(parts, _TYPES)

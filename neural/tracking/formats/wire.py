@@ -1,9 +1,8 @@
 """Messages between a sender and the collector, and their checks.
 
-``docs/wire-protocol.md`` is the normative text. A message is a ZeroMQ multipart: a head, which is a
-checksum and a msgpack map that names the type, then the parts of that type. Decoding never trusts its
-input: whatever a peer sends, or a wire makes of it, :func:`decode` returns a message or raises
-:class:`ProtocolError`.
+``docs/wire-protocol.md`` is the normative text. A message is a ZeroMQ multipart message: a head (a checksum
+and a msgpack map with the type and the fields), then the parts of that type. Decoding never trusts its input:
+for any bytes, :func:`decode` returns a message or raises :class:`ProtocolError`.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from neural.tracking.errors import FormatError, ProtocolError
 from neural.tracking.formats.events import unpack_map
 
 PROTOCOL = 1
-VIA = "via"  # in a session's info: under which allowed name it came over TCP; set by the collector alone
-EMITTED = "emitted"  # in a HELLO's info, said for a process that is gone: how many numbers its outbox has seen
+VIA = "via"  # in a session's info: the allowed name that it connected with over TCP; set by the collector only
+EMITTED = "emitted"  # in the info of a HELLO sent for a dead process: how many events the process emitted
 MAX_HEAD_BYTES = 64 << 10
 MAX_SCHEMAS_BYTES = 5 << 20
 MAX_PAYLOAD_BYTES = 1 << 20
-MAX_PART_BYTES = MAX_SCHEMAS_BYTES  # for ZeroMQ's own limit on both ends
+MAX_PART_BYTES = MAX_SCHEMAS_BYTES  # the limit set in ZeroMQ at both ends
 MAX_NUMBER = 2**63 - 1
 
 _CRC = struct.Struct("<I")
@@ -34,12 +33,12 @@ _CRC = struct.Struct("<I")
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Base of all messages: fields travel in the head, except those marked as parts."""
+    """Base of all messages. The head holds the fields, except those that are marked as parts."""
 
     type: ClassVar[str]
 
     def encode(self) -> list[bytes]:
-        """Return the parts to hand to ZeroMQ."""
+        """Return the parts of the ZeroMQ multipart message."""
         head: dict[str, Any] = {"t": self.type}
         parts: list[bytes] = []
         for item in dataclasses.fields(self):
@@ -57,7 +56,7 @@ def _part(limit_bytes: int) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Hello(Message):
-    """A session asks to be taken; ``info`` is its description."""
+    """A session asks the collector to accept it; ``info`` is its description."""
 
     type: ClassVar[str] = "hello"
     protocol: int
@@ -69,9 +68,9 @@ class Hello(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
-    """The collector has everything of the session up to ``last`` on disk; send from there.
+    """The collector has everything of the session up to ``last`` on disk; the sender continues from there.
 
-    ``notice`` is for people: what the session asked for and does not get. Older collectors send none.
+    ``notice`` is a text for people: which requests of the session are ignored. Older collectors send none.
     """
 
     type: ClassVar[str] = "welcome"
@@ -84,7 +83,7 @@ class Welcome(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Refuse(Message):
-    """The collector does not take this session; ``code`` is for programs, ``reason`` for people."""
+    """The collector refuses this session; ``code`` is for programs, ``reason`` for people."""
 
     type: ClassVar[str] = "refuse"
     session: bytes
@@ -108,7 +107,7 @@ class Data(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Ack(Message):
-    """Everything up to ``last`` is on disk, or recorded as a gap there."""
+    """Everything up to ``last`` is on the collector's disk, as events or as recorded gaps."""
 
     type: ClassVar[str] = "ack"
     session: bytes
@@ -119,7 +118,7 @@ class Ack(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class GapNotice(Message):
-    """The sender no longer has ``first..last``."""
+    """The sender no longer has the events ``first..last``."""
 
     type: ClassVar[str] = "gap"
     session: bytes
@@ -148,7 +147,7 @@ class ByeAck(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Barrier(Message):
-    """Tell when the run folder holds everything up to ``seq``."""
+    """The sender asks for a ``visible`` message when the run folder holds everything up to ``seq``."""
 
     type: ClassVar[str] = "barrier"
     session: bytes
@@ -158,7 +157,7 @@ class Barrier(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Visible(Message):
-    """The run folder holds everything the barrier with this token asked for."""
+    """The run folder holds everything that the barrier with this token requested."""
 
     type: ClassVar[str] = "visible"
     session: bytes
@@ -167,7 +166,7 @@ class Visible(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Alive(Message):
-    """The session has nothing to say, and its process is there."""
+    """The session has nothing to send, and its process is alive."""
 
     type: ClassVar[str] = "alive"
     session: bytes
@@ -175,9 +174,9 @@ class Alive(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Died(Message):
-    """The session's process is gone without an end; from whoever ships what it left on its host.
+    """The session's process died without an end event; the courier that ships its outbox sends this.
 
-    ``signal`` is 0 where none is known, ``open_gap`` empty where all that was emitted is known.
+    ``signal`` is 0 if unknown. ``open_gap`` is empty if the number of emitted events is known, else the reason.
     """
 
     type: ClassVar[str] = "died"
@@ -189,7 +188,7 @@ class Died(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Ping(Message):
-    """Are you there, and what time is it? ``session`` is any 16 bytes, of nothing."""
+    """A client checks whether the collector answers; ``session`` is any 16 bytes, without a meaning."""
 
     type: ClassVar[str] = "ping"
     session: bytes
@@ -197,7 +196,7 @@ class Ping(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Pong(Message):
-    """I am; ``time_ns`` is the collector's wall clock, ``uploads`` the port for artifacts, 0 for none."""
+    """The collector answers: ``time_ns`` is its wall clock, ``uploads`` its port for artifacts, 0 for none."""
 
     type: ClassVar[str] = "pong"
     session: bytes
@@ -212,7 +211,7 @@ _TYPES: dict[str, type[Message]] = {
         Hello, Welcome, Refuse, Data, Ack, GapNotice, Bye, ByeAck, Barrier, Visible, Alive, Died, Ping, Pong,
     )
 }  # fmt: skip
-_hints: dict[type[Message], dict[str, Any]] = {}  # of the kinds that were met
+_hints: dict[type[Message], dict[str, Any]] = {}  # the type hints of the message types decoded so far
 
 
 def pack_head(head: dict[str, Any]) -> bytes:
@@ -222,10 +221,10 @@ def pack_head(head: dict[str, Any]) -> bytes:
 
 
 def unpack_head(part: bytes) -> dict[str, Any]:
-    """Return the map of a message's first part.
+    """Return the map in a message's first part.
 
     Raises:
-        ProtocolError: too long, damaged, or no map.
+        ProtocolError: the part is too long, damaged, or not a map.
     """
     if not _CRC.size <= len(part) <= MAX_HEAD_BYTES:
         raise ProtocolError(f"head of {len(part)} bytes is too short, or over the limit")
@@ -239,17 +238,17 @@ def unpack_head(part: bytes) -> dict[str, Any]:
 
 
 def data_crc(schemas: bytes, payload: bytes) -> int:
-    """Return the checksum of a batch's parts: the CRC-32 of one after the other."""
+    """Return the checksum of a batch's parts: the CRC-32 of the schemas followed by the payload."""
     return zlib.crc32(payload, zlib.crc32(schemas))
 
 
 def decode(parts: Sequence[bytes], types: Mapping[str, type[Message]] = _TYPES) -> Message:
-    """Return the message in the parts of one multipart message, one of ``types``.
+    """Return the message, one of ``types``, in the parts of one multipart message.
 
     Unknown keys in the head are ignored, so that a newer minor version may add some.
 
     Raises:
-        ProtocolError: anything else than a well-formed message of a known type.
+        ProtocolError: the parts are not a well-formed message of a known type.
     """
     if not parts:
         raise ProtocolError("message has no head")
@@ -266,13 +265,13 @@ def decode(parts: Sequence[bytes], types: Mapping[str, type[Message]] = _TYPES) 
             if value is None or len(value) > limit:
                 raise ProtocolError(f"{kind.type}: {item.name} is missing or over {limit} bytes")
         else:
-            # A field with a default came with a later version: others do not send it.
+            # A field with a default was added later: older versions do not send it.
             lacks = item.name not in head and item.default is not dataclasses.MISSING
             value = item.default if lacks else head.get(item.name)
             _check(kind, item.name, value)
         values[item.name] = value
     if next(bodies, None) is not None:
-        raise ProtocolError(f"{kind.type}: more parts than it has")
+        raise ProtocolError(f"{kind.type}: has too many parts")
     return kind(**values)
 
 
@@ -283,12 +282,12 @@ def _check(kind: type[Message], name: str, value: Any) -> None:
     hint = _hints[kind][name]
     if hint is int:
         if type(value) is not int or not 0 <= value <= MAX_NUMBER:
-            raise ProtocolError(f"{kind.type}: {name} is no number from 0 to 2**63-1")
+            raise ProtocolError(f"{kind.type}: {name} is not a number from 0 to 2**63-1")
     elif hint is bytes:
         if not isinstance(value, bytes) or len(value) != 16:
             raise ProtocolError(f"{kind.type}: {name} is not 16 bytes")
     elif hint is str:
         if not isinstance(value, str) or len(value) > 1000:
-            raise ProtocolError(f"{kind.type}: {name} is no text of at most 1000 characters")
+            raise ProtocolError(f"{kind.type}: {name} is not a text of at most 1000 characters")
     elif not isinstance(value, dict):
-        raise ProtocolError(f"{kind.type}: {name} is no map")
+        raise ProtocolError(f"{kind.type}: {name} is not a map")

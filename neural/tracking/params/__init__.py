@@ -1,1 +1,1 @@
-"""Turns whatever users pass as hyperparameters into plain values and into events."""
+"""Converts hyperparameters of any kind into plain values and into events."""

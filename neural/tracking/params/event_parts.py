@@ -1,7 +1,7 @@
-"""Parameters as the events that carry them: one for usual ones, several where one cannot hold them.
+"""Splits the parameters of one call into events: usually one, several if they exceed the size of an event.
 
-Each part is an event of its own; merged, as calls are, they are the parameters of one call. No name is
-in two of them but as the way to others below it.
+Each part is a separate event. Readers merge the parts into the parameters of one call. A name is in more than
+one part only if it is the parent of names in each of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from typing import Any
 from neural.tracking.formats.events import MAX_EVENT_BYTES
 from neural.tracking.params.packed_size import of_plain
 
-MAX_PART_BYTES = MAX_EVENT_BYTES - (8 << 10)  # the rest is for the event's own fields
-_USUAL_BYTES = 100 << 10  # by the walk's count, which leaves out what little marks cost
+MAX_PART_BYTES = MAX_EVENT_BYTES - (8 << 10)  # leaves 8 KiB for the event's own fields
+_USUAL_BYTES = 100 << 10  # up to this size, as the walk counts it, one event is surely enough
 _Leaf = tuple[tuple[str, ...], Any]
 
 
 def part_events(values: dict[str, Any], as_text: Sequence[str], size_bytes: int) -> Iterator[dict[str, Any]]:
-    """Yield the data of the events that carry the parameters; ``part`` is (which, of how many)."""
+    """Yield the data of the events for the parameters; in several events ``part`` is (number, total).
+
+    Args:
+        values: plain nested parameters.
+        as_text: the dotted paths of values that became text, in the order of ``values``.
+        size_bytes: the packed size of ``values``.
+    """
     if not values:
         return
     if size_bytes <= _USUAL_BYTES:
@@ -35,7 +41,7 @@ def _parts(values: Mapping[str, Any], marks: list[str]) -> Iterator[dict[str, An
     for path, value in _leaves(values, ()):
         mine = _taken(marks, ".".join(path))
         cost = of_plain(path) + of_plain(value) + of_plain(mine)
-        if cost > MAX_PART_BYTES:  # only of names as long as can be, nested as deep as can be
+        if cost > MAX_PART_BYTES:  # possible only with the longest names at the deepest nesting
             mine, value = [".".join(path)], f"<{type(value).__name__}, too large>"
             cost = of_plain(path) + of_plain(value) + of_plain(mine)
         if size and size + cost > MAX_PART_BYTES:
@@ -48,7 +54,7 @@ def _parts(values: Mapping[str, Any], marks: list[str]) -> Iterator[dict[str, An
 
 
 def _leaves(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[_Leaf]:
-    """Yield what merging takes as one value; a list is one, a dict only without a name in it."""
+    """Yield path and value of each leaf: everything except dicts with items; a list is one leaf."""
     for name, value in values.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, (*path, name))
@@ -57,7 +63,7 @@ def _leaves(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[_Leaf]
 
 
 def _taken(marks: list[str], path: str) -> list[str]:
-    """Take the marks of one value, and of what is in it, off the end of ``marks``."""
+    """Remove the marks of one value and of its items from the end of ``marks``; return them."""
     mine = []
     while marks and (marks[-1] == path or marks[-1].startswith(f"{path}.")):
         mine.append(marks.pop())

@@ -1,7 +1,8 @@
-"""Which objects hold named values, which hold a list of them, and how one value is read from each.
+"""Which objects hold named values, which hold a list of values, and how one value is read from each.
 
-Known kinds only, told by what their classes declare: expanding any object with attributes would pour a
-model's or a logger's insides into the parameters. No kind's own library is imported here.
+Only known kinds of objects are expanded; the declarations of their classes identify them. Expanding every
+object with attributes would put the internals of a model or a logger into the parameters. The libraries of
+these kinds are never imported here.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ from neural.tracking.params.text import is_array
 
 _NAMELESS = (type, enum.Enum, str, bytes, int, float, complex, list, tuple, set, frozenset, deque, UserList)
 
-_DECLARATIONS = ("__pydantic_fields__", "model_fields", "__fields__", "__struct_fields__")  # last: msgspec's
+_DECLARATIONS = ("__pydantic_fields__", "model_fields", "__fields__", "__struct_fields__")  # the last: msgspec
 
 
 class Named(NamedTuple):
-    """Names or places, and how the value of each is read; reading one may raise anything."""
+    """Names or list positions, and a function that reads the value of each; it may raise anything."""
 
     names: Iterable[Any]
     read: Callable[[Any], Any]
 
 
 def named(value: Any) -> Named | None:
-    """Return names and values of a mapping, dataclass, NamedTuple, namespace or settings class, else None."""
+    """Return names and values of a mapping, dataclass, NamedTuple, namespace or settings object; else None.
+
+    May raise anything that the caller's object raises.
+    """
     if isinstance(value, Mapping):
         return Named(value, value.__getitem__)
     if isinstance(value, type):
@@ -43,14 +47,17 @@ def named(value: Any) -> Named | None:
     if hasattr(kind, "flag_values_dict"):  # absl's flags
         flags = value.flag_values_dict()
         return Named(flags, flags.__getitem__)
-    # What dict() takes for a mapping, as ml_collections' ConfigDict is; not a table of data.
+    # Objects that dict() accepts as mappings, such as ml_collections' ConfigDict, but not tables of data.
     if hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not hasattr(kind, "shape"):
         return Named(value.keys(), value.__getitem__)
     return None
 
 
 def named_on_top(value: Any) -> Named | None:
-    """Return what :func:`named` does, and of any other object its attributes; None for what has no names."""
+    """Return :func:`named` of the value, for other objects their attributes; None if there are no names.
+
+    May raise anything that the caller's object raises.
+    """
     found = named(value)
     if found is not None or isinstance(value, _NAMELESS) or callable(value) or is_array(value):
         return found
@@ -69,8 +76,8 @@ def named_on_top(value: Any) -> Named | None:
 
 
 def listed(value: Any) -> Named | None:
-    """Return a list's places and items, None for what is no list."""
-    if isinstance(value, deque):  # reading by place is slow in its middle
+    """Return positions and items of a list, tuple or deque; None for other values."""
+    if isinstance(value, deque):  # access by position is slow in its middle
         value = list(value)
     if isinstance(value, list | tuple | UserList) or _is_from("omegaconf", "ListConfig", value):
         return Named(range(len(value)), value.__getitem__)
@@ -78,15 +85,15 @@ def listed(value: Any) -> Named | None:
 
 
 def size(value: Any) -> int | None:
-    """Return how many items a container says it has, None where it does not."""
+    """Return the container's ``len()``; None if that fails."""
     try:
         return len(value)
-    except Exception:  # noqa: BLE001 - the caller's code; what is shown goes without the number
+    except Exception:  # noqa: BLE001 - the caller's code; then the text is shown without the number
         return None
 
 
 def as_written(value: Any, name: Any) -> str | None:
-    """Return the text that stands in an OmegaConf container where a value does not resolve, else None."""
+    """Return the unresolved text of an OmegaConf value that cannot be resolved; None for anything else."""
     if not _is_from("omegaconf", "Container", value):
         return None
     try:
@@ -97,10 +104,10 @@ def as_written(value: Any, name: Any) -> str | None:
 
 
 def _declared(kind: type) -> list[str] | None:
-    """Return the fields that a class declares, as its library keeps them."""
+    """Return the names of the fields that a class declares; None if it declares none."""
     if hasattr(kind, "__dataclass_fields__"):
-        # Not asdict(): it deep-copies, which a model or an open file among the fields may refuse.
-        import dataclasses  # is there already: the class was made with it
+        # Not asdict(): it deep-copies, which fails for some field values, such as an open file.
+        import dataclasses  # already imported: the class was made with it
 
         return [field.name for field in dataclasses.fields(kind)]
     if hasattr(kind, "__attrs_attrs__"):
@@ -115,7 +122,7 @@ def _declared(kind: type) -> list[str] | None:
 
 
 def _class_attributes(kind: type) -> dict[str, Any]:
-    """Return what a class has that is neither private nor a method, a property or the like."""
+    """Return the attributes of a class that are not private and not methods, properties or descriptors."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         for name, item in vars(base).items():
@@ -131,6 +138,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _is_from(module: str, name: str, value: Any) -> bool:
-    """Return whether the value is of a module's class; where nobody imported that, no value is."""
+    """Return whether the value is an instance of a module's class; False if the module is not imported."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)

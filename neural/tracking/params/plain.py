@@ -1,8 +1,8 @@
-"""What users pass as hyperparameters, made into plain JSON-able values; no value ever raises.
+"""Converts hyperparameters of any kind into plain JSON-able values; no value makes it raise.
 
-A value JSON has no type for becomes its ``str()`` and its dotted path is listed, so that a reader
-can tell the text ``"adam"`` from an object that printed as ``adam``. Bounded, also in time, but for
-what a class's own ``__str__`` or property takes: see :mod:`neural.tracking.parameters`.
+A value without a JSON type becomes its ``str()``, and its dotted path is listed. So a reader can distinguish
+the text ``"adam"`` from an object that printed as ``adam``. Size and time are limited, except for the time of
+a class's own ``__str__`` or property; the limits are in :mod:`neural.tracking.params.traversal`.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from neural.tracking.params.traversal import Walk
 
 
 class ParamEvents(NamedTuple):
-    """The data of the events that carry one call's parameters, and whether any value had no room."""
+    """The data of the events for one call's parameters, and whether values were left out for lack of room."""
 
     events: list[dict[str, Any]]
     left_out: bool
 
 
 def param_events(hyperparameters: Any) -> ParamEvents:
-    """Return what a call that logs parameters emits: no event for none, several for very many.
+    """Return the events for a call that logs parameters: none for no parameters, several for very many.
 
     Args:
         hyperparameters: a (nested) mapping, a dataclass, attrs, pydantic or NamedTuple instance, an
             argparse namespace, absl's flags, or any object whose settings are its attributes.
 
     Raises:
-        TypeError: it has no names for its values (a number, a list, a class).
+        TypeError: the values have no names (a number, a list, a class).
     """
-    values, walk = _walked(hyperparameters)
+    values, walk = _walk(hyperparameters)
     return ParamEvents(list(part_events(values, walk.as_text, walk.bytes)), walk.left_out)
 
 
 def plain_params(hyperparameters: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return the values as nested dicts of JSON-able values, and the dotted paths kept as text.
+    """Return the values as nested dicts of JSON-able values, and the dotted paths of values that became text.
 
-    Args, Raises: as :func:`param_events`.
+    Args, Raises: as for :func:`param_events`.
     """
-    values, walk = _walked(hyperparameters)
+    values, walk = _walk(hyperparameters)
     return values, walk.as_text
 
 
-def _walked(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
+def _walk(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
     walk = Walk()
     values = walk.top(hyperparameters)
     if values is None:
@@ -56,7 +56,7 @@ def _walked(hyperparameters: Any) -> tuple[dict[str, Any], Walk]:
 
 
 def merge_params(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``new`` merged in: nested dicts unite, everything else is replaced."""
+    """Return a copy of ``base`` with ``new`` merged in: nested dicts are merged, other values replaced."""
     merged = dict(base)
     for key, value in new.items():
         old = merged.get(key)
@@ -65,7 +65,7 @@ def merge_params(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
 
 
 def flat_params(values: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
-    """Return nested parameters as one level, their names joined by ``separator``; lists stay values."""
+    """Return nested parameters as one flat dict, with names joined by ``separator``; lists remain values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

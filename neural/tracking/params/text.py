@@ -1,7 +1,7 @@
-"""The text that stands for a value JSON has no type for: the same in every process, and never without end.
+"""The text for a value without a JSON type: the same in every process, and of limited length.
 
-A training that starts again logs its parameters again, and a text that names an address or a set's
-random order would be taken for a change. Nobody can say how long a class's own ``__str__`` takes.
+A training that is restarted logs its parameters again. A text with an address, or with a set's random order,
+would look like a change. The time that a class's own ``__str__`` takes is not limited.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any
 
 MAX_ARRAY_ITEMS = 1000
 MAX_SET_ITEMS = 1000
-MAX_STR_BYTES = 200 << 10  # with its name it fits one event
+MAX_STR_BYTES = 200 << 10  # together with its name it fits into one event
 MAX_OBJECT_BYTES = 64 << 10
-_SHOWN_BYTES = 1000  # of bytes
+_SHOWN_BYTES = 1000  # a longer ``bytes`` value is shown as its size only
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def text_of(value: Any) -> str:
-    """Return the text of any object; raises nothing."""
+    """Return the text of any object, at most 64 KiB; never raises."""
     try:
         return cut(_text(value), MAX_OBJECT_BYTES)
     except Exception as error:  # noqa: BLE001 - a user's __str__ may raise anything, and must not stop a training
         return f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
 
 
-def unread(error: Exception) -> str:
-    """Return what stands for a value that could not be read."""
+def unreadable(error: Exception) -> str:
+    """Return the text for a value that could not be read."""
     return f"<could not be read: {type(error).__name__}>"
 
 
 def cut(text: str, limit_bytes: int) -> str:
-    """Return the text as valid UTF-8, its end replaced by a mark where it is over the limit."""
-    if len(text) <= limit_bytes // 6:  # no character takes more
+    """Return the text with only valid UTF-8; over the limit, a mark replaces its end."""
+    if len(text) <= limit_bytes // 6:  # no character takes more than 6 bytes
         return text.encode("utf-8", "backslashreplace").decode()
     data = text[:limit_bytes].encode("utf-8", "backslashreplace")
     if len(text) <= limit_bytes and len(data) <= limit_bytes:
@@ -45,8 +45,8 @@ def cut(text: str, limit_bytes: int) -> str:
 
 
 def plain_array(value: Any) -> Any:
-    """Return NumPy's scalars as Python's, small arrays and tensors as lists; anything else as it is."""
-    np = sys.modules.get("numpy")  # where nobody imported it, no value is of its types
+    """Return a NumPy scalar as Python's, a small array or tensor as a list; any other value unchanged."""
+    np = sys.modules.get("numpy")  # if nothing imported it, no value is of its types
     if np is not None and isinstance(value, np.generic | np.ndarray):
         if value.dtype.kind not in "biufUO" or value.size > MAX_ARRAY_ITEMS:
             return value
@@ -57,7 +57,7 @@ def plain_array(value: Any) -> Any:
         return value
     try:
         return value.tolist()
-    except Exception:  # noqa: BLE001 - a tensor without data, on a lost device, of parts elsewhere
+    except Exception:  # noqa: BLE001 - a tensor may have no data, or its device may be lost
         return value
 
 
@@ -79,7 +79,7 @@ def _text(value: Any) -> str:
 
 
 def _stable(text: str, value: Any) -> str:
-    """Return the text of an object without addresses: CPython's usual ones, and the object's own id."""
+    """Return the text of an object without addresses: CPython's usual form and the object's own id."""
     text = _ADDRESS.sub("", text)
     for address in (hex(id(value)), str(id(value))):
         text = text.replace(address, "…")
@@ -87,7 +87,7 @@ def _stable(text: str, value: Any) -> str:
 
 
 def _set_text(value: set[Any] | frozenset[Any]) -> str:
-    """Return a set as Python writes it, in an order of its own texts."""
+    """Return a set as Python writes it, with its items sorted by their texts."""
     name = type(value).__name__
     if len(value) > MAX_SET_ITEMS:
         return f"<{name} of {len(value):,} items>"
@@ -113,7 +113,7 @@ def _bytes_text(value: bytes | bytearray | memoryview) -> str:
 
 
 def is_array(value: Any) -> bool:
-    """Return whether it is an array or a tensor of any library: its class has a shape and a dtype."""
+    """Return whether the value is an array or a tensor of any library: its class has a shape and a dtype."""
     kind = type(value)
     if not (hasattr(kind, "shape") and hasattr(kind, "dtype")):
         return False

@@ -1,8 +1,8 @@
-"""One pass over what a caller gave as parameters, bounded whatever that is.
+"""One pass over the parameters that a caller gave, with limits on depth, number of values and size.
 
-A container that is its own ancestor is told by its path and not entered again. Every value counts, a
-container too: a few objects that share their parts can be a tree of billions of leaves. Where there is
-no room left, each container says how many of its items are not there.
+A container that contains itself is replaced by a text with its path. Every value counts, containers too: a
+few objects that share their parts can form a tree with billions of leaves. When a limit is reached, each
+container gets a mark with the number of its items that are left out.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import itertools
 from typing import Any
 
 from neural.tracking.params import objects, packed_size
-from neural.tracking.params.text import MAX_STR_BYTES, cut, plain_array, text_of, unread
+from neural.tracking.params.text import MAX_STR_BYTES, cut, plain_array, text_of, unreadable
 
-MAX_DEPTH = 24  # an event may be nested 32 deep, and these values sit a few levels inside it
+MAX_DEPTH = 24  # an event may be nested 32 levels deep, and these values are a few levels inside it
 MAX_VALUES = 100_000
 MAX_BYTES = 4 << 20
-LARGEST_SHARE = 0.75  # of the room that is left, for one of several: what follows it is to be kept, too
-MAX_LIST_BYTES = 200 << 10  # a list is one value: with its name it fits one event
+LARGEST_SHARE = 0.75  # of the free room, for one of several items: so there is room for the following items
+MAX_LIST_BYTES = 200 << 10  # a list is one value: together with its name it fits into one event
 MAX_NAME_BYTES = 512
-LEFT_OUT = "…"  # the name of the mark that says how many items are not there
-_LEAST_INT, _PAST_INT = -(2**63), 2**64  # what msgpack carries
+LEFT_OUT = "…"  # the name of the mark with the number of items that are left out
+_MIN_INT, _PAST_INT = -(2**63), 2**64  # the range of msgpack's integers, without its end
 _SHORT = 80
 _SCALARS = (bool, int, float, str)
 
@@ -28,36 +28,43 @@ Path = tuple[str, ...]
 
 
 class Walk:
-    """Makes values plain; ``as_text`` are the dotted paths of what became text, or a mark."""
+    """Makes values plain. Use one instance for each call.
+
+    ``as_text`` lists the dotted paths of values that became a text or a mark. ``left_out``: whether values
+    were left out. ``bytes``: the packed size so far.
+    """
 
     def __init__(self) -> None:
         self.as_text: list[str] = []
         self.left_out = False
         self.bytes = 0
         self._values = 0
-        self._list_until: int | None = None  # how many bytes there may be once the list walked now is done
-        self._until = (MAX_VALUES, MAX_BYTES)  # how many values and bytes, once the container walked now is
-        self._above: dict[int, Path] = {}  # the containers that are being walked, by id
+        self._list_until: int | None = None  # the limit of ``bytes`` within the current outermost list
+        self._until = (MAX_VALUES, MAX_BYTES)  # the limits of values and ``bytes`` within the current container
+        self._above: dict[int, Path] = {}  # the path of each container that is being walked, by id
 
     def top(self, value: Any) -> dict[str, Any] | None:
-        """Return the named values of what the caller gave, None where it has no names."""
+        """Return the named values of the caller's object as a plain dict; None if it has no names.
+
+        Never raises. Its duration is limited, except for the caller's own properties and ``__str__``.
+        """
         try:
             found = objects.named_on_top(value)
         except Exception as error:  # noqa: BLE001 - the caller's own mapping or attributes
-            return {LEFT_OUT: self._marked(unread(error), (LEFT_OUT,))}
+            return {LEFT_OUT: self._marked(unreadable(error), (LEFT_OUT,))}
         if found is None:
             return None
-        made: dict[str, Any] = self._inside(value, found, ())
+        made: dict[str, Any] = self._entered(value, found, ())
         return made
 
     def _plain(self, value: Any, path: Path) -> Any:
-        """Return the value as JSON can hold it; whatever the caller's code raises, this does not."""
+        """Return the value in a form that JSON can hold; never raises, even if the caller's code does."""
         try:
-            return self._made(value, path)
+            return self._converted(value, path)
         except Exception as error:  # noqa: BLE001 - any property, iterator or resolver of the caller's
-            return self._marked(unread(error), path)
+            return self._marked(unreadable(error), path)
 
-    def _made(self, value: Any, path: Path) -> Any:
+    def _converted(self, value: Any, path: Path) -> Any:
         if value is not None and not isinstance(value, _SCALARS):
             value = plain_array(value)
         if value is None or isinstance(value, bool):
@@ -67,8 +74,8 @@ class Walk:
             self._count(packed_size.FLOAT)
             return float(value)
         if isinstance(value, int):
-            plain = int.__pos__(value)  # of a subclass, too, whatever its own methods say
-            if _LEAST_INT <= plain < _PAST_INT:
+            plain = int.__pos__(value)  # ignores the methods of a subclass
+            if _MIN_INT <= plain < _PAST_INT:
                 self._count(packed_size.of_int(plain))
                 return plain
         if isinstance(value, str):
@@ -81,11 +88,11 @@ class Walk:
         items = objects.listed(value) if found is None else None
         if found is None and items is None:
             return self._marked(text_of(value), path)
-        if len(path) >= MAX_DEPTH:  # str() of it could be without end
+        if len(path) >= MAX_DEPTH:  # its str() could be endless
             return self._marked(f"<{type(value).__name__}, nested deeper than {MAX_DEPTH}>", path)
-        return self._inside(value, found, path) if found else self._inside(value, items, path, is_list=True)
+        return self._entered(value, found, path) if found else self._entered(value, items, path, is_list=True)
 
-    def _inside(self, value: Any, found: objects.Named | None, path: Path, *, is_list: bool = False) -> Any:
+    def _entered(self, value: Any, found: objects.Named | None, path: Path, *, is_list: bool = False) -> Any:
         assert found is not None
         above = self._above.get(id(value))
         if above is not None:
@@ -104,7 +111,7 @@ class Walk:
         try:
             names = list(itertools.islice(found.names, max(0, self._until[0] - self._values) + 1))
         except Exception as error:  # noqa: BLE001 - the caller's own mapping
-            return {LEFT_OUT: self._marked(unread(error), (*path, LEFT_OUT))}
+            return {LEFT_OUT: self._marked(unreadable(error), (*path, LEFT_OUT))}
         for place, key in enumerate(names):
             if self._is_full():
                 made[LEFT_OUT] = self._rest(value, place, (*path, LEFT_OUT))
@@ -121,7 +128,7 @@ class Walk:
         return made
 
     def _list(self, value: Any, found: objects.Named, path: Path) -> list[Any]:
-        """Return a list made plain; what is inside the outermost one must fit one event together."""
+        """Return a list made plain; the outermost list with all its items must fit into one event."""
         if self._list_until is None:
             self._list_until = self.bytes + MAX_LIST_BYTES
         self._count(packed_size.CONTAINER)
@@ -137,9 +144,9 @@ class Walk:
         try:
             item = found.read(key)
         except Exception as error:  # noqa: BLE001 - any property or resolver of the caller's
-            return self._marked(objects.as_written(container, key) or unread(error), (*path, str(name)))
+            return self._marked(objects.as_written(container, key) or unreadable(error), (*path, str(name)))
         kind = type(item)
-        if kind is int or kind is float or kind is str:  # nearly all are; the rest says the same of them
+        if kind is int or kind is float or kind is str:  # a faster path for nearly all values
             size = _usual_size(item, kind)
             if size:
                 self.bytes += size
@@ -148,15 +155,15 @@ class Walk:
         return self._plain(item, (*path, str(name)))
 
     def _rest(self, container: Any, kept: int, path: Path) -> str:
-        """Return the mark for the items that are left out."""
+        """Return the mark for the items of a container that are left out after the first ``kept``."""
         self.left_out = True
         size = objects.size(container)
         return self._marked(f"{'' if size is None else f'{size - kept:,} '}more left out", path)
 
     def _str(self, value: str, path: Path) -> str:
-        text = str.__str__(value)  # of a str-and-Enum this is its value, not its name
+        text = str.__str__(value)  # for an Enum that is a str, this is its value, not its name
         kept = cut(text, self._text_room())
-        if kept != text:  # too long, or lone surrogates, as in undecodable file names
+        if kept != text:  # too long, or with lone surrogates, as in undecodable file names
             return self._marked(kept, path)
         self._count(packed_size.of_text(kept))
         return kept
@@ -172,11 +179,11 @@ class Walk:
         self._values += 1
 
     def _text_room(self) -> int:
-        """Return how many bytes a text may have here."""
+        """Return the maximum size of a text at this position in bytes."""
         return MAX_STR_BYTES if self._list_until is None else max(100, self._list_until - self.bytes)
 
     def _share(self) -> tuple[int, int]:
-        """Return up to where one of several items may go: never all the room that is left."""
+        """Return the limits of values and bytes for one of several items: at most 75 % of the free room."""
         values, size = self._until
         values -= int((values - self._values) * (1 - LARGEST_SHARE))
         return values, size - int((size - self.bytes) * (1 - LARGEST_SHARE))
@@ -188,11 +195,11 @@ class Walk:
 
 
 def _usual_size(item: Any, kind: type) -> int:
-    """Return how many bytes an item takes that needs no change; 0 where it may need one."""
+    """Return the packed size of an item that stays unchanged; 0 if it may need a change."""
     if kind is float:
         return packed_size.FLOAT
     if kind is int:
-        return packed_size.of_int(item) if _LEAST_INT <= item < _PAST_INT else 0
+        return packed_size.of_int(item) if _MIN_INT <= item < _PAST_INT else 0
     return len(item) + 2 if len(item) < _SHORT and item.isascii() else 0
 
 
@@ -203,5 +210,5 @@ def _name(key: Any) -> str:
 
 
 def _free(name: str, taken: dict[str, Any]) -> str:
-    """Return the name, numbered: another key has the same text, as ``1`` and ``"1"`` have."""
+    """Return the name with a number: another key has the same text, such as ``1`` and ``"1"``."""
     return next(free for n in itertools.count(2) if (free := f"{name} ({n})") not in taken)

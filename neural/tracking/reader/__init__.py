@@ -1,7 +1,7 @@
-"""What a run folder holds, and reading it: the one way for tracker, manager, command line and store.
+"""Reads run folders: the same code for tracker, manager, command line, sinks and store.
 
-:mod:`~neural.tracking.reader.run` is the front. Behind it ``points``, ``parts``, ``tails``, ``rows`` and
-``history`` read the metrics; ``facts`` and ``eventlines`` everything else that was logged; ``ledgers``
-and ``vouched`` what a collector's store made durable; ``summary`` and ``views`` what is shown of it;
-``unstored`` what is on its way. Nothing is imported here: the collector needs a few of them only.
+:mod:`~neural.tracking.reader.run` is the interface. It uses ``points``, ``part_list``, ``rows`` and ``history``
+for metrics, and ``facts`` and ``artifacts`` for everything else that was logged. ``ledger_check`` compares
+files with ledgers, ``json_views`` makes the views, ``with_outbox`` adds events that are not stored yet. Nothing
+is imported here, because the collector needs only a few of these modules.
 """

@@ -1,4 +1,4 @@
-"""Learns what becomes of artifact calls while they are waited for, by reading what events files grew by."""
+"""Finds the outcomes of artifact calls: reads the new lines of a run's events files."""
 
 from __future__ import annotations
 
@@ -14,42 +14,45 @@ _MARK = f'"note":"{KIND}"'.encode()
 
 
 class Outcome(NamedTuple):
-    """Whose call it was, by session and number, and what the note says of it."""
+    """The outcome of a call: session and event number of the call, and the data of the note."""
 
     session: str
     seq: int
-    told: dict[str, Any]
+    note: dict[str, Any]
 
 
 class OutcomeWatch:
-    """Looks again and again for notes about artifact calls; one for all calls of a tracker."""
+    """Finds notes about artifact calls by polling; one instance serves all calls of a tracker."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, int] = {}
         self._found: dict[str, Outcome] = {}
 
-    def look(self, token: str) -> Outcome | None:
-        """Return what became of the call with this token, None while nobody knows."""
+    def poll(self, token: str) -> Outcome | None:
+        """Return the outcome of the call with this token; None while it is unknown.
+
+        Blocks on the disk: reads what was appended since the last poll. Raises OSError.
+        """
         for path in () if token in self._found else event_files(self._folder):
             try:
                 with path.open("rb") as file:
                     start = self._read.get(path, 0)
-                    if file.seek(0, 2) < start:  # cut by a writer that begins anew
+                    if file.seek(0, 2) < start:  # it was truncated by a writer that starts again
                         start = 0
                     file.seek(start)
                     data = file.read()
             except FileNotFoundError:
                 continue
-            whole = data[: data.rfind(b"\n") + 1]  # the rest is being written
-            self._read[path] = start + len(whole)
-            if _MARK in whole:
-                self._take(whole)
+            complete = data[: data.rfind(b"\n") + 1]  # the last line is still being written
+            self._read[path] = start + len(complete)
+            if _MARK in complete:
+                self._take(complete)
         return self._found.get(token)
 
     def _take(self, data: bytes) -> None:
         for line in event_lines.scan_run(data):
             if isinstance(line, EventLine) and line.data.get("note") == KIND:
-                told = line.data["data"]
-                outcome = Outcome(line.data["session"], int(line.data["key"]), told)
-                self._found.setdefault(str(told.get("token")), outcome)
+                note = line.data["data"]
+                outcome = Outcome(line.data["session"], int(line.data["key"]), note)
+                self._found.setdefault(str(note.get("token")), outcome)

@@ -1,4 +1,4 @@
-"""How artifacts are told to people and programs: ``artifacts.json``, ``to_dict()``, ``--json``."""
+"""The form of artifacts for people and programs: ``artifacts.json``, ``to_dict()``, ``--json``."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 
 
 def artifacts_view(artifacts: Artifacts) -> dict[str, Any]:
-    """Return what ``artifacts.json`` says: of each name what is current, and its versions."""
+    """Return the content of ``artifacts.json``: for each name the current artifact and its versions."""
     shown: dict[str, Any] = {}
     for name in artifacts.names():
         aliases = names_of_versions(artifacts, name)
         current = artifacts.current(name)
+        path = f"artifacts/{name}"
         shown[name] = {
-            "current": None if current is None else {**told(current, aliases), "path": f"artifacts/{name}"},
-            "versions": [told(entry, aliases) for entry in artifacts.versions(name)],
+            "current": None if current is None else {**call_view(current, aliases), "path": path},
+            "versions": [call_view(entry, aliases) for entry in artifacts.versions(name)],
         }
     return shown
 
 
 def names_of_versions(artifacts: Artifacts, name: str) -> dict[int, list[str]]:
-    """Return version to its aliases."""
+    """Return the aliases of each version of a name, by version number."""
     found: dict[int, list[str]] = {}
     for alias, number in sorted(artifacts.aliases(name).items()):
         found.setdefault(number, []).append(alias)
     return found
 
 
-def told(entry: ArtifactCall, aliases: Mapping[int, list[str]]) -> dict[str, Any]:
-    """Return what is said of one artifact call and what came of it."""
+def call_view(entry: ArtifactCall, aliases: Mapping[int, list[str]]) -> dict[str, Any]:
+    """Return one artifact call and its outcome as JSON-able data; ``aliases`` by version number."""
     call = entry.call
-    about = {
+    view = {
         "artifact_name": entry.name,
         "version": entry.version,
         "path": entry.path,
@@ -48,4 +49,4 @@ def told(entry: ArtifactCall, aliases: Mapping[int, list[str]]) -> dict[str, Any
         "source": call.get("source"),
     }
     more = {"files": (entry.outcome or {}).get("files"), "uri": call.get("uri")}
-    return about | {key: value for key, value in more.items() if value is not None}
+    return view | {key: value for key, value in more.items() if value is not None}

@@ -1,7 +1,7 @@
-"""What a run's events lines say of its artifacts: each call, and what became of it.
+"""The artifacts of a run from its event lines: each call and its outcome.
 
-A call is an ``artifact`` event; what the collector made of it is the note ``artifact`` with the event's
-number as its key; a version removed on purpose has a note ``artifact_pruned``.
+A call is an ``artifact`` event. Its outcome is a note ``artifact`` whose key is the event's number. A pruned
+version has a note ``artifact_pruned``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LATEST = "latest"
 _NUMBER = re.compile(r"[vV]?(-?\d{1,18})")
 
 
-# What a call may say; what is of another type was said by somebody else, and does not count.
+# The keys of a call and their types; a value of another type is ignored.
 _TYPES = {
     "name": str, "type": str, "how": str, "source": str, "uri": str, "token": str, "lost": str,
     "size": int, "files": int, "versioned": bool, "metadata": dict,
@@ -27,9 +27,9 @@ _TYPES = {
 
 
 def call_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an artifact event says, of whatever origin, without what no call could have said.
+    """Return the data of an artifact event, of any origin, without values that no call can have.
 
-    Under ``refused`` is why the collector makes nothing of it, if it does not.
+    The value of ``refused`` is the reason why the collector refuses the event, None if it does not.
     """
     known = {key: value for key, value in data.items() if isinstance(value, _TYPES.get(key, object))}
     given = data.get("aliases")
@@ -57,38 +57,39 @@ class ArtifactCall(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The artifact's name."""
         return str(self.call.get("name"))
 
     @property
     def version(self) -> int | None:
-        """The number of the version; None while it has none, and for what made none."""
+        """The version number; None while it is unknown, and for a call that made no version."""
         found = None if self.outcome is None else self.outcome.get("version")
         return found if isinstance(found, int) else None
 
     @property
     def lost(self) -> str | None:
-        """Why the bytes are not stored and never will be."""
+        """The reason why the bytes will never be stored; None if they are not lost."""
         found = self.call.get("refused") if self.outcome is None else self.outcome.get("lost")
         return None if found is None else str(found)
 
     @property
     def stored(self) -> bool:
-        """Whether its bytes were stored, and not removed on purpose since."""
+        """Whether its bytes were stored and not pruned since."""
         return self.outcome is not None and self.lost is None and not self.pruned
 
     @property
     def path(self) -> str:
-        """Where it lies below the run folder."""
+        """Its path relative to the run folder; empty if it is not stored."""
         return str((self.outcome or {}).get("path", ""))
 
     @property
     def checksum(self) -> str:
-        """The SHA-256 of its bytes; of a folder, of its manifest."""
+        """The SHA-256 of its bytes (of a folder: of its manifest); empty if it is not stored."""
         return str((self.outcome or {}).get("sha256", ""))
 
     @property
     def size(self) -> int:
-        """How many bytes, all files of a folder together."""
+        """Its size in bytes; of a folder, the total of its files."""
         return int((self.outcome or {}).get("size", self.call.get("size", 0)))
 
     @property
@@ -104,7 +105,7 @@ class Artifacts:
     entries: list[ArtifactCall] = field(default_factory=list)
 
     def names(self) -> list[str]:
-        """Return the names under which something is stored, sorted."""
+        """Return the names that have a stored artifact, sorted."""
         return sorted({entry.name for entry in self.entries if entry.stored})
 
     def versions(self, name: str) -> list[ArtifactCall]:
@@ -113,7 +114,7 @@ class Artifacts:
         return sorted(found, key=lambda entry: entry.version or 0)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Return alias to version; of two calls with the same alias the later counts."""
+        """Return the version of each alias of a name; if two calls have the same alias, the later counts."""
         found: dict[str, int] = {}
         for entry in self.entries:
             if entry.name == name and entry.stored and entry.version is not None:
@@ -123,12 +124,12 @@ class Artifacts:
         return found
 
     def all_aliases(self) -> set[str]:
-        """Return every alias that some version has, or one on its way will have."""
-        there = {alias for name in self.names() for alias in self.aliases(name)}
-        return there | {alias for entry in self.waiting() for alias in entry.call.get("aliases") or ()}
+        """Return every alias of a stored version or of a call that is not stored yet."""
+        stored = {alias for name in self.names() for alias in self.aliases(name)}
+        return stored | {alias for entry in self.waiting() for alias in entry.call.get("aliases") or ()}
 
     def find(self, name: str, wanted: int | str = -1) -> ArtifactCall | None:
-        """Return a version by number, ``v<number>``, alias, or counted from the newest with -1; else None."""
+        """Return the stored version for a number, ``v<number>`` or alias (-1: the newest); None if unknown."""
         versions = self.versions(name)
         number = _NUMBER.fullmatch(str(wanted))
         if isinstance(wanted, bool) or number is None:
@@ -140,13 +141,13 @@ class Artifacts:
         return next((entry for entry in versions if entry.version == number_wanted), None)
 
     def current(self, name: str) -> ArtifactCall | None:
-        """Return what lies under ``artifacts/``: what was logged last."""
+        """Return the stored call that is current under ``artifacts/``, the last one; None if there is none."""
         return next((e for e in reversed(self.entries) if e.name == name and e.stored), None)
 
     def waiting(self) -> list[ArtifactCall]:
-        """Return the calls whose bytes are on their way."""
+        """Return the calls whose bytes are not stored yet and not lost."""
         return [entry for entry in self.entries if entry.outcome is None and entry.lost is None]
 
     def lost(self) -> list[ArtifactCall]:
-        """Return the calls whose bytes were lost, each with its reason."""
+        """Return the calls whose bytes were lost; ``lost`` of each is the reason."""
         return [entry for entry in self.entries if entry.lost is not None]

@@ -1,4 +1,4 @@
-"""Points of one metric as columns: joined from the pieces in which files hold them."""
+"""Points of one metric as columns, joined from pieces of files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from neural.tracking.formats.event_stream import Array
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Points of one metric, in order: arrays of one length.
+    """Points of one metric, in order: arrays of equal length.
 
-    ``step`` int64 (``NO_STEP`` where the call gave none), ``value`` float64, ``time_ns`` int64, ``rank``
-    int32, ``session`` int32 (index into ``sessions``, hex), ``seq`` int64. Where ranks were united,
-    ``rank`` and ``session`` are -1 and ``seq`` is 0.
+    ``step`` int64 (``NO_STEP`` if the call gave none), ``value`` float64, ``time_ns`` int64 (since 1970),
+    ``rank`` int32, ``session`` int32 (an index into ``sessions``, hex ids), ``seq`` int64. If ranks were
+    united, ``rank`` and ``session`` are -1 and ``seq`` is 0.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class ColumnPiece:
-    """Points of one session, in the order of their numbers; what :class:`Columns` are joined from."""
+    """Points of one session, in the order of their numbers: a piece of :class:`Columns`."""
 
     session: str
     rank: int
@@ -65,7 +65,12 @@ class ColumnPiece:
 
 
 class Join:
-    """Fills columns piece by piece, into room for the most there can be: untouched pages cost nothing."""
+    """Joins pieces into columns.
+
+    Args:
+        room: the maximum number of points; it is allocated at once, but unused memory pages cost nothing.
+        timed: whether to keep times; else ``time_ns`` is 0.
+    """
 
     def __init__(self, room: int, timed: bool) -> None:
         self._step = np.empty(room, np.int64)
@@ -78,10 +83,11 @@ class Join:
 
     @property
     def rank(self) -> int | None:
-        """Whose points were added last; None before there are any."""
+        """The rank of the points that were added last; None before the first."""
         return self._runs[-1][1] if self._runs else None
 
     def add(self, piece: ColumnPiece) -> None:
+        """Append the points of a piece; they are copied."""
         start, self._end = self._end, self._end + len(piece.seq)
         self._step[start : self._end] = piece.step
         self._value[start : self._end] = piece.value
@@ -92,7 +98,7 @@ class Join:
         self._runs.append((code, piece.rank, len(piece.seq)))
 
     def columns(self, metric: str) -> Columns:
-        """Return what was added: a single session in the order of its numbers, several by time."""
+        """Return all points: a single session in the order of its numbers, several sessions by time."""
         step, value = self._step[: self._end], self._value[: self._end]
         time_ns, seq = self._time_ns[: self._end], self._seq[: self._end]
         sessions = tuple(sorted(self._sessions))
@@ -106,27 +112,27 @@ class Join:
             session = np.repeat(np.array([place[code] for code, _, _ in self._runs], np.int32), sizes)
         found = Columns(metric, step, value, time_ns, rank, session, seq, sessions)
         if len(sessions) > 1:
-            # By session first, stable: then equal times stand in the order of session and number.
+            # Sort by session first; the sorts are stable: equal times are in the order of session and number.
             found = found.take(np.argsort(session, kind="stable"))
         back = found.seq[1:] < found.seq[:-1]
         if len(sessions) > 1:
             back &= found.session[1:] == found.session[:-1]
-        if back.any():  # two schemas in one batch
+        if back.any():  # a batch with two schemas is not in the order of numbers
             found = found.take(np.lexsort((found.seq, found.session)))
         if len(sessions) > 1:
-            found = found.take(np.argsort(steady(found.time_ns, found.session), kind="stable"))
+            found = found.take(np.argsort(monotonic(found.time_ns, found.session), kind="stable"))
         return found
 
 
-def one_a_step(name: str, found: RankUnion, how: str) -> Columns:
-    """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; raises KeyError for another ``how``."""
-    nobody = np.broadcast_to(np.int32(-1), len(found.step))
+def one_per_step(name: str, found: RankUnion, how: str) -> Columns:
+    """Return the ``mean``, ``min`` or ``max`` of the ranks as columns; KeyError for another ``how``."""
+    no_rank = np.broadcast_to(np.int32(-1), len(found.step))
     return Columns(
         name,
         found.step,
         {"mean": found.mean, "min": found.low, "max": found.high}[how],
         found.time_ns,
-        nobody,
-        nobody,
+        no_rank,
+        no_rank,
         np.broadcast_to(np.int64(0), len(found.step)),
     )

@@ -1,8 +1,8 @@
-"""Makes a metric of many millions of points short while it is read, so that memory does not grow with the run.
+"""Downsamples a metric of many millions of points while it is read: memory does not grow with the run.
 
-Two passes, a piece at a time. The first counts, and finds the steps at which each stretch has its extremes. The
-second keeps these steps and, by a hash, a share of the others: the same steps for every rank and every metric,
-so that ranks can still be united step by step.
+There are two passes over the pieces. The first counts points, and finds the steps at which each stretch has its
+extremes. The second keeps these steps and a share of the others, which a hash of the step selects. So the steps
+are the same for every rank and every metric, and ranks can still be united step by step.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from neural.tracking.reader.columns import ColumnPiece, Columns
 from neural.tracking.reader.last_values import last_at_each
 from neural.tracking.reader.points import PointFiles
 
-SIFTED_ABOVE = 1_500_000  # points; fewer are read whole
-KEPT_POINTS = 1_000_000  # about, and half of it at the least
-MEAN_STEPS = 1 << 23  # up to this step the extremes of the mean of the ranks are found
-_EXTREMES_SHARE = 8  # of what is kept, at most one in so many is there for being an extreme
+DOWNSAMPLED_ABOVE = 1_500_000  # points; shorter metrics are not downsampled
+KEPT_POINTS = 1_000_000  # approximately; half of it at the minimum
+MEAN_STEPS = 1 << 23  # up to this step, the extremes of the ranks' mean are found
+_EXTREMES_SHARE = 8  # at most one in so many kept points is kept because it is an extreme
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: spreads consecutive steps evenly
 
 
 class Downsampled(NamedTuple):
-    """A metric's points, or a share of them, and what all of them come to.
+    """A share of a metric's points, and the statistics of all of them.
 
-    ``share``: one of ``2**share`` steps is here beside the extremes, 0 for all of them.
+    ``share``: one in ``2**share`` steps is kept, in addition to the extremes. It is 0 if points were selected
+    by position instead of by step. ``points``, ``nan``, ``infinite``: counts of all values and of such values.
     """
 
     columns: Columns
@@ -39,37 +40,39 @@ class Downsampled(NamedTuple):
 
     @property
     def even(self) -> Array:
-        """Which of the points are not here only for being extremes."""
+        """A mask of the points that are part of the even share, without those kept only as extremes."""
         return spread(self.columns.step, self.share)
 
 
 def spread(step: Array, share: int) -> Array:
-    """Return which steps are among one in ``2**share``; those of a higher share are among those of a lower."""
+    """Return a mask of the steps in a share of one in ``2**share``; a higher share is a subset of a lower."""
     if not share:
         return np.ones(len(step), bool)
     inside: Array = step.view(np.uint64) * _HASH < np.uint64(1 << (64 - share))
     return inside
 
 
-def sifted(files: PointFiles, name: str) -> Downsampled | None:
-    """Return a metric's points made few; None where they are few already, or have no steps to choose by.
+def downsampled(files: PointFiles, name: str) -> Downsampled | None:
+    """Return a metric downsampled; None if it has few points, or points without a step.
+
+    Blocks: reads the metric twice from the disk.
 
     Raises:
         FormatError: a part is damaged where the points are.
     """
     room = files.room(name)
-    if room <= SIFTED_ABOVE:
+    if room <= DOWNSAMPLED_ABOVE:
         return None
     share = int(np.ceil(np.log2(room / KEPT_POINTS)))
     several = len(set(files.ranks.values())) > 1
-    look = _FirstLook(room, share, len(set(files.ranks.values())))
+    first_pass = _FirstPass(room, share, len(set(files.ranks.values())))
     for piece in files.pieces(name, timed=False):
-        look.add(piece)
-    if look.points <= SIFTED_ABOVE or not look.stepped:
+        first_pass.add(piece)
+    if first_pass.points <= DOWNSAMPLED_ABOVE or not first_pass.stepped:
         return None
-    steps = look.steps(several)
-    # Where few steps hold many points, a hash of the step keeps far too many or none.
-    by_place = not KEPT_POINTS / 8 < look.kept < 2 * KEPT_POINTS
+    steps = first_pass.steps(several)
+    # If few steps have many points each, a hash of the step would keep far too many points or none.
+    by_place = not KEPT_POINTS / 8 < first_pass.kept < 2 * KEPT_POINTS
 
     def chosen(piece: ColumnPiece) -> ColumnPiece:
         if not len(piece.step):
@@ -77,8 +80,8 @@ def sifted(files: PointFiles, name: str) -> Downsampled | None:
         if by_place:
             which = np.zeros(len(piece.value), bool)
             which[:: 1 << share] = True
-            which[_extremes(piece.value, look.stretch)] = True
-            if several:  # of what a rank logged at one step, the last counts for the mean
+            which[_extremes(piece.value, first_pass.stretch)] = True
+            if several:  # for the mean, the last point of a rank at each step counts
                 which[last_at_each(piece.step)] = True
         else:
             near = slice(*np.searchsorted(steps, [piece.step.min(), piece.step.max() + 1]))
@@ -86,17 +89,18 @@ def sifted(files: PointFiles, name: str) -> Downsampled | None:
         return piece.take(which)
 
     columns = files.joined(name, map(chosen, files.pieces(name, timed=False)), room, timed=False)
-    return Downsampled(columns, 0 if by_place else share, look.points, look.nan, look.infinite, look.mean)
+    counts = first_pass.points, first_pass.nan, first_pass.infinite
+    return Downsampled(columns, 0 if by_place else share, *counts, first_pass.mean)
 
 
-class _FirstLook:
-    """Counts, and gathers the steps that must be kept."""
+class _FirstPass:
+    """Counts points, and collects the steps that must be kept."""
 
     def __init__(self, room: int, share: int, ranks: int) -> None:
         self.points = self.nan = self.infinite = self.kept = 0
         self.mean = 0.0
         self.stepped = True
-        # The steps of an extreme are kept of every rank; two extremes a stretch.
+        # Each stretch has two extremes, and all ranks' points at their steps are kept.
         self.stretch = max(64, 2 * ranks * room * _EXTREMES_SHARE // KEPT_POINTS)
         self._share = share
         self._steps: list[Array] = []
@@ -114,7 +118,7 @@ class _FirstLook:
         self.nan += nan
         self.infinite += len(piece.value) - nan - len(finite)
         if len(finite):
-            now = before + len(finite)  # in this order nothing overflows
+            now = before + len(finite)  # dividing first avoids an overflow
             self.mean = self.mean * (before / now) + float(np.sum(finite / now))
         low, high = int(piece.step.min()), int(piece.step.max())
         self.stepped &= low != NO_STEP
@@ -127,7 +131,7 @@ class _FirstLook:
 
     def _gather_mean(self, step: Array, value: Array) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.all(step[1:] > step[:-1]):  # the usual case, and several times as fast
+            if np.all(step[1:] > step[:-1]):  # the usual case, several times faster
                 self._sum[step] += value
                 self._count[step] += 1
             else:
@@ -136,7 +140,7 @@ class _FirstLook:
                 self._count[step[last]] += 1
 
     def steps(self, several: bool) -> Array:
-        """Return the steps to keep whatever their hash: ends, extremes, those of the ranks' mean."""
+        """Return the steps to keep regardless of their hash: ends, extremes, extremes of the ranks' mean."""
         found = [*self._steps, np.array([end for ends in self._ends.values() for end in ends], np.int64)]
         if several:
             known = np.flatnonzero(self._count)
@@ -147,7 +151,7 @@ class _FirstLook:
 
 
 def _extremes(values: Array, stretch: int) -> Array:
-    """Return where each stretch of so many values has its least and its greatest finite one."""
+    """Return the positions of the minimum and the maximum finite value of each stretch of values."""
     whole = len(values) // stretch * stretch
     blocks = values[:whole].reshape(-1, stretch)
     found = []

@@ -1,8 +1,7 @@
-"""A run's events as they were emitted, read back from its folder: for delivering it to somewhere else.
+"""Replays a run's events from its folder, as they were emitted, for delivery to a sink.
 
-Within a session the order is that of the numbers. Only numbers above what the caller has, and up to
-what the run's ledgers vouch for, so that this and the collector's log never leave something out between
-them.
+Within a session the order is that of the numbers. The caller chooses the numbers: above those it has, and up to
+those that the run's ledgers list as durable. So no event is lost between the folder and the collector's log.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from neural.tracking.formats import ledgers
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.reader import facts, rows
-from neural.tracking.reader.points import MAX_TRIES, PointFiles, started_over
+from neural.tracking.reader.points import MAX_TRIES, PointFiles, retry_if_removed
 from neural.tracking.reader.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -38,8 +37,8 @@ class Emitted(NamedTuple):
     data: dict[str, Any]
 
 
-def vouched(folder: Path) -> dict[str, int]:
-    """Return up to which number each session is durable in the folder."""
+def durable_numbers(folder: Path) -> dict[str, int]:
+    """Return the last durable number of each session (hex) in the folder, from its ledgers. Blocks briefly."""
     last: dict[str, int] = {}
     for ledger in ledgers.read_all(folder, []).values():
         for session, entry in ledger.sessions.items():
@@ -48,9 +47,9 @@ def vouched(folder: Path) -> dict[str, int]:
 
 
 def emitted(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
-    """Yield the events of the sessions in ``upto``, from ``after`` (excluded) to there (included).
+    """Yield the events of the sessions in ``upto``, from ``after`` (excluded) to ``upto`` (included).
 
-    What is damaged is left out and logged; ``ntrack verify`` names it.
+    Damaged events are left out and logged as errors; ``ntrack verify`` names them. Blocks: reads the files.
     """
     waiting = _lines(folder, after, upto)
     for points in _points(folder, after, upto):
@@ -61,13 +60,13 @@ def emitted(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> 
 
 
 def _before(lines: list[Emitted], seq: int) -> Iterator[Emitted]:
-    """Take from the lines (last first) those that come before ``seq``."""
+    """Remove the events before number ``seq`` from the end of ``lines`` and yield them."""
     while lines and lines[-1].seq < seq:
         yield lines.pop()
 
 
 def _lines(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> dict[str, list[Emitted]]:
-    """Return what is no metric, each session's last first, so that the next one is popped."""
+    """Return the events that are not metrics by session, in descending order: ``pop()`` gives the next."""
     found: dict[str, dict[int, Emitted]] = {}
     damages: list[str] = []
     for line in facts.read_lines(folder, damages):
@@ -76,7 +75,7 @@ def _lines(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> d
             event = Emitted(session, line["seq"], line["time_ns"], line["step"], line["kind"], line["data"])
             found.setdefault(session, {})[event.seq] = event
     for damage in damages:
-        logger.error("events were left out: %s: %s", folder.name, damage)
+        logger.error("damaged events were left out: %s: %s", folder.name, damage)
     return {session: [events[seq] for seq in sorted(events, reverse=True)] for session, events in found.items()}
 
 
@@ -86,15 +85,15 @@ def _points(folder: Path, after: Mapping[str, int], upto: Mapping[str, int]) -> 
         try:
             yield from _stored(folder, seen, upto)
             return
-        except FileNotFoundError:  # parts were merged meanwhile: go on with what is there now
+        except FileNotFoundError:  # parts were merged meanwhile: continue with the new ones
             continue
     yield from _stored(folder, seen, upto)
 
 
 def _stored(folder: Path, seen: dict[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
-    files = started_over(lambda: PointFiles(folder / "metrics"))
+    files = retry_if_removed(lambda: PointFiles(folder / "metrics"))
     for damage in files.damages:
-        logger.error("points were left out: %s", damage)
+        logger.error("damaged points were left out: %s", damage)
     for part in files.parts:
         wanted = {s.hex() for s, (_, last) in part.sessions.items() if last > seen.get(s.hex(), 0)} & set(upto)
         if wanted:
@@ -107,32 +106,32 @@ def _stored(folder: Path, seen: dict[str, int], upto: Mapping[str, int]) -> Iter
 
 
 def _readable(part: Part) -> list[Rows]:
-    """Return the part's rows without those that are damaged."""
+    """Return the part's rows without damaged row groups."""
     found = []
     with PartReader(part) as reader:
         for group in range(len(part.groups)):
             try:
                 found.append(rows.group_rows(reader, group))
             except FormatError as error:
-                logger.error("points were left out: %s", error)
+                logger.error("damaged points were left out: %s", error)
     return found
 
 
 def _calls(points: Rows, seen: dict[str, int], upto: Mapping[str, int]) -> Iterator[Emitted]:
-    """Yield a metrics event for each call among the points; ``seen`` grows to the last of each session."""
+    """Yield a metrics event for each call among the points; update ``seen``, the last number by session."""
     for code, session in enumerate(points.sessions):
         mine = (points.session == code) & (points.seq > seen.get(session, 0))
         mine &= points.seq <= upto.get(session, 0)
         which = np.flatnonzero(mine)
         if not len(which):
             continue
-        which = which[np.argsort(points.seq[which], kind="stable")]  # the metrics of a call stay in order
+        which = which[np.argsort(points.seq[which], kind="stable")]  # keeps the order of a call's metrics
         seen[session] = int(points.seq[which[-1]])
         start = 0
         while start < len(which):
             end = min(start + CHUNK_ROWS, len(which))
             last = points.seq[which[end - 1]]
-            end = int(np.searchsorted(points.seq[which], last, side="right"))  # never a call in two halves
+            end = int(np.searchsorted(points.seq[which], last, side="right"))  # never split a call
             yield from _chunk(points.take(which[start:end]), session)
             start = end
 

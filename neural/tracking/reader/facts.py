@@ -1,7 +1,7 @@
-"""What the events lines of a run say: its sessions, status, parameters, tags, notes and gaps.
+"""The facts in the event lines of a run: its sessions, status, parameters, tags, notes and gaps.
 
-One fold serves live views, rebuilt views and readers, over all collectors' files, in the order (time,
-session, number); so they cannot tell different stories.
+Live views, rebuilt views and readers use the same fold over all collectors' files, in the order (time, session,
+number), so their results cannot differ.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ LIFECYCLE = frozenset(("open", "metadata", "end"))  # events that do not make a 
 
 @dataclass
 class SessionFacts:
-    """One process's writing to the run."""
+    """The facts of one session."""
 
     session: str
     rank: int = 0
     attempt: int = 0
     role: str = ""
-    via: str | None = None  # under which name it came from another host; None for one of the collector's
+    via: str | None = None  # the name with which it connected from another host; None for the collector's host
     opened_ns: int = 0
     ended_ns: int | None = None
     status: str | None = None  # None while open
     error: str | None = None
     lost_contact: bool = False
-    contact_ns: int = 0  # when that was noted
+    contact_ns: int = 0  # the time of the note about the contact
     highest: int = 0  # the highest number among its lines
-    total: int | None = None  # its number of events, once told
+    total: int | None = None  # its number of events, once known
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """Which session of an attempt decides: the lowest rank's first."""
+        """The sort key of the sessions of an attempt; the first one decides the run's status."""
         return self.rank, self.opened_ns, self.session
 
 
 @dataclass
 class RunFacts:
-    """The fold of all lines; build it with :func:`read_facts`."""
+    """The facts of one run; :func:`read_facts` builds it."""
 
     uid: str = ""
     sessions: dict[str, SessionFacts] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     params_history: list[dict[str, Any]] = field(default_factory=list)
-    params_calls: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last of each session
+    params_calls: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last call of each session
     params_as_text: list[str] = field(default_factory=list)
     gathered: dict[str, Any] = field(default_factory=dict)  # command, host, git …
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
     group: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    settings_via: str | None = None  # whose those are, as `via` of the session that brought them
+    settings_via: str | None = None  # the ``via`` of the session with these settings
     gaps: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
     logged: bool = False
     damages: list[str] = field(default_factory=list)
@@ -72,7 +72,10 @@ class RunFacts:
     artifacts: Artifacts = field(default_factory=Artifacts)
 
     def decider(self) -> SessionFacts | None:
-        """Return the session whose end is the run's: the newest attempt's lowest rank's first."""
+        """Return the session whose status is the run's; None if there are none.
+
+        It is the first session of the lowest rank in the newest attempt; forked children do not count.
+        """
         own = [s for s in self.sessions.values() if s.role != "child"] or list(self.sessions.values())
         newest = max((s.attempt for s in own), default=0)
         return min((s for s in own if s.attempt == newest), key=lambda s: s.order, default=None)
@@ -86,12 +89,15 @@ class RunFacts:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """Return the events files of a run folder, one a collector; raises OSError where it cannot be read."""
+    """Return the events files of a run folder, one for each collector; raises OSError if it is unreadable."""
     return matching(folder, "events-*.jsonl")
 
 
 def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield every valid line of every collector; what is no line goes to ``damages``."""
+    """Yield every valid line of every collector; append a text to ``damages`` for damaged or repeated ones.
+
+    Blocks on the disk; raises OSError.
+    """
     for path in event_files(folder):
         data = path.read_bytes()
         unnumbered: set[bytes] = set()
@@ -103,17 +109,19 @@ def read_lines(folder: Path, damages: list[str]) -> Iterator[dict[str, Any]]:
                     unnumbered.add(text)
                 yield line.data
             elif not line.torn:
-                damages.append(f"{path.name}: bytes {line.start} to {line.end} are no valid line")
+                damages.append(f"{path.name}: bytes {line.start} to {line.end} are not a valid line")
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """Return what the lines of a run folder say; what is damaged is left out and told in ``damages``.
+    """Return the facts in a run folder; damaged lines are left out and reported in ``damages``.
+
+    Blocks: reads all events files.
 
     Raises:
         OSError: they cannot be read.
     """
     facts = RunFacts()
-    claims = ledgers.sizes(folder)  # first: what they vouch for must then be in the files
+    claims = ledgers.sizes(folder)  # read first: the files must hold everything that the ledgers list
     events: list[dict[str, Any]] = []
     outcomes: dict[tuple[str, str], dict[str, Any]] = {}
     for line in read_lines(folder, facts.damages):
@@ -145,7 +153,7 @@ def read_facts(folder: Path) -> RunFacts:
         session = facts.sessions[event["session"]]
         if event["kind"] == "metadata":
             if (session.attempt, -session.rank) < best:
-                continue  # a higher rank, or an earlier attempt, has no say
+                continue  # a higher rank or an earlier attempt does not count
             best = (session.attempt, -session.rank)
         fold_event(facts, session, event)
     for collector, claim in claims.items():
@@ -165,7 +173,7 @@ def _entry(session: SessionFacts, event: dict[str, Any], outcomes: dict[tuple[st
 
 
 def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events in the order (time, session, number), of one session by number whatever its clock did."""
+    """Return events in the order (time, session, number); within a session always in the order of numbers."""
     placed = []
     latest: dict[str, int] = {}
     for event in sorted(events, key=lambda e: (e["session"], e["seq"])):
@@ -175,18 +183,18 @@ def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for *_, event in sorted(placed, key=lambda place: place[:3])]
 
 
-def _describe(session: SessionFacts, told: dict[str, Any], opened_ns: Any) -> None:
+def _describe(session: SessionFacts, description: dict[str, Any], opened_ns: Any) -> None:
     for name in ("rank", "attempt"):
-        if isinstance(told.get(name), int):
-            setattr(session, name, told[name])
-    if isinstance(told.get("role"), str):
-        session.role = told["role"]
+        if isinstance(description.get(name), int):
+            setattr(session, name, description[name])
+    if isinstance(description.get("role"), str):
+        session.role = description["role"]
     if isinstance(opened_ns, int):
         session.opened_ns = opened_ns
 
 
 def fold_note(session: SessionFacts, line: dict[str, Any]) -> None:
-    """Learn from a note's line how the session ended."""
+    """Apply a note's line to the session: its end, its number of events, or its contact."""
     data = line["data"]
     if line["note"] == "died" and session.status is None:
         session.status, session.ended_ns, session.error = "failed", line["time_ns"], _death(data)
@@ -208,7 +216,7 @@ def _death(data: dict[str, Any]) -> str:
 
 
 def fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) -> None:
-    """Add what an event of the session says to what those before it said."""
+    """Apply an event of the session to the facts; events must come in the order of :func:`in_order`."""
     data, kind = event["data"], event["kind"]
     if kind == "open":
         _add_tags(facts, data.get("tags"))
@@ -221,7 +229,7 @@ def fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) ->
         facts.params = merge_params(facts.params, values)
         as_text = data.get("as_text") or []
         facts.params_as_text = sorted({*facts.params_as_text, *as_text})
-        call = facts.params_calls.get(session.session) if _goes_on(data.get("part")) else None
+        call = facts.params_calls.get(session.session) if _is_later_part(data.get("part")) else None
         if call is not None:
             call["values"] = merge_params(call["values"], values)
             call["as_text"] = [*call["as_text"], *as_text]
@@ -242,15 +250,15 @@ def fold_event(facts: RunFacts, session: SessionFacts, event: dict[str, Any]) ->
 
 
 def _fold_settings(facts: RunFacts, session: SessionFacts, settings: Any) -> None:
-    """Take the first settings; whoever joins from another host has no say where one of this host has."""
+    """Keep the first settings; settings of this host's sessions replace those of another host's sessions."""
     if not isinstance(settings, dict) or not settings:
         return
     if not facts.settings or (facts.settings_via is not None and session.via is None):
         facts.settings, facts.settings_via = settings, session.via
 
 
-def _goes_on(part: Any) -> bool:
-    """Return whether parameters are a later part of the call before."""
+def _is_later_part(part: Any) -> bool:
+    """Return whether parameters are a later part of the previous call."""
     return isinstance(part, list) and bool(part) and isinstance(part[0], int) and part[0] > 1
 
 
@@ -259,9 +267,9 @@ def _add_tags(facts: RunFacts, tags: Any) -> None:
 
 
 def remote_sessions(folder: Path) -> list[str]:
-    """Return the sessions in a run's folder that came over TCP; of what cannot be read, none."""
+    """Return the sessions in a run's folder that connected over TCP; unreadable files count as empty."""
     found = set()
-    with contextlib.suppress(OSError):  # a folder may be damaged, and is to go all the same
+    with contextlib.suppress(OSError):  # a damaged folder can be removed, too
         for line in read_lines(folder, []):
             if isinstance(line.get("info"), dict) and VIA in line["info"]:
                 found.add(line["session"])

@@ -1,4 +1,4 @@
-"""What is read across all metrics of a run: the calls in the order logged, the names, the stats."""
+"""Reads across all metrics of a run: the calls in the order logged, the names, the stats."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _all_names(files: PointFiles) -> Iterator[str]:
 
 
 def part_names(part: Part, skipped: list[str] | None = None) -> Iterator[str]:
-    """Yield the names of the metrics in a part, some of them more than once; ``skipped``: as for its points."""
+    """Yield the names of the metrics in a part, some more than once; ``skipped`` as for ``part_pieces``."""
     if part.metric_stats is not None:
         yield from part.metric_stats
         return
@@ -48,11 +48,14 @@ def part_names(part: Part, skipped: list[str] | None = None) -> Iterator[str]:
             try:
                 yield from parts.codes(reader.read([index], ["metric"]).column("metric"))[0]
             except FormatError as error:
-                parts.pass_over(error, skipped)
+                parts.skip_damage(error, skipped)
 
 
 def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return one flat dict a call, in the order (time, session, number); of one session, by number."""
+    """Return one flat dict for each call, in the order (time, session, number); a session's by number.
+
+    ``limit``: only the oldest calls, so many.
+    """
     rows = rows_module.concatenated([*_part_rows(files.parts, files.skipped), _tail_rows(files)])
     if not len(rows):
         return []
@@ -61,7 +64,7 @@ def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     session = rank[rows.session]
     order = np.lexsort((rows.seq, session))  # stable: the metrics of a call stay in the order of their names
     if len(rows.sessions) > 1:
-        order = order[np.argsort(rows_module.steady(rows.time[order], session[order]), kind="stable")]
+        order = order[np.argsort(rows_module.monotonic(rows.time[order], session[order]), kind="stable")]
     seq, session = rows.seq[order], session[order]
     starts = np.flatnonzero(np.r_[True, (seq[1:] != seq[:-1]) | (session[1:] != session[:-1])])
     bounds = [*starts.tolist(), len(order)] if limit is None else [*starts.tolist(), len(order)][: limit + 1]
@@ -74,13 +77,13 @@ def calls(files: PointFiles, limit: int | None = None) -> list[dict[str, Any]]:
     found = []
     for stamp, step, start, end in zip(stamps, steps, bounds[:-1], bounds[1:], strict=True):
         own = {"timestamp": str(stamp), "step": step_or_none(step)}
-        # Twice: first in order, and the call's own also where a metric bears that name.
+        # ``own`` twice: its keys come first, and they override metrics of the same names.
         found.append({**own, **dict(zip(labels[start:end], values[start:end], strict=True)), **own})
     return found
 
 
 def stats(files: PointFiles) -> tuple[dict[str, Stats], int]:
-    """Return the stats of the first 10,000 metrics in the order of names, and how many metrics there are."""
+    """Return the stats of the first 10,000 metrics in the order of names, and the number of all metrics."""
     wanted, count = _first_names(files)
     total: dict[str, Stats] = {}
     for name, found in _all_stats(files):
@@ -90,7 +93,7 @@ def stats(files: PointFiles) -> tuple[dict[str, Stats], int]:
 
 
 def _first_names(files: PointFiles) -> tuple[set[str], int]:
-    """Return the first 10,000 names and how many there are; of the rest, maybe millions, hashes are held."""
+    """Return the first 10,000 names and the number of all names; only hashes of the others are in memory."""
     first: set[str] = set()
     hashes = np.empty(0, np.int64)
     every = _all_names(files)
@@ -103,7 +106,7 @@ def _first_names(files: PointFiles) -> tuple[set[str], int]:
 
 
 def _all_stats(files: PointFiles) -> Iterator[tuple[str, Stats]]:
-    """Yield stats of each metric, once for every stretch of points it is in."""
+    """Yield the stats of each metric, once for every part, row group or tail with its points."""
     for part in files.parts:
         if part.metric_stats is not None:
             for name, packed in part.metric_stats.items():
@@ -121,7 +124,7 @@ def _part_rows(found: Iterable[Part], skipped: list[str] | None) -> Iterator[Row
                 try:
                     yield rows_module.group_rows(reader, group)
                 except FormatError as error:
-                    parts.pass_over(error, skipped)
+                    parts.skip_damage(error, skipped)
 
 
 def _tail_rows(files: PointFiles) -> Rows:

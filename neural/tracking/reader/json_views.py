@@ -1,6 +1,7 @@
-"""The JSON files of a run folder: made from the truth, for people and scripts; none of them is read back.
+"""The JSON views of a run folder: made from its data for people and scripts, never read back.
 
-Written so that a reader sees the old file or the new. Two writers do no harm: both write the same.
+A view is written atomically: a reader sees the old file or the new one. Two writers do no harm, since both
+write the same content.
 """
 
 from __future__ import annotations
@@ -23,37 +24,38 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def write_views(folder: Path, names: Collection[str] = NAMES, *, damaged: Damaged = "raise") -> None:
-    """Make the named views of a run folder anew.
+    """Write the named views of a run folder. Blocks: reads the data that they need.
 
     Args:
-        folder: the run's.
-        names: which.
-        damaged: ``"skip"``: also from what is left of a damaged run.
+        folder: the run folder.
+        names: the views to write.
+        damaged: ``"skip"``: also write views of the intact rest of a damaged run.
 
     Raises:
-        DataDamagedError: something is damaged; views that need it stay as they were.
-        OSError: they cannot be written.
+        DataDamagedError: data are damaged; this view and the following ones remain unchanged.
+        OSError: a view cannot be written.
     """
     run = Run(folder, damaged)
     for name in NAMES:
         if name in names:
             _replace(folder / f"{name}.json", _MAKERS[name](run))
-    # Scripts expect all of them to be there, whatever the run has had so far.
+    # Scripts expect these files, even if the run has no such data yet.
     for name in ("hyperparameters", "artifacts"):
         if not (folder / f"{name}.json").exists():
             _replace(folder / f"{name}.json", _MAKERS[name](run))
 
 
 def view_text(run: Run, name: str) -> bytes:
-    """Return what a view of the run should hold."""
+    """Return the correct content of a view of the run."""
     return _MAKERS[name](run)
 
 
 def wrong_views(run: Run) -> list[str]:
-    """Return the views that were written after the run's last line and tell otherwise than its truth.
+    """Return the views that were written after the run's last line and differ from its data.
 
     Raises:
-        DataDamagedError: something is damaged; OSError: a file cannot be read.
+        DataDamagedError: data are damaged.
+        OSError: a file cannot be read.
     """
     logged_ns = max((path.stat().st_mtime_ns for path in run.folder.glob("events-*.jsonl")), default=0)
     paths = [path for name in NAMES if (path := run.folder / f"{name}.json").exists()]
@@ -71,7 +73,7 @@ def _metrics(run: Run) -> bytes:
                 "note": f"more than {MAX_ENTRIES} calls; read the Parquet files, or export the run",
             }
         )
-    # One call a line: half the size of indented JSON, and it can be read and compared by line.
+    # One call in each line: half the size of indented JSON, and it can be compared line by line.
     text = ",\n".join(map(_entry, run.metrics_history()))
     return f"[\n{text}\n]\n".encode() if text else b"[]\n"
 
@@ -79,7 +81,7 @@ def _metrics(run: Run) -> bytes:
 def _entry(entry: dict[str, Any]) -> str:
     try:
         return _encode(entry)
-    except ValueError:  # looking for NaN in every entry would cost three times the writing
+    except ValueError:  # contains NaN; a check of every entry would triple the time of writing
         return _encode(json_value(entry))
 
 
@@ -90,7 +92,7 @@ def _text(value: Any) -> bytes:
 def _replace(path: Path, content: bytes) -> None:
     try:
         if path.read_bytes() == content:
-            os.utime(path)  # readers tell by it that the view is not older than the lines it was made from
+            os.utime(path)  # the time shows that the view is not older than the lines that it shows
             return
     except FileNotFoundError:
         pass

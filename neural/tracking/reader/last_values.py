@@ -1,8 +1,8 @@
-"""One value a rank and step: where a rank came to a step again, the last it logged there is what counts.
+"""One value for each rank and step: if a rank logged a step more than once, its last value counts.
 
-Gradient accumulation logs a step several times in a row, a resumed training goes back to steps it had been
-at. In a row is settled at once. Which steps a rank went back to is known only once all of it was seen, so
-that takes a second look at the points, and only what was logged at such steps is held.
+Gradient accumulation logs a step several times in a row; a resumed training logs earlier steps again.
+Repetitions in a row are removed at once. The steps to which a rank returned are known only after all its points
+were read. So that takes a second pass, which holds only the points at such steps in memory.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from neural.tracking.formats.event_stream import Array
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 
 
 class Points(NamedTuple):
-    """What is united of one session's points: arrays of one length, in the order of their numbers."""
+    """Points of one session: arrays of equal length, in the order of their numbers."""
 
     step: Array
     value: Array
@@ -31,7 +31,7 @@ class Points(NamedTuple):
 
 
 def last_at_each(step: Array, rank: Array | None = None) -> Array | slice:
-    """Return where the last point at each step is, of each rank; in the order in which they are given."""
+    """Return the positions of the last point at each step (of each rank, if given), in ascending order."""
     if rank is None and _rises(step):
         return slice(None)
     order = np.argsort(step, kind="stable") if rank is None else np.lexsort((step, rank))
@@ -42,21 +42,24 @@ def last_at_each(step: Array, rank: Array | None = None) -> Array | slice:
 
 
 class Revisits:
-    """Finds the steps to which ranks went back, first; then holds what was logged there."""
+    """Finds the steps to which ranks returned, and then the last point of each rank at each of them.
+
+    Call :meth:`scan` with all points, then :meth:`separate` with all points, then :meth:`last_points`.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[int, list[tuple[int, int]]] = {}  # by rank: from and to, in order, none overlap
-        self._again: dict[int, list[tuple[int, int]]] = {}
+        self._seen: dict[int, list[tuple[int, int]]] = {}  # by rank: spans of steps, sorted, without overlaps
+        self._revisited: dict[int, list[tuple[int, int]]] = {}
         self._held: list[tuple[int, str, Points]] = []
         self._latest_ns: dict[str, int] = {}
 
     @property
     def any(self) -> bool:
-        """Whether some rank may have gone back to a step."""
-        return bool(self._again)
+        """Whether some rank may have returned to a step."""
+        return bool(self._revisited)
 
-    def look(self, rank: int, points: Points) -> Points:
-        """Take in further points of a rank; return of neighbours at the same step only the last."""
+    def scan(self, rank: int, points: Points) -> Points:
+        """Scan further points of a rank; of consecutive points at the same step return only the last."""
         rises = _rises(points.step)  # the usual case
         if not rises:
             points = _in_a_row_once(points)
@@ -81,30 +84,30 @@ class Revisits:
             self._mark(rank, max(low, known_low), min(high, known_high))
         if seen[first:last]:
             low, high = min(low, seen[first][0]), max(high, seen[last - 1][1])
-        elif first and seen[first - 1][1] == low - 1:  # or the list would grow with the run
+        elif first and seen[first - 1][1] == low - 1:  # otherwise the list would grow with the run
             first -= 1
             low = seen[first][0]
         seen[first:last] = [(low, high)]
 
     def _mark(self, rank: int, low: int, high: int) -> None:
-        spans = sorted([*self._again.get(rank, ()), (low, high)])
+        spans = sorted([*self._revisited.get(rank, ()), (low, high)])
         joined = spans[:1]
         for low, high in spans[1:]:
             if low <= joined[-1][1]:
                 joined[-1] = joined[-1][0], max(high, joined[-1][1])
             else:
                 joined.append((low, high))
-        self._again[rank] = joined
+        self._revisited[rank] = joined
 
-    def sort_out(self, rank: int, session: str, points: Points) -> Points:
-        """Return the points at steps to which the rank went once, and hold the others; all was looked at."""
-        if rank not in self._again or not len(points.step):
+    def separate(self, rank: int, session: str, points: Points) -> Points:
+        """Return the points at steps to which the rank never returned; hold the others in memory."""
+        if rank not in self._revisited or not len(points.step):
             return points if _rises(points.step) else _in_a_row_once(points)
-        # Whatever its clock did, a session's own points stay in the order of their numbers.
+        # A clock may jump back, but a session's own points must remain in the order of their numbers.
         latest_ns = self._latest_ns.get(session, int(points.time_ns[0]))
         ordered_ns = np.maximum(np.maximum.accumulate(points.time_ns), latest_ns)
         self._latest_ns[session] = int(ordered_ns[-1])
-        lows, highs = np.array(self._again[rank], np.int64).T
+        lows, highs = np.array(self._revisited[rank], np.int64).T
         place = np.searchsorted(lows, points.step, side="right") - 1
         again = (place >= 0) & (points.step <= highs[place])
         if again.any():
@@ -113,8 +116,8 @@ class Revisits:
             points = points.take(~again)
         return points if _rises(points.step) else _in_a_row_once(points)
 
-    def settled(self) -> Iterator[Points]:
-        """Yield what was held, one point a step of each rank: its last by time, session and number."""
+    def last_points(self) -> Iterator[Points]:
+        """Yield of the held points the last of each rank at each step, by time, session and number."""
         names = sorted({session for _, session, _ in self._held})
         for rank in sorted({rank for rank, _, _ in self._held}):
             mine = [(session, points) for of, session, points in self._held if of == rank]
@@ -122,7 +125,7 @@ class Revisits:
             points = Points(*(np.concatenate(column) for column in zip(*(p for _, p in mine), strict=True)))
             order = np.lexsort((points.seq, session))
             points, session = points.take(order), session[order]
-            points = points.take(np.argsort(steady(points.time_ns, session), kind="stable"))
+            points = points.take(np.argsort(monotonic(points.time_ns, session), kind="stable"))
             yield points.take(last_at_each(points.step))
 
 
@@ -131,5 +134,5 @@ def _rises(step: Array) -> bool:
 
 
 def _in_a_row_once(points: Points) -> Points:
-    """Return of neighbours at the same step only the last; there must be some."""
+    """Return of consecutive points at the same step only the last; ``points`` must not be empty."""
     return points.take(np.flatnonzero(np.r_[points.step[1:] != points.step[:-1], True]))

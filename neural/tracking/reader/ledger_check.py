@@ -1,9 +1,9 @@
-"""What ``run.json`` and the ledgers vouch for, held against the files that are there.
+"""Compares the files of a run folder with ``run.json`` and the ledgers.
 
-Counting numbers cannot see everything: a note that went leaves no hole, and with a ledger goes the only
-witness of how far a session came. So a file that is gone, is shorter than it was made durable, or is
-another run's is told here. A live run passes: ledgers are read before the files, files only grow, and a
-ledger is written before anything it vouches for.
+Counting numbers does not find everything: a lost note leaves no hole, and only a ledger shows how far a session
+was stored. So this module reports a file that is missing, is shorter than its durable size, or belongs to
+another run. A live run passes the check: ledgers are read before the files, files only grow, and a ledger never
+lists more than is durable.
 """
 
 from __future__ import annotations
@@ -22,41 +22,43 @@ _OWNED = re.compile(r"(?:events|tail|part)-([0-9a-f]{8})[-.].*")
 
 
 def contradictions(folder: Path, claims: Mapping[str, Ledger]) -> Iterator[str]:
-    """Yield what is not as claimed, a line each; ``claims`` were read before, by collector.
+    """Yield a text for each contradiction; ``claims`` are the ledgers by collector, read before.
+
+    Blocks on the disk.
 
     Raises:
         OSError: the folder cannot be read.
     """
     run, owned = RunFile.read(folder), owners(folder)
-    if run is None and owned:  # where nothing is stored yet, there is nothing to know the owner of
+    if run is None and owned:  # without stored files ``run.json`` is not needed yet
         gone = not (folder / RUN_FILE).exists()
         yield f"{RUN_FILE}: is missing" if gone else f"{RUN_FILE}: does not say whose run this is"
     for collector, ledger in claims.items():
         if run is not None and ledger.uid and ledger.uid != run.uid.hex():
-            yield f"ledger-{collector}.json: is run {ledger.uid[:8]}'s, {RUN_FILE} says {run.uid.hex()[:8]}"
+            yield f"ledger-{collector}.json: is of run {ledger.uid[:8]}, {RUN_FILE} says {run.uid.hex()[:8]}"
         yield from shortened_lines(folder / f"events-{collector}.jsonl", ledger.events_bytes)
         yield from _tail(folder / "metrics" / f"tail-{collector}.seg", ledger)
     for collector, name in sorted(owned.items()):
         path = folder / f"ledger-{collector}.json"
         if collector not in claims and not path.exists():
-            yield f"{path.name}: is missing, and so what vouches for {name}"
+            yield f"{path.name}: is missing, so {name} cannot be checked against it"
 
 
-def shortened_lines(path: Path, vouched: int) -> Iterator[str]:
-    """Yield what is wrong with an events file of which so many bytes were durable; raises OSError."""
-    if not vouched:
+def shortened_lines(path: Path, durable_bytes: int) -> Iterator[str]:
+    """Yield a text if an events file is shorter than its durable size in a ledger; raises OSError."""
+    if not durable_bytes:
         return
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            last = os.pread(file.fileno(), 1, vouched - 1)
+            last = os.pread(file.fileno(), 1, durable_bytes - 1)
     except FileNotFoundError:
         yield f"{path.name}: is missing"
         return
-    if size < vouched:
-        yield f"{path.name}: has {size} bytes, {vouched} were durable"
-    elif last != b"\n":  # what ends the file without a newline is no append under way
-        yield f"{path.name}: the last of {vouched} durable bytes does not end a line"
+    if size < durable_bytes:
+        yield f"{path.name}: has {size} bytes, {durable_bytes} were durable"
+    elif last != b"\n":  # durable bytes end with a newline: so this is not an append under way
+        yield f"{path.name}: the last of {durable_bytes} durable bytes does not end a line"
 
 
 def _tail(path: Path, ledger: Ledger) -> Iterator[str]:
@@ -78,7 +80,7 @@ def _tail(path: Path, ledger: Ledger) -> Iterator[str]:
 
 
 def owners(folder: Path) -> dict[str, str]:
-    """Return the collectors whose files are here, each with the name of one of them."""
+    """Return the collectors that have files in a run folder, each with the name of one file."""
     found: dict[str, str] = {}
     for place in (folder, folder / "metrics"):
         for name in sorted(os.listdir(place)) if place.is_dir() else ():

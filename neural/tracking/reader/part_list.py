@@ -1,4 +1,4 @@
-"""Which parts of a ``metrics`` folder count: those that no newer part replaces, as they are at one moment."""
+"""Lists the parts of a ``metrics`` folder that count: those that no newer part replaces, at one moment."""
 
 from __future__ import annotations
 
@@ -18,51 +18,54 @@ _MAX_TRIES = 20
 
 
 class Listing(NamedTuple):
-    """The parts that count, oldest first, and the files of those that a newer part replaces."""
+    """The parts that count, and the files of replaced parts."""
 
     live: list[Part]
     replaced: list[Path]
 
 
 def list_parts(folder: Path, damages: list[str]) -> list[Part]:
-    """Return the parts of a ``metrics`` folder that count, oldest first; unreadable ones go to ``damages``.
+    """Return the parts of a ``metrics`` folder that count, by collector and age, oldest first.
+
+    Appends a text to ``damages`` for each unreadable part. Blocks on the disk.
 
     Raises:
-        FileNotFoundError: parts went while the folder was being read, every time.
+        FileNotFoundError: parts were removed during each of 20 tries to read the folder.
+        OSError: a part cannot be read.
     """
-    return look(folder, damages).live
+    return scan(folder, damages).live
 
 
-def look(folder: Path, damages: list[str]) -> Listing:
-    """Return the parts that count and the files of those that do not any more; raises as list_parts."""
+def scan(folder: Path, damages: list[str]) -> Listing:
+    """Return the parts that count and the files of replaced parts; raises like :func:`list_parts`."""
     for _ in range(_MAX_TRIES):
         names = _names(folder)
         try:
             found, broken = _footers(folder, names)
         except FileNotFoundError:
             continue
-        if _names(folder) == names:  # or a merge was under way, and what was read is half of it
+        if _names(folder) == names:  # otherwise a merge was under way, and only half of it was read
             break
     else:
-        raise FileNotFoundError(errno.ENOENT, "parts went while they were read", str(folder))
+        raise FileNotFoundError(errno.ENOENT, "parts were removed while they were read", str(folder))
     replaced = {(part.collector, number) for part in found for number in part.replaces}
     live = [part for part in found if (part.collector, part.number) not in replaced]
-    damages += [told for whose, told in sorted(broken.items()) if whose not in replaced]
+    damages += [text for part, text in sorted(broken.items()) if part not in replaced]
     gone = [folder / name for name in names if number_of(name) in replaced]
     return Listing(sorted(live, key=lambda part: (part.collector, _order(part))), gone)
 
 
 def clear_replaced(folder: Path) -> list[str]:
-    """Remove the files of replaced parts, as a copy of a run has them that was made while parts were merged.
+    """Remove the files of replaced parts. A copy that was made during a merge may contain such files.
 
-    Call it only where nothing is damaged. Those put aside within the last minute stay for who reads them.
+    Does nothing if a part is damaged. Files put aside within the last minute remain for their readers.
 
     Returns:
-        Their names; of none where the folder may not be written to.
+        The names of the removed parts; files that cannot be removed are left out.
     """
     damages: list[str] = []
     cleared = []
-    replaced = look(folder, damages).replaced
+    replaced = scan(folder, damages).replaced
     for path in replaced if not damages else ():
         with contextlib.suppress(OSError):
             if path == own_name(path) or time.time() - path.stat().st_ctime > KEEP_REPLACED_S:
@@ -76,25 +79,25 @@ def _names(folder: Path) -> list[str]:
 
 
 def _footers(folder: Path, names: Iterable[str]) -> tuple[list[Part], dict[tuple[str, int], str]]:
-    """Return the parts, and what is wrong with those that cannot be read."""
+    """Return the parts, and a text for each part that cannot be read, by collector and number."""
     found: dict[tuple[str, int], Part] = {}
     broken: dict[tuple[str, int], str] = {}
     replaced: set[tuple[str, int]] = set()
     for name in sorted(names, key=lambda name: name.endswith(ASIDE)):
-        whose = number_of(name)
-        # One that was put aside counts only where its replacement is not there: the power went between.
-        if whose is None or (name.endswith(ASIDE) and (whose in replaced or whose in found)):
+        key = number_of(name)
+        # A part put aside counts only if its replacement is missing, after a power loss in between.
+        if key is None or (name.endswith(ASIDE) and (key in replaced or key in found)):
             continue
         try:
-            found[whose] = part = read_footer(folder / name)
+            found[key] = part = read_footer(folder / name)
             replaced |= {(part.collector, number) for number in part.replaces}
         except FormatError as error:
-            broken[whose] = str(error)
+            broken[key] = str(error)
     return list(found.values()), broken
 
 
 def highest(found: Iterable[Part], collector: str | None = None) -> dict[bytes, int]:
-    """Return up to which number each session is in the parts, or in those of one collector."""
+    """Return the last number of each session in the parts, or in those of one collector."""
     last: dict[bytes, int] = {}
     for part in found:
         if collector in (None, part.collector):
@@ -104,5 +107,5 @@ def highest(found: Iterable[Part], collector: str | None = None) -> dict[bytes, 
 
 
 def _order(part: Part) -> int:
-    """Return the place of a part among its collector's: that of the first part it replaces."""
+    """Return the sort key of a part among its collector's: the number of the first part that it replaces."""
     return min(part.replaces, default=part.number)

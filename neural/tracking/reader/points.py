@@ -1,8 +1,8 @@
-"""A run's points, united from every collector's parts and tails, as columns.
+"""A run's points from the parts and tails of all collectors, as columns.
 
-A tail is opened before the parts are listed: what a compaction moves meanwhile is then seen at least
-once, and numbers the parts account for are skipped in the tail. A file that goes away while it is
-being read (its replacement is in place) means starting over.
+Tails are read before the parts are listed: so points that a compaction moves meanwhile are seen at least once.
+The numbers that the parts account for are skipped in the tail. If a file is removed while it is read, its
+replacement is already there, and reading starts again.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ T = TypeVar("T")
 MAX_TRIES = 20
 
 
-PartPieces = Callable[[Part, str, bool], Iterable[ColumnPiece]]  # part, metric, whether times are wanted
+PartPieces = Callable[[Part, str, bool], Iterable[ColumnPiece]]  # part, metric, whether times are needed
 
 
 class PointFiles:
-    """The parts and tails of a ``metrics`` folder as they were at one moment.
+    """The parts and tails of a ``metrics`` folder as they were at one moment. The methods block on the disk.
 
-    ``damages`` says what of them is not as it was stored. With ``skip`` what is damaged is left out, in the
-    points of a single metric, too; else reading that raises.
+    ``damages`` has a text for each damage found. With ``skip``, damaged points are left out, also when a single
+    metric is read; without it, reading them raises. Creating it raises FileNotFoundError if a file is removed
+    meanwhile: use :func:`retry_if_removed`.
     """
 
     def __init__(self, folder: Path, *, skip: bool = False) -> None:
         self.damages: list[str] = []
         self.skipped = self.damages if skip else None
         self._folder = folder
-        self._claims = ledgers.sizes(folder.parent)  # first: what they vouch for must then be in the tails
+        self._claims = ledgers.sizes(folder.parent)  # read first: tails must hold all that the ledgers list
         self._tail_data: list[tuple[Path, bytes]] = []
         for path in sorted(folder.glob("tail-*.seg")):
             self._tail_data.append((path, path.read_bytes()))
@@ -56,7 +57,7 @@ class PointFiles:
         self._tails_read: list[Stretch] | None = None
 
     def stretches(self) -> list[Stretch]:
-        """Return what the tails hold beyond the parts, decoded once."""
+        """Return the points in tails that the parts do not have; decoded once and then cached."""
         if self._tails_read is None:
             self._tails_read = []
             for path, data in self._tail_data:
@@ -71,11 +72,11 @@ class PointFiles:
             self.damages += self._missing_tails()
         return self._tails_read
 
-    def whole(self) -> PointFiles:
-        """Return this, with its tails decoded.
+    def checked(self) -> PointFiles:
+        """Return this object after decoding its tails.
 
         Raises:
-            DataDamagedError: something is damaged, so that points of any metric may be missing.
+            DataDamagedError: a file is damaged, so that points of any metric may be missing; not with ``skip``.
         """
         self.stretches()
         if self.damages and self.skipped is None:
@@ -83,17 +84,17 @@ class PointFiles:
         return self
 
     def _shortened(self, name: str, tail: Tail) -> Iterator[str]:
-        """Yield what a tail lacks of what was durable: what is torn before that is no append under way."""
+        """Yield a text if a tail is valid only up to less than its durable size; then data are lost."""
         claim = self._claims.get(collector_of(name))
         of_this = claim is not None and claim.tail_uuid == tail.uuid.hex()
         if claim is not None and of_this and tail.end < claim.tail_bytes and not tail.damages:
             yield f"{name}: is valid up to byte {tail.end}, {claim.tail_bytes} were durable"
 
     def _missing_tails(self) -> Iterator[str]:
-        there = {path.name for path, _ in self._tail_data}
+        present = {path.name for path, _ in self._tail_data}
         for collector, claim in self._claims.items():
             name = f"tail-{collector}.seg"
-            if claim.tail_bytes > segment.HEADER_BYTES and name not in there:
+            if claim.tail_bytes > segment.HEADER_BYTES and name not in present:
                 yield f"{name}: is missing"
 
     def metric(
@@ -107,11 +108,11 @@ class PointFiles:
         """Return the metric's points: a single session in the order of its numbers, several by time.
 
         Args:
-            name: as it was logged.
-            pieces_of: gives a part's pieces instead of :func:`part_pieces`, for who keeps them.
-            rank: only the points of this one.
-            timed: False lets ``time_ns`` and ``seq`` of a single session be 0: its parts are in order as
-                they are, and what is not read is not decoded.
+            name: the metric's name; an unknown one gives empty columns.
+            pieces_of: returns a part's pieces instead of :func:`part_pieces`, for callers with a cache.
+            rank: only the points of this rank.
+            timed: with False, ``time_ns`` and ``seq`` may be 0 if there is a single session; this is faster,
+                since they are not read.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
@@ -124,9 +125,9 @@ class PointFiles:
     def united(
         self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True
     ) -> Columns | RankUnion:
-        """Return what several ranks logged as one point a step; of one rank its points as :meth:`metric` does.
+        """Return one point for each step over several ranks; for one rank, its points like :meth:`metric`.
 
-        Of what a rank logged at one step only the last counts: whoever logs more often weighs no more.
+        Only the last point of a rank at each step counts, so a rank that logs more often has no more weight.
 
         Raises:
             FormatError: a part is damaged where the metric's points are.
@@ -137,7 +138,7 @@ class PointFiles:
             return first
         uniting, revisits = RankUnionBuilder(), Revisits()
         for rank, _, some in _all_ranks(first, itertools.chain([second], pieces)):
-            some = revisits.look(rank, some)
+            some = revisits.scan(rank, some)
             if not revisits.any:
                 uniting.add(some.step, some.value, some.time_ns)
         return self._revisited(name, pieces_of, timed, revisits) if revisits.any else uniting.united()
@@ -145,21 +146,21 @@ class PointFiles:
     def _revisited(
         self, name: str, pieces_of: PartPieces | None, timed: bool, revisits: Revisits
     ) -> Columns | RankUnion:
-        """Return the ranks united, once it is known which steps some of them went back to."""
+        """Return the ranks united; ``revisits`` has scanned all points for steps to which ranks returned."""
         pieces = self.pieces(name, pieces_of, timed=timed)
         first, second = self._first_rank(name, pieces, timed)
         uniting = RankUnionBuilder()
         for rank, session, some in _all_ranks(first, itertools.chain([second] if second else [], pieces)):
-            once = revisits.sort_out(rank, session, some)
+            once = revisits.separate(rank, session, some)
             uniting.add(once.step, once.value, once.time_ns)
-        for some in revisits.settled():
+        for some in revisits.last_points():
             uniting.add(some.step, some.value, some.time_ns)
         return uniting.united()
 
     def _first_rank(
         self, name: str, pieces: Iterator[ColumnPiece], timed: bool
     ) -> tuple[Columns, ColumnPiece | None]:
-        """Return the points up to the first of another rank, and the piece that begins with it."""
+        """Return the points before the first piece of a second rank, and that piece, None if there is none."""
         of_one = Join(self.room(name), self._times_needed(timed))
         for piece in pieces:
             if of_one.rank not in (None, piece.rank):
@@ -168,7 +169,7 @@ class PointFiles:
         return of_one.columns(name), None
 
     def room(self, name: str) -> int:
-        """Return how many points of the metric there can be."""
+        """Return an upper bound for the number of the metric's points."""
         stretches = self.stretches()
         stored = sum(part.groups[group].rows for part in self.parts for group in part.holding(name))
         return stored + sum(len(b.seq) for stretch in stretches for b in stretch.blocks if name in b.names)
@@ -176,7 +177,7 @@ class PointFiles:
     def pieces(
         self, name: str, pieces_of: PartPieces | None = None, *, timed: bool = True
     ) -> Iterator[ColumnPiece]:
-        """Yield the metric's points, a row group or a batch of the tail at a time; as :meth:`metric`."""
+        """Yield the metric's points, a row group or a tail batch at a time; arguments as for :meth:`metric`."""
         timed = self._times_needed(timed)
         for part in self.parts:
             yield from (
@@ -190,7 +191,7 @@ class PointFiles:
                     yield _block_piece(stretch.session, self.ranks.get(stretch.session, 0), block, name)
 
     def joined(self, name: str, pieces: Iterable[ColumnPiece], room: int, *, timed: bool = True) -> Columns:
-        """Return pieces of the metric, at most ``room`` points of them, as :meth:`metric` does."""
+        """Join pieces of the metric, with ``room`` points at most, into columns like :meth:`metric`."""
         join = Join(room, self._times_needed(timed))
         for piece in pieces:
             join.add(piece)
@@ -200,11 +201,11 @@ class PointFiles:
         return timed or len(self.ranks) > 1
 
 
-def started_over(read: Callable[[], T]) -> T:
-    """Return what ``read`` returns; repeat it when a file went away under it.
+def retry_if_removed(read: Callable[[], T]) -> T:
+    """Return the result of ``read()``; call it again if a file was removed while it was read.
 
     Raises:
-        FileNotFoundError: files went away every time.
+        FileNotFoundError: this happened in each of 20 tries.
     """
     for _ in range(MAX_TRIES - 1):
         try:
@@ -219,8 +220,14 @@ def part_pieces(
 ) -> Iterator[ColumnPiece]:
     """Yield a part's points of a metric, session by session; a part never changes.
 
+    Args:
+        part: the part.
+        metric: the name.
+        timed: with False, ``time_ns`` and ``seq`` are 0.
+        skipped: receives a text for each damaged row group, which is left out.
+
     Raises:
-        FormatError: it is damaged where the points are, and there is no ``skipped`` to note that in.
+        FormatError: it is damaged where the points are, and ``skipped`` is None.
     """
     groups = part.holding(metric)
     if not groups:
@@ -236,7 +243,7 @@ def part_pieces(
             try:
                 table = reader.read([group], columns)
             except FormatError as error:
-                parts.pass_over(error, skipped)
+                parts.skip_damage(error, skipped)
                 continue
             which: Array | slice = slice(None)
             if mixed:
@@ -262,7 +269,7 @@ def part_pieces(
 
 
 def _all_ranks(first: Columns, rest: Iterable[ColumnPiece]) -> Iterator[tuple[int, str, Points]]:
-    """Yield rank, session and points of what was joined of the first rank, then of the rest."""
+    """Yield rank, session and points: first those of the first rank's columns, then the other pieces."""
     for code, session in enumerate(first.sessions):
         mine = first if len(first.sessions) == 1 else first.take(np.flatnonzero(first.session == code))
         if len(mine):

@@ -1,6 +1,6 @@
 """Unites the ranks of a metric step by step while it is read: memory grows with the steps, not the ranks.
 
-It wants one point a step of each rank; :mod:`neural.tracking.reader.last_values` sees to that.
+It needs one point for each step of each rank; :mod:`neural.tracking.reader.last_values` ensures that.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 
 from neural.tracking.formats.event_stream import Array
 
-AT_ONCE = 1 << 20  # points that are sorted together
+AT_ONCE = 1 << 20  # the minimum number of points that are sorted together
 
 
 class RankUnion(NamedTuple):
-    """One point a step over all ranks, in step order: arrays of one length.
+    """One point for each step over all ranks, in step order: arrays of equal length.
 
-    ``total`` of ``number`` values, NaN where one of them is; ``low`` and ``high``, NaN only where all of them
-    are; ``time_ns`` of the last.
+    ``total``: the sum of ``number`` values, NaN if one of them is; ``low`` and ``high``: minimum and maximum,
+    NaN only if all values are; ``time_ns``: the latest time.
     """
 
     step: Array
@@ -30,31 +30,31 @@ class RankUnion(NamedTuple):
 
     @property
     def mean(self) -> Array:
-        """The mean of the values at each step."""
+        """The mean of the values at each step, NaN if one of them is."""
         with np.errstate(invalid="ignore", over="ignore"):
             return self.total / self.number
 
 
 class RankUnionBuilder:
-    """Takes points of any rank in any order."""
+    """Unites points of any ranks, which it takes in any order."""
 
     def __init__(self) -> None:
         self._united: RankUnion | None = None
         self._waiting: list[tuple[Array, Array, Array]] = []
-        self._points = 0  # that wait
+        self._points = 0  # how many are in ``_waiting``
 
     def add(self, step: Array, value: Array, time_ns: Array) -> None:
-        """Take points; the arrays are kept for a while and never written to."""
+        """Add points; the arrays are held until they are united, and never changed."""
         if not len(step):
             return
         self._waiting.append((step, value, time_ns))
         self._points += len(step)
-        # Half of what there is, so that everything is moved a few times only, however many points come.
+        # Wait for half as many points as are united: then each point is moved only a few times in total.
         if self._points > max(AT_ONCE, 0 if self._united is None else len(self._united.step) // 2):
             self._unite()
 
     def united(self) -> RankUnion:
-        """Return what all that was added comes to; there must be some."""
+        """Return the union of all added points; at least one point must have been added."""
         if self._waiting:
             self._unite()
         assert self._united is not None
@@ -84,7 +84,7 @@ def _by_step(step: Array, value: Array, time_ns: Array) -> RankUnion:
 
 
 def _merged(first: RankUnion, second: RankUnion) -> RankUnion:
-    """Return both as one; of each a step is there at most once."""
+    """Return the union of both; each of them has a step at most once."""
     both = np.sort(np.concatenate((first.step, second.step)), kind="stable")
     step = both[np.r_[True, both[1:] != both[:-1]]]
     at_first, at_second = np.searchsorted(step, first.step), np.searchsorted(step, second.step)

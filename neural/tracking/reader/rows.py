@@ -1,4 +1,4 @@
-"""Points of many metrics as columns: gathered from batches or parts, sorted by metric, session, number."""
+"""Points of many metrics as columns: collected from batches or parts, sorted by metric, session, number."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _COLUMNS = ("metric", "session", "value", "step", "time", "seq")
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns of one length; ``metric`` and ``session`` are indexes into ``names`` and ``sessions``.
+    """Columns of equal length; ``metric`` and ``session`` (int32) are indexes into ``names`` and ``sessions``.
 
-    ``step`` and ``time`` (nanoseconds) int64, ``value`` float64, ``seq`` int64.
+    ``step`` and ``time`` (nanoseconds since 1970) int64, ``value`` float64, ``seq`` int64.
     """
 
     names: Sequence[str]
@@ -42,7 +42,7 @@ class Rows:
 
 
 class Gathering:
-    """Collects metric blocks; :meth:`sorted` hands out all of them and starts again."""
+    """Collects metric blocks; :meth:`sorted` returns all their points and empties the collection."""
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
@@ -51,7 +51,7 @@ class Gathering:
         self.rows = 0
 
     def add(self, session: str, block: MetricBlock) -> None:
-        """Take the points of a block; nothing of it is kept by reference."""
+        """Add the points of a block; they are copied."""
         count, width = block.values.shape
         names, pieces = self._names, self._pieces
         ids = np.array([names.setdefault(name, len(names)) for name in block.names], np.int32)
@@ -63,15 +63,14 @@ class Gathering:
         pieces["time"].append(np.tile(block.time_ns, width))
         pieces["seq"].append(np.tile(block.seq.astype(np.int64), width))
         self.rows += count * width
-        if len(pieces["seq"]) >= _MAX_PIECES:  # many small arrays would weigh more than their content
+        if len(pieces["seq"]) >= _MAX_PIECES:  # many small arrays would need more memory than their content
             self._pieces = {column: [np.concatenate(arrays)] for column, arrays in pieces.items()}
 
     def sorted(self) -> Rows:
-        """Return everything in the order of a part."""
+        """Return all points, sorted by metric, session and number, and empty the collection."""
         if not self.rows:
             return nothing()
-        # One column after the other, each let go of before the next is copied: this bounds the
-        # store writer's memory.
+        # Copy one column after the other and release each before the next: this limits the store's memory.
         pieces = self._pieces
         names, metric = _in_order(list(self._names), np.concatenate(pieces.pop("metric")))
         sessions, session = _in_order(list(self._sessions), np.concatenate(pieces.pop("session")))
@@ -84,13 +83,13 @@ class Gathering:
 
 
 def nothing() -> Rows:
-    """Return no rows."""
+    """Return empty rows."""
     kinds = (np.int32, np.int32, np.float64, np.int64, np.int64, np.int64)
     return Rows([], [], *(np.empty(0, kind) for kind in kinds))
 
 
 def concatenated(pieces: Sequence[Rows]) -> Rows:
-    """Return the rows of all pieces, one after the other, under common names and sessions."""
+    """Return the rows of all pieces, one after the other, with common names and sessions."""
     names: dict[str, int] = {}
     sessions: dict[str, int] = {}
     columns: list[tuple[Array, ...]] = []
@@ -105,7 +104,7 @@ def concatenated(pieces: Sequence[Rows]) -> Rows:
 
 
 def sort(rows: Rows) -> Rows:
-    """Return the rows sorted by metric, session, number, with names and sessions in order, too."""
+    """Return the rows sorted by metric, session and number; ``names`` and ``sessions`` are sorted, too."""
     names, metric = _in_order(rows.names, rows.metric)
     sessions, session = _in_order(rows.sessions, rows.session)
     order = _order(metric, session, rows.seq, len(sessions))
@@ -115,7 +114,7 @@ def sort(rows: Rows) -> Rows:
 
 def _order(metric: Array, session: Array, seq: Array, sessions: int) -> Array:
     key = metric.astype(np.int64) * max(1, sessions) + session
-    # Stable, so that rows which came in the order of their numbers stay so: nearly always enough.
+    # The sort is stable: rows that were in the order of their numbers remain so, which is the usual case.
     order: Array = np.argsort(key, kind="stable")
     key, seq = key[order], seq[order]
     if bool(np.any((key[1:] == key[:-1]) & (seq[1:] < seq[:-1]))):
@@ -124,21 +123,21 @@ def _order(metric: Array, session: Array, seq: Array, sessions: int) -> Array:
 
 
 def _in_order(texts: Sequence[str], codes: Array) -> tuple[list[str], Array]:
-    """Return the texts sorted, and the codes that name the same texts in that order."""
+    """Return the sorted texts, and the codes changed to refer to them."""
     order = sorted(range(len(texts)), key=texts.__getitem__)
     rank = np.empty(len(texts), np.int32)
     rank[order] = np.arange(len(texts), dtype=np.int32)
     return [texts[index] for index in order], rank[codes]
 
 
-def steady(time: Array, sessions: Array) -> Array:
-    """Return the times without their steps back within a session, for ordering by time.
+def monotonic(time: Array, sessions: Array) -> Array:
+    """Return the times for sorting: within a session, each is at least the one before it.
+
+    A clock may jump back; the order within a session must not depend on that.
 
     Args:
-        time: of rows in which each session stands together, in the order of its numbers.
-        sessions: anything that changes where a session ends.
-
-    A clock may jump; the order within a session must not depend on it.
+        time: the times of rows; the rows of a session are consecutive, in the order of their numbers.
+        sessions: an array whose value changes where the next session begins.
     """
     same = sessions[1:] == sessions[:-1]
     if not np.any(same & (time[1:] < time[:-1])):
@@ -151,7 +150,7 @@ def steady(time: Array, sessions: Array) -> Array:
 
 
 def group_rows(reader: PartReader, group: int) -> Rows:
-    """Return all of a part's row group.
+    """Return all rows of one row group of a part. Blocks on the disk.
 
     Raises:
         FormatError: it is damaged.

@@ -1,10 +1,10 @@
-"""Reading runs from their folders: the one way for tracker, manager, command line and everything else.
+"""Reads runs from their folders, for tracker, manager, command line and everything else.
 
-A :class:`Run` is cheap to make and reads at first use; each kind of content is a snapshot from then
-on, so make a new one to see what a live run has added. Nothing damaged is ever served, nor left out in
-silence: reading what is damaged, or what damage may have taken something of, raises
-:class:`~neural.tracking.errors.DataDamagedError`. Who the run is and when it began is told all the same.
-With ``damaged="skip"`` what is left is read, and :attr:`Run.damages` says what is missing.
+A :class:`Run` is cheap to create and reads at first use. From then on each kind of content is a snapshot:
+create a new object to see what a live run has added. Damaged data are never returned, and never left out
+silently: reading them, or data that may be incomplete because of damage, raises
+:class:`~neural.tracking.errors.DataDamagedError`. The run's identity and its start time can still be read. With
+``damaged="skip"``, intact data are read, and :attr:`Run.damages` describes what is missing.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ from neural.tracking.errors import DataDamagedError, FormatError
 from neural.tracking.formats import ledgers
 from neural.tracking.formats.run_file import RunFile, home_names
 from neural.tracking.reader import facts, history
-from neural.tracking.reader.columns import Columns, one_a_step
-from neural.tracking.reader.downsample import Downsampled, sifted
+from neural.tracking.reader.columns import Columns, one_per_step
+from neural.tracking.reader.downsample import Downsampled, downsampled
 from neural.tracking.reader.facts import RunFacts
 from neural.tracking.reader.metric_stats import Stats, step_or_none
-from neural.tracking.reader.points import PointFiles, started_over
+from neural.tracking.reader.points import PointFiles, retry_if_removed
 
 T = TypeVar("T")
 Damaged = Literal["raise", "skip"]
 
 
 class Run:
-    """One run folder, wherever it lies."""
+    """One run folder, anywhere. Its properties and methods block on the disk at first use.
+
+    They raise DataDamagedError if the event lines or points that they need are damaged, unless ``damaged`` is
+    ``"skip"``, and OSError if a file cannot be read.
+    """
 
     def __init__(self, folder: Path | str, damaged: Damaged = "raise") -> None:
-        """Read ``folder``; raises ValueError where ``damaged`` is neither ``"raise"`` nor ``"skip"``."""
+        """Create a reader of ``folder``; raises ValueError for another ``damaged``. Reads nothing yet."""
         self.folder = Path(folder)
         self._skips = check_damaged(damaged) == "skip"
 
@@ -48,22 +52,22 @@ class Run:
 
     @property
     def facts(self) -> RunFacts:
-        """What the events lines say.
+        """The facts in the event lines.
 
         Raises:
-            DataDamagedError: some of them are damaged.
+            DataDamagedError: some lines are damaged.
         """
-        self._check(self._left.damages)
-        return self._left
+        self._check(self._valid_facts.damages)
+        return self._valid_facts
 
     @functools.cached_property
-    def _left(self) -> RunFacts:
-        """What those of the events lines say that are whole."""
+    def _valid_facts(self) -> RunFacts:
+        """The facts in the intact event lines."""
         return facts.read_facts(self.folder)
 
     @functools.cached_property
     def _points(self) -> PointFiles:
-        return started_over(lambda: PointFiles(self.folder / "metrics", skip=self._skips))
+        return retry_if_removed(lambda: PointFiles(self.folder / "metrics", skip=self._skips))
 
     def _check(self, damages: Sequence[str]) -> None:
         if damages and not self._skips:
@@ -71,8 +75,8 @@ class Run:
 
     @property
     def uid(self) -> bytes:
-        """The run's 16-byte identity; empty where nothing in the folder tells it."""
-        return self._file.uid if self._file is not None else bytes.fromhex(self._left.uid)
+        """The run's 16-byte identity; empty if no file in the folder contains it."""
+        return self._file.uid if self._file is not None else bytes.fromhex(self._valid_facts.uid)
 
     @property
     def id(self) -> str:
@@ -81,7 +85,7 @@ class Run:
 
     @property
     def is_home(self) -> bool:
-        """Whether this is the folder that is written to while the run goes on; a copy has another name."""
+        """Whether this folder has the name to which a live run is written; a copy has another name."""
         return self.folder.name in home_names(self.name, self.uid)
 
     @property
@@ -89,7 +93,7 @@ class Run:
         """The experiment's name."""
         if self._file is not None:
             return self._file.name
-        return self._left.name or self.folder.name.rpartition("_")[0] or self.folder.name
+        return self._valid_facts.name or self.folder.name.rpartition("_")[0] or self.folder.name
 
     @property
     def status(self) -> str:
@@ -98,26 +102,26 @@ class Run:
 
     @property
     def has_points(self) -> bool:
-        """Whether any metric was stored."""
+        """Whether any point is stored; True also if the metrics files are damaged."""
         files = self._points
         return bool(files.parts) or any(found.blocks for found in files.stretches()) or bool(files.damages)
 
     @property
     def start_ns(self) -> int:
-        """When the run was opened, nanoseconds since 1970."""
+        """The time at which the run was opened, in nanoseconds since 1970; 0 if unknown."""
         if self._file is not None:
             return self._file.opened_ns
-        return min((s.opened_ns for s in self._left.sessions.values() if s.opened_ns), default=0)
+        return min((s.opened_ns for s in self._valid_facts.sessions.values() if s.opened_ns), default=0)
 
     @property
     def end_ns(self) -> int | None:
-        """When it ended, None while it has not."""
+        """The time at which it ended, in nanoseconds since 1970; None if it has not."""
         decider = self.facts.decider()
         return None if decider is None else decider.ended_ns
 
     @property
     def error(self) -> str | None:
-        """The traceback it failed with, or how it died; None otherwise."""
+        """The traceback of its failure, or how its process died; None otherwise."""
         decider = self.facts.decider()
         return None if decider is None else decider.error
 
@@ -138,17 +142,17 @@ class Run:
 
     @property
     def notes(self) -> str | None:
-        """The notes; the last call's count."""
+        """The notes of the last call that set them; None if there are none."""
         return self.facts.notes
 
     @property
     def group(self) -> str | None:
-        """The group the run was opened in."""
+        """The group in which the run was opened; None if there is none."""
         return self.facts.group
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the constructor was given and parts that exist later act on."""
+        """The constructor's settings for other parts, such as backends and plots."""
         return self.facts.settings
 
     @property
@@ -158,13 +162,13 @@ class Run:
 
     @property
     def damages(self) -> list[str]:
-        """What was found damaged so far: all of it but single metrics of a part, which are found when read."""
+        """The damages found so far; damage of a single metric in a part is found only when it is read."""
         self._points.stretches()
-        return [*self._left.damages, *self._points.damages]
+        return [*self._valid_facts.damages, *self._points.damages]
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What ``metadata.json`` says, made from the truth."""
+        """The correct content of ``metadata.json``."""
         found = self.facts
         return {
             **found.gathered,
@@ -204,51 +208,50 @@ class Run:
 
     def metric_names(self) -> list[str]:
         """Return the names of all metrics, sorted."""
-        return sorted(self._again(history.names))
+        return sorted(self._read(history.names))
 
     def metric(self, name: str, ranks: str | int = "mean", *, timed: bool = True) -> Columns:
-        """Return a metric's points.
+        """Return a metric's points. Blocks: reads them from the disk.
 
         Args:
-            name: as it was logged; an unknown one gives empty columns.
-            ranks: ``"mean"``, ``"min"`` or ``"max"``: where several ranks logged the metric, one
-                point a step over all of them, in step order: of what a rank logged at one step, the
-                last by (time, session, number) counts. Otherwise as logged. ``"all"``: every point in
-                the order (time, session, number). A number: that rank's, in the order logged.
-            timed: False lets ``time_ns`` and ``seq`` be 0 where one session alone logged, which spares
-                reading them.
+            name: the metric's name; an unknown one gives empty columns.
+            ranks: ``"mean"``, ``"min"`` or ``"max"``: if several ranks logged the metric, one point for each
+                step over all of them, in step order; the last point of a rank at a step, by (time, session,
+                number), counts. If one rank logged it: its points as logged. ``"all"``: every point in the
+                order (time, session, number). A number: the points of that rank, in the order logged.
+            timed: with False, ``time_ns`` and ``seq`` may be 0 if there is a single session; this is faster.
 
         Raises:
-            DataDamagedError: something is damaged where the points are, or where points may have been.
-            ValueError: ``ranks`` is none of these.
+            DataDamagedError: data are damaged, so that points of the metric may be wrong or missing.
+            ValueError: ``ranks`` has another value.
         """
         if not isinstance(ranks, int) and ranks not in ("mean", "min", "max", "all"):
             raise ValueError(f"ranks is {ranks!r}; it must be 'mean', 'all', 'min', 'max' or a rank's number")
         if isinstance(ranks, int) or ranks == "all":
             rank = ranks if isinstance(ranks, int) else None
-            return self._again(lambda files: files.metric(name, rank=rank, timed=timed))
-        found = self._again(lambda files: files.united(name, timed=timed))
-        return found if isinstance(found, Columns) else one_a_step(name, found, ranks)
+            return self._read(lambda files: files.metric(name, rank=rank, timed=timed))
+        found = self._read(lambda files: files.united(name, timed=timed))
+        return found if isinstance(found, Columns) else one_per_step(name, found, ranks)
 
-    def sifted_metric(self, name: str) -> Downsampled | None:
-        """Return some of the points of a very long metric, all ranks of it; None: it is short enough to read.
+    def downsampled_metric(self, name: str) -> Downsampled | None:
+        """Return a very long metric downsampled, with all its ranks; None if it is short enough to read.
 
         Raises:
-            DataDamagedError: as :meth:`metric`.
+            DataDamagedError: as for :meth:`metric`.
         """
-        return self._again(lambda files: sifted(files, name))
+        return self._read(lambda files: downsampled(files, name))
 
     def metrics_history(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return one flat dict a call, ``{"timestamp", "step", **metrics}``, in the order logged.
+        """Return one flat dict for each call, ``{"timestamp", "step", **metrics}``, in the order logged.
 
         Args:
-            limit: only so many, the oldest.
+            limit: the maximum number of calls; the oldest are returned.
         """
-        return self._again(lambda files: history.calls(files, limit))
+        return self._read(lambda files: history.calls(files, limit))
 
     def call_count(self) -> int:
         """Return how many calls logged metrics."""
-        return self._again(
+        return self._read(
             lambda files: (
                 sum(part.calls for part in files.parts)
                 + sum(len(block.seq) for stretch in files.stretches() for block in stretch.blocks)
@@ -256,7 +259,7 @@ class Run:
         )
 
     def best_metric(self, name: str, mode: str = "max") -> tuple[float, int | None] | tuple[None, None]:
-        """Return the best value over ``metric(name)`` and its step; NaN never wins.
+        """Return the best value of ``metric(name)`` and its step; (None, None) if all values are NaN.
 
         Raises:
             ValueError: ``mode`` is neither ``max`` nor ``min``.
@@ -272,9 +275,9 @@ class Run:
         return float(columns.value[best]), step_or_none(int(columns.step[best]))
 
     def summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` says, made from the truth."""
+        """Return the correct content of ``summary.json``."""
         end = self.end_ns
-        stats, count = self._again(history.stats)
+        stats, count = self._read(history.stats)
         return {
             "experiment_name": self.name,
             "experiment_id": self.id,
@@ -289,34 +292,34 @@ class Run:
         }
 
     def metric_stats(self) -> dict[str, Stats]:
-        """Return count, least, most and last of each metric, of at most 10,000 metrics."""
-        return self._again(history.stats)[0]
+        """Return count, minimum, maximum and last value of each metric, of 10,000 metrics at most."""
+        return self._read(history.stats)[0]
 
     def last_seq(self, session: str) -> int:
-        """Return up to which number everything of the session is stored here or a gap; 0 if unknown."""
+        """Return the last number of the session (hex) that this folder has as event or gap; 0 if unknown."""
         known = [0]
         for ledger in ledgers.read_all(self.folder, []).values():
             if session in ledger.sessions:
                 known.append(ledger.sessions[session].last)
-        if session in self._left.sessions:
-            known.append(self._left.sessions[session].highest)
-        known += [last for first, last, _ in self._left.gaps.get(session, ())]
+        if session in self._valid_facts.sessions:
+            known.append(self._valid_facts.sessions[session].highest)
+        known += [last for first, last, _ in self._valid_facts.gaps.get(session, ())]
         known.append(self._points.stored.get(bytes.fromhex(session), 0))
         known += [s.last for s in self._points.stretches() if s.session.hex() == session]
         return max(known)
 
-    def _again(self, read: Callable[[PointFiles], T]) -> T:
-        """Return what ``read`` returns; look at the files anew when one went away under it."""
+    def _read(self, read: Callable[[PointFiles], T]) -> T:
+        """Return the result of ``read``; list the files again if one was removed meanwhile."""
 
         def attempt() -> T:
             try:
-                return read(self._points.whole())
+                return read(self._points.checked())
             except FileNotFoundError:
                 self.__dict__.pop("_points", None)
                 raise
 
         try:
-            return started_over(attempt)
+            return retry_if_removed(attempt)
         except DataDamagedError:
             raise
         except FormatError as error:  # of one chunk of a part
@@ -324,7 +327,7 @@ class Run:
 
 
 def check_damaged(damaged: str) -> str:
-    """Return the word for what to do about damage; raises ValueError for any other."""
+    """Return ``damaged`` if it is ``"raise"`` or ``"skip"``, else raise ValueError."""
     if damaged not in ("raise", "skip"):
         raise ValueError(f"damaged is {damaged!r}; it must be 'raise' or 'skip'")
     return damaged

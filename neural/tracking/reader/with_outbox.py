@@ -1,6 +1,6 @@
-"""A run as a process sees it that no collector answers: the folder, and its own outbox on top.
+"""A run for a process without a reachable collector: the run folder plus the process's own outbox.
 
-Only numbers above those the folder has of the session are added, so that each event is seen once.
+Only numbers that the folder does not have of the session are added, so each event is seen once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from neural.tracking.state.outbox_files import Orphan, OutboxPiece
 
 
 class RunWithOutbox(Run):
-    """A run folder, and on top of it what one session's outbox holds beyond it."""
+    """A run folder plus the events in one session's outbox that the folder does not have."""
 
     def __init__(
         self, folder: Path, session: bytes, rank: int, outbox: Sequence[Decoded], damaged: Damaged = "raise"
@@ -45,11 +45,11 @@ class RunWithOutbox(Run):
         return files
 
     @functools.cached_property
-    def _left(self) -> RunFacts:
-        """What the events lines say, and the events in the outbox after them."""
-        found: RunFacts = super()._left
+    def _valid_facts(self) -> RunFacts:
+        """The facts in the event lines, and then those in the outbox."""
+        found: RunFacts = super()._valid_facts
         key = self._session.hex()
-        # Not among the sessions where the folder does not know it: what a live run is, the folder says.
+        # Do not add the session if the folder does not have it: only the folder decides the run's status.
         session = found.sessions.get(key) or SessionFacts(key, self._rank)
         for decoded in self._outbox:
             for event in decoded.events:
@@ -58,8 +58,8 @@ class RunWithOutbox(Run):
         return found
 
     def texts(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Return logged texts, those in the outbox last."""
-        session = self._left.sessions.get(self._session.hex())
+        """Return the logged texts like :meth:`Run.texts`; those in the outbox are the last."""
+        session = self._valid_facts.sessions.get(self._session.hex())
         highest = 0 if session is None else session.highest
         fresh = [
             {**event.data, "step": event.step, "time_ns": event.time_ns, "rank": self._rank}
@@ -70,8 +70,11 @@ class RunWithOutbox(Run):
         return super().texts(name) + fresh
 
 
-def left_behind(outboxes: Path, session: bytes) -> list[Decoded]:
-    """Return what a closed session left in its outbox; nothing once a collector took it over."""
+def outbox_content(outboxes: Path, session: bytes) -> list[Decoded]:
+    """Return the content of a closed session's outbox; empty if a collector took it over, or it is unreadable.
+
+    Blocks: reads the whole outbox.
+    """
     try:
         orphan = Orphan(outboxes / session.hex())
         schemas = unpack_schemas(session, orphan.schemas())

@@ -1,1 +1,1 @@
-"""Collectors on other hosts: their addresses, the keys both sides need, whether one can be reached."""
+"""Connections to collectors on other hosts: keys of both sides, socket options, and a probe."""

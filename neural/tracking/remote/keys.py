@@ -1,9 +1,9 @@
-"""Who may connect over TCP: key pairs (CURVE), the collector's allow-list, and the collectors a user trusts.
+"""Keys for connections over TCP: CURVE key pairs, the collector's allow-list, a user's trusted collectors.
 
-A collector's pair and its allow-list lie in ``<base_dir>/.ntrack/keys``, a user's pair and the list of
-collectors in ``NTRACK_KEYS``, else ``~/.config/ntrack``. Secrets are read from files that only their
-owner can read, or from the environment, and are never shown: what is printed, logged or put on a
-command line is a public key, ``pub-`` and 64 hex digits.
+A collector's pair and its allow-list are in ``<base_dir>/.ntrack/keys``. A user's pair and list of trusted
+collectors are in ``NTRACK_KEYS``, else in ``~/.config/ntrack``. Secrets are read from files that only their
+owner can read, or from the environment. They are never shown: only public keys (``pub-`` and 64 hex digits)
+are printed, logged or put on a command line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Pair:
 
     @classmethod
     def make(cls) -> Pair:
-        """Return a new pair."""
+        """Return a new random pair."""
         import zmq
         from zmq.utils import z85
 
@@ -51,7 +51,7 @@ class Pair:
 
     @classmethod
     def of_secret(cls, secret: bytes) -> Pair:
-        """Return the pair a secret key belongs to."""
+        """Return the pair of a secret key of 32 bytes."""
         import zmq
         from zmq.utils import z85
 
@@ -59,36 +59,36 @@ class Pair:
 
 
 class Security(NamedTuple):
-    """What a client needs to connect: its own pair, and the key the collector must prove to have."""
+    """The keys for a client's connection: its own pair and the collector's expected public key."""
 
     pair: Pair
     collector: bytes
 
 
 def public_text(public: bytes) -> str:
-    """Return the form in which public keys are shown and given."""
+    """Return the text form of a public key: ``pub-`` and 64 hex digits."""
     return f"pub-{public.hex()}"
 
 
 def parse_public(text: str) -> bytes:
-    """Return the public key a person gave.
+    """Return the public key in a text that a person gave.
 
     Raises:
-        ConfigError: it is none; or it is a secret one, which must not be given to anybody.
+        ConfigError: it is not a public key, or is a secret key, which nobody else may have.
     """
     found = _KEY.fullmatch(text.strip())
     if found is not None and found["kind"] == "sec":
         raise ConfigError(
-            "that is a secret key, and whoever saw this command has it now: "
-            "make a new one with --renew; give away public keys only, which begin with pub-"
+            "this is a secret key, and everyone who saw this command has it now: "
+            "make a new one with --renew; give away only public keys, which begin with pub-"
         )
     if found is None:
-        raise ConfigError(f"{text[:80]!r} is no public key: pub- and 64 hex digits, as `ntrack keys` shows it")
+        raise ConfigError(f"{text[:80]!r} is not a public key: pub- and 64 hex digits, as `ntrack keys` shows")
     return bytes.fromhex(found["digits"])
 
 
 def user_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where this user's keys are."""
+    """Return the folder of this user's keys, which may not exist."""
     if chosen := environ.get(FOLDER_VARIABLE):
         return Path(os.path.abspath(chosen))
     import platformdirs
@@ -97,11 +97,11 @@ def user_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def write_pair(path: Path, pair: Pair, *, replace: bool = False) -> None:
-    """Keep a pair in a file of mode 0600, in a folder of mode 0700.
+    """Write a pair to a file of mode 0600 in a folder of mode 0700. Blocks briefly on the disk.
 
     Raises:
-        FileExistsError: there is one, and it is not to be replaced.
-        ConfigError, OSError: the folder is not the user's own, or cannot be made.
+        FileExistsError: the file exists and ``replace`` is not set.
+        ConfigError, OSError: the folder is another user's, or cannot be created.
     """
     private_folder(path.parent)
     content = f"sec-{pair.secret.hex()}\n".encode()
@@ -116,27 +116,27 @@ def write_pair(path: Path, pair: Pair, *, replace: bool = False) -> None:
 
 
 def read_pair(path: Path) -> Pair:
-    """Return the pair a secret file holds.
+    """Return the pair in a secret file.
 
     Raises:
         FileNotFoundError, OSError: it cannot be read.
-        ConfigError: others may read it, or it holds no key.
+        ConfigError: it is another user's, others may read it, or it contains no secret key.
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         if status.st_uid not in (os.geteuid(), 0):
             raise ConfigError(f"{path} belongs to user {status.st_uid}; a secret key must be your own")
         if stat.S_IMODE(status.st_mode) & 0o077:
-            raise ConfigError(f"{path} can be read by others; `chmod 600 {path}`, and think of a new key")
+            raise ConfigError(f"others can read {path}; `chmod 600 {path}`, and consider making a new key")
         text = file.read(200).decode("ascii", "replace")
     return Pair.of_secret(_secret(text, str(path)))
 
 
 def client_security(address: str, environ: Mapping[str, str] = os.environ) -> Security:
-    """Return what connecting to a collector takes, from the environment, else from the user's folder.
+    """Return the keys for a connection to a collector, from the environment, else from the user's folder.
 
     Raises:
-        ConfigError: a key is missing or cannot be used; says which command mends it.
+        ConfigError: a key is missing or unusable; the text names the command that fixes it.
         OSError: a file cannot be read.
     """
     folder = user_folder(environ)
@@ -147,7 +147,7 @@ def client_security(address: str, environ: Mapping[str, str] = os.environ) -> Se
             pair = read_pair(folder / CLIENT_SECRET)
         except FileNotFoundError:
             raise ConfigError(
-                f"there is no key to show to {address}: `ntrack keys client` makes one in {folder}"
+                f"this user has no key for {address}: `ntrack keys client` makes one in {folder}"
             ) from None
     if text := environ.get(COLLECTOR_VARIABLE):
         return Security(pair, parse_public(text))
@@ -155,16 +155,18 @@ def client_security(address: str, environ: Mapping[str, str] = os.environ) -> Se
     if known is None:
         raise ConfigError(
             f"the key of the collector at {address} is not known here: `ntrack keys collector` shows it on "
-            f"its host, `ntrack keys trust {address} <that key>` notes it here"
+            f"its host, `ntrack keys trust {address} <that key>` stores it here"
         )
     return Security(pair, known)
 
 
 def read_list(path: Path) -> dict[str, bytes]:
-    """Return name → public key of a list, ``<name> <key>`` a line, ``#`` begins a remark; empty if absent.
+    """Return the public keys in a list file, by name; empty if there is no file.
+
+    Each line is ``<name> <key>``; ``#`` begins a comment.
 
     Raises:
-        ConfigError: a line is something else: then nobody is let in by the rest of it.
+        ConfigError: a line has another form; then no key of the list counts.
         OSError: it cannot be read.
     """
     found: dict[str, bytes] = {}
@@ -180,19 +182,19 @@ def read_list(path: Path) -> dict[str, bytes]:
             name, key = words
             found[name] = parse_public(key)
         except ValueError as error:
-            raise ConfigError(f"{path}, line {number}: a name and a public key are wanted: {error}") from error
+            raise ConfigError(f"{path}, line {number}: it must be a name and a public key: {error}") from error
     return found
 
 
 def write_list(path: Path, entries: Mapping[str, bytes]) -> None:
-    """Replace a list, atomically; raises as :func:`write_pair`."""
+    """Replace a list file atomically; raises ConfigError and OSError like :func:`write_pair`."""
     private_folder(path.parent)
     text = "".join(f"{name} {public_text(key)}\n" for name, key in entries.items())
     atomic_write(path, text.encode(), mode=0o600)
 
 
 def check_name(name: str) -> str:
-    """Return the name of a key if it can stand in a list; raises ConfigError."""
+    """Return the name of a key if a list may contain it, else raise ConfigError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name[:80]!r} cannot name a key: 1 to 64 letters, digits, . _ @ and -")
     return name
@@ -201,5 +203,5 @@ def check_name(name: str) -> str:
 def _secret(text: str, where: str) -> bytes:
     found = _KEY.fullmatch(text.strip())
     if found is None or found["kind"] != "sec":
-        raise ConfigError(f"{where} holds no secret key: sec- and 64 hex digits")  # never what it holds
+        raise ConfigError(f"{where} holds no secret key: sec- and 64 hex digits")  # never show the content
     return bytes.fromhex(found["digits"])

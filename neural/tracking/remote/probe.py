@@ -1,4 +1,4 @@
-"""Tries whether a collector on another host can be reached with the keys there are, and asks what it is."""
+"""Tests whether a collector on another host can be reached with this user's keys."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from neural.tracking.formats import wire
 from neural.tracking.remote.keys import Security
 from neural.tracking.remote.sockets import BROKEN, REFUSED, secure
 
-LOOK_MS = 50
+POLL_MS = 50
 
 
 class Reached(NamedTuple):
-    """``how``: ``answers``, ``refused``, ``wrong key`` or ``unreachable``; the rest where it answers."""
+    """The result of a probe. ``how``: ``answers``, ``refused``, ``wrong key`` or ``unreachable``.
+
+    The other fields are set only if the collector answers.
+    """
 
     how: str
     version: str = ""
     round_trip_s: float = 0.0
-    ahead_s: float = 0.0  # the collector's clock before ours
-    uploads: int = 0  # the port for artifacts
+    ahead_s: float = 0.0  # how far the collector's clock is ahead of ours
+    uploads: int = 0  # the port for artifacts, 0 for none
 
 
 def reach(address: str, security: Security, timeout_s: float = 3.0) -> Reached:
-    """Return what became of one question to the collector. Blocks: at most ``timeout_s``."""
+    """Send one ping to the collector and return the result. Blocks for ``timeout_s`` seconds at most."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -54,7 +57,7 @@ def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float)
             if event & REFUSED:
                 return Reached("refused")
             broken += 1
-        if socket.poll(LOOK_MS):
+        if socket.poll(POLL_MS):
             took_s = time.monotonic() - asked_s
             try:
                 answer = wire.decode(socket.recv_multipart())
@@ -63,5 +66,5 @@ def _ask(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: float)
             if isinstance(answer, wire.Pong):
                 ahead_s = (answer.time_ns - asked_ns) / 1e9 - took_s / 2
                 return Reached("answers", answer.version, took_s, ahead_s, answer.uploads)
-    # Once is also what a collector leaves behind that dies while it is being asked.
+    # One broken handshake is also what a collector causes that dies meanwhile.
     return Reached("wrong key" if broken > 1 else "unreachable")

@@ -1,1 +1,1 @@
-"""The configuration, progress and status of sinks, as every other part sees them."""
+"""The configuration, progress and status of sinks, for all parts except the sinks themselves."""

@@ -1,8 +1,8 @@
-"""What ``[sinks.<name>]`` in ``config.toml`` says, and which backends a run may name.
+"""The configuration of sinks, ``[sinks.<name>]`` in ``config.toml``, and the backends that a run may name.
 
-Keys that every sink has are checked here; a type's own options are checked by
-:mod:`neural.tracking.sinks.registry`, which knows them. A backend that a run names and the file does
-not configure is a sink of that type with every option at its default.
+This module checks the keys that every sink has; :mod:`neural.tracking.sinks.registry` checks the options of
+each type. If a run names a backend that the file does not configure, the sink has that type and default
+options.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from neural.tracking.core.names import is_sink_name
 from neural.tracking.errors import ConfigError, did_you_mean
 
 BACKENDS = ("mlflow", "wandb", "tensorboard", "jsonl")
-RESERVED = frozenset(("store", "visualizer"))  # workers that are no sinks
+RESERVED = frozenset(("store", "visualizer"))  # workers that are not sinks
 WHICH_RUNS = ("all", "named")
 _GIB = 1 << 30
 
 
 class SinkConfig(NamedTuple):
-    """One sink: where it delivers, to which runs it belongs, what it may take.
+    """The configuration of one sink.
 
-    ``runs``: ``all``, or only those that name it. ``python``: another interpreter to deliver with.
-    ``call_timeout_s``: a call into the backend's code may last so long. ``log_budget_bytes`` and
-    ``log_budget_hours``: so much of the log, and so long, waits for it; beyond that it is detached and
-    later reads run folders. ``memory_limit_bytes``: a worker that takes more is started anew.
-    ``guests_may_set``: variables of a training on another host that count. ``configured``: it is in the
-    file, and not only what a run of this host named.
+    ``runs``: ``all``, or ``named`` for only those that name it. ``python``: another interpreter for its worker.
+    ``call_timeout_s``: the maximum duration of a call into the backend's code. ``log_budget_bytes`` and
+    ``log_budget_hours``: how much of the log, and how long, waits for it; beyond that it is detached and later
+    reads run folders. ``memory_limit_bytes``: a worker that uses more is restarted. ``guests_may_set``: the
+    environment variables that count for a training on another host. ``configured``: it is in the file, and was
+    not only named by a run of this host.
     """
 
     name: str
@@ -52,13 +52,13 @@ COMMON_KEYS = tuple(name for name in SinkConfig._fields if name not in ("name", 
 
 
 def check_sink_name(name: str) -> str:
-    """Return ``name`` if a sink can be called so, else raise ConfigError."""
+    """Return ``name`` if it is a valid name for a sink, else raise ConfigError."""
     if not is_sink_name(name):
         raise ConfigError(
             f"a sink cannot be called {name!r}: use up to 40 of a-z, 0-9, '-' and '_', a letter or digit first"
         )
     if name in RESERVED:
-        raise ConfigError(f"a sink cannot be called {name!r}: a worker of the collector is called so")
+        raise ConfigError(f"a sink cannot be called {name!r}: it is the name of a worker of the collector")
     return name
 
 
@@ -66,14 +66,18 @@ def sink_configs(base_dir: Path) -> dict[str, SinkConfig]:
     """Return the configured sinks by name.
 
     Raises:
-        ConfigError: the file is no TOML, or a value is none that its key can have.
+        ConfigError: the file is not valid TOML, or a value is not allowed for its key.
     """
     found = read_section(base_dir, "sinks")
     return {name: sink_config(name, table) for name, table in found.items()}
 
 
 def sink_config(name: str, table: Any) -> SinkConfig:
-    """Return the sink that a table describes; keys it does not share with every sink are its options."""
+    """Return the sink that a TOML table describes; keys that not every sink has are its options.
+
+    Raises:
+        ConfigError: the name or a value is not allowed, or the type is missing.
+    """
     where = f"[sinks.{name}] of config.toml"
     check_sink_name(name)
     if not isinstance(table, dict):
@@ -88,7 +92,7 @@ def sink_config(name: str, table: Any) -> SinkConfig:
 
 
 def default_sink(name: str) -> SinkConfig | None:
-    """Return the sink a run means that names a backend nobody configured; None where there is no such type."""
+    """Return the default sink for a backend that is not configured; None if there is no such type."""
     return SinkConfig(name=name, type=name, runs="named") if name in BACKENDS else None
 
 
@@ -104,9 +108,9 @@ def _check(where: str, key: str, value: Any) -> None:
         good = isinstance(value, list | tuple)
         wanted = "a list of variables"
         for name in value if good else ():
-            if name not in TOLD:
-                near = did_you_mean(str(name), TOLD)
-                raise ConfigError(f"{key} in {where} names {name!r}, which no training tells{near}")
+            if name not in SENT_VARIABLES:
+                near = did_you_mean(str(name), SENT_VARIABLES)
+                raise ConfigError(f"{key} in {where} names {name!r}, which no training sends{near}")
     elif key in ("type", "python"):
         good = isinstance(value, str) and bool(value)
         wanted = "text"
@@ -118,7 +122,7 @@ def _check(where: str, key: str, value: Any) -> None:
 
 
 def backend_names(base_dir: Path) -> list[str]:
-    """Return what ``backend=`` may name: the types that are built in, and every configured sink."""
+    """Return the names allowed in ``backend=``: the built-in types and the configured sinks."""
     return [*BACKENDS, *(name for name in read_section(base_dir, "sinks") if name not in BACKENDS)]
 
 
@@ -129,17 +133,17 @@ def check_backends(
     *,
     elsewhere: bool = False,
 ) -> list[str]:
-    """Return the names of sinks a run is delivered to, each once, in the order given.
+    """Return the names of the sinks that a run is delivered to, each once, in the given order.
 
     Args:
-        backend: a name or several; None means ``NTRACK_SINKS``, names with commas between.
-        base_dir: whose ``config.toml`` may configure more of them.
+        backend: a name or several; None means ``NTRACK_SINKS``, names separated by commas.
+        base_dir: its ``config.toml`` may configure more sinks.
         environ: the environment.
-        elsewhere: the collector is another host's, which alone knows what is configured there.
+        elsewhere: the collector is on another host; only that host knows its configured sinks.
 
     Raises:
-        TypeError: not names.
-        ConfigError: an unknown one; says which is nearest.
+        TypeError: ``backend`` is not a name or several.
+        ConfigError: a name is unknown or invalid; the text suggests the most similar name.
     """
     what = "backend"
     if backend is None:
@@ -161,28 +165,28 @@ def check_backends(
     return list(dict.fromkeys(names))
 
 
-# What a training's environment says of its backends, and nothing secret among it.
-TOLD = (
+# The environment variables for backends that a training sends to the collector; none is a secret.
+SENT_VARIABLES = (
     "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME",
     "WANDB_BASE_URL", "WANDB_DIR", "WANDB_ENTITY", "WANDB_JOB_TYPE", "WANDB_MODE", "WANDB_PROJECT",
 )  # fmt: skip
 
 
 def backend_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that say where this process's runs go; the collector may have others, or none.
+    """Return this process's environment variables that select its backends; the collector may have others.
 
-    Credentials stay out, also those inside an address: they must not travel with the run.
+    Credentials are left out, also those inside an address: they must not be sent with the run.
     """
-    return {name: without_credentials(environ[name]) for name in TOLD if environ.get(name)}
+    return {name: without_credentials(environ[name]) for name in SENT_VARIABLES if environ.get(name)}
 
 
 def without_credentials(address: str) -> str:
-    """Return an address, or a text with some, without the user and password it may hold."""
+    """Return an address, or a text with addresses, without user names and passwords."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", address)
 
 
 def sink_named(name: str, base_dir: Path) -> SinkConfig:
-    """Return the sink of this name, as configured or by default; raises ValueError where there is none."""
+    """Return the sink of this name, configured or default; raises ValueError if there is none."""
     config = sink_configs(base_dir).get(name) or default_sink(name)
     if config is None:
         raise ValueError(f"there is no worker named {name!r}")

@@ -1,4 +1,4 @@
-"""Editing ``config.toml`` as a person would: comments, order and blank lines stay as they are."""
+"""Edits ``config.toml`` and keeps comments, order and blank lines unchanged."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from neural.tracking.errors import ConfigError
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-HEAD = "# Settings of this folder of runs; `ntrack sinks` edits [sinks.*] and keeps what else stands here.\n"
+HEAD = "# Settings of this folder of runs; `ntrack sinks` edits [sinks.*] and keeps everything else.\n"
 
 
 def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
-    """Change the file of ``base_dir``, made where it is not there; what ``change`` raises leaves it as it was.
+    """Apply ``change`` to the file of ``base_dir``, which is created if missing. Does not wait for the lock.
+
+    If ``change`` raises, the file remains unchanged.
 
     Raises:
-        ConfigError: it is no TOML, or somebody else is editing it.
+        ConfigError: it is not valid TOML, or another command is editing it.
         OSError: it cannot be written.
     """
     import tomlkit
@@ -31,19 +33,19 @@ def edit(base_dir: Path, change: Callable[[TOMLDocument], None]) -> None:
     path = base_dir / ".ntrack" / "config.toml"
     base_dir.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
+    with _exclusively(path.with_suffix(".lock")):
         before = path.read_bytes() if path.exists() else HEAD.encode()
         try:
             document = tomlkit.parse(before.decode())
         except (TOMLKitError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}; mend it first") from error
+            raise ConfigError(f"{path} is not valid TOML: {error}; correct it first") from error
         change(document)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         atomic_write(path, tomlkit.dumps(document).encode(), mode=mode)
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusively(path: Path) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not os_support.lock_exclusively(fd):
@@ -54,7 +56,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def set_sink(base_dir: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Set keys of ``[sinks.<name>]``, made where it is not there; raises as :func:`edit`."""
+    """Set keys of ``[sinks.<name>]``, which is created if missing; raises like :func:`edit`."""
     import tomlkit
 
     def change(document: TOMLDocument) -> None:
@@ -69,7 +71,7 @@ def set_sink(base_dir: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def remove_sink(base_dir: Path, name: str) -> bool:
-    """Remove ``[sinks.<name>]``; return whether it was there. Raises as :func:`edit`."""
+    """Remove ``[sinks.<name>]``; return whether it existed. Raises like :func:`edit`."""
     found = False
 
     def change(document: TOMLDocument) -> None:

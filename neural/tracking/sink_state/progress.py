@@ -1,7 +1,7 @@
-"""What a sink was given of each run, one small file a run: ``<state>/sinks/<sink>/runs/<uid>.json``.
+"""How far each run was delivered to a sink: a file for each run, ``<state>/sinks/<sink>/runs/<uid>.json``.
 
-Written after the sink flushed and before the worker's cursor moves, in one piece with what the sink
-wants to remember of the run. So a restarted worker begins exactly where the backend's own memory does.
+It is written after the sink flushed and before the worker's cursor moves, in one atomic write with the data
+that the sink remembers of the run. So a restarted worker continues exactly where these data end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEPT = ("rank", "attempt", "role", "opened_ns", "ended_ns", "status", "error")
 
 @dataclass
 class SessionShare:
-    """One session's part: everything up to ``last`` was delivered or set aside."""
+    """The progress of one session: everything up to number ``last`` was delivered or is a dead letter."""
 
     last: int = 0
     facts: SessionFacts = field(default_factory=lambda: SessionFacts(""))
@@ -30,7 +30,7 @@ class SessionShare:
 
 @dataclass
 class Share:
-    """What one sink was given of one run. ``memory`` is the sink's own, ``link`` where people find the run."""
+    """The progress of one run in one sink: ``memory`` is the sink's own data, ``link`` a web address."""
 
     uid: str
     name: str
@@ -40,10 +40,10 @@ class Share:
     link: str | None = None
     opened_ns: int = 0
     env: dict[str, str] = field(default_factory=dict)
-    env_vouched: bool = False  # a session of this host said so
+    env_vouched: bool = False  # whether ``env`` is from a session of this host
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)  # calls whose bytes are not stored yet
-    pictures: dict[str, str] = field(default_factory=dict)  # automatic ones, by file name: which was given
-    # What the log told while the run was held back: up to these numbers, and these artifacts' outcomes.
+    pictures: dict[str, str] = field(default_factory=dict)  # which version of each automatic plot was delivered
+    # What the log contained while the run was held: the last numbers, and the outcomes of artifacts.
     passed_over: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     events_total: int = 0
@@ -51,17 +51,17 @@ class Share:
     ended: bool = False
 
     def last(self, session: str) -> int:
-        """Return up to which number the session was delivered."""
+        """Return the last number that was delivered of the session, 0 if none."""
         return self.sessions[session].last if session in self.sessions else 0
 
     def share_of(self, session: str) -> SessionShare:
-        """Return the session's part, made where it is new."""
+        """Return the session's progress; a new session gets an empty one."""
         if session not in self.sessions:
             self.sessions[session] = SessionShare(facts=SessionFacts(session))
         return self.sessions[session]
 
     def decided(self) -> tuple[str, str | None, int | None, bool]:
-        """Return the run's status, error, end time, and whether every session known has ended."""
+        """Return the run's status, error and end time (ns since 1970), and whether all its sessions ended."""
         facts = RunFacts(sessions={name: share.facts for name, share in self.sessions.items()}, logged=True)
         decider = facts.decider()
         all_ended = all(share.facts.ended_ns is not None for share in self.sessions.values())
@@ -70,9 +70,9 @@ class Share:
         return decider.status, decider.error, decider.ended_ns, all_ended
 
     def write(self, path: Path) -> None:
-        """Put the file in place; raises OSError."""
+        """Write the file atomically and durably; raises OSError."""
         body = asdict(self)
-        # Versions before they were there still read all others.
+        # Older versions do not know these keys: so they can still read files that do not need them.
         for name in ("passed_over", "outcomes", "env_vouched"):
             if not body[name]:
                 del body[name]
@@ -84,14 +84,14 @@ class Share:
 
     @classmethod
     def read(cls, path: Path) -> Share | None:
-        """Return what the file says; None where there is none that can be used."""
+        """Return the progress in the file; None if it is missing or unusable."""
         try:
             body = read_json(path)
             if body is None or body.pop("format") != FORMAT:
                 return None
-            told = body.pop("sessions")
+            sessions = body.pop("sessions")
             share = cls(**body)
-            for name, entry in told.items():
+            for name, entry in sessions.items():
                 last = entry.pop("last")
                 share.sessions[name] = SessionShare(last, SessionFacts(name, **entry))
             return share
@@ -100,7 +100,10 @@ class Share:
 
 
 class SinkFolder:
-    """The state folder of one sink: its shares of runs, its dead letters, what it was asked to replay."""
+    """The state folder of one sink: its progress of each run, its dead letters, its requested deliveries.
+
+    The methods block briefly on the disk.
+    """
 
     def __init__(self, state: State, name: str) -> None:
         self.name = name
@@ -113,47 +116,49 @@ class SinkFolder:
 
     @property
     def runs(self) -> Path:
+        """The folder of progress files."""
         return self.root / "runs"
 
     @property
     def errands(self) -> Path:
-        """One file a run that is to be delivered from its folder."""
+        """The folder of errands: one file for each run that must be delivered from its folder."""
         return self.root / "errands"
 
     @property
     def dead_letters(self) -> Path:
+        """The file of dead letters, one JSON line each."""
         return self.root / "dead-letters.jsonl"
 
     @property
     def trying(self) -> Path:
-        """What was being delivered; left behind by a worker that died doing it."""
+        """The file with the attempt, the batch being delivered; a worker that dies leaves it behind."""
         return self.root / "trying.json"
 
     @property
     def about(self) -> Path:
-        """How the sink fares, as its worker last told."""
+        """The file with the sink's state, as its worker last reported it."""
         return self.root / "about.json"
 
     def share_file(self, uid: str) -> Path:
-        """Return where the share of a run is kept."""
+        """Return the path of a run's progress file."""
         return self.runs / f"{uid}.json"
 
     def share(self, uid: str) -> Share | None:
-        """Return what the sink was given of a run, None where that is nothing."""
+        """Return a run's progress; None if nothing was delivered."""
         return Share.read(self.share_file(uid))
 
     def remove_share(self, uid: str, memory: dict[str, Any]) -> None:
-        """Forget what the sink was given of a run, but not what it remembers: the backend still has its part.
+        """Remove a run's progress and keep ``memory``, the sink's own data: the backend still has the run.
 
         Raises:
-            OSError: the share is as it was.
+            OSError: the progress is not removed.
         """
         if memory:
             write_json(self._kept(uid), memory, mode=0o600)
         self.share_file(uid).unlink(missing_ok=True)
 
     def kept_memory(self, uid: str) -> dict[str, Any]:
-        """Return what the sink remembers of a run of this uid that was removed."""
+        """Return the sink's own data of a removed run with this uid; empty if there are none."""
         with contextlib.suppress(OSError, ValueError):
             kept = read_json(self._kept(uid))
             return kept if isinstance(kept, dict) else {}
@@ -163,17 +168,19 @@ class SinkFolder:
         return self.runs / f"{uid}.removed"
 
     def shares(self) -> Iterator[Share]:
-        """Yield what the sink was given of every run."""
+        """Yield the progress of every run; unusable files are left out."""
         for path in sorted(self.runs.glob("*.json")):
             share = Share.read(path)
             if share is not None:
                 yield share
 
-    def ask(self, uid: str, folder: Path, *, if_concerned: bool = False) -> None:
-        """Leave word that a run is to be delivered from its folder; raises OSError.
+    def request_delivery(self, uid: str, folder: Path, *, if_concerned: bool = False) -> None:
+        """Request that the worker delivers a run from its folder; durable on return. Raises OSError.
 
         Args:
-            if_concerned: only where the run is the sink's anyway.
+            uid: the run's uid in hex digits.
+            folder: the run folder.
+            if_concerned: deliver it only if the run belongs to the sink anyway.
         """
         self.make()
         path = self.errands / f"{uid}.json"
@@ -185,25 +192,25 @@ class SinkFolder:
                 return
         write_json(path, wanted, mode=0o600)
 
-    def asked(self) -> list[tuple[Path, str, Path, bool]]:
-        """Return what was asked for: (file, uid, run folder, whether only if the run is the sink's)."""
+    def requested_deliveries(self) -> list[tuple[Path, str, Path, bool]]:
+        """Return the requests as (file, uid, run folder, ``if_concerned``); remove unusable ones."""
         found = []
         for path in sorted(self.errands.glob("*.json")):
             try:
-                told = read_json(path)
-                found.append((path, path.stem, Path(told["folder"]), bool(told.get("if_concerned"))))
+                errand = read_json(path)
+                found.append((path, path.stem, Path(errand["folder"]), bool(errand.get("if_concerned"))))
             except (OSError, ValueError, TypeError, KeyError):
                 path.unlink(missing_ok=True)
         return found
 
     def mark(self, name: str) -> None:
-        """Leave an empty file; raises OSError."""
+        """Create an empty file of this name in the sink's folder; raises OSError."""
         self.make()
         atomic_write(self.root / name, b"", mode=0o600)
 
 
 def sink_folders(state: State) -> list[SinkFolder]:
-    """Return the folders of all sinks that were ever used here."""
+    """Return the folders of all sinks that were ever used with this state folder."""
     root = state.root / "sinks"
     if not root.is_dir():
         return []

@@ -1,4 +1,4 @@
-"""How sinks fare: what each still has to deliver, since when, what it set aside, what its trouble is."""
+"""The status of sinks: what each still has to deliver, since when, its dead letters and its last error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from neural.tracking.core.files import read_json
 from neural.tracking.errors import ConfigError
 from neural.tracking.formats.wire import VIA
-from neural.tracking.reader.event_replay import vouched
+from neural.tracking.reader.event_replay import durable_numbers
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.sink_state import remote_grants
@@ -20,11 +20,11 @@ from neural.tracking.state.paths import State
 
 
 class SinkStatus(NamedTuple):
-    """One sink.
+    """The status of one sink.
 
-    ``state``: ``ok``, ``delivering``, ``retrying``, ``holding`` (single runs, the others go on),
-    ``not installed``, ``detached`` or ``disabled``; whoever knows the types of sinks makes
-    ``misconfigured`` of one that no worker has tried yet.
+    ``state``: ``ok``, ``delivering``, ``retrying``, ``holding`` (single runs; the others continue),
+    ``not installed``, ``detached`` or ``disabled``. Callers that know the types of sinks may replace it with
+    ``misconfigured`` for a sink that no worker has tried yet. ``lag_s`` is in seconds, 0 without a lag.
     """
 
     name: str
@@ -41,7 +41,7 @@ class SinkStatus(NamedTuple):
 
 
 def known_sinks(state: State) -> dict[str, SinkConfig]:
-    """Return every sink: those configured, and those that runs named; raises ConfigError."""
+    """Return every sink by name: those configured, and those that runs named; raises ConfigError."""
     found = sink_configs(state.base_dir)
     for folder in sink_folders(state):
         implicit = default_sink(folder.name)
@@ -51,7 +51,9 @@ def known_sinks(state: State) -> dict[str, SinkConfig]:
 
 
 def sink_statuses(state: State, collector: Mapping[str, Any] | None) -> list[SinkStatus]:
-    """Return how each sink fares; ``collector`` is what the running one answers to ``status``.
+    """Return the status of each sink. Blocks on the disk: reads the runs' ledgers.
+
+    ``collector`` is the answer of the running collector to ``status``, None if there is none.
 
     Raises:
         ConfigError: the configuration cannot be read.
@@ -68,33 +70,33 @@ def _status(state: State, config: SinkConfig, collector: Mapping[str, Any]) -> S
     )
     about = worker.get("about") or read_json(folder.about) or {}
     lag = _lag_events(state, config, shares, collector)
-    told = about.get("state") or "ok"
+    sink_state = about.get("state") or "ok"
     if not config.enabled:
-        told = "disabled"
+        sink_state = "disabled"
     elif worker.get("detached"):
-        told = "detached"
-    elif told == "ok" and lag:
-        told = "delivering"
+        sink_state = "detached"
+    elif sink_state == "ok" and lag:
+        sink_state = "delivering"
     letters = folder.dead_letters.read_bytes().count(b"\n") if folder.dead_letters.exists() else 0
     return SinkStatus(
         name=config.name,
         type=config.type,
         runs=config.runs,
-        state=told,
+        state=sink_state,
         lag_events=lag,
         lag_s=_lag_s(folder, worker, about) if lag else 0.0,
         delivered_events=sum(share.events_total for share in shares.values()),
         dead_letters=letters,
         restarts=worker.get("restarts", 0),
         pid=worker.get("pid"),
-        last_error=about.get("error") or (worker.get("last_error") if told != "ok" else None),
+        last_error=about.get("error") or (worker.get("last_error") if sink_state != "ok" else None),
     )
 
 
 def _lag_events(
     state: State, config: SinkConfig, shares: Mapping[str, Share], collector: Mapping[str, Any]
 ) -> int:
-    """Return how many events the sink has not been given yet, of all runs that are for it."""
+    """Return how many events of its runs the sink still has to deliver."""
     goals: dict[tuple[str, str], int] = {}
     for session in collector.get("sessions", ()):
         named = is_named(config, session.get("sinks"), session.get(VIA))
@@ -102,7 +104,7 @@ def _lag_events(
         if concerned or session["uid"] in shares:
             goals[session["uid"], session["session"]] = session["last"]
     for run in _runs_of(state, config, shares):
-        for name, last in vouched(run.folder).items():
+        for name, last in durable_numbers(run.folder).items():
             place = (run.uid.hex(), name)
             goals[place] = max(last, goals.get(place, 0))
     given = {(uid, name): share.last(name) for uid, share in shares.items() for name in share.sessions}
@@ -110,7 +112,7 @@ def _lag_events(
 
 
 def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> list[Run]:
-    """Return the runs in ``base_dir`` that were begun to be delivered, or name the sink."""
+    """Return the runs in ``base_dir`` of which delivery has begun, or which name the sink."""
     return [
         run
         for run in list_runs(state.base_dir, "skip")
@@ -119,10 +121,10 @@ def _runs_of(state: State, config: SinkConfig, shares: Mapping[str, Share]) -> l
 
 
 def _lag_s(folder: SinkFolder, worker: Mapping[str, Any], about: Mapping[str, Any]) -> float:
-    """Return for how long the oldest event has waited that the sink lacks, at most.
+    """Return an upper bound for the waiting time in seconds of the oldest event that the sink lacks.
 
-    The worker tells when it was logged, or that nothing waited then; the collector, since when the
-    worker never had all there is. Each is true and may be out of date, which only makes it larger.
+    The worker reports when that event was logged, or when nothing waited. The collector reports since when the
+    worker has been behind. Either may be out of date, which only makes the value larger.
     """
     now, bounds = time.time(), [worker.get("waits_s")]
     told_ns = about.get("since_ns") or about.get("told_ns")
@@ -130,18 +132,18 @@ def _lag_s(folder: SinkFolder, worker: Mapping[str, Any], about: Mapping[str, An
         bounds.append(now - told_ns / 1e9)
     known = [bound for bound in bounds if isinstance(bound, int | float)]
     since = folder.root / "since"
-    if not known and since.exists():  # it never told anything
+    if not known and since.exists():  # the worker has never reported anything
         known.append(now - since.stat().st_mtime)
     return max(0.0, min(known, default=0.0))
 
 
-def unheeded(state: State, run: Run) -> list[str]:
-    """Return what a run of another host says of sinks and does not get, each with what allows it."""
+def ignored_settings(state: State, run: Run) -> list[str]:
+    """Return a text for each sink setting of a remote run that is ignored, with what would allow it."""
     settings, via = run.settings, run.facts.settings_via
-    said = {VIA: via, "sinks": settings.get("backend"), "env": settings.get("env")}
+    info = {VIA: via, "sinks": settings.get("backend"), "env": settings.get("env")}
     try:
         return (
-            remote_grants.unheeded(said, sink_configs(state.base_dir), state.base_dir)
+            remote_grants.ignored_settings(info, sink_configs(state.base_dir), state.base_dir)
             if via is not None
             else []
         )
@@ -150,7 +152,7 @@ def unheeded(state: State, run: Run) -> list[str]:
 
 
 def links(state: State, uid: str) -> dict[str, str]:
-    """Return where each sink shows a run, by the sink's name."""
+    """Return the web address of a run (uid in hex digits) in each sink, by the sink's name."""
     found = {}
     for folder in sink_folders(state):
         share = folder.share(uid)

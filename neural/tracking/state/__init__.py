@@ -1,1 +1,1 @@
-"""The state folder of one ``base_dir`` on this host: its paths and what lies in it."""
+"""The state folder of one ``base_dir`` on this host: its paths and its content."""

@@ -1,8 +1,8 @@
-"""What is still to be done for artifact events: one durable file each in ``<state>/artifact-jobs``.
+"""The jobs of artifact events that the collector still has to store: one durable file for each job.
 
-The store writer makes a job before its cursor passes the event, the keeper removes it once the note
-that says what became of it is durable. So a job is there from before the log forgets the event until
-after the run folder can never forget the outcome.
+They are in ``<state>/artifact-jobs``. The store makes a job before its cursor passes the event. The artifact
+store removes the job once the note with the outcome is durable. So the job exists until the outcome is safe,
+even if the log no longer holds the event.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ _NAME = re.compile(r"([0-9a-f]{32})-(\d+)\.json")
 
 
 class ArtifactJob(NamedTuple):
-    """One artifact event, with whose it is; every field was checked, whoever sent it."""
+    """One artifact event with its run and session; every field is checked, also for a remote sender."""
 
     uid: bytes
     folder: str  # of the run
     session: str
     seq: int
     time_ns: int
-    info: Mapping[str, Any]  # of the session, as its HELLO said it
+    info: Mapping[str, Any]  # the session's description from its HELLO
     name: str
     token: str
     how: str
     size: int
     files: int | None
     versioned: bool
-    picture: bool  # a figure: also under plots/
+    picture: bool  # it is a figure, which also gets a file in plots/
     source: str
-    spool: str  # on the host of the call
+    spool: str  # the path of the spool on the host of the call
     stat: tuple[int, int, int, int] | None
     lost: str | None
 
     @property
     def order(self) -> tuple[int, str, int]:
-        """In which jobs are done: that of the calls."""
+        """The sort key of jobs: they are done in the order of the calls."""
         return self.time_ns, self.session, self.seq
 
     @property
     def key(self) -> tuple[bytes, str]:
-        """What only one job at a time may change: a name in a run."""
+        """The run and the artifact name, which only one job at a time may change."""
         return self.uid, self.name
 
     def spooled(self, state: State) -> Path:
-        """Return where its bytes wait, or will once they have come."""
+        """Return the path of its snapshot in the spool; it may not exist before the upload is complete."""
         return state.spool / self.session / self.token
 
 
@@ -68,10 +68,10 @@ def make(
     info: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> ArtifactJob:
-    """Return the job of an event.
+    """Return the job for an artifact event.
 
     Raises:
-        FormatError: what the event says cannot be an artifact's.
+        FormatError: ``data`` or ``session`` cannot be an artifact event's.
     """
     why_not = refusal(data) or (None if is_hex_id(session) else "its session is none")
     if why_not is not None:
@@ -99,10 +99,10 @@ def make(
 
 
 def write(state: State, job: ArtifactJob) -> None:
-    """Make the job durable; the same one again changes nothing.
+    """Write the job to the disk, durable on return; writing the same job again changes nothing. Blocks.
 
     Raises:
-        OSError: it was not.
+        OSError: the job is not durable.
     """
     folder = state.artifact_jobs
     if not folder.is_dir():
@@ -113,7 +113,7 @@ def write(state: State, job: ArtifactJob) -> None:
 
 
 def waiting(state: State) -> list[tuple[str, int]]:
-    """Return session and number of the jobs there are, in no order."""
+    """Return session and event number of every job, in no particular order."""
     try:
         names = list(state.artifact_jobs.iterdir())
     except FileNotFoundError:
@@ -123,10 +123,10 @@ def waiting(state: State) -> list[tuple[str, int]]:
 
 
 def read(state: State, session: str, seq: int) -> ArtifactJob | None:
-    """Return a job, None if it is done.
+    """Return the job of an event; None if there is none (any more).
 
     Raises:
-        FormatError: it is damaged.
+        FormatError: it is damaged, or of another release.
         OSError: it cannot be read.
     """
     path = state.artifact_jobs / f"{session}-{seq}.json"
@@ -136,16 +136,16 @@ def read(state: State, session: str, seq: int) -> ArtifactJob | None:
             return None
         crc = value.pop("crc")
         if crc != json_checksum(value) or value.pop("format") != FORMAT:
-            raise FormatError(f"{path} is damaged, or of another release")
+            raise FormatError(f"{path} is damaged, or another release wrote it")
         value["uid"] = bytes.fromhex(value["uid"])
         value["stat"] = identity_from_event(value["stat"])
         return ArtifactJob(**value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FormatError(f"{path} is no job: {error}") from error
+        raise FormatError(f"{path} is not a job: {error}") from error
 
 
 def remove(state: State, job: ArtifactJob) -> None:
-    """Forget a job that is done."""
+    """Remove the file of a finished job, durably; a missing file is no error. Blocks; raises OSError."""
     _path(state, job).unlink(missing_ok=True)
     fsync_dir(state.artifact_jobs)
 

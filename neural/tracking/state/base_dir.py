@@ -1,9 +1,10 @@
-"""Knows ``base_dir`` again, so that a run is taken for removed only where its folder truly is.
+"""Recognizes ``base_dir``, so that a run counts as removed only if its folder is really gone.
 
-A disk that is not mounted leaves an empty folder in its place, in which every run is missing. So what is not
-there counts as removed only in the very folder that this collector works for. Where the state lies in
-``base_dir`` itself, that is the folder in which it was found. Where it lies apart, it keeps the folder's
-number on its disk, which stays the same when the disk is mounted again.
+If a disk is not mounted, its mount point is an empty folder in which every run is missing. So a missing run
+counts as removed only if ``base_dir`` is the same folder as before. If the state folder is inside
+``base_dir``, that is the folder in which the collector found it at its start. If the state folder is
+elsewhere, it holds a record of the folder's inode number, which remains the same when the disk is mounted
+again.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ RECORD_FILE = "base-dir"
 
 
 class BaseDir:
-    """One process's view of a ``base_dir``; asks the disk each time. Blocks."""
+    """One process's view of a ``base_dir``. All methods read the disk each time and block on it."""
 
     def __init__(self, state: State) -> None:
         self._base_dir, self._root = state.base_dir, state.root
         self._record = None if state.root.is_relative_to(state.base_dir) else state.root / RECORD_FILE
         self._known: str | None = None
         self._known_root: str | None = None
-        self._doubted = False
+        self._uncertain = False
 
     def learn(self, *, record: bool = False) -> None:
-        """Remember which folder it is; nothing where that cannot be found out now.
+        """Remember the identity of the folder; do nothing if it cannot be determined now.
 
         Args:
-            record: keep it for later lives where none did so yet, as only the collector itself does.
+            record: also write it to the disk for later processes; only the collector does so.
         """
         with contextlib.suppress(OSError):
             self._known_root = self._known_root or _identity(os.stat(self._root))
@@ -47,40 +48,43 @@ class BaseDir:
                 atomic_write(self._record, now.encode(), mode=0o600)
                 self._known = now
             elif record and self._known == now:
-                os.utime(self._record)  # when it was last seen to be the same
+                os.utime(self._record)  # the time at which the identity was last confirmed
 
     def check(self) -> None:
-        """Return if ``base_dir`` is there and the one it was, and so is the state folder.
+        """Return if ``base_dir`` and the state folder exist and are the same folders as before.
 
         Raises:
-            RetryLater: it is not just now.
+            RetryLater: they are not, at present.
         """
-        self._ask(None)
+        self._check_folder(None)
 
     def lacks(self, name: str) -> bool:
-        """Return whether ``base_dir`` holds nothing of that name, and is the folder it was.
+        """Return whether ``base_dir``, being the same folder as before, has no entry of that name.
 
         Raises:
-            RetryLater: nobody can tell just now.
+            RetryLater: that cannot be determined now.
         """
-        return self._ask(name)
+        return self._check_folder(name)
 
     def prove(self, run: Path) -> None:
-        """Take ``base_dir`` for the one it was, on a new disk perhaps, if this run is older than the doubt."""
-        if not self._doubted or self._record is None:
+        """Accept a changed identity of ``base_dir`` (a new disk, for example) if it holds this run.
+
+        The run must be older than the time at which the identity was last confirmed. Has no effect otherwise.
+        """
+        if not self._uncertain or self._record is None:
             return
         with contextlib.suppress(OSError):
             found, seen_ns = RunFile.read(run), self._record.stat().st_mtime_ns
             if found is not None and found.opened_ns < seen_ns:
                 self._known = self._identity(os.stat(self._base_dir))
                 atomic_write(self._record, self._known.encode(), mode=0o600)
-                self._doubted = False
+                self._uncertain = False
 
-    def _ask(self, name: str | None) -> bool:
-        if self._known is None or self._known_root is None or self._doubted:
+    def _check_folder(self, name: str | None) -> bool:
+        if self._known is None or self._known_root is None or self._uncertain:
             self.learn()
         try:
-            # One descriptor for both questions: a mount in between would answer them of two folders.
+            # One descriptor for both checks: with a mount in between they would see two different folders.
             fd = os.open(self._base_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 lacking = name is not None and _is_absent(name, fd)
@@ -89,21 +93,21 @@ class BaseDir:
                 os.close(fd)
             root = _identity(os.stat(self._root))
         except FileNotFoundError as error:
-            raise RetryLater(f"{error.filename} is not there") from error
+            raise RetryLater(f"{error.filename} is missing") from error
         except OSError as error:
-            raise RetryLater(f"{self._base_dir} cannot be looked at: {error}") from error
-        self._doubted = now != self._known or root != self._known_root
+            raise RetryLater(f"{self._base_dir} cannot be read: {error}") from error
+        self._uncertain = now != self._known or root != self._known_root
         if name is not None and not lacking:
             return False
-        if self._doubted:
-            raise RetryLater(f"{self._base_dir} is not the folder it was; {self._remedy()}")
+        if self._uncertain:
+            raise RetryLater(f"{self._base_dir} is not the same folder as before; {self._remedy()}")
         return lacking
 
     def _remedy(self) -> str:
-        asked = "is its disk mounted? what is missing is waited for"
+        advice = "is its disk mounted? the collector waits for what is missing"
         if self._record is None:
-            return f"{asked}; a collector that is started anew takes it as it is"
-        return f"{asked}; where it was made anew, remove {self._record}"
+            return f"{advice}; a restarted collector accepts the folder as it is"
+        return f"{advice}; if the folder was made again, remove {self._record}"
 
     def _identity(self, found: os.stat_result) -> str:
         return _identity(found) if self._record is None else str(found.st_ino)

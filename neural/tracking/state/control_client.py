@@ -1,4 +1,4 @@
-"""Asks the collector of a state folder: its status, to stop, to take over what a dead process left."""
+"""Sends commands to the collector of a state folder: report the status, stop, adopt orphans, …"""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ DEFAULT_TIMEOUT_S = 3.0
 def request(state: State, cmd: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
     """Send one command to the collector and return its answer.
 
-    Raises:
-        CollectorUnreachableError: none listens, or it did not answer in time.
+    Blocks until the answer arrives; waits ``timeout_s`` seconds at most for sending and again for the answer.
 
-    Blocks: at most ``timeout_s``.
+    Raises:
+        CollectorUnreachableError: no collector runs, it did not answer, or the folder is another user's.
     """
-    if not os.path.exists(state.control_socket):  # not: `Path.exists`, which raises in another user's folder
+    if not os.path.exists(state.control_socket):  # `Path.exists` raises in another user's folder
         raise CollectorUnreachableError(f"no collector runs on {state.root}")
-    reason = state.others()
-    if reason is not None and os.geteuid() != 0:  # root may ask the collector of whomever
+    reason = state.not_own_reason()
+    if reason is not None and os.geteuid() != 0:  # root may send commands to any user's collector
         raise CollectorUnreachableError(reason)
     import msgpack
     import zmq
 
     from neural.tracking.formats.events import unpack_map
 
-    # A context of its own: the caller may be a forked child of a process that uses the shared one.
+    # A separate context: the caller may be a forked child of a process that uses the shared one.
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IMMEDIATE, 1)

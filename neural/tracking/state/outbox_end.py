@@ -1,4 +1,4 @@
-"""Whether what a session left behind ends with its end event: else its process died."""
+"""Whether an orphan's last event is the end event; if it is not, the process died."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ def _walk(payload: bytes) -> Iterator[tuple[int, memoryview]]:
 
 
 def ends(orphan: Orphan, emitted: int, newest: OutboxPiece | LostNumbers | None) -> bool:
-    """Return whether the last number the session emitted is its end event. Blocks on reading."""
-    if newest is None and emitted:  # all of it was acknowledged; its last segment is still there
+    """Return whether the last event that the session emitted is its end event. Blocks on the disk.
+
+    Args:
+        orphan: the session's outbox.
+        emitted: the number of its last event.
+        newest: the last of the orphan's pieces, None if all pieces were acknowledged.
+    """
+    if newest is None and emitted:  # everything was acknowledged; the last segment still exists
         newest = next(orphan.pieces(emitted - 1), None)
     return isinstance(newest, OutboxPiece) and newest.last == emitted and holds_end(newest.payload)

@@ -1,9 +1,9 @@
-"""What an outbox looks like on disk, and reading one whose owner is gone.
+"""The files of an outbox on disk, and reading an orphan, whose owner is gone.
 
-An outbox is a folder of one session: ``owner.lock``, ``session.json``, ``control`` and segments.
-The owner writes it (``neural.tracking.agent``); a collector that finds it unlocked recovers it with
-this module. Recovery never trusts the head pointer: it scans, and what the control page says beyond
-what validates is a gap. Reading changes nothing.
+An outbox is a folder of one session: ``owner.lock``, ``session.json``, ``control`` and segments. Its owner
+writes it (``neural.tracking.agent``). A collector or courier that finds it unlocked recovers it with this
+module. Recovery never trusts the head pointer: it scans all records. Numbers that the control page names and
+that no valid record holds are a gap. Reading changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOCK_NAME = "owner.lock"
 INFO_NAME = "session.json"
 CONTROL_NAME = "control"
 CONTROL_BYTES = 4096
-NUMBER_AT, HEAD_AT, GAP_AT, LET_GO_AT = 0, 64, 128, 192  # offsets in the control page
+NUMBER_AT, HEAD_AT, GAP_AT, RELEASED_AT = 0, 64, 128, 192  # offsets in the control page
 NUMBER = struct.Struct("<Qq")  # a number and its bitwise complement
 REMOVED_PREFIX = ".tmp-removed-"
 ADOPTED_SUFFIX = ".adopting"
@@ -34,7 +34,7 @@ _FREE = bytes(len(segment.MAGIC))
 
 
 class OutboxInfo(NamedTuple):
-    """Whose outbox it is; ``info`` is what HELLO carries."""
+    """Session and run of an outbox; ``info`` is the session's description for HELLO."""
 
     session: bytes
     uid: bytes
@@ -42,7 +42,7 @@ class OutboxInfo(NamedTuple):
 
 
 class OutboxPiece(NamedTuple):
-    """Consecutive bytes of the stream: all of ``first..last`` is in them, as events or gaps."""
+    """Consecutive bytes of the stream, with all numbers ``first..last`` as events or gaps."""
 
     first: int
     last: int
@@ -51,7 +51,7 @@ class OutboxPiece(NamedTuple):
 
 
 class LostNumbers(NamedTuple):
-    """Numbers that were emitted and are not in the outbox."""
+    """Numbers that were emitted and are not in the outbox, with the reason of the gap."""
 
     first: int
     last: int
@@ -70,7 +70,7 @@ def pack_info(session: bytes, uid: bytes, info: dict[str, Any]) -> bytes:
 
 
 def read_info(folder: Path) -> OutboxInfo:
-    """Return whose outbox ``folder`` is.
+    """Return session and run of the outbox ``folder``.
 
     Raises:
         FormatError: ``session.json`` is damaged.
@@ -93,13 +93,13 @@ def _info_crc(value: dict[str, Any]) -> int:
 
 
 def claim(folder: Path) -> int | None:
-    """Take the owner's lock of an outbox whose owner is gone.
+    """Take the owner's lock of an orphan. Does not wait for the lock.
 
-    Where there is no such file, as a power loss may leave it, it is made.
+    A missing lock file is created: a power loss may have removed it.
 
     Returns:
-        The open descriptor that holds the lock (keep it until the folder is deleted), or None when
-        the owner lives, is this process, or the folder was replaced meanwhile.
+        The open descriptor that holds the lock (keep it until the folder is deleted). None if the owner is
+        alive or is this process, or if the folder was replaced or removed meanwhile.
     """
     path = folder / LOCK_NAME
     try:
@@ -118,10 +118,10 @@ def claim(folder: Path) -> int | None:
 
 
 def is_owned(folder: Path) -> bool:
-    """Return whether the owner is seen to live and has not let go, whatever its lock says.
+    """Return whether the owner process is alive and has not released the outbox, regardless of its lock.
 
-    A process loses its record locks on a file when it closes any descriptor of it: it need only copy
-    the folder, or compute checksums over it.
+    A process loses its record locks on a file when it closes any descriptor of the file; copying the folder
+    is enough. Raises FormatError and OSError like :func:`read_info`.
     """
     info = read_info(folder).info
     pid, started = info.get("pid"), info.get("start_time")
@@ -129,14 +129,14 @@ def is_owned(folder: Path) -> bool:
         return bool(pid == os.getpid())
     if info.get("boot_id") != os_support.boot_id() or not os_support.process_lives(pid, started):
         return False
-    return read_number((folder / CONTROL_NAME).read_bytes(), LET_GO_AT) != 1
+    return read_number((folder / CONTROL_NAME).read_bytes(), RELEASED_AT) != 1
 
 
 def remove(folder: Path) -> None:
-    """Remove an outbox whose lock the caller holds; half of one is never found under its name.
+    """Remove an outbox whose lock the caller holds. It is renamed first, so its name never holds a partial one.
 
     Raises:
-        OSError: it is as it was, or a rest of it waits under a temporary name for a collector.
+        OSError: it is unchanged, or a rest remains under a temporary name, which a collector removes later.
     """
     import shutil
 
@@ -146,7 +146,7 @@ def remove(folder: Path) -> None:
 
 
 def read_number(control: segment.Buffer, at: int) -> int | None:
-    """Return a number of the control page, or None when it is damaged."""
+    """Return the number at offset ``at`` of the control page; None if it is damaged."""
     if len(control) < at + NUMBER.size:
         return None
     number, complement = NUMBER.unpack_from(control, at)
@@ -154,31 +154,31 @@ def read_number(control: segment.Buffer, at: int) -> int | None:
 
 
 def host_went_down(info: Mapping[str, Any]) -> bool:
-    """Return whether the host was restarted since the session began, as far as can be told."""
+    """Return whether the host was restarted since the session began; False if unknown."""
     then, now = info.get("boot_id"), os_support.boot_id()
     return bool(then and now and then != now)
 
 
 def is_blank(folder: Path, session: bytes) -> bool:
-    """Return whether nothing of the session can be found here: no event, and no word of one."""
+    """Return whether the outbox holds no event of the session and no sign of one; raises OSError."""
     return next(Orphan(folder, OutboxInfo(session, bytes(16), {})).pieces(), None) is None
 
 
 class Orphan:
-    """An outbox whose owner is gone; the caller holds its lock.
+    """An outbox whose owner is gone; the caller holds its lock. The methods block on the disk.
 
     Args:
-        folder: where it is.
-        whose: what ``session.json`` says, where somebody knows it already.
+        folder: the outbox.
+        info: the content of ``session.json``, if it is already known.
 
     Raises:
         FormatError: ``session.json`` is damaged.
         OSError: the folder cannot be read.
     """
 
-    def __init__(self, folder: Path, whose: OutboxInfo | None = None) -> None:
+    def __init__(self, folder: Path, info: OutboxInfo | None = None) -> None:
         self.folder = folder
-        self.session, self.uid, self.info = whose or read_info(folder)
+        self.session, self.uid, self.info = info or read_info(folder)
         try:
             control = (folder / CONTROL_NAME).read_bytes()
         except FileNotFoundError:
@@ -189,7 +189,7 @@ class Orphan:
 
     @property
     def emitted(self) -> int:
-        """How many events the session emitted, as far as anything here tells; scans the last segments."""
+        """The number of events that the session emitted, as far as the outbox shows; scans two segments."""
         seen = 0
         for item in self._segments[-2:]:
             for record in self._records(item):
@@ -198,7 +198,7 @@ class Orphan:
         return max(self._last, seen)
 
     def schemas(self) -> bytes:
-        """Return the SCHEMA records in the outbox, each id once, padded."""
+        """Return the SCHEMA records in the outbox, each id once, padded; scans all segments."""
         found: dict[int, bytes] = {}
         for item in self._segments:
             for record in self._records(item):
@@ -217,9 +217,13 @@ class Orphan:
     def pieces(
         self, after: int = 0, most_bytes: int = segment.MAX_BATCH_BYTES
     ) -> Iterator[OutboxPiece | LostNumbers]:
-        """Yield what was emitted after number ``after``, in order and without a hole, so much at once.
+        """Yield everything emitted after number ``after``, in order and without a hole.
 
-        Blocks: on reading and checking every byte; megabytes a second, not a matter for an event loop.
+        Blocks: it reads and checks every byte, so do not call it on an event loop.
+
+        Args:
+            after: the last number that is not needed.
+            most_bytes: the maximum size of one piece.
         """
         known = after
         for item in self._segments:
@@ -230,7 +234,7 @@ class Orphan:
             yield from self._tail(known)
 
     def _tail(self, known: int) -> Iterator[LostNumbers]:
-        """Yield the numbers at the very end of which only the control page knows."""
+        """Yield the last numbers, which only the control page names."""
         gap = self._unwritten_gap
         if gap and known < gap <= self._last:
             if gap > known + 1:
@@ -241,7 +245,7 @@ class Orphan:
 
     def _pieces_of(self, item: _Segment, known: int, most_bytes: int) -> Iterator[OutboxPiece | LostNumbers]:
         data = memoryview(item.path.read_bytes())
-        start = end = 0  # the piece being gathered is data[start:end], its numbers first..known
+        start = end = 0  # the current piece is data[start:end], its numbers are first..known
         first = known + 1
 
         def gathered() -> Iterator[OutboxPiece]:
@@ -267,7 +271,7 @@ class Orphan:
             if low > known + 1:
                 yield LostNumbers(known + 1, low - 1, self._reason())
                 first = low
-            elif low <= known:  # a gap that is known in part
+            elif low <= known:  # a gap of which the caller has the first part
                 yield LostNumbers(known + 1, high, events.unpack_gap(record.body).reason)
                 known, first = high, high + 1
                 start = end = record.end
@@ -277,7 +281,7 @@ class Orphan:
 
     @property
     def host_went_down(self) -> bool:
-        """Whether the host was restarted since, so that pages may be missing that had been written."""
+        """Whether the host was restarted since the session began, so that written pages may be lost."""
         return host_went_down(self.info)
 
     def _reason(self) -> str:
@@ -288,7 +292,7 @@ class Orphan:
         return segment.scan(data, self.session, base=item.base, start=segment.HEADER_BYTES)
 
     def _find_segments(self) -> list[_Segment]:
-        """Return the segments in stream order; one with a damaged header is placed where its bytes validate."""
+        """Return the segments in stream order; for a damaged header, the valid records show the offset."""
         found: list[_Segment] = []
         damaged: list[Path] = []
         for path in matching(self.folder, "*.seg"):
@@ -310,7 +314,7 @@ class Orphan:
         return found
 
     def _place(self, path: Path, others: list[_Segment]) -> list[_Segment]:
-        """Return the segment at the stream offset its first record validates for, else nothing."""
+        """Return the segment with the stream offset at which its first record is valid; empty if none."""
         data = memoryview(path.read_bytes())
         for offset in [0, *(self._end(item) for item in others)]:
             base = offset - segment.HEADER_BYTES
@@ -319,11 +323,11 @@ class Orphan:
         return []
 
     def _end(self, item: _Segment) -> int:
-        """Return the stream offset behind the segment's last valid record."""
+        """Return the stream offset after the segment's last valid record."""
         ends = [record.end for record in self._records(item) if isinstance(record, segment.Record)]
         return item.base + (ends[-1] if ends else segment.HEADER_BYTES)
 
 
 def last_number(record: segment.Record) -> int:
-    """Return the last number a record accounts for, 0 if none."""
+    """Return the last number that a record accounts for, 0 if none."""
     return events.numbers(record)[1] or 0

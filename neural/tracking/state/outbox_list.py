@@ -1,4 +1,4 @@
-"""Which outboxes lie in a state folder: whose they are, how much they hold, whether anyone still writes."""
+"""The outboxes in a state folder: their sessions, their sizes, and whether a process still writes to them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from neural.tracking.errors import FormatError
 from neural.tracking.state.outbox_files import (
     ADOPTED_SUFFIX,
     CONTROL_NAME,
-    LET_GO_AT,
     LOCK_NAME,
     NUMBER_AT,
+    RELEASED_AT,
     claim,
     is_owned,
     read_info,
@@ -31,9 +31,10 @@ STARTS_WITHIN_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxSummary:
-    """One session's events that no collector has acknowledged yet.
+    """The outbox of one session.
 
-    ``live`` while its process writes; ``let_go``: it still runs, and has finished with this outbox.
+    ``live``: its process may still write to it. ``released``: its process still runs, but has finished with
+    this outbox. ``readable``: ``session.json`` is intact.
     """
 
     folder: Path
@@ -41,22 +42,22 @@ class OutboxSummary:
     run: str
     pid: int | None
     live: bool
-    let_go: bool
+    released: bool
     emitted: int
     size_bytes: int
     readable: bool = True
-    collector: str | None = None  # the address of one on another host
+    collector: str | None = None  # the address of its collector if that is on another host
 
 
 def list_outboxes(state: State) -> list[OutboxSummary]:
-    """Return the outboxes of this state folder; those that vanish meanwhile are left out."""
+    """Return the outboxes of this state folder, without those that are removed meanwhile. Blocks briefly."""
     return _list(state.outbox, _is_live)
 
 
 def list_remote_outboxes(state: State) -> list[OutboxSummary]:
-    """Return those whose events go to a collector on another host; ``live`` while a process writes.
+    """Return the outboxes whose events go to a collector on another host. Blocks briefly on the disk.
 
-    Touches no lock: a courier, perhaps of this process, may hold that of one whose process is gone.
+    Does not touch locks: a courier, perhaps in this process, may hold the lock of an orphan.
     """
     return _list(state.remote_outbox, lambda folder, pid: is_owned(folder))
 
@@ -66,39 +67,40 @@ def _list(place: Path, is_live: Callable[[Path, int | None], bool]) -> list[Outb
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir())
     except OSError:
         return []
-    found = [_look(folder, is_live) for folder in folders if not folder.name.startswith(TEMPORARY_PREFIX)]
+    found = [_summary(folder, is_live) for folder in folders if not folder.name.startswith(TEMPORARY_PREFIX)]
     return [outbox for outbox in found if outbox is not None]
 
 
 def has_orphans(state: State) -> bool:
-    """Return whether a process is gone whose events no collector is done with; touches no lock of this process.
+    """Return whether there is an outbox whose process is gone. Blocks briefly on the disk.
 
-    One that was being adopted counts: its collector may have been killed over it.
+    An outbox that is being adopted counts: its collector may have died meanwhile. Locks that this process
+    holds are not touched.
     """
     return any(not outbox.live for outbox in list_outboxes(state))
 
 
 def collector_starts(state: State) -> bool:
-    """Return whether who owns the state folder took it so lately that it may not be reachable yet."""
+    """Return whether a collector took the state folder in the last 20 s and is not reachable yet."""
     try:
         holder = json.loads(state.lock.read_bytes()[:4096])
         started_ns = holder["started_ns"]
         if _reachable_pid(state) == holder["pid"]:
-            return False  # it could be reached: it is no longer starting
+            return False  # it has been reachable: it is no longer starting
         return 0 <= time.time_ns() - int(started_ns) < STARTS_WITHIN_S * 1e9
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _reachable_pid(state: State) -> object:
-    """Return who said last that it can be reached, None where nobody says so."""
+    """Return the process id in the endpoint file; None if there is none."""
     try:
         return json.loads(state.endpoint_file.read_bytes()[:4096])["pid"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSummary | None:
+def _summary(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSummary | None:
     session = folder.name.removesuffix(ADOPTED_SUFFIX)
     run, pid, readable, collector = "?", None, True, None
     info: Mapping[str, Any] = {}
@@ -112,7 +114,7 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSu
     except OSError:
         return None
     try:
-        # Fails where it was shipped and deleted since it was listed; a power loss may take files of it.
+        # Fails if it was removed since it was listed. A power loss may have removed single files.
         names = os.listdir(folder)
         control = (folder / CONTROL_NAME).read_bytes() if CONTROL_NAME in names else b""
         size = sum(entry.stat().st_size for entry in folder.iterdir())
@@ -125,7 +127,7 @@ def _look(folder: Path, is_live: Callable[[Path, int | None], bool]) -> OutboxSu
         run=run,
         pid=pid,
         live=live,
-        let_go=not live and read_number(control, LET_GO_AT) == 1 and _runs(info),
+        released=not live and read_number(control, RELEASED_AT) == 1 and _runs(info),
         emitted=read_number(control, NUMBER_AT) or 0,
         size_bytes=size,
         readable=readable,
@@ -142,7 +144,7 @@ def _runs(info: Mapping[str, Any]) -> bool:
 
 def _is_live(folder: Path, pid: int | None) -> bool:
     if pid == os.getpid():
-        return True  # looking at its lock would drop it
+        return True  # opening and closing its lock file would release the lock
     if not (folder / LOCK_NAME).exists():
         return False
     fd = claim(folder)

@@ -1,7 +1,8 @@
-"""Runs whose folders the store cannot use, as a reader sees them: which, why, and what waits for each.
+"""Reads the quarantine: runs whose folders the store cannot use, the reasons, and the waiting events.
 
-``<state>/quarantine/<uid>/`` holds ``why.json`` and one segment of the log's format with everything of the
-run that the store's cursor has passed. The store tries the folder again by itself; what is here is not lost.
+``<state>/quarantine/<uid>/`` holds ``why.json`` and a segment in the log's format with the run's events that
+the store's cursor has passed. The store tries the folder again automatically; quarantined events are not
+lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ WHY_FILE = "why.json"
 
 
 class QuarantinedRun(NamedTuple):
-    """One of them: ``run`` is the folder it belongs into, ``error`` what the last try met."""
+    """One quarantined run: ``run`` is the name of its folder, ``error`` the failure of the last try.
+
+    ``place`` is its folder in the quarantine, ``since_ns`` when it was put there (nanoseconds since 1970).
+    """
 
     uid: bytes
     place: Path
@@ -26,8 +30,8 @@ class QuarantinedRun(NamedTuple):
     since_ns: int
     size_bytes: int
 
-    def told(self) -> dict[str, Any]:
-        """Return what ``status`` tells of it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry for ``ntrack status --json``."""
         return {
             "uid": self.uid.hex(),
             "run": self.run,
@@ -39,7 +43,7 @@ class QuarantinedRun(NamedTuple):
 
 
 def any_quarantined(state: State) -> bool:
-    """Return whether some run is; costs one look at a folder that is mostly not there."""
+    """Return whether any run is quarantined; False if that is unknown. Blocks for one read of a folder."""
     try:
         return bool(os.listdir(state.quarantine))
     except OSError:
@@ -47,12 +51,12 @@ def any_quarantined(state: State) -> bool:
 
 
 def is_quarantined(state: State, uid: bytes) -> bool:
-    """Return whether what the store applied of this run may not be in its folder."""
+    """Return whether this run is quarantined, so that its folder may lack events that the store applied."""
     return os.path.isdir(state.quarantine / uid.hex())
 
 
 def list_quarantined(state: State) -> list[QuarantinedRun]:
-    """Return all of them, those that are released meanwhile left out."""
+    """Return all quarantined runs, without those that are released meanwhile. Blocks on the disk."""
     try:
         places = sorted(path for path in state.quarantine.iterdir() if len(path.name) == 32)
     except OSError:
@@ -62,7 +66,7 @@ def list_quarantined(state: State) -> list[QuarantinedRun]:
         try:
             why = read_json(place / WHY_FILE)
             if why is None:
-                continue  # being made, or being removed
+                continue  # it is being created or removed
             size = sum(path.stat().st_size for path in place.glob("*.seg"))
             uid = bytes.fromhex(place.name)
         except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Where snapshots wait for the collector: ``<state>/spool/<session>/<token>``, a file or a folder.
+"""The spool, where snapshots wait for the collector: ``<state>/spool/<session>/<token>``, file or folder.
 
-An entry is made under ``.tmp-<token>`` and renamed once it is whole; only then an event names it. So
-what has its final name is whole, and what no event names once its session is over can be removed.
+An entry is created as ``.tmp-<token>`` and renamed when it is complete; only then an event names it. So an
+entry with its final name is complete. An entry that no event names when its session is over can be removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ ADDRESS_NAME = "collector.json"
 
 
 def size_bytes(place: Path) -> int:
-    """Return how much is in the whole spool, or in one entry; what vanishes meanwhile does not count."""
+    """Return the size of the whole spool or of one entry in bytes; files removed meanwhile do not count.
+
+    Blocks on the disk.
+    """
     return sum(found.st_size for found in _files(place))
 
 
@@ -40,20 +43,20 @@ def _files(folder: Path | str) -> Iterator[os.stat_result]:
 
 
 def address(folder: Path, collector: str) -> None:
-    """Note in a session's folder to which collector on another host it goes."""
+    """Write the address of the remote collector into a session's folder, unless it is there; raises OSError."""
     path = folder / ADDRESS_NAME
     if not path.exists():
         write_json(path, {"collector": collector}, durable=False, mode=0o600)
 
 
 def note_outcome(entry: Path, outcome: dict[str, Any]) -> None:
-    """Note what a collector on another host made of an entry; for the training that waits to hear of it."""
-    with contextlib.suppress(OSError):  # its folder is gone, and the training with it; or there is no room
+    """Write the outcome of an entry on a remote collector, for the training that waits for it; never raises."""
+    with contextlib.suppress(OSError):  # the folder is gone and so is the training, or the disk is full
         write_json(entry.with_name(entry.name + OUTCOME_SUFFIX), outcome, durable=False, mode=0o600)
 
 
 def read_outcome(entry: Path) -> dict[str, Any] | None:
-    """Return what was noted, None where nothing is."""
+    """Return the outcome that :func:`note_outcome` wrote; None if there is none."""
     try:
         found = read_json(entry.with_name(entry.name + OUTCOME_SUFFIX))
     except (OSError, ValueError):
@@ -62,7 +65,7 @@ def read_outcome(entry: Path) -> dict[str, Any] | None:
 
 
 def waiting(root: Path) -> dict[Path, list[Path]]:
-    """Return the whole entries in a spool, by the folder of their session, the oldest first."""
+    """Return the complete entries in a spool, oldest first, by the folder of their session. Blocks briefly."""
     found = {}
     for folder in root.iterdir() if root.is_dir() else ():
         if is_hex_id(folder.name):
@@ -73,10 +76,10 @@ def waiting(root: Path) -> dict[Path, list[Path]]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all in it; nothing where it is gone already.
+    """Remove a file, or a folder with its content; a missing one is no error. Blocks on the disk.
 
     Raises:
-        OSError: something of it is left.
+        OSError: a part of it is left.
     """
     try:
         path.unlink()
@@ -85,6 +88,6 @@ def remove(path: Path) -> None:
     except OSError:  # a folder: EISDIR on Linux, EPERM elsewhere
         if path.is_symlink() or not path.is_dir():
             raise
-        import shutil  # for folders only: every tracker imports this module
+        import shutil  # imported only for folders: every tracker imports this module
 
         shutil.rmtree(path)

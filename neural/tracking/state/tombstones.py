@@ -1,15 +1,16 @@
-"""Runs that were removed, and what came of them afterwards: ``.ntrack/tombstones``, for ever.
+"""Tombstones: the permanent records of removed runs, in ``.ntrack/tombstones``.
 
-``<uid>`` says that the run was removed. A removal covers the sessions opened before it; a later one under
-the same uid, say of ``NTRACK_RUN_ID`` or a job that is queued again, is a run like any other. No clock
-decides which is which, since those of two hosts differ: every removal has a random name, the tombstone
-bears the newest, and a session says after which one it was opened (``after`` in its info).
+The file ``<uid>`` records that the run was removed. A removal covers the sessions that were opened before it.
+A later session with the same uid (from ``NTRACK_RUN_ID``, or of a job that is queued again) is not covered.
+Clocks do not decide this, since the clocks of two hosts differ: every removal has a random name, the
+tombstone holds the newest name, and a session names the removal after which it was opened (``after`` in its
+info).
 
-A session on another host cannot see the tombstone. The collector knows which of these came before the
-removal, since they are named in it; any other it lets in, and adds to its info what it could not know.
+A session on another host cannot read the tombstone. The tombstone lists the remote sessions that existed at
+the removal. The collector accepts any other remote session and adds ``after`` to its info.
 
-``<uid>-<c>.jsonl`` accounts for what a covered session emitted, all of which is the gap ``run_deleted``: one
-line a session, in the form of events lines, before its outbox goes.
+The file ``<uid>-<c>.jsonl`` accounts for the events that covered sessions emitted, all of which are the gap
+``run_deleted``: one event line for each session, written before its outbox is removed.
 """
 
 from __future__ import annotations
@@ -26,30 +27,30 @@ from typing import Any, NamedTuple
 from neural.tracking.core.files import fsync_dir, fsync_upwards, json_checksum, read_regular, write_json
 from neural.tracking.formats import event_lines
 
-AFTER = "after"  # in a session's info: the removal it was opened after; absent where there was none
+AFTER = "after"  # in a session's info: the removal after which it was opened; absent if there was none
 RUN_DELETED = "run_deleted"  # the reason of the gap
-NONE, FORMER, UNKNOWN = "", "0", "?"  # no removal; of a release that gave no names; its name is damaged
+NONE, FORMER, UNKNOWN = "", "0", "?"  # no removal; a removal by a release without names; a damaged name
 FORMAT = 1
 _ACCOUNT = re.compile(r"([0-9a-f]{32})-[0-9a-f]{8}\.jsonl")
 
 
 class Tombstone(NamedTuple):
-    """One run's: the name of its newest removal, its folder then, and sessions of other hosts it had."""
+    """The tombstone of one run: its newest removal, its folder then, and its sessions of other hosts."""
 
     removal: str
     folder: str = ""
-    afar: frozenset[str] = frozenset()
+    remote_sessions: frozenset[str] = frozenset()  # the key "afar" of the file
 
     def covers(self, info: Mapping[str, Any]) -> bool:
-        """Return whether a session with this info was opened before the run was removed."""
+        """Return whether a session with this info was opened before the run was removed. Never blocks."""
         after = info.get(AFTER, NONE)
-        # Where a name is damaged, who was opened after some removal is let in: rather twice than lost.
+        # If a name is damaged, a session opened after any removal is accepted, so that nothing is lost.
         return bool(after != self.removal and not (after and UNKNOWN in (after, self.removal)))
 
 
 @dataclass
 class Late:
-    """What a covered session emitted; ``exact``: as its outbox says, else there may be more."""
+    """The account of a covered session: it emitted ``n`` events; unless ``exact``, it may be more."""
 
     n: int = 0
     rank: int = 0
@@ -57,19 +58,19 @@ class Late:
 
     @classmethod
     def of(cls, info: Mapping[str, Any], n: int, *, exact: bool = False) -> Late:
-        """Return the account of a session with this info."""
+        """Return the account of a session with this info that emitted ``n`` events."""
         rank = info.get("rank")
         return cls(n, rank if isinstance(rank, int) else 0, exact)
 
 
 class Tombstones:
-    """The tombstones of one ``base_dir``; blocks on the disk."""
+    """The tombstones of one ``base_dir``. All methods block on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def of(self, uid: bytes) -> Tombstone | None:
-        """Return the run's tombstone, None where it was not removed.
+        """Return the run's tombstone; None if it was not removed.
 
         Raises:
             OSError: it cannot be read.
@@ -90,7 +91,10 @@ class Tombstones:
         return Tombstone(UNKNOWN)
 
     def newest(self, uid: bytes) -> str:
-        """Return the name of the run's newest removal, for a session that is opened now; never raises."""
+        """Return the run's newest removal, for a session that is opened now; empty if there is none.
+
+        Returns ``"?"`` if the tombstone cannot be read; never raises.
+        """
         try:
             found = self.of(uid)
         except OSError:
@@ -98,46 +102,47 @@ class Tombstones:
         return NONE if found is None else found.removal
 
     def covers(self, uid: bytes, info: Mapping[str, Any]) -> bool:
-        """Return whether a session of the run was opened before it was removed; raises as :meth:`of`."""
+        """Return whether a session of the run was opened before it was removed; raises like :meth:`of`."""
         found = self.of(uid)
         return found is not None and found.covers(info)
 
-    def add(self, uid: bytes, folder: str = "", afar: Iterable[str] = ()) -> Tombstone:
-        """Remove the run, once more where it was removed before; durable when this returns.
+    def add(self, uid: bytes, folder: str = "", remote_sessions: Iterable[str] = ()) -> Tombstone:
+        """Record a removal of the run, also a second one; durable on return.
 
         Args:
-            uid: whose.
-            folder: its name.
-            afar: the sessions of other hosts it has; those of earlier removals are kept.
+            uid: the run's uid.
+            folder: the name of its folder.
+            remote_sessions: its sessions of other hosts; those of earlier removals are kept.
 
         Raises:
-            OSError: it was not recorded.
+            OSError: the removal is not recorded.
         """
         with contextlib.suppress(FileExistsError):
             self._folder.mkdir(parents=True)
             fsync_upwards(self._folder.parent)
         before = self.of(uid) or Tombstone(NONE)
-        made = Tombstone(os.urandom(8).hex(), folder or before.folder, before.afar | set(afar))
-        value = {"format": FORMAT, **made._asdict(), "afar": sorted(made.afar)}
+        sessions = before.remote_sessions | set(remote_sessions)
+        made = Tombstone(os.urandom(8).hex(), folder or before.folder, sessions)
+        value = {"format": FORMAT, "removal": made.removal, "folder": made.folder, "afar": sorted(sessions)}
         write_json(self._folder / uid.hex(), {**value, "crc": json_checksum(value)})
         return made
 
     def account(self, collector: str, uid: bytes, session: bytes, late: Late) -> None:
-        """Record what a covered session emitted; durable when this returns.
+        """Record how many events a covered session emitted; durable on return.
 
         Args:
             collector: eight hex digits: each file has one writer.
-            uid, session: whose.
-            late: of several lines for a session the highest number counts.
+            uid, session: the run and the session.
+            late: the account; of several accounts of a session the highest number counts.
 
         Raises:
-            OSError: it was not recorded.
+            OSError: the account is not recorded.
         """
         line = event_lines.encode({"session": session.hex(), **vars(late)})
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._folder / f"{uid.hex()}-{collector}.jsonl", flags, 0o644)
         try:
-            if os.write(fd, line) != len(line):  # a reader passes over what is torn
+            if os.write(fd, line) != len(line):  # readers skip the partial line
                 raise OSError(28, "no space left", f"{self._folder}/{uid.hex()}-{collector}.jsonl")
             os.fsync(fd)
         finally:
@@ -145,7 +150,7 @@ class Tombstones:
         fsync_dir(self._folder)
 
     def late(self) -> dict[bytes, dict[str, Late]]:
-        """Return what covered sessions emitted, by run and session; raises OSError."""
+        """Return the accounts of covered sessions, by run and session; raises OSError."""
         found: dict[bytes, dict[str, Late]] = {}
         for path in sorted(self._folder.glob("*.jsonl")):
             if named := _ACCOUNT.fullmatch(path.name):
@@ -156,8 +161,8 @@ class Tombstones:
         return found
 
 
-def _unite(sessions: dict[str, Late], told: Mapping[str, Any]) -> None:
-    late = sessions.setdefault(told["session"], Late())
-    if isinstance(told.get("n"), int) and isinstance(told.get("rank"), int):
-        late.n, late.rank = max(late.n, told["n"]), told["rank"]
-    late.exact = late.exact or told.get("exact") is True
+def _unite(sessions: dict[str, Late], line: Mapping[str, Any]) -> None:
+    late = sessions.setdefault(line["session"], Late())
+    if isinstance(line.get("n"), int) and isinstance(line.get("rank"), int):
+        late.n, late.rank = max(late.n, line["n"]), line["rank"]
+    late.exact = late.exact or line.get("exact") is True

@@ -1,6 +1,6 @@
-"""The comparison page: where people see which run was better.
+"""The comparison page: shows runs side by side in a browser.
 
-``server`` starts it, ``app`` puts it together, ``guard`` decides who may ask, ``address`` is what the URL
-holds. ``views`` has one file a tab, ``charts`` what they draw; ``data`` reads the runs and needs no Dash.
-It reads run folders and nothing else: an open page costs collector and training nothing.
+``server`` starts it, ``app`` builds it, ``guard`` decides which requests are answered, ``address`` is the state
+in the URL. ``views`` has a file for each tab, ``charts`` makes figures, ``data`` reads runs and needs no Dash.
+The page reads only run folders, so an open page costs collector and training nothing.
 """

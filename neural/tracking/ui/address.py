@@ -1,7 +1,7 @@
-"""What the page's URL holds, so that a view can be shared: the tab, the selected runs, every setting.
+"""The state of the page in its URL, so that a view can be shared: tab, selected runs and settings.
 
-``/?view=metrics&runs=1a2b3c4d,-,5e6f7a8b&smooth=0.6``. A run's place in ``runs`` is its colour; ``-`` is a
-colour that is free, so that taking one run away does not recolour the others.
+``/?view=metrics&runs=1a2b3c4d,-,5e6f7a8b&smooth=0.6``. The position of a run in ``runs``, its slot, is its
+colour; ``-`` is a free slot, so that removing a run does not change the colours of the others.
 """
 
 from __future__ import annotations
@@ -24,49 +24,49 @@ MAX_URL = 16_000
 # Every setting with its default; lists are joined by newlines in the URL.
 SETTINGS: dict[str, Any] = {
     "q": "",  # filter of the runs
-    "cols": [],  # columns of the table, none: chosen by what differs
-    "m": "",  # search in the metrics' names
+    "cols": [],  # columns of the table; none: those that differ
+    "m": "",  # search in the names of metrics
     "smooth": 0.0,
     "x": "step",
     "log": [],
     "ranks": "band",
-    "n": 24,  # charts shown
-    "target": "",  # the metric parameters are held against
+    "n": 24,  # number of charts shown
+    "target": "",  # the metric that parameters are compared with
     "goal": "auto",
-    "where": "",  # which runs the charts of parameters show
+    "where": "",  # filter of the runs in the charts of parameters
 }
 CHOICES = {
     "x": ("step", "relative", "wall"),
     "ranks": ("band", "lines"),
     "goal": ("auto", "min", "max"),
 }
-GOAL_OF = "goal."  # "goal.<metric in hex>": min or max of one metric
+GOAL_OF = "goal."  # "goal.<metric in hex>": min or max is the best value of this metric
 
 
 @dataclass(frozen=True)
 class PageAddress:
-    """A view of the page."""
+    """The state of the page: tab, selected runs and settings."""
 
     view: str = "runs"
-    runs: tuple[str, ...] = ()  # keys by slot, "" where a slot is free
+    runs: tuple[str, ...] = ()  # keys by slot; "" for a free slot
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
 
 
 def parse(search: str | None) -> PageAddress:
-    """Return what a URL's query says; whatever in it makes no sense is left out."""
+    """Return the state in a URL's query; invalid parts are ignored."""
     text = (search or "").lstrip("?")[:MAX_URL]
     given = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=None))
     view = given.get("view", "runs")
     runs = tuple("" if key == "-" else key[:300] for key in given.get("runs", "").split(",") if key)
     settings = dict(SETTINGS)
     for name, value in given.items():
-        if (understood := _understood(name, value)) is not None:
-            settings[name] = understood
+        if (parsed := _parsed(name, value)) is not None:
+            settings[name] = parsed
     return PageAddress(view if view in VIEWS else "runs", trimmed(runs[:MAX_SELECTED]), settings)
 
 
 def trimmed(slots: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """Return slots without free ones at the end, each run once."""
+    """Return the slots, each run once, without free slots at the end."""
     once: list[str] = []
     for key in slots:
         once.append("" if key in once else key)
@@ -75,7 +75,7 @@ def trimmed(slots: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return tuple(once)
 
 
-def _understood(name: str, value: str) -> Any:
+def _parsed(name: str, value: str) -> Any:
     if name.startswith(GOAL_OF):
         return value if value in ("min", "max") else None
     if name not in SETTINGS:
@@ -88,7 +88,7 @@ def _understood(name: str, value: str) -> Any:
             number = type(default)(value)
         except ValueError:
             return None
-        if number != number:  # NaN is neither above nor below anything
+        if number != number:  # comparisons with NaN do not limit it
             return None
         return min(max(number, 0), 0.99) if name == "smooth" else min(max(number, 1), 500)
     if name in CHOICES and value not in CHOICES[name]:

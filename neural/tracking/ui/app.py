@@ -1,8 +1,8 @@
-"""The page put together: its frame, the tabs, what keeps it live, and the rules every request passes.
+"""Builds the page: its frame, the tabs, the polling of live runs, and the checks of every request.
 
-What the browser holds: ``settings`` (every control's value), ``selected`` (runs by slot), ``beat`` (the
-catalogue's generation, asked for every two seconds) and ``pulse`` (the generation of the selected runs:
-charts are drawn again only when it moves). The URL follows settings and selection.
+State in the browser: ``settings`` (the values of all controls), ``selected`` (runs by slot),
+``catalogue-generation`` (polled every two seconds) and ``selected-generations`` (of the selected runs: charts
+are drawn again only when it changes). The URL follows settings and selection.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ TABS = {
     "summary": summary,
     "export": export,
 }
-BEAT_MS = 2000
-HASTE_MS = 400  # between two looks while the runs are being read for the first time
+POLL_MS = 2000
+FIRST_READ_MS = 400  # between two polls while the runs are read for the first time
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en" data-bs-theme="light">
@@ -53,7 +53,7 @@ _INDEX = """<!DOCTYPE html>
 
 
 def build(base_dir: Path, guard: Guard, catalogue: Catalogue | None = None) -> Dash:
-    """Return the page over the runs of ``base_dir``; its Flask application is ``.server``."""
+    """Return the page for the runs of ``base_dir``; ``.server`` is its Flask application. Never blocks."""
     page = Page(catalogue or Catalogue(base_dir), SeriesStore())
     app = Dash(
         "neural.tracking.ui",
@@ -66,7 +66,7 @@ def build(base_dir: Path, guard: Guard, catalogue: Catalogue | None = None) -> D
         suppress_callback_exceptions=True,
         enable_mcp=False,
         add_log_handler=False,
-        on_error=_told,
+        on_error=_report_error,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
     app.layout = html.Div(
@@ -79,17 +79,15 @@ def build(base_dir: Path, guard: Guard, catalogue: Catalogue | None = None) -> D
     return app
 
 
-def _told(error: Exception) -> Any:
-    """Say in the page that an answer failed; the rest of the page goes on."""
-    logger.exception("an answer of the page failed", exc_info=error)
-    set_props(
-        "told", {"children": f"Something here could not be shown: {error}. Reload the page to try again."}
-    )
+def _report_error(error: Exception) -> Any:
+    """Show in the page that a callback failed; the rest of the page continues."""
+    logger.exception("a callback of the page failed", exc_info=error)
+    set_props("page-error", {"children": f"Part of the page cannot be shown: {error}. Reload it to try again."})
     return no_update
 
 
 def frame(page: Page, at: PageAddress) -> list[Any]:
-    """Return everything around the tabs, with the state that the URL holds."""
+    """Return the frame of the page and its stores, with the state of the URL."""
     tabs = [dbc.Tab(label=label, tab_id=name) for name, label in address.VIEWS.items()]
     return [
         html.A("Skip to the content", href="#content", className="skip"),
@@ -105,7 +103,7 @@ def frame(page: Page, at: PageAddress) -> list[Any]:
                     id="theme-switch",
                     className="btn btn-quiet",
                     type="button",
-                    title="light or dark",
+                    title="switch between light and dark",
                     **{"aria-label": "switch between light and dark"},
                 ),
             ],
@@ -115,9 +113,9 @@ def frame(page: Page, at: PageAddress) -> list[Any]:
             dbc.Tabs(tabs, id="tabs", active_tab=at.view, className="main-tabs"), **{"aria-label": "views"}
         ),
         html.Div(id="chips", className="chips", role="region", **{"aria-label": "selected runs"}),
-        html.Div("", id="told", className="told", role="alert"),
+        html.Div("", id="page-error", className="page-error", role="alert"),
         html.Div(
-            "The page's server does not answer. Start it again (ntrack ui); the page goes on by itself.",
+            "The server does not answer. Start ntrack ui again; the page then continues automatically.",
             className="offline",
             role="alert",
         ),
@@ -127,17 +125,17 @@ def frame(page: Page, at: PageAddress) -> list[Any]:
         dcc.Store(id="selected", data=list(at.runs)),
         dcc.Store(id="chips-shown"),
         dcc.Store(id="theme"),
-        dcc.Store(id="beat", data=0),
-        dcc.Store(id="pulse"),
+        dcc.Store(id="catalogue-generation", data=0),
+        dcc.Store(id="selected-generations"),
         dcc.Store(id="any-runs"),
         dcc.Store(id="all-read"),
         dcc.Store(id="url-written"),
-        dcc.Interval(id="tick", interval=HASTE_MS),
+        dcc.Interval(id="poll", interval=FIRST_READ_MS),
     ]
 
 
 def chips(page: Page, slots: list[str]) -> list[Any]:
-    """Return a mark for each selected run, to see its colour and take it away."""
+    """Return a chip for each selected run, with its colour and a button that removes it."""
     named = {member.slot: member.name for member in controls.members(page.chosen(slots))}
     found = []
     for slot, key in enumerate(slots or ()):
@@ -154,7 +152,7 @@ def chips(page: Page, slots: list[str]) -> list[Any]:
                         "×",
                         type="button",
                         className="chip-out",
-                        **{"data-out": key, "aria-label": f"take {name} away"},
+                        **{"data-out": key, "aria-label": f"remove {name}"},
                     ),
                 ],
                 className="chip" if row is not None and row.readable else "chip chip-gone",
@@ -167,18 +165,18 @@ def chips(page: Page, slots: list[str]) -> list[Any]:
 
 def _register(app: Dash, page: Page) -> None:
     _register_frame(app, page)
-    _register_beat(app, page)
+    _register_polling(app, page)
     _register_address(app)
 
 
 def _register_frame(app: Dash, page: Page) -> None:
-    """Answer with the page around the tabs, and with the tab that is open."""
+    """Register the callbacks that return the frame and the open tab."""
 
-    def whole(search: str, history: dict[str, Any] | None) -> Any:
-        # Dash knows the address the page was opened with; going back is told by the page itself.
+    def whole_frame(search: str, history: dict[str, Any] | None) -> Any:
+        # ``search`` is the address of the first load; page.js writes ``history`` when the user goes back.
         return frame(page, address.parse(history["search"] if history else search))
 
-    app.callback(Output("shell", "children"), Input("url", "search"), Input("history", "data"))(whole)
+    app.callback(Output("shell", "children"), Input("url", "search"), Input("history", "data"))(whole_frame)
 
     def show(view: str, any_runs: bool | None, settings: dict[str, Any], slots: list[str]) -> Any:
         catalogue = page.catalogue
@@ -197,64 +195,68 @@ def _register_frame(app: Dash, page: Page) -> None:
     )(show)
 
 
-def _register_beat(app: Dash, page: Page) -> None:
-    """Look again and again for what changed: in any run, and in the selected ones."""
+def _register_polling(app: Dash, page: Page) -> None:
+    """Register the callbacks that poll for changes of all runs and of the selected runs."""
 
-    def beat(ticks: int, before: int, had_runs: bool | None, all_read: bool | None) -> tuple[Any, ...]:
+    def poll_catalogue(
+        polls: int, before: int, had_runs: bool | None, all_read: bool | None
+    ) -> tuple[Any, ...]:
         catalogue = page.catalogue
         catalogue.refresh()
         generation = catalogue.generation
         live = sum(1 for row in catalogue.rows() if row.status == "running")
         if not catalogue.complete:
-            told = f"reading {catalogue.scanned:,} of {catalogue.total:,} folders"
+            status = f"reading {catalogue.scanned:,} of {catalogue.total:,} folders"
         else:
-            told = f"{live} running" if live else ""
-        there = bool(generation)
+            status = f"{live} running" if live else ""
+        any_runs = bool(generation)
         return (
             generation if generation != before else no_update,
-            BEAT_MS if catalogue.complete else HASTE_MS,
-            told,
-            there if there != had_runs else no_update,
+            POLL_MS if catalogue.complete else FIRST_READ_MS,
+            status,
+            any_runs if any_runs != had_runs else no_update,
             catalogue.complete if catalogue.complete != all_read else no_update,
         )
 
     app.callback(
-        Output("beat", "data"),
-        Output("tick", "interval"),
+        Output("catalogue-generation", "data"),
+        Output("poll", "interval"),
         Output("live", "children"),
         Output("any-runs", "data"),
         Output("all-read", "data"),
-        Input("tick", "n_intervals"),
-        State("beat", "data"),
+        Input("poll", "n_intervals"),
+        State("catalogue-generation", "data"),
         State("any-runs", "data"),
         State("all-read", "data"),
-    )(beat)
+    )(poll_catalogue)
 
-    def pulse(generation: int, slots: list[str], before: Any, shown: str | None) -> tuple[Any, Any, Any]:
+    def poll_selected(
+        generation: int, slots: list[str], before: Any, shown: str | None
+    ) -> tuple[Any, Any, Any]:
         state = [
             [key, row.generation if (row := page.catalogue.row(key)) is not None else None]
             for key in slots or ()
             if key
         ]
         marks = chips(page, slots)
-        news = (marks, found) if (found := digest(marks)) != shown else (no_update, no_update)
-        return (state if state != before else no_update), *news
+        update = (marks, found) if (found := digest(marks)) != shown else (no_update, no_update)
+        return (state if state != before else no_update), *update
 
     app.callback(
-        Output("pulse", "data"),
+        Output("selected-generations", "data"),
         Output("chips", "children"),
         Output("chips-shown", "data"),
-        Input("beat", "data"),
+        Input("catalogue-generation", "data"),
         Input("selected", "data"),
-        State("pulse", "data"),
+        State("selected-generations", "data"),
         State("chips-shown", "data"),
-    )(pulse)
+    )(poll_selected)
 
 
 def _register_address(app: Dash) -> None:
-    """Let the browser keep the settings, and write them into the page's address."""
+    """Register the browser functions that collect the settings and write them into the URL."""
     app.clientside_callback(
-        ClientsideFunction("ntrack", "gather"),
+        ClientsideFunction("ntrack", "collectSettings"),
         Output("settings", "data"),
         Input({"set": ALL}, "value"),
         State("settings", "data"),

@@ -1,7 +1,7 @@
-"""The figures of the page, as plain dicts: building Plotly's classes would take longer than reading the data.
+"""The figures of the page as plain dicts: building Plotly's objects would take longer than reading the data.
 
-Long arrays travel as base64 typed arrays, which Plotly takes as they are. Every text that a user wrote goes
-through :func:`~neural.tracking.ui.text.for_plot`, since Plotly's labels understand HTML.
+Long arrays are sent as base64 typed arrays, which Plotly reads directly. Every text that a user wrote goes
+through :func:`~neural.tracking.ui.text.for_plot`, because Plotly renders HTML in labels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 CONFIG = {
     "displaylogo": False,
     "responsive": True,
-    "showSendToCloud": False,  # on by default: a button that would send the data to a server elsewhere
+    "showSendToCloud": False,  # Plotly's default is a button that sends the data to another server
     "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
     "toImageButtonOptions": {"scale": 2},
@@ -36,12 +36,12 @@ class Member(NamedTuple):
     """A run in a chart."""
 
     slot: int
-    name: str  # as people tell it from others: its name, and its id where others have the same
+    name: str  # the name of the run, with its id if another run has the same name
     start_ns: int
 
 
 def packed(values: Array) -> dict[str, str]:
-    """Return an array as Plotly reads it: base64 of its bytes, int32 where that loses nothing."""
+    """Return an array in Plotly's base64 form; integers as int32 if they fit, else as float64."""
     if values.dtype.kind in "iu":
         fits = not len(values) or (int(values.min()) >= -(2**31) and int(values.max()) < 2**31)
         values = values.astype(np.int32 if fits else np.float64)
@@ -49,7 +49,7 @@ def packed(values: Array) -> dict[str, str]:
 
 
 def layout(theme: Theme, **more: Any) -> dict[str, Any]:
-    """Return what all figures share."""
+    """Return the layout that all figures share, with the entries of ``more`` merged in."""
     axis = {
         "gridcolor": theme.grid,
         "zerolinecolor": theme.grid,
@@ -80,7 +80,7 @@ def layout(theme: Theme, **more: Any) -> dict[str, Any]:
 
 
 def blank() -> Figure:
-    """Return what stands where a chart will be."""
+    """Return an empty figure, a placeholder for a chart."""
     clear = "rgba(0,0,0,0)"
     hidden = {"visible": False}
     return {
@@ -98,15 +98,15 @@ def curves(
     log: Sequence[str] = (),
     revision: str = "",
 ) -> Figure:
-    """Return the chart of one metric: a line a run, or a rank, with bands where ranks were united.
+    """Return the chart of one metric: a line for each run or rank, with a band where ranks were combined.
 
     Args:
         members: the runs.
-        lines: of each run, drawn against the step or nanoseconds.
-        theme: the page's.
+        lines: the lines of each run, over steps or over nanoseconds since 1970.
+        theme: the theme of the page.
         x: ``step``, ``relative`` or ``wall``.
-        log: the axes that are logarithmic.
-        revision: what zoom and hidden lines are kept under.
+        log: the logarithmic axes, of ``x`` and ``y``.
+        revision: while it is the same, Plotly keeps zoom and hidden lines.
     """
     traces: list[dict[str, Any]] = []
     for member, drawn in zip(members, lines, strict=True):
@@ -147,7 +147,7 @@ def curves(
 
 
 def _decades(lines: Sequence[Sequence[Drawn]]) -> bool:
-    """Return whether some line spans more than a factor of a hundred."""
+    """Return whether the maximum of a line is more than a hundred times its minimum."""
     for line in (line for drawn in lines for line in drawn):
         real = line.y[np.isfinite(line.y) & (line.y > 0)]
         if len(real) and real.max() > 100 * real.min():
@@ -202,10 +202,10 @@ def _traces(member: Member, line: Drawn, theme: Theme, x: str, many: bool) -> li
                 "hoverinfo": "skip",
             }
         )
-    alone = int(np.isfinite(line.y).sum()) < 3
+    few_points = int(np.isfinite(line.y).sum()) < 3
     main: dict[str, Any] = {
         "type": "scatter",
-        "mode": "lines+markers" if alone else "lines",
+        "mode": "lines+markers" if few_points else "lines",
         "name": name,
         "x": packed(places),
         "y": packed(line.y),
@@ -225,7 +225,7 @@ def _clear(colour: str, alpha: float) -> str:
 def bars(
     members: Sequence[Member], values: Sequence[float | None], steps: Sequence[Any], theme: Theme
 ) -> Figure:
-    """Return the best values of one metric, a bar a run, the text beside it."""
+    """Return the best values of one metric: a bar for each run, with its value as text."""
     shown = [
         (m, v, s) for m, v, s in zip(members, values, steps, strict=True) if v is not None and np.isfinite(v)
     ]

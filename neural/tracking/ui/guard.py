@@ -1,8 +1,8 @@
-"""Who may ask the page for anything, decided before anything is looked at. Plain values in, a refusal out.
+"""Decides whether a request is answered, before anything reads it. It needs no Dash and no Flask.
 
-A page on this computer alone is open to who uses it, so the danger is a site in the same browser: it must
-not be able to read runs (another origin, or a name that it made point here) nor start anything. From other
-hosts nobody gets in without the token.
+A page that listens on this computer only is open to its users. The threat is another web site in the same
+browser: it must not read runs (from another origin, or by DNS rebinding) and must not start anything. Requests
+from other hosts need the token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOKEN_VARIABLE = "NTRACK_UI_TOKEN"
 MIN_TOKEN = 16
 COOKIE = "ntrack_ui"
 SIGN_IN = "/sign-in"
-_PAUSE_S = 0.5  # after a wrong token, one at a time
+_PAUSE_S = 0.5  # after each wrong token; tokens are checked one at a time
 
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
@@ -42,67 +42,67 @@ HEADERS = {
 
 
 class Refusal(NamedTuple):
-    """Why a request is not answered."""
+    """The HTTP status and the reason why a request is refused."""
 
     status: int
     reason: str
 
 
 class Guard:
-    """The rules for one address the page listens on."""
+    """The rules for the address on which the page listens."""
 
     def __init__(self, host: str, token: str | None = None) -> None:
-        """Check the address.
+        """Check the address and the token.
 
         Raises:
-            ConfigError: other hosts could reach it, and there is no token, or a short one.
+            ConfigError: other hosts can reach the address, and the token is missing; or the token is too short.
         """
         self.local = is_local(host)
         if not self.local and not token:
             raise ConfigError(
-                f"the page would be open to everyone who can reach {host}: set {TOKEN_VARIABLE} to a secret of "
-                f"at least {MIN_TOKEN} characters (or give --token-file), or leave out the host to listen on "
+                f"everyone who can reach {host} could open the page: set {TOKEN_VARIABLE} to a secret of at "
+                f"least {MIN_TOKEN} characters (or give --token-file), or leave out the host to listen on "
                 f"127.0.0.1 only"
             )
         if token and len(token) < MIN_TOKEN:
-            raise ConfigError(f"the token has {len(token)} characters, it must have at least {MIN_TOKEN}")
+            raise ConfigError(f"the token has {len(token)} characters; it must have at least {MIN_TOKEN}")
         self._token = token or ""
         names = {"localhost", "127.0.0.1", "::1"}
         if not self.local:
             names |= {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
         self._names = names - {"0.0.0.0", "::", ""}
-        self._one_at_a_time = threading.Lock()
+        self._pause_lock = threading.Lock()
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
-        """Return why a request must not be answered, None if it may."""
+        """Return why a request must be refused; None if it may be answered. Never blocks."""
         host = headers.get("Host", "")
         if not self._is_our_name(host):
-            return Refusal(421, "this page does not go by that name; open it by the address it printed")
+            return Refusal(421, "unknown host name; open the page with the address that ntrack ui printed")
         site = headers.get("Sec-Fetch-Site", "none")
         arrives = method == "GET" and path == "/" and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
         if site not in ("same-origin", "none") and not arrives:
-            return Refusal(403, "another site asked for this; only the page itself may")
+            return Refusal(403, "requests from other web sites are refused")
         origin = headers.get("Origin")
         if origin not in (None, f"http://{host}", f"https://{host}"):
-            return Refusal(403, "another site asked for this; only the page itself may")
+            return Refusal(403, "requests from other web sites are refused")
         if method not in ("GET", "HEAD", "POST"):
-            return Refusal(405, "the page is read, never written")
+            return Refusal(405, "the page accepts only GET, HEAD and POST")
         return None
 
     def needs_token(self, cookie: str | None) -> bool:
-        """Return whether whoever sent this cookie must sign in first."""
+        """Return whether the sender of this cookie must sign in first."""
         return bool(self._token) and not hmac.compare_digest(cookie or "", self.cookie)
 
     @property
     def cookie(self) -> str:
-        """What the browser keeps once the token was right: not the token itself."""
+        """The cookie of a browser that has signed in. It is derived from the token, but is not the token."""
         return hmac.new(self._token.encode(), b"ntrack ui 1", hashlib.sha256).hexdigest()
 
     def is_token(self, given: str) -> bool:
-        """Return whether it is the token; slow when it is not."""
+        """Return whether ``given`` is the token. Blocks for at least 0.5 s if it is not."""
         if hmac.compare_digest(given.strip().encode(), self._token.encode()):
             return True
-        with self._one_at_a_time:
+        with self._pause_lock:
             time.sleep(_PAUSE_S)
         return False
 
@@ -110,12 +110,12 @@ class Guard:
         name = _without_port(host).lower()
         if name in self._names:
             return True
-        # No site can make its own name resolve to here and still send an address as Host.
+        # A site can resolve its own name to this host, but then the Host header has that name, not an address.
         return not self.local and _is_address(name)
 
 
 def is_local(host: str) -> bool:
-    """Return whether only this computer can reach the address."""
+    """Return whether only this computer can reach the address (loopback)."""
     if host.lower() == "localhost":
         return True
     try:
@@ -125,17 +125,17 @@ def is_local(host: str) -> bool:
 
 
 def find_token(file: Path | None = None) -> str | None:
-    """Return the token from a private file, else from the environment, None where neither is.
+    """Return the token from a file of mode 0600, else from the environment; None if there is neither.
 
     Raises:
-        ConfigError: others may read the file, or it is empty.
+        ConfigError: other users may read the file, it cannot be read, or it is empty.
     """
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:
         with file.open("rb") as opened:
             if os.fstat(opened.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise ConfigError(f"others may read {file}: chmod 600 it")
+                raise ConfigError(f"other users may read {file}: run chmod 600 {file}")
             token = opened.read(4096).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the token file {file}: {error}") from error

@@ -1,18 +1,18 @@
-"""One colour a run, the same in every chart, readable on light and dark alike."""
+"""The colours of runs: the same in every chart, readable on light and on dark."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Okabe and Ito's colours, which people with the common colour deficiencies tell apart, and two more
-# that differ from them in lightness. The dark ones are the same hues, lifted to stand out on black.
+# The colours of Okabe and Ito, which people with common colour deficiencies can distinguish, and two more that
+# differ from them in lightness. The colours for dark have the same hues with more lightness.
 LIGHT = ("#0072B2", "#D55E00", "#009E73", "#B0559A", "#3E9BD0", "#C98500", "#6F5BC8", "#6B7280")
 DARK = ("#4DA3E0", "#FF8A4C", "#2FC79B", "#E29BC9", "#8AD0FF", "#F2B83C", "#A99BFF", "#A7B0BD")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 class Theme(NamedTuple):
-    """What a figure needs to know of the page's colours."""
+    """The colours that a figure needs."""
 
     name: str
     runs: tuple[str, ...]
@@ -29,7 +29,7 @@ THEMES = {
 
 
 def theme_named(name: str | None) -> Theme:
-    """Return a theme, the light one for an unknown name."""
+    """Return the theme of a name; the light theme for an unknown name or None."""
     return THEMES.get(name or "light", THEMES["light"])
 
 
@@ -39,17 +39,17 @@ def colour(slot: int, theme: Theme) -> str:
 
 
 def dash(slot: int) -> str:
-    """Return the dash pattern of the run in a slot: solid until the colours come round."""
+    """Return the dash pattern of the run in a slot: solid until the colours repeat."""
     return DASHES[slot // len(LIGHT) % len(DASHES)]
 
 
 def ink_on(colour: str) -> str:
-    """Return black or white: which of them is read better on a colour."""
-    return "#ffffff" if _light(colour) < 0.179 else "#000000"
+    """Return black or white, whichever is more readable on a colour."""
+    return "#ffffff" if _luminance(colour) < 0.179 else "#000000"
 
 
-def _light(colour: str) -> float:
-    """Return a colour's relative luminance.
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of a colour.
 
     Source: WCAG 2.2.
     """

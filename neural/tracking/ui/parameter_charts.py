@@ -1,4 +1,4 @@
-"""Figures of what parameters have to do with a metric: parallel coordinates, scatters, correlations."""
+"""Figures of the relation of parameters to a metric: parallel coordinates, scatter plots, correlations."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ def parallel(
     theme: Theme,
     *,
     inside: Sequence[bool],
-    least_is_best: bool = False,
+    min_is_best: bool = False,
 ) -> Figure:
-    """Return parallel coordinates: a line a run, an axis a parameter, the metric at the right.
+    """Return parallel coordinates: a line for each run, an axis for each parameter, the metric at the right.
 
-    Drawn as plain lines: Plotly's own kind needs WebGL and code made at run time, which the page forbids.
-    Lines of like results share a colour, from poor to good, and a trace; those that are not ``inside`` what
-    was chosen are faint. A drag chooses a stretch.
+    They are drawn as plain lines: Plotly's own parallel coordinates need WebGL and generated code, which the
+    page forbids. Lines of similar results share a colour, from bad to good, and a trace. Runs that are not
+    ``inside`` the filter are grey. The user selects a range by dragging.
     """
     scales = [scale(column) for column in [*columns, goal]]
     low, high = min(goal), max(goal)
     shade = [0 if high == low else int((value - low) / (high - low) * (len(_SHADES) - 1)) for value in goal]
-    if least_is_best:
+    if min_is_best:
         shade = [len(_SHADES) - 1 - level for level in shade]
     shade = [level if within else -1 for level, within in zip(shade, inside, strict=True)]
-    told = [
+    labels = [
         f"{for_plot(run, 48)}<br>{for_plot(title)} {number_of(value)}"
         for run, value in zip(runs, goal, strict=True)
     ]
     shapes, notes = _axes(scales, [*names, title], theme)
-    blind = {"visible": False, "fixedrange": True}
-    chosen = {"mode": "gradual", "line": {"color": theme.ink, "width": 1, "dash": "dot"}}
+    hidden = {"visible": False, "fixedrange": True}
+    selection = {"mode": "gradual", "line": {"color": theme.ink, "width": 1, "dash": "dot"}}
     return {
-        "data": _lines(scales, shade, told, theme),
+        "data": _lines(scales, shade, labels, theme),
         "layout": layout(
             theme,
-            xaxis={**blind, "range": [-0.2, len(scales) - 0.55]},
-            yaxis={**blind, "range": [-0.06, 1.16]},
+            xaxis={**hidden, "range": [-0.2, len(scales) - 0.55]},
+            yaxis={**hidden, "range": [-0.06, 1.16]},
             shapes=shapes,
             annotations=notes,
             margin={"l": 8, "r": 8, "t": 4, "b": 4},
             height=340,
             hovermode="closest",
             dragmode="select",
-            newselection=chosen,
+            newselection=selection,
         ),
     }
 
 
 def _lines(
-    scales: Sequence[Scale], shade: Sequence[int], told: Sequence[str], theme: Theme
+    scales: Sequence[Scale], shade: Sequence[int], labels: Sequence[str], theme: Theme
 ) -> list[dict[str, Any]]:
-    """Return a trace for each shade with the lines of the runs that have it."""
+    """Return a trace for each shade, with the lines of its runs."""
     heights = np.array([scale.places for scale in scales])
     traces = []
     for level, tint in [(-1, theme.grid), *enumerate(_SHADES)]:
@@ -76,7 +76,7 @@ def _lines(
         for member in members:
             x += [*range(len(scales)), None]
             y += [*heights[:, member].tolist(), None]
-            text += [told[member]] * (len(scales) + 1)
+            text += [labels[member]] * (len(scales) + 1)
         traces.append(
             {
                 "type": "scatter",
@@ -87,7 +87,7 @@ def _lines(
                 "hoverinfo": "text",
                 "line": {"color": tint, "width": 1.6, "shape": "spline", "smoothing": 0.4},
                 "marker": {"size": 5, "color": tint},
-                "opacity": 0.8 if len(told) < 60 else 0.45,
+                "opacity": 0.8 if len(labels) < 60 else 0.45,
             }
         )
     return traces
@@ -96,7 +96,7 @@ def _lines(
 def _axes(
     scales: Sequence[Scale], names: Sequence[str], theme: Theme
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the axes as lines, and what is written at them."""
+    """Return the axes as lines, and their labels."""
     shapes, notes = [], []
     for place, (axis, name) in enumerate(zip(scales, names, strict=True)):
         shapes.append(
@@ -135,23 +135,23 @@ def _axes(
     return shapes, notes
 
 
-# From poor to good, readable on white and on black; the lightness of viridis without its ends.
+# From bad to good, readable on white and on black: viridis without its darkest and lightest colours.
 _SHADES = ("#46327e", "#3f4f8a", "#365c8d", "#2c728e", "#21908d", "#27ad81", "#5cc863", "#a0c83a", "#d2b021")
 
 
 class Scale(NamedTuple):
-    """Where the values of an axis stand: 0 at the bottom, 1 at the top."""
+    """The heights of the values on an axis, from 0 at the bottom to 1 at the top."""
 
     places: list[float]
     ticks: list[tuple[float, str]]
-    low: float = 0.0  # of numbers: the value, or its logarithm, at the bottom
+    low: float = 0.0  # for numbers: the value at the bottom, or its logarithm
     span: float = 1.0
     log: bool = False
     numeric: bool = False
 
 
 def scale(column: Sequence[Any]) -> Scale:
-    """Return where each value stands on its axis: numbers by size or order of magnitude, words by name."""
+    """Return the scale of a column: linear or logarithmic for numbers, sorted by name for other values."""
     if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in column):
         words = sorted({str(item) for item in column})
         top = max(1, len(words) - 1)
@@ -176,14 +176,14 @@ def scale(column: Sequence[Any]) -> Scale:
 
 
 def number_of(value: float) -> str:
-    """Return a number with three digits that count."""
+    """Return a number as text with three significant digits."""
     return number(float(f"{value:.3g}"))
 
 
 def scatter(
     members: Sequence[Member], x: Sequence[Any], y: Sequence[float], names: tuple[str, str], theme: Theme
 ) -> Figure:
-    """Return a parameter against a metric, a point a run; runs that are not selected are grey."""
+    """Return a scatter plot of a parameter and a metric, a point for each run; unselected runs are grey."""
     numeric = all(isinstance(item, int | float) and not isinstance(item, bool) for item in x)
     wide = numeric and x and min(x) > 0 and max(x) > 50 * min(x)
     tints = [palette.colour(m.slot, theme) if m.slot >= 0 else theme.faint for m in members]
@@ -219,7 +219,7 @@ def scatter(
 
 
 def correlations(names: Sequence[str], values: Sequence[float], theme: Theme) -> Figure:
-    """Return how far each parameter goes with the metric, from -1 to 1."""
+    """Return a bar chart of the correlation of each parameter with the metric, from -1 to 1."""
     tints = [theme.runs[0] if value >= 0 else theme.runs[1] for value in values]
     return {
         "data": [

@@ -1,7 +1,6 @@
-"""A stretch of an axis of the parallel coordinates as a condition of the filter's grammar, and back out of it.
+"""Turns a range on an axis of the parallel coordinates into a condition of the filter, and removes it again.
 
-What is dragged and what is typed are the same text, so the keyboard reaches whatever the pointer does, and the
-address holds it.
+A dragged range becomes text in the filter. So it can also be typed with the keyboard, and the URL contains it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any, TypedDict
 from neural.tracking.ui.data.query import OWN_NAMES
 
 _BOUND = r"[-+.\w]+"
-_NEAR = 0.15  # of the way to the next axis: who begins beside an axis means it
+_NEAR = 0.15  # a selection that ends so near to an axis includes it; 1 is the distance of two axes
 
 
 class Axis(TypedDict):
-    """An axis as the browser keeps it; ``words`` are (height, how the grammar says it), empty for numbers."""
+    """An axis as the browser stores it; ``words`` are (height, literal in the filter), empty for numbers."""
 
     name: str
     low: float
@@ -27,14 +26,14 @@ class Axis(TypedDict):
 
 
 def reference(name: str) -> str:
-    """Return how the grammar names a parameter; empty where it cannot."""
+    """Return the name of a parameter in the filter's grammar; empty if the grammar has none."""
     if "`" in name:
         return ""
     return f"`params.{name}`" if name in OWN_NAMES else f"`{name}`"
 
 
-def said(value: Any) -> str:
-    """Return how the grammar says a value; empty where it cannot."""
+def literal(value: Any) -> str:
+    """Return a value as a literal of the filter's grammar; empty if the grammar has none."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -45,7 +44,7 @@ def said(value: Any) -> str:
 
 
 def narrowed(where: str, axes: Sequence[Axis], box: dict[str, Sequence[float]]) -> str:
-    """Return a filter with what a box over the axes says in place of what it said of these axes before."""
+    """Return the filter ``where`` with the conditions of a box in place of older ones of the same axes."""
     left, right = sorted(box["x"])
     bottom, top = sorted(box["y"])
     touched = [axis for place, axis in enumerate(axes) if left - _NEAR <= place <= right + _NEAR]
@@ -63,7 +62,7 @@ def _condition(axis: Axis, bottom: float, top: float) -> str:
         if len(inside) == len(axis["words"]) or not all(inside):
             return ""
         return "(" + " or ".join(f"{name} == {word}" for word in inside) + ")" if inside else ""
-    # Beyond an end of the axis there is no bound: a rounded one would leave out the run at the end.
+    # A box beyond an end of the axis sets no bound: a rounded bound could exclude the run at the end.
     low = f"{_value(axis, bottom)} <= " if bottom > 0 else ""
     high = f" <= {_value(axis, top)}" if top < 1 else ""
     return f"{low}{name}{high}" if low or high else ""
@@ -75,7 +74,7 @@ def _value(axis: Axis, height: float) -> str:
 
 
 def _without(where: str, name: str) -> str:
-    """Return a filter without the condition that a box made of this axis."""
+    """Return a filter without the condition that an earlier box set for this axis."""
     name = re.escape(name)
     number = rf"{_BOUND} <= {name} <= {_BOUND}|{_BOUND} <= {name}|{name} <= {_BOUND}"
     words = rf"\({name} == [^()]*\)"

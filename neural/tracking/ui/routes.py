@@ -1,4 +1,4 @@
-"""What the server answers beside Dash: downloads, pictures, signing in; and the rules before all of it."""
+"""The routes of the server beside those of Dash: downloads, plots, sign-in; and the checks of all requests."""
 
 from __future__ import annotations
 
@@ -21,108 +21,108 @@ from neural.tracking.ui.data.catalogue import UNREADABLE
 from neural.tracking.ui.guard import CONTENT_POLICY, COOKIE, HEADERS, SIGN_IN, Guard
 from neural.tracking.ui.views.controls import Page
 
-_WORTH_PACKING = 2000
+_MIN_COMPRESSED = 2000  # bytes
 _SIGN_IN_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="/assets/early/sign-in.css"></head><body><main><h1>Runs</h1>
-<p>{told}</p><form method="post" action="{where}"><label for="token">Token</label>
+<p>{message}</p><form method="post" action="{where}"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button type="submit">Sign in</button></form>
-<p class="faint">It is what {variable} or the token file held where <code>ntrack ui</code> was started.</p>
+<p class="faint">The token is the content of {variable} or of the token file of <code>ntrack ui</code>.</p>
 </main></body></html>"""
-_OPEN_TO_ALL = (SIGN_IN, "/assets/early/sign-in.css")
+_WITHOUT_TOKEN = (SIGN_IN, "/assets/early/sign-in.css")
 
 
 def register(app: Dash, page: Page, guard: Guard) -> None:
-    """Add the rules and the routes to the page's Flask application."""
+    """Add the checks and the routes to the Flask application of the page."""
     server: flask.Flask = app.server
     server.config["MAX_CONTENT_LENGTH"] = 4 << 20
     policy = CONTENT_POLICY.format(scripts=" ".join(app.csp_hashes()))
     _add_rules(server, guard, policy)
-    _add_wellformed(app)
+    _add_callback_check(app)
     _add_downloads(server, page)
 
 
 def _add_rules(server: flask.Flask, guard: Guard, policy: str) -> None:
     def check() -> flask.Response | None:
-        asked = flask.request
-        refused = guard.refusal(asked.method, asked.path, asked.headers)
+        request = flask.request
+        refused = guard.refusal(request.method, request.path, request.headers)
         if refused is not None:
             return _plain(refused.status, refused.reason)
-        if asked.path not in _OPEN_TO_ALL and guard.needs_token(asked.cookies.get(COOKIE)):
-            if asked.method == "GET" and asked.path == "/":
+        if request.path not in _WITHOUT_TOKEN and guard.needs_token(request.cookies.get(COOKIE)):
+            if request.method == "GET" and request.path == "/":
                 return _sign_in_page("This page needs a token.")
             return _plain(401, "sign in first")
         if (
-            asked.url_rule is not None and asked.url_rule.rule == "/<path:path>"
-        ):  # Dash's, for pages of many paths
-            return _plain(404, "there is no such page")
+            request.url_rule is not None and request.url_rule.rule == "/<path:path>"
+        ):  # Dash's route for applications with several paths
+            return _plain(404, "page not found")
         return None
 
-    def harden(answer: flask.Response) -> flask.Response:
+    def add_headers(answer: flask.Response) -> flask.Response:
         for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
         answer.headers.setdefault("Content-Security-Policy", policy)
         if not flask.request.path.startswith(("/_dash-component-suites/", "/assets/")):
             answer.headers.setdefault("Cache-Control", "no-store")
-        return _packed(answer)
+        return _compressed(answer)
 
     def sign_in() -> flask.Response:
         if flask.request.method == "POST":
             if not guard.is_token(flask.request.form.get("token", "")):
-                return _sign_in_page("That is not the token.", 401)
+                return _sign_in_page("Wrong token.", 401)
             answer = flask.redirect("/")
             answer.set_cookie(COOKIE, guard.cookie, httponly=True, samesite="Lax", max_age=30 * 86400)
             return answer
         return _sign_in_page("This page needs a token.")
 
     server.before_request(check)
-    server.after_request(harden)
+    server.after_request(add_headers)
     server.add_url_rule(SIGN_IN, "sign_in", sign_in, methods=["GET", "POST"])
 
 
-def _add_wellformed(app: Dash) -> None:
-    """Turn away what no tab of this page asks: Dash would take it for a fault of its own and print where."""
+def _add_callback_check(app: Dash) -> None:
+    """Refuse callbacks that no tab of this page sends: Dash would report an internal error with a traceback."""
 
     def check() -> flask.Response | None:
         if flask.request.path != "/_dash-update-component":
             return None
         try:
-            asked = flask.request.get_json(silent=True)
-        except RecursionError:  # brackets within brackets: no tab asks so
-            asked = None
-        known = app.callback_map.get(str(asked.get("output"))) if isinstance(asked, dict) else None
+            body = flask.request.get_json(silent=True)
+        except RecursionError:  # nested too deeply for any tab
+            body = None
+        known = app.callback_map.get(str(body.get("output"))) if isinstance(body, dict) else None
         if known is not None and all(
-            isinstance(given := asked.get(part, []), list)
+            isinstance(given := body.get(part, []), list)
             and len(given) == len(known[part])
             and all(isinstance(one, dict | list) for one in given)
             for part in ("inputs", "state")
         ):
             return None
-        return _plain(400, "the page has changed since it was opened here; reload it")
+        return _plain(400, "this page is from another version of the server; reload it")
 
     app.server.before_request(check)
     app.server.register_error_handler(
-        DependencyException, lambda error: _plain(404, "there is no such part of the page")
+        DependencyException, lambda error: _plain(404, "part of the page not found")
     )
 
 
-def _plain(status: int, told: str) -> flask.Response:
-    return flask.Response(told + "\n", status, mimetype="text/plain")
+def _plain(status: int, message: str) -> flask.Response:
+    return flask.Response(message + "\n", status, mimetype="text/plain")
 
 
-def _sign_in_page(told: str, status: int = 401) -> flask.Response:
-    text = _SIGN_IN_PAGE.format(told=told, where=SIGN_IN, variable=guard_module.TOKEN_VARIABLE)
+def _sign_in_page(message: str, status: int = 401) -> flask.Response:
+    text = _SIGN_IN_PAGE.format(message=message, where=SIGN_IN, variable=guard_module.TOKEN_VARIABLE)
     return flask.Response(text, status, mimetype="text/html")
 
 
-def _packed(answer: flask.Response) -> flask.Response:
-    """Compress what is worth it: curves become a quarter smaller, tables a tenth of what they are."""
+def _compressed(answer: flask.Response) -> flask.Response:
+    """Compress large JSON answers: curves shrink by a quarter, tables to a tenth."""
     wanted = "gzip" in flask.request.headers.get("Accept-Encoding", "")
     if not wanted or answer.direct_passthrough or answer.is_streamed or answer.mimetype != "application/json":
         return answer
     data = answer.get_data()
-    if len(data) > _WORTH_PACKING and "Content-Encoding" not in answer.headers:
+    if len(data) > _MIN_COMPRESSED and "Content-Encoding" not in answer.headers:
         answer.set_data(gzip.compress(data, 1))
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Vary"] = "Accept-Encoding"
@@ -131,29 +131,29 @@ def _packed(answer: flask.Response) -> flask.Response:
 
 def _add_downloads(server: flask.Flask, page: Page) -> None:
     def export(name: str) -> flask.Response:
-        asked = parse_qs(flask.request.query_string.decode("utf-8", "replace")).get("runs", [""])[0]
-        rows = page.catalogue.chosen(key for key in asked.split(",")[:500] if key)
+        keys = parse_qs(flask.request.query_string.decode("utf-8", "replace")).get("runs", [""])[0]
+        rows = page.catalogue.chosen(key for key in keys.split(",")[:500] if key)
         if name not in exporting.TYPES:
-            return _plain(404, f"there is no export {name}")
+            return _plain(404, f"unknown export {name}")
         if not rows:
-            return _plain(404, "none of these runs is there any more: select some in the page")
+            return _plain(404, "these runs do not exist any more; select others in the page")
         try:
             content, kind = (
                 exporting.export(name, page.catalogue.base_dir, rows, page.series),
                 exporting.TYPES[name],
             )
         except UNREADABLE as error:
-            return _plain(500, f"the export could not be made: {error}")
+            return _plain(500, f"cannot make the export: {error}")
         return _download(content, name, kind)
 
     def artifact(key: str, number: int, name: str) -> flask.Response:
         row = page.catalogue.row(key)
         if row is None or not row.readable:
-            return _plain(404, "this run is not there any more")
+            return _plain(404, "this run does not exist any more")
         try:
             entry = attachments.entry_of(Run(row.folder).facts.artifacts, name, number)
             if entry is None or entry.call.get("uri"):
-                return _plain(404, f"this run holds no version {number} of {name}")
+                return _plain(404, f"this run has no version {number} of {name}")
             file, file_name, size = attachments.opened(row.folder, entry)
         except ArtifactDamagedError as error:
             return _plain(409, f"not sent: {error}")
@@ -164,18 +164,20 @@ def _add_downloads(server: flask.Flask, page: Page) -> None:
     def plot(key: str, name: str) -> flask.Response:
         row = page.catalogue.row(key)
         names = [] if row is None else [one for one, _ in attachments.plots(row.folder)]
-        if row is None or name not in names:  # only what the folder lists: no path is built from a request
-            return _plain(404, "there is no such picture")
+        if (
+            row is None or name not in names
+        ):  # only names that the folder lists: no path is built from a request
+            return _plain(404, "plot not found")
         try:
             data = inside(row.folder, "plots", name).read_bytes()
         except (InvalidNameError, OSError) as error:
-            return _plain(404, f"the picture cannot be read: {error}")
+            return _plain(404, f"cannot read the plot: {error}")
         return flask.Response(data, mimetype="image/png", headers={"Content-Security-Policy": "sandbox"})
 
     def health() -> flask.Response:
         catalogue = page.catalogue
-        told = {"ready": catalogue.complete, "runs": len(catalogue.rows())}
-        return flask.Response(json.dumps(told), mimetype="application/json")
+        state = {"ready": catalogue.complete, "runs": len(catalogue.rows())}
+        return flask.Response(json.dumps(state), mimetype="application/json")
 
     server.add_url_rule("/export/<name>", "export", export)
     server.add_url_rule("/artifact/<key>/<int:number>/<path:name>", "artifact", artifact)

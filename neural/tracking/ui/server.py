@@ -1,4 +1,4 @@
-"""Starting the page: the port, the address it is told under, and the server that answers."""
+"""Starts the page: opens the port, prints the address, and runs the server."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def serve(
     token_file: Path | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Answer requests until interrupted.
+    """Answer requests until it is interrupted. Blocks until then.
 
     Args:
-        base_dir: the folder of the runs; need not be there yet.
-        port: 0 takes any free one.
-        host: where to listen; any but this computer's own address needs a token.
+        base_dir: the folder of the runs; it need not exist yet.
+        port: 0 for any free port.
+        host: the address to listen on; any address but loopback needs a token.
         debug: show errors of the page's code in the browser.
-        token_file: a private file with the token; default ``NTRACK_UI_TOKEN``.
-        ready: called with the page's address once it answers.
+        token_file: a file of mode 0600 with the token; default ``NTRACK_UI_TOKEN``.
+        ready: is called with the address of the page once it accepts connections.
 
     Raises:
-        ConfigError: another host without a token, or the ``ui`` extra is not installed.
-        PortTakenError: something else listens there; tells the next free port.
-        OSError: the address cannot be listened on.
+        ConfigError: the host needs a token, the token is wrong, or the ``ui`` extra is not installed.
+        PortTakenError: another program uses the port; the error has the next free port.
+        OSError: the server cannot listen on the address.
     """
     guard = Guard(host, find_token(token_file))
     listening = listen(host, port)
     try:
         catalogue = Catalogue(base_dir)
-        catalogue.start()  # reads the runs while Dash is being imported
+        catalogue.start()  # reads the runs while Dash is imported
         server = _server(base_dir, guard, catalogue, listening, debug)
         threading.Thread(target=warm_up, name="ntrack-ui-warm-up", daemon=True).start()
     except BaseException:
@@ -69,11 +69,11 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raises as :func:`serve`."""
+    """Return a listening socket; raises ConfigError, PortTakenError and OSError as :func:`serve`."""
     try:
         return _bound(host, port)
     except socket.gaierror as error:
-        raise ConfigError(f"{host!r} is no address of this computer: {error}") from error
+        raise ConfigError(f"{host!r} is not an address of this computer: {error}") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(host, port, _next_free(host, port)) from error
@@ -122,18 +122,20 @@ def _server(base_dir: Path, guard: Guard, catalogue: Catalogue, listening: socke
         ) from error
     app = build(base_dir, guard, catalogue)
     if debug:
-        # Not the debugger of the server: it would run code for whoever reaches the page.
+        # The debugger of Flask stays off: it would run code for everyone who can reach the page.
         app.enable_dev_tools(debug=True, dev_tools_hot_reload=False, dev_tools_disable_version_check=True)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # many charts at once are no news
+    logging.getLogger("waitress.queue").setLevel(
+        logging.ERROR
+    )  # it warns when many charts are requested at once, which is normal
     return waitress.create_server(
         app.server, sockets=[listening], threads=THREADS, ident=None, max_request_body_size=4 << 20
     )
 
 
 def warm_up() -> None:
-    """Import what reading points takes, and NumPy imports late: else the first chart waits for it."""
-    import pyarrow.parquet  # noqa: F401 - for who reads later
-    import tsdownsample  # noqa: F401 - likewise
+    """Import the modules that reading points needs, so that the first chart does not wait for them."""
+    import pyarrow.parquet  # noqa: F401 - for later readers
+    import tsdownsample  # noqa: F401 - for later readers
 
     from neural.tracking.ui.data.reduction import thin
 

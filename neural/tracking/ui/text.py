@@ -1,4 +1,4 @@
-"""What users logged, made safe for the places it is shown in. Everything else is React's, which escapes."""
+"""Makes text of users safe for figures, CSV and links. React escapes all other text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def for_plot(text: str, limit: int = 80) -> str:
-    """Return text for a figure, whose labels understand some HTML: shown as it was written."""
+    """Return text for a label of a figure, cut to ``limit`` characters, with HTML escaped."""
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def csv_cell(value: Any) -> str:
-    """Return a value for a CSV file: numbers as they are, text so that it is no formula in a spreadsheet."""
+    """Return a value for a CSV file; text that a spreadsheet would take for a formula begins with ``'``."""
     if value is None:
         return ""
     if isinstance(value, int | float):
@@ -26,7 +26,7 @@ def csv_cell(value: Any) -> str:
 
 
 def web_link(text: Any) -> str | None:
-    """Return the address if it is one of the web, else None: ``javascript:`` and its like are no links."""
+    """Return the text if it is an http or https address, else None; never ``javascript:`` and the like."""
     if not isinstance(text, str) or len(text) > 2000:
         return None
     try:
@@ -37,7 +37,7 @@ def web_link(text: Any) -> str | None:
 
 
 def number(value: Any) -> str:
-    """Return a number as people read it: four digits that count."""
+    """Return a number as text with four significant digits; a dash for None and an empty text."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -54,16 +54,16 @@ def number(value: Any) -> str:
 
 
 def value(found: Any) -> str:
-    """Return a parameter's value as people read it."""
+    """Return the value of a parameter as text."""
     if isinstance(found, float):
         return f"{found:.6g}"
     if found is None or isinstance(found, bool):
-        return str(found).lower()  # as the filter says it, too
+        return str(found).lower()  # as in the filter
     return str(found)
 
 
 def duration(seconds: float | None) -> str:
-    """Return a span of time in its two largest units."""
+    """Return a duration in its two largest units; a dash for None."""
     if seconds is None:
         return "–"
     whole = int(seconds)
@@ -77,7 +77,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in B, KiB, MiB, GiB or TiB."""
     found = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if found < 1024:

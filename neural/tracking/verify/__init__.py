@@ -1,1 +1,1 @@
-"""Proves that nothing is missing: compares what was emitted with what is stored, and rebuilds the views."""
+"""Proves that nothing is missing: compares emitted events with stored ones; rebuilds the views."""

@@ -102,7 +102,7 @@ def _columns(spans: Sequence[tuple[int, int]]) -> tuple[npt.NDArray[np.uint64], 
 
 @dataclass
 class Count:
-    """What is known of one session while its run is being counted."""
+    """The count of one session while its run is being verified."""
 
     stored: NumberSet = field(default_factory=NumberSet)
     bad: NumberSet = field(default_factory=NumberSet)
@@ -110,15 +110,15 @@ class Count:
     gaps: list[tuple[int, int, str]] = field(default_factory=list)
     pending: NumberSet = field(default_factory=NumberSet)
     claimed: int = 0
-    in_log: int = 0  # the log had everything up to here
+    in_log: int = 0  # the log had everything up to this number
     rank: int = 0
     ended: bool = False
-    holder: Path | None = None  # the first file found that holds points of it
-    introduced: bool = False
-    open_gap: str | None = None  # why more may have been emitted than anybody knows of
+    holder: Path | None = None  # the first file found with points of the session
+    introduced: bool = False  # whether a ledger or an info line names the session
+    open_gap: str | None = None  # why an unknown number of further events may have been emitted
 
     def store(self, seq: npt.NDArray[Any]) -> None:
-        """Count numbers as stored; those counted before are doubled."""
+        """Count the numbers as stored; numbers that were counted before are doubled."""
         self.doubled.add(self.stored.add(seq))
 
     def store_all(self, numbers: NumberSet) -> None:
@@ -127,7 +127,7 @@ class Count:
         self.stored.add_spans(numbers.spans())
 
     def claim(self, number: int | None, holder: Path | None = None) -> None:
-        """Raise ``n`` to at least this; ``holder`` is the file of points that says so."""
+        """Raise the number of emitted events to at least ``number``, which the file ``holder`` claims."""
         if number is not None and number <= MAX_NUMBER:
             self.claimed = max(self.claimed, number)
         self.holder = self.holder or holder

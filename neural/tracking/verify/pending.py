@@ -1,7 +1,7 @@
-"""What has been emitted under a ``base_dir`` and is not in run folders yet: in outboxes, log and quarantine.
+"""The events of a ``base_dir`` that are not in run folders yet: those in outboxes, log and quarantine.
 
-Read in the direction in which events move, outbox, log, quarantine, then (by the caller) run folders, so that
-whatever moves meanwhile is met at least once.
+The order of reading is that in which events move: outbox, log, quarantine, and then (by the caller) run
+folders. So events that move meanwhile are seen at least once.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ REMOVED_WITHIN_S = 0.5
 
 @dataclass
 class Pending:
-    """Counts by run uid and session, the folder names those runs ask for, and what is damaged."""
+    """The counts by run uid and session, the requested folder names of the runs, and the damages found."""
 
     tombstones: Tombstones
     runs: dict[bytes, Counts] = field(default_factory=dict)
     folders: dict[bytes, str] = field(default_factory=dict)
     damages: list[str] = field(default_factory=list)
-    unseen: str | None = None  # what could not be looked at
-    outboxes: list[tuple[Count, NumberSet]] = field(default_factory=list)  # what each outbox holds
-    late: dict[bytes, dict[str, Late]] = field(default_factory=dict)  # of sessions whose run was removed
+    unseen: str | None = None  # a text that says what could not be read
+    outboxes: list[tuple[Count, NumberSet]] = field(default_factory=list)  # the numbers in each outbox
+    late: dict[bytes, dict[str, Late]] = field(default_factory=dict)  # the accounts of covered sessions
     stones: dict[bytes, Tombstone | None] = field(default_factory=dict)
 
     def is_covered(self, uid: bytes, info: dict[str, Any]) -> bool:
-        """Return whether a session's run was removed since it was opened."""
+        """Return whether a session's run was removed after the session was opened; may read the disk."""
         if uid not in self.stones:
             self.stones[uid] = self.tombstones.of(uid)
         stone = self.stones[uid]
         return stone is not None and stone.covers(info)
 
     def count(self, session: bytes, uid: bytes, info: dict[str, Any]) -> Count:
-        """Return the session's count, made at the first call."""
+        """Return the session's count; the first call creates it."""
         if isinstance(info.get("dir"), str):
             self.folders.setdefault(uid, info["dir"])
         return self.runs.setdefault(uid, {}).setdefault(session.hex(), Count())
 
 
 def find_pending(base_dir: Path) -> Pending:
-    """Return what outboxes and log of this host hold for ``base_dir``.
+    """Return the content of this host's outboxes, log and quarantine for ``base_dir``. Blocks: reads it all.
 
     Raises:
         OSError: they cannot be read.
@@ -67,14 +67,14 @@ def find_pending(base_dir: Path) -> Pending:
     if not state.root.is_dir():
         return found
     if not os.access(state.root, os.R_OK | os.X_OK):
-        found.unseen = f"{state.root} is another user's: what waits in outboxes and log was not looked at"
+        found.unseen = f"{state.root} is another user's: its outboxes and log were not read"
         return found
     _outboxes(state, found)
     _log(state, found)
     _quarantined(state, found)
     _strays(state.strays, found)
     for count, held in found.outboxes:
-        # An outbox keeps acknowledged events until their segment is free: they come no second time.
+        # An outbox holds acknowledged events until their segment is free: do not count them twice.
         held.discard_upto(count.in_log)
         count.pending.add_spans(held.spans())
     for uid, sessions in found.tombstones.late().items():
@@ -82,7 +82,7 @@ def find_pending(base_dir: Path) -> Pending:
             known = found.late.setdefault(uid, {}).setdefault(session, late)
             known.n = max(known.n, late.n)
     for uid in found.late:
-        found.is_covered(uid, {})  # where its folder was
+        found.is_covered(uid, {})  # reads the tombstone, which names the run's folder
     return found
 
 
@@ -91,16 +91,16 @@ def _outboxes(state: State, found: Pending) -> None:
         if folder.name.startswith(TEMPORARY_PREFIX) or not folder.is_dir():
             continue
         try:
-            _settled(folder, found)
+            _outbox_with_retries(folder, found)
         except FormatError as error:
             found.damages.append(f"outbox {folder.name}: {error}")
 
 
-def _settled(folder: Path, found: Pending) -> None:
-    """Take an outbox in, however its segments come and go and its folder is renamed and removed.
+def _outbox_with_retries(folder: Path, found: Pending) -> None:
+    """Count an outbox; its segments may be removed meanwhile, its folder renamed or removed.
 
     Raises:
-        FormatError: nobody can tell whose it is.
+        FormatError: its ``session.json`` is damaged, or a file is missing permanently.
     """
     missing, deadline = "", 0.0
     while True:
@@ -110,7 +110,7 @@ def _settled(folder: Path, found: Pending) -> None:
         try:
             return _outbox(place, found)
         except FileNotFoundError as error:
-            # A fast training's segments go while they are read, each time another one: no damage.
+            # Segments of a fast training are removed while they are read, each time another one: no damage.
             if error.filename != missing:
                 missing, deadline = error.filename, time.monotonic() + REMOVED_WITHIN_S
             elif time.monotonic() > deadline:
@@ -127,7 +127,7 @@ def _outbox(folder: Path, found: Pending) -> None:
     held = NumberSet()
     begun = False
     for item in orphan.pieces():
-        # What is lost before the first piece was acknowledged and freed; after it, it becomes a gap.
+        # Numbers missing before the first piece were acknowledged and freed; later ones become a gap.
         begun = begun or isinstance(item, OutboxPiece)
         if begun:
             held.add_spans([(item.first, item.last)])
@@ -143,7 +143,7 @@ def _log(state: State, found: Pending) -> None:
 
 
 def _quarantined(state: State, found: Pending) -> None:
-    """Take in what the store applied to no run folder, since it could use none."""
+    """Count the events of quarantined runs, whose folders the store could not use."""
     for run in list_quarantined(state):
         for path in sorted(run.place.glob("*.seg")):
             _segment(path, 0, {}, found)
@@ -156,7 +156,7 @@ def _segment(path: Path, unapplied: int, known: dict[bytes, Count], found: Pendi
                 found.damages.append(f"log {path.name}: bytes {item.start} to {item.end} are damaged")
             continue
         try:
-            _take(item, item.pos >= unapplied, known, found)
+            _count_record(item, item.pos >= unapplied, known, found)
         except FormatError as error:
             found.damages.append(f"log {path.name}: {error}")
 
@@ -166,7 +166,7 @@ def _strays(path: Path, found: Pending) -> None:
         strays = read_json(path) or {}
         for session, (first, last) in strays.items():
             found.damages.append(
-                f"log: events {first} to {last} of session {session[:8]} came, but not whose run"
+                f"log: events {first} to {last} of session {session[:8]} arrived, but their run is unknown"
             )
     except (OSError, ValueError, TypeError, AttributeError):
         found.damages.append(f"{path.name} cannot be read")
@@ -176,7 +176,7 @@ def _records(path: Path) -> Iterator[Record | Damage]:
     try:
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (FileNotFoundError, ValueError):  # applied and removed meanwhile; or empty
+    except (FileNotFoundError, ValueError):  # it was applied and removed meanwhile, or is empty
         return
     uuid = uuid_of(path)
     try:
@@ -184,15 +184,15 @@ def _records(path: Path) -> Iterator[Record | Damage]:
     except FormatError:
         yield Damage(0, min(len(view), segment.HEADER_BYTES))
     for item in segment.scan(view, uuid, base=-segment.HEADER_BYTES, start=segment.HEADER_BYTES):
-        # A record that runs past the end is being written, or was when a process died: nobody was told of it.
+        # A record that the end cuts off is being written, or was when a process died: it was not acknowledged.
         if isinstance(item, Record) or item.end < len(view) or not runs_past_end(view, item.start):
             yield item
 
 
-def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
+def _count_record(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pending) -> None:
     if record.kind == segment.SESSION:
         session, uid, info = events.unpack_session(record.body)
-        if not found.is_covered(uid, info):  # else it went with its run
+        if not found.is_covered(uid, info):  # otherwise it was removed with its run
             known[session] = found.count(session, uid, info)
         return
     count = known.get(bytes(record.body[:16]))
@@ -208,7 +208,7 @@ def _take(record: Record, unapplied: bool, known: dict[bytes, Count], found: Pen
 
 
 def _span(record: Record) -> tuple[int, int]:
-    """Return the numbers a record brings; of a mark, which brings none, only the last."""
+    """Return the first and last number in a record; of a mark (0, last), of other records (0, 0)."""
     if record.kind == segment.BATCH:
         batch = events.unpack_batch(record.body)
         return batch.first, batch.last

@@ -1,9 +1,9 @@
-"""Proves conservation on the user's own disk: of every session, ``{1..n}`` = stored ⊎ gaps.
+"""Proves conservation on the user's own disk: for every session, ``{1..n}`` = stored ⊎ gaps.
 
-Footers and ledgers are claims; here points, lines and gaps are counted against them. ``n`` is the
-highest of end event, orderly end, ledger, part footers and numbers seen (for a whole ``base_dir`` also
-of outboxes and log). A live run may be verified: files are read against the direction in which events
-move. Nothing is written; of a run that is whole, :func:`verify_base` removes parts that a newer one replaces.
+Footers and ledgers are claims: points, lines and gaps are counted and compared with them. ``n`` is the highest
+number in end event, orderly end, ledger, part footers, points and lines (for a whole ``base_dir`` also in
+outboxes and log). A live run may be verified: the order of reading ensures that events which move meanwhile are
+seen at least once. Nothing is written. If a run is intact, :func:`verify_base` removes its replaced parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neural.tracking.formats.parts import Part, PartReader
 from neural.tracking.formats.tails import Tail, collector_of
 from neural.tracking.reader import facts, ledger_check, part_list
 from neural.tracking.reader.json_views import wrong_views
-from neural.tracking.reader.points import started_over
+from neural.tracking.reader.points import retry_if_removed
 from neural.tracking.reader.run import Run
 from neural.tracking.reader.run_list import list_runs
 from neural.tracking.state.tombstones import RUN_DELETED
@@ -35,7 +35,7 @@ from neural.tracking.verify.pending import Pending, find_pending
 
 @dataclass
 class SessionReport:
-    """One session's account. ``missing`` is where nothing explains an absence."""
+    """The account of one session. ``missing``: numbers that are neither stored nor in a gap nor pending."""
 
     session: str
     rank: int = 0
@@ -46,24 +46,24 @@ class SessionReport:
     doubled: Spans = field(default_factory=list)
     pending: Spans = field(default_factory=list)
     ended: bool = False
-    open_gap: str | None = None  # why more may have been emitted after n than anybody knows of
+    open_gap: str | None = None  # why an unknown number of events after n may have been emitted
 
 
 @dataclass
 class RunReport:
-    """One run's account: of each session, and what is damaged or contradicts itself."""
+    """The account of one run: its sessions, and its damaged or contradictory files."""
 
     folder: Path
     sessions: list[SessionReport] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
     artifacts: ArtifactReport = field(default_factory=ArtifactReport)
-    wrong_views: list[str] = field(default_factory=list)  # nothing is lost with them: they can be made anew
-    removed: bool = False  # of a run that is not there any more: what came after its removal
-    cleared: list[str] = field(default_factory=list)  # parts that counted no more, removed
+    wrong_views: list[str] = field(default_factory=list)  # no data is lost with them: they can be rebuilt
+    removed: bool = False  # the run was removed: the account is of events that arrived later
+    cleared: list[str] = field(default_factory=list)  # replaced parts that were removed
 
     @property
     def exit_code(self) -> int:
-        """0: all is stored or a gap; 3: some is still on its way; 6: something is missing or damaged."""
+        """0: everything is stored or a gap; 3: something is pending; 6: something is missing or damaged."""
         if self.damages or self.artifacts.damages or any(s.missing or s.doubled for s in self.sessions):
             return EXIT_INTEGRITY
         waits = self.artifacts.waiting or any(s.pending for s in self.sessions)
@@ -72,21 +72,21 @@ class RunReport:
 
 @dataclass
 class Report:
-    """The accounts of all runs looked at, and what is damaged where events wait to become a run's."""
+    """The accounts of all verified runs, and the damages in outboxes, log and quarantine."""
 
     runs: list[RunReport] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
-    unseen: str | None = None  # what could not be looked at, in words
+    unseen: str | None = None  # a text that says what could not be read
 
     @property
     def exit_code(self) -> int:
-        """The worst of the runs' exit codes; 6 also where outboxes or log are damaged."""
+        """The highest of the runs' exit codes; 6 also if outboxes or log are damaged."""
         worst = EXIT_INTEGRITY if self.damages else EXIT_OK
         return max([worst, *(run.exit_code for run in self.runs)])
 
 
 def verify_run(folder: Path | str) -> RunReport:
-    """Return the account of one run folder, wherever it lies.
+    """Return the account of one run folder anywhere. Blocks: reads every byte of its metrics and lines.
 
     Raises:
         OSError: it cannot be read.
@@ -95,7 +95,10 @@ def verify_run(folder: Path | str) -> RunReport:
 
 
 def account(folder: Path, before: Counts) -> RunReport:
-    """Return a run's account; ``before`` is what outboxes and log hold of its sessions."""
+    """Return a run's account; ``before`` has the counts of its sessions in outboxes and log.
+
+    Blocks and raises like :func:`verify_run`.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(2, "no such run folder", str(folder))
 
@@ -106,10 +109,10 @@ def account(folder: Path, before: Counts) -> RunReport:
         _count_lines(folder, counts, damages)
         return counts, damages
 
-    # Ledgers first: what they vouch for must then be found in the files that are read after them.
+    # Ledgers first: the files that are read after them must hold everything that the ledgers list.
     damages: list[str] = []
     claims = ledgers.read_all(folder, damages)
-    counts, found = started_over(attempt)
+    counts, found = retry_if_removed(attempt)
     damages += [*ledger_check.contradictions(folder, claims), *found]
     for ledger in claims.values():
         for session, entry in ledger.sessions.items():
@@ -121,7 +124,7 @@ def account(folder: Path, before: Counts) -> RunReport:
         count.pending = waiting.pending
         count.claim(waiting.claimed)
     damages += [
-        f"{count.holder.name}: holds session {session[:8]}, which is not of this run"
+        f"{count.holder.name}: holds session {session[:8]}, which does not belong to this run"
         for session, count in sorted(counts.items())
         if count.holder and not count.introduced
     ]
@@ -150,7 +153,7 @@ def _session_report(session: str, count: Count) -> SessionReport:
 
 
 def merged_gaps(gaps: list[tuple[int, int, str]], stored: NumberSet) -> list[tuple[int, int, str]]:
-    """Return the union of gaps less what is stored, each interval with the reasons recorded for it."""
+    """Return the union of gaps without stored numbers: (first, last, reason), sorted and without overlaps."""
     left, by_reason = NumberSet(), dict[str, Spans]()
     for first, last, reason in gaps:
         by_reason.setdefault(reason, []).append((first, last))
@@ -185,11 +188,11 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
     previous: tuple[str, str, int] = ("", "", 0)
     with PartReader(part) as reader:
         for group in range(len(part.groups)):
-            whole = _check_group(reader, group, damages)
+            intact = _check_group(reader, group, damages)
             try:
                 table = reader.read([group], ("metric", "session", "seq"))
             except FormatError:
-                continue  # told already; what it held is missing, unless another group has the numbers
+                continue  # already reported; its numbers are missing unless another group has them
             metrics, metric = parts.codes(table.column("metric"))
             sessions, session = parts.codes(table.column("session"))
             seq = parts.integers(table.column("seq"), 0)
@@ -198,7 +201,7 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
             first = (metrics[metric[0]], sessions[session[0]], int(seq[0]))
             for index, name in enumerate(sessions):
                 own = session == index
-                if whole:
+                if intact:
                     found.setdefault(name, NumberSet()).add(seq[own])
                 else:
                     counts.setdefault(name, Count()).bad.add(seq[own])
@@ -207,26 +210,26 @@ def _count_part(part: Part, counts: Counts, damages: list[str]) -> None:
                 counts[first[1]].doubled.add(seq[:1])
             previous = (metrics[metric[-1]], sessions[session[-1]], int(seq[-1]))
     if rows != part.rows and not damages:
-        damages.append(f"{part.path.name}: holds {rows} points, its footer says {part.rows}")
+        damages.append(f"{part.path.name}: has {rows} points, its footer says {part.rows}")
     for name, numbers in found.items():
         count = counts.setdefault(name, Count())
         count.store_all(numbers)
 
 
 def _check_group(reader: PartReader, group: int, damages: list[str]) -> bool:
-    """Check all columns of a row group; return whether they are whole."""
-    whole = True
+    """Check all columns of a row group; return whether they are intact."""
+    intact = True
     for column in parts.COLUMNS:
         try:
             reader.check(group, [column])
         except FormatError as error:
             damages.append(str(error))
-            whole = False
-    return whole
+            intact = False
+    return intact
 
 
 def _repeated(metric: Any, session: Any, seq: Any) -> npt.NDArray[np.bool_]:
-    """Return where a point has the metric, session and number of the one before it."""
+    """Return at which points metric, session and number are those of the previous point."""
     repeated = np.zeros(len(seq), bool)
     repeated[1:] = (metric[1:] == metric[:-1]) & (session[1:] == session[:-1]) & (seq[1:] == seq[:-1])
     return repeated
@@ -259,11 +262,11 @@ def _count_lines(folder: Path, counts: Counts, damages: list[str]) -> None:
 def verify_base(
     base_dir: Path | str, runs: Sequence[Run] | None = None, begin: Callable[[Path], None] = lambda folder: None
 ) -> Report:
-    """Return the accounts of runs, with what the log and the outboxes of ``base_dir`` still hold.
+    """Return the accounts of runs, including the events that are still in log and outboxes. Blocks.
 
     Args:
-        base_dir: holds the runs.
-        runs: which, wherever they lie; by default all, also those whose folders are not made yet.
+        base_dir: the folder of the runs.
+        runs: the runs to verify, anywhere; default all runs, also those without a folder yet.
         begin: called with each folder before it is read.
 
     Raises:
@@ -301,7 +304,7 @@ def verify_base(
 
 
 def _removed(base: Path, waiting: Pending) -> Iterator[RunReport]:
-    """Yield the accounts of runs that were removed while something of them was still to come."""
+    """Yield the accounts of removed runs of which events arrived after the removal."""
     for uid, sessions in sorted(waiting.late.items()):
         stone = waiting.stones.get(uid)
         reports = [

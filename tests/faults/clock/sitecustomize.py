@@ -1,7 +1,7 @@
-"""Imported by Python itself at start when this folder is on PYTHONPATH: a wall clock that a test can set.
+"""A wall clock that a test can set. Python imports this module at its start if its folder is on PYTHONPATH.
 
-The file named by ``FAULT_CLOCK`` holds one number of 8 bytes, nanoseconds that the clock is off; see
-``Clock`` in ``tests/faults/harness.py``. ``time.monotonic()`` is left alone, as by any kernel.
+The file that ``FAULT_CLOCK`` names holds one number of 8 bytes, the clock's offset in nanoseconds; see
+``Clock`` in ``tests/faults/harness.py``. ``time.monotonic()`` does not change, as on a real system.
 """
 
 import mmap

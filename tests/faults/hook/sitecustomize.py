@@ -1,8 +1,8 @@
-"""Imported by Python itself at start when this folder is on PYTHONPATH: faults at the n-th call of ``os``.
+"""Faults at the n-th call of ``os``. Python imports this module at its start if its folder is on PYTHONPATH.
 
-``strace`` counts the calls of each thread apart and gives every restart the same fault again. Here
-the calls of all threads count together, and a fault that kills comes once, whichever process gets there
-first. See ``tests/faults/injection.py``, which writes the plan.
+``strace`` counts the calls of each thread separately and repeats the fault after every restart. Here the calls
+of all threads are counted together, and a fault that kills happens once, in the first process that reaches it.
+``tests/faults/injection.py`` writes the plan.
 """
 
 import errno
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-# What Python calls, by the name of the system call behind it.
+# The functions of Python, by the name of their system call.
 _FUNCTIONS = {
     "fdatasync": ("fdatasync",),
     "fsync": ("fsync",),
@@ -31,12 +31,12 @@ _synced = {}  # device and inode: how many bytes of the file the last good sync 
 
 
 def _install(plan):
-    told = " ".join(sys.orig_argv)
-    rules = [rule for rule in plan["rules"] if rule["only"] in told]
+    command_line = " ".join(sys.orig_argv)
+    rules = [rule for rule in plan["rules"] if rule["only"] in command_line]
     for rule in rules:
         rule["counter"] = itertools.count(1)
     log = None
-    if plan["record"] in told:
+    if plan["record"] in command_line:
         log = _open(os.path.join(plan["folder"], "calls"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for call, functions in _FUNCTIONS.items():
         mine = [rule for rule in rules if call in rule["calls"]]
@@ -69,7 +69,7 @@ def _wrap(call, function, rules, folder, log):
 
 
 def _target(args):
-    """Return the path or the open file's path, as far as it can be told."""
+    """Return the path, or the open file's path if it can be found."""
     if not args:
         return ""
     if isinstance(args[0], int):
@@ -81,7 +81,7 @@ def _target(args):
 
 
 def _lose_unsynced(fd):
-    """Do what a disk may do whose sync failed: what was written since the last one is zeros."""
+    """Fill with zeros what was written since the last sync, as a disk with a failed sync may do."""
     found = os.fstat(fd)
     start = _synced.get((found.st_dev, found.st_ino), found.st_size)
     writable = _open(f"/proc/self/fd/{fd}", os.O_WRONLY)
@@ -90,7 +90,7 @@ def _lose_unsynced(fd):
 
 
 def _act(rule, folder):
-    """Do what the rule says; return a signal that is due after the call."""
+    """Apply the rule; return a signal to send after the call, else None."""
     if rule["error"]:
         number = getattr(errno, rule["error"])
         _fire(rule, folder, "a")
@@ -105,7 +105,7 @@ def _act(rule, folder):
 
 
 def _fire(rule, folder, mode):
-    """Leave a mark; whether it is the first, with mode ``x``."""
+    """Record that the rule was applied; with mode ``x`` return False if it was applied before."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_EXCL if mode == "x" else os.O_APPEND)
     try:
         fd = _open(os.path.join(folder, f"fired-{rule['id']}"), flags, 0o600)

@@ -1,9 +1,9 @@
-"""Imported by Python itself at start when this folder is on PYTHONPATH: notes what a disk has for sure.
+"""Records what is synced to the disk. Python imports this module at its start if its folder is on PYTHONPATH.
 
-A line for every sync that came back: of a file, how long it was before; of a folder, which names led to
-which inodes. What is unlinked or renamed over is kept under another name, by a hard link, since a disk whose
-folder was not synced may still have it. ``tests/faults/power_cut.py`` makes of it what a disk may hold after
-the power went. ``POWER_BOOT_ID`` stands in for the system's, so that the next life sees a restarted host.
+It writes a line for every sync that returned: for a file, its length before the sync; for a folder, its names
+and their inodes. A hard link keeps each file that is unlinked or replaced, because a disk may still have it if
+the folder was not synced. ``tests/faults/power_cut.py`` makes from these records what a disk may contain after
+a power loss. ``POWER_BOOT_ID`` replaces the system's boot id, so that later processes see a restarted host.
 """
 
 import json
@@ -23,7 +23,7 @@ def _install(shadow, boot_id):
         try:
             inode = _stat(path, dir_fd=dir_fd, follow_symlinks=False).st_ino
             os.link(path, os.path.join(shadow, str(inode)), src_dir_fd=dir_fd, follow_symlinks=False)
-        except OSError:  # not there, a folder, or kept already
+        except OSError:  # it does not exist, is a folder, or is kept already
             pass
 
     def syncing(sync):

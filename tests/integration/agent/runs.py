@@ -1,4 +1,4 @@
-"""Sessions in processes of their own, and what they left behind."""
+"""Sessions in processes of their own, and the outboxes that they leave."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.unit.agent.made import recover
 ROOT = Path(__file__).parents[3]
 OFFLINE = AgentConfig(mode="offline")
 
-# How every script begins: a session that starts no collector, so that its outbox stays to be read.
+# The start of every script: a session without a collector, so that its outbox remains.
 PROLOGUE = """
 import os, sys, time
 from neural.tracking.agent import choose_run, open_session
@@ -24,7 +24,7 @@ session = open_session(choose_run("probe", {}), base, config=AgentConfig(mode="o
 
 
 def run_script(script, *arguments, check=True, prologue=PROLOGUE):
-    """Run ``script`` in a fresh interpreter, as a training would be; return the finished process."""
+    """Run ``script`` in a new interpreter, like a training; return the finished process."""
     done = subprocess.run(
         [sys.executable, "-c", prologue + script, *map(str, arguments)],
         capture_output=True,
@@ -38,9 +38,9 @@ def run_script(script, *arguments, check=True, prologue=PROLOGUE):
 
 
 def outboxes(base_dir):
-    """Return role to (events, losses) of every outbox that was left; roles are unique or it fails."""
+    """Return (events, losses) of every outbox by role; assert that roles are unique."""
     found = {}
-    for folder in State.for_base_dir(base_dir).outbox.glob("[!.]*"):  # not those that are being made
+    for folder in State.for_base_dir(base_dir).outbox.glob("[!.]*"):  # without incomplete ones
         role = outbox_files.read_info(folder).info["role"]
         assert role not in found
         found[role] = recover(folder)

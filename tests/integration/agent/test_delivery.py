@@ -1,4 +1,4 @@
-"""Sessions against a real collector: delivered, adopted, started once, and never in the way."""
+"""Sessions with a real collector: delivered, adopted, started once, and never slowed down."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def emit(session, count):
 
 def in_log(base):
     log = State.for_base_dir(base).log
-    log.mkdir(parents=True, exist_ok=True)  # the collector may not have come that far
+    log.mkdir(parents=True, exist_ok=True)  # the collector may be behind
     return LogContent(log)
 
 
@@ -54,7 +54,7 @@ def test_first_session_starts_a_collector_and_delivers(session, base):
     assert session.flush(120)
     assert session.acknowledged == session.emitted == 20_001
     assert session.close(timeout_s=120)
-    wait_until(lambda: list(State.for_base_dir(base).outbox.iterdir()) == [])  # whoever of the two removes it
+    wait_until(lambda: list(State.for_base_dir(base).outbox.iterdir()) == [])  # either of the two removes it
     assert in_log(base).numbers[session.id] == list(range(1, 20_003))
 
 
@@ -69,11 +69,11 @@ def test_idle_flush_is_quick(session, base):
         times.append(time.perf_counter() - started)
         syncs.append(sync_s(base / f"synced-{number}"))
 
-    assert min(times) < 0.25 + 10 * min(syncs)  # what others take of the machine only adds to it
+    assert min(times) < 0.25 + 10 * min(syncs)  # other load on the machine only makes it longer
 
 
 def sync_s(path):
-    """Return how long this disk takes to make a new file durable."""
+    """Return how many seconds this disk takes to make a new file durable."""
     started = time.perf_counter()
     with path.open("wb") as file:
         file.write(b"x")

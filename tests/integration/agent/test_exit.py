@@ -1,4 +1,4 @@
-"""How a session ends when nobody ends it."""
+"""How a session ends if the script does not end it."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ def end_of(base_dir):
 
 
 def impatient(script):
-    """Exit hooks wait for a collector that offline mode never starts: not in these tests."""
+    """Let exit hooks not wait for a collector, which offline mode never starts."""
     hooks = "from neural.tracking.agent import process_hooks as hooks; hooks.default_timeout_s = lambda: 0.1"
     return f"{hooks}\n{script}"
 

@@ -1,4 +1,4 @@
-"""Scripts that end by ``sys.exit`` and its like, outside ``with``: a code other than 0 means failed."""
+"""Scripts that end by ``sys.exit`` or similar, outside ``with``: a code other than 0 means failed."""
 
 import subprocess
 import sys

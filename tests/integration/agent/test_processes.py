@@ -1,4 +1,4 @@
-"""Forked, spawned and pickled: children write sessions of their own and harm nobody's."""
+"""Forked, spawned and pickled sessions: a child writes its own session and damages no other."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Signals that arrive inside log calls: handlers that log, and handlers that raise."""
+"""Signals during log calls: handlers that log, and handlers that raise."""
 
 from tests.faults.harness import rounds
 from tests.integration.agent.runs import outboxes, run_script, values

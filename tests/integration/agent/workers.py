@@ -1,4 +1,4 @@
-"""What spawned processes run: it must be importable there."""
+"""The function that spawned processes run; they must be able to import it."""
 
 
 def log_hundred(session):

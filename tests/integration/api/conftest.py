@@ -1,4 +1,4 @@
-"""Folders of runs whose collectors are gone when the tests are."""
+"""Folders of runs whose collectors end with the tests."""
 
 import os
 import subprocess
@@ -22,14 +22,14 @@ LAUNCHER_VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
-    """Whatever started the tests must not choose their runs."""
+    """Remove the variables by which a launcher or a user selects runs."""
     for name in LAUNCHER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def base(tmp_path):
-    """A folder of runs of this test's own."""
+    """Return a folder of runs for one test."""
     folder = tmp_path / "runs"
     yield folder
     if folder.is_dir():
@@ -38,7 +38,7 @@ def base(tmp_path):
 
 @pytest.fixture(scope="module")
 def shared_base(tmp_path_factory):
-    """A folder of runs, and a collector, that the module's tests share."""
+    """Return a folder of runs, which with its collector all tests of the module share."""
     folder = tmp_path_factory.mktemp("shared") / "runs"
     yield folder
     if folder.is_dir():
@@ -47,7 +47,7 @@ def shared_base(tmp_path_factory):
 
 @pytest.fixture
 def run_script(tmp_path):
-    """Run Python source as a training script of its own; returns the finished process."""
+    """Return a function that runs Python source as a training script and returns the finished process."""
 
     def run(source, *, check=True, timeout=PATIENCE_S, **environ):
         script = tmp_path / f"script_{len(list(tmp_path.glob('script_*')))}.py"
@@ -68,8 +68,8 @@ def run_script(tmp_path):
 
 
 @pytest.fixture
-def unhurried(monkeypatch):
-    """Have commands wait for a collector's answer, however busy the machine."""
+def patient_commands(monkeypatch):
+    """Let commands wait longer for a collector's answer, for a busy machine."""
     monkeypatch.setitem(request.__kwdefaults__, "timeout_s", PATIENCE_S)
 
 
@@ -87,7 +87,7 @@ def source(tmp_path):
 
 
 def settled(manager, experiment_id):
-    """Return the run once nothing of it is on its way."""
+    """Return the run if all its artifacts are stored or lost; None before."""
     tracker = manager.get_experiment(experiment_id)
     artifacts = tracker._view.run().facts.artifacts
     return tracker if artifacts.entries and not artifacts.waiting() else None

@@ -1,4 +1,4 @@
-"""Artifacts that are damaged, lost, refused, or not there yet."""
+"""Artifacts that are damaged, lost, refused, or not stored yet."""
 
 import hashlib
 import os

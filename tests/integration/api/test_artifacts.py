@@ -1,4 +1,4 @@
-"""What a training keeps as artifacts, through the collector, to what anybody reads back."""
+"""A training's artifacts, through the collector, as any reader reads them."""
 
 import hashlib
 import json
@@ -180,7 +180,7 @@ def test_reference_is_recorded_and_not_fetched(tracker, tmp_path):
     assert (version.artifact_name, version.version, version.metadata) == ("data.tar", 1, {"rows": 3})
     assert version.to_dict()["uri"] == "s3://bucket/data.tar"
     assert version.verify()
-    with pytest.raises(TrackingError, match="nothing of it was fetched"):
+    with pytest.raises(TrackingError, match="its content is not stored"):
         version.copy_to(tmp_path / "x")
 
 
@@ -216,7 +216,7 @@ def test_figure_is_rendered_now_and_lies_under_plots(tracker):
 
 
 class PlotlyFigure:
-    """What plotly's figures have that this project uses."""
+    """The part of plotly's figures that this project uses."""
 
     def write_html(self, path):
         raise AssertionError("is not called")

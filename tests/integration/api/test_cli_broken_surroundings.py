@@ -1,4 +1,4 @@
-"""What commands say where settings, views or the terminal are broken: a sentence, never a traceback."""
+"""Broken settings, views or terminals: commands print a sentence, never a traceback."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def run(shared_base):
 
 @pytest.fixture(params=["[agent\nmode = =", "[agent]\nmoed = 1", "[collector]\nlisten = 3", None])
 def settings(request, run):
-    """A ``config.toml`` that cannot be used; None: it is a folder."""
+    """Write a ``config.toml`` that cannot be used; with None it is a folder."""
     path = run.base_dir / ".ntrack" / "config.toml"
     path.mkdir() if request.param is None else path.write_text(request.param)
     yield request.param
@@ -171,4 +171,4 @@ def test_end_does_not_wait_for_a_collector_that_cannot_start(tmp_path):
 
     assert not stored
     assert time.monotonic() - began < 100  # of the 120 it was given
-    assert "a collector was started" not in ntrack("verify", base=base).stdout
+    assert "started a collector" not in ntrack("verify", base=base).stdout

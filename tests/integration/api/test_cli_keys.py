@@ -1,4 +1,4 @@
-"""`ntrack keys`: the steps of docs/remote.md, one after the other, and what can go wrong with each."""
+"""`ntrack keys`: the steps of docs/remote.md in their order, and the errors of each step."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_name_and_key_stay_unambiguous(ntrack):
 
     ntrack("keys", "allow", "alice", key)
     assert "already, as alice" in ntrack("keys", "allow", "bob", key, code=1).output
-    assert "another key's name" in ntrack("keys", "allow", "alice", other, code=1).output
+    assert "another key has the name alice" in ntrack("keys", "allow", "alice", other, code=1).output
     assert "no key is allowed as carol" in ntrack("keys", "revoke", "carol", code=1).output
 
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: figures, the exported folder, the command line's pictures."""
+"""Comparison of several runs: figures, the exported folder, the plots of the command line."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ HOSTILE = "<script>alert(1)</script> & $x"
 
 @pytest.fixture(scope="module")
 def runs(shared_base):
-    """Three runs: two of one name, the last with a parameter and a metric the others have not."""
+    """Return three runs: two with one name, the last with a parameter and a metric that the others lack."""
     ids = []
     for number, (name, rate) in enumerate([("one", 0.1), ("one", 0.01), (HOSTILE.replace("/", "_"), 0.1)]):
         with ExperimentTracker(name, shared_base, auto_visualize=False, tags=["demo"]) as tracker:
@@ -55,7 +55,7 @@ def test_comparison_of_some_metrics(manager, runs):
 def test_comparison_names_what_is_not_there(manager, runs):
     with pytest.raises(KeyError, match="00000000"):
         manager.compare_experiments([runs[0], "00000000"])
-    with pytest.raises(KeyError, match=r"no run has a metric 'los'; there are"):
+    with pytest.raises(KeyError, match=r"no run has a metric 'los'; the runs have"):
         manager.compare_experiments(runs, metrics=["los"])
     with pytest.raises(ValueError, match="at least one run"):
         manager.compare_experiments([])
@@ -81,7 +81,7 @@ def test_winner_is_told_by_a_name_of_the_list_and_by_no_other(base):
     }
     page = (folder / "comparison.html").read_text()
     assert re.search(r"<td>own</td><td>unknown</td><td>–</td><td>–</td>", page)
-    assert "does not tell which way is better" in page
+    assert "does not say which way is better" in page
 
 
 def test_export_is_a_folder_that_needs_nothing_else(manager, runs):

@@ -1,4 +1,4 @@
-"""A run folder that was copied beside the original: what is named is meant, and nothing else."""
+"""A run folder copied beside the original: a command affects only the folder that is named."""
 
 import shutil
 import subprocess
@@ -18,28 +18,28 @@ from tests.patience import PATIENCE_S
 
 
 def ntrack(base, *words):
-    """Run a command; return its exit code and all it printed."""
+    """Run a command; return its exit code and its whole output."""
     told = CliRunner().invoke(main, [*map(str, words), "-d", str(base)], env={"COLUMNS": "200"})
     return told.exit_code, told.output
 
 
 @pytest.fixture
 def original(base, tmp_path):
-    """The folder of a run with 30 points and three versions of an artifact, all of it stored."""
+    """Return the folder of a run with 30 points and three versions of an artifact, all stored."""
     with ExperimentTracker("train", base) as tracker:
         for step in range(30):
             tracker.log_metrics({"loss": step}, step=step)
         for number in range(3):
             (tmp_path / "model.pt").write_bytes(b"%d" % number * 1000)
             tracker.log_artifact(tmp_path / "model.pt")
-    commands.stop(base, timeout_s=PATIENCE_S)  # after it nothing more is written there
+    commands.stop(base, timeout_s=PATIENCE_S)  # no process writes there afterwards
     assert commands.start(base, timeout_s=PATIENCE_S) == 0
     assert ntrack(base, "verify")[0] == 0
     return tracker.experiment_dir
 
 
 def copied(original, *, linked=False):
-    """Return a copy beside the original."""
+    """Return a copy of the run's folder beside the original."""
     copy = original.with_name(f"backup_{original.name}")
     subprocess.run(["cp", "-al" if linked else "-r", original, copy], check=True)
     return copy
@@ -158,7 +158,7 @@ def test_folder_s_own_name_says_which_of_them(base, original):
 
     for folder in (original, copy):
         code, told = ntrack(base, "verify", folder.name)
-        assert (code, "all is there" in told) == (0, True)
+        assert (code, "✓ complete" in told) == (0, True)
     assert ntrack(base, "runs", "show")[0] == 0  # the newest: the run's own folder
 
 
@@ -206,7 +206,7 @@ def test_replay_of_both_at_once_is_refused(base, original):
     code, told = ntrack(base, "sinks", "replay", original, copy, "--to", "jsonl")
 
     assert code == 1
-    assert "hold the same run" in told
+    assert "have the same run" in told
 
 
 def test_copy_that_was_left_when_its_original_went_elsewhere_is_removed_as_a_run(base, original):

@@ -1,4 +1,4 @@
-"""A run of which a part, a line or the tail is damaged: no door gives fewer or older values in silence."""
+"""A run with a damaged part, line or tail: no interface silently returns fewer or older values."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ POINTS = 20
 
 
 class Base:
-    """A ``base_dir`` with a run of two parts, ``hurt``, and one that nothing happens to, ``whole``."""
+    """A ``base_dir`` with two runs: ``hurt``, which has two parts and gets damaged, and ``whole``."""
 
     def __init__(self, base_dir):
         self.base_dir = base_dir
@@ -78,7 +78,7 @@ class Base:
 
 @pytest.fixture
 def base(tmp_path, monkeypatch):
-    monkeypatch.setenv("NTRACK_MODE", "offline")  # nobody starts a collector that would go on with it
+    monkeypatch.setenv("NTRACK_MODE", "offline")  # no command starts a collector that changes the run
     return Base(tmp_path / "runs")
 
 
@@ -281,7 +281,7 @@ def test_record_or_line_that_is_being_written_is_no_damage(base, cut):
 
 
 def _begun(tail, cut):
-    """Return the beginning of a record, as an append that is under way leaves it."""
+    """Return the first bytes of a record, as during an append."""
     from neural.tracking.formats import segment
 
     record = segment.frame(segment.BATCH, bytes(200), record_seed=segment.seed(tail[16:32], len(tail) - 64))

@@ -1,4 +1,4 @@
-"""The seed's example runs as it says, with whatever backends are installed."""
+"""The example runs its five demonstrations, with the installed backends."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_example_s_five_demonstrations_run_and_are_stored(tmp_path):
         commands.stop(base, timeout_s=120)
 
     runs = {run["experiment_name"]: run for run in ExperimentManager(base).list_experiments()}
-    names = {"basic", "versioned", "backends", "rate_0.05", "rate_0.5", "rate_2.0", "pictured"}
+    names = {"basic", "versioned", "backends", "rate_0.05", "rate_0.5", "rate_2.0", "plotted"}
     assert set(runs) == names
     assert {run["status"] for run in runs.values()} == {"completed"}
     versions = Path(runs["versioned"]["experiment_dir"]) / "versions" / "checkpoint.npy"

@@ -1,4 +1,4 @@
-"""A training whose executable is no Python: a frozen application, a program that embeds one."""
+"""A training whose executable is not Python: a frozen application, a program that embeds Python."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ for name in ("one", "two"):
 
 @pytest.fixture
 def application(tmp_path):
-    """Return a function that runs a training and tells what it said, and how often it was started."""
+    """Return a function that runs a training and returns its output, and how often it was started."""
     base, starts = tmp_path / "runs", tmp_path / "starts"
     executable = tmp_path / "train_app"
     executable.write_text(f'#!/bin/sh\necho "$@" >> {starts}\n')

@@ -1,4 +1,4 @@
-"""The hostile names at every door on this host: below the run, or an error; nothing else is touched."""
+"""Hostile names at every interface on this host: stored inside the run, or refused with an error."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tests.integration.api.conftest import STORED_S
 
 @pytest.fixture
 def kept(base, tmp_path):
-    """A run to keep things in, and beside it a file to log."""
+    """Return a run, and a file to log."""
     (tmp_path / "x").write_bytes(b"x")
     with ExperimentTracker("keeps", base) as tracker:
         yield tracker
@@ -27,7 +27,7 @@ def kept(base, tmp_path):
 
 @pytest.fixture
 def others(base, tmp_path):
-    """Tells what lies beside the folder of runs, with its content."""
+    """Return a function that returns the files beside the folder of runs, with their content."""
 
     def look():
         beside = [path for path in tmp_path.rglob("*") if path != base and base not in path.parents]
@@ -37,7 +37,7 @@ def others(base, tmp_path):
 
 
 def assert_stored(versions, tracker):
-    """All of these are whole, each directly in the folder of its name's versions."""
+    """Assert that all of these are complete, each directly in the folder of its name's versions."""
     assert tracker.flush(STORED_S)
     root = tracker.experiment_dir.resolve() / "versions"
     assert all(version.verify() for version in versions)
@@ -103,7 +103,7 @@ def test_as_members_of_folders(kept, tmp_path):
     folder.mkdir()
     for name in HOSTILE_NAMES:
         if "/" not in name and name.strip(".") != "":
-            with contextlib.suppress(OSError, ValueError):  # no file can be called so
+            with contextlib.suppress(OSError, ValueError):  # no file can have this name
                 (folder / name).write_bytes(name.encode())
     inside = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert len(inside) > 100

@@ -1,4 +1,4 @@
-"""The runs of a folder: made, found, continued, listed, deleted."""
+"""The runs of a folder: created, found, continued, listed, deleted."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Without a collector: offline, disabled, suspended; and where runs go."""
+"""Without a collector: offline, disabled, suspended; and the folder that runs go to."""
 
 import os
 import signal
@@ -111,7 +111,7 @@ def test_without_either_runs_go_below_the_current_folder(tmp_path, monkeypatch):
 
 
 def test_read_beside_a_suspended_collector_is_quick_and_sees_everything(base, monkeypatch):
-    monkeypatch.setattr(run_view, "BARRIER_S", 1.0)  # as it is for users
+    monkeypatch.setattr(run_view, "BARRIER_S", 1.0)  # the default for users
     tracker = ExperimentTracker("probe", base)
     tracker.log_metrics({"loss": 1.0}, step=0)
     assert tracker.flush(120)
@@ -127,7 +127,7 @@ def test_read_beside_a_suspended_collector_is_quick_and_sees_everything(base, mo
         os.kill(pid, signal.SIGCONT)
 
     assert seen == ([1.0, 2.0], {"rate": 0.1})
-    assert took < 30  # two reads, a barrier of at most 1 s each; without that, until it is continued
+    assert took < 30  # two reads, each waits 1 s at most, not until the collector is resumed
     assert tracker.finish(timeout=120)
 
 

@@ -1,4 +1,4 @@
-"""Parameters that one event cannot hold, against a real collector."""
+"""Parameters that need several events, with a real collector."""
 
 from neural.tracking import ExperimentTracker
 

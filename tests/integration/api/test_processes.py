@@ -1,4 +1,4 @@
-"""Scripts that end as scripts do, ranks that share a run, children that log."""
+"""Scripts with ordinary ends, ranks that share a run, children that log."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def wait_for_status(base, status):
 
 
 def test_script_that_just_ends_is_completed(base, run_script):
-    gathered = "while 'command' not in t.metadata: time.sleep(0.05)\n"  # what is late for the end is left out
+    gathered = "while 'command' not in t.metadata: time.sleep(0.05)\n"  # late metadata is left out
     run_script(
         HEAD
         + f"import time\nt = ExperimentTracker('one', {str(base)!r})\nt.log_metrics({{'loss': 1}})\n{gathered}"
@@ -81,7 +81,7 @@ with ExperimentTracker("ranks", sys.argv[1]) as tracker:
 
 
 def run_ranks(base, source=RANK, **environ):
-    """Run two ranks that are alive at the same time."""
+    """Run two ranks at the same time."""
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", source, str(base)],
@@ -91,7 +91,7 @@ def run_ranks(base, source=RANK, **environ):
         )
         for rank in range(2)
     ]
-    for rank in ranks:  # both are in before either leaves
+    for rank in ranks:  # both have joined before one ends
         assert rank.stdout.readline() == b"logged\n"
     for rank in ranks:
         rank.stdin.close()
@@ -205,7 +205,7 @@ def test_program_whose_threads_gevent_made_one_is_not_held_up(base, run_script):
     assert all(only_run(base).get_metrics(f"m{k}") == list(range(50)) for k in range(3))
 
 
-# Which module makes an interpreter that may start no thread depends on the version; neither is public yet.
+# The module that makes an interpreter without threads depends on the version; neither is public yet.
 ISOLATED = """
 import sys
 if sys.version_info >= (3, 13):

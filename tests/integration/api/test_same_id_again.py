@@ -1,4 +1,4 @@
-"""A run is removed and a training comes again under its id: it gets its run, and nothing is lost unseen."""
+"""A run is removed and a training reuses its id: it gets its run, and every loss is reported."""
 
 import json
 import logging
@@ -28,12 +28,12 @@ with ExperimentTracker("train", sys.argv[1] if len(sys.argv) > 1 else None, auto
 
 @pytest.fixture
 def train(run_script, base):
-    """Runs a training whose run is chosen by NTRACK_RUN_ID, as a script of its own."""
+    """Return a function that runs a training as a script, whose run NTRACK_RUN_ID selects."""
     return lambda: run_script(TRAINING, NTRACK_RUN_ID="cfg-8f3a", NTRACK_DIR=base)
 
 
 def losses(base):
-    """Return the points of the only run, in the order logged."""
+    """Return the points of the only run, in the order of logging."""
     (run,) = list_runs(base)
     return run.metric("loss", ranks="all").value.tolist()
 
@@ -97,7 +97,7 @@ def test_versions_of_a_run_that_was_put_back_are_pruned_and_noted(base, tmp_path
 
 
 def late(base):
-    """Return (number, gaps, exact) of each session that verify tells of as removed."""
+    """Return (number, gaps, exact) of each session that verify reports as removed."""
     wait_until(lambda: verify_base(base).exit_code == 0, what="nothing is on its way")
     removed = [report for report in verify_base(base).runs if report.removed]
     return [(s.n, s.gaps, s.open_gap is None) for report in removed for s in report.sessions]
@@ -160,7 +160,7 @@ def test_outbox_nobody_has_delivered_is_a_gap_that_verify_shows_once_its_run_is_
             run.log_metrics({"loss": 1.0})
     emitted = run._recorder.session.emitted
     assert ExperimentManager(base).delete_experiment(run.experiment_id)
-    assert late(base) == [(emitted, [(1, emitted, "run_deleted")], True)]  # its outbox is there yet
+    assert late(base) == [(emitted, [(1, emitted, "run_deleted")], True)]  # its outbox still exists
 
     assert commands.start(base, timeout_s=PATIENCE_S) == 0
 

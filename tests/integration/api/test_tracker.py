@@ -1,4 +1,4 @@
-"""What a tracker promises its user, against a real collector."""
+"""The promises of a tracker to its user, with a real collector."""
 
 import argparse
 import dataclasses
@@ -259,7 +259,7 @@ def test_settings_of_later_parts_are_kept_in_the_run(shared_base):
     ) as tracker:
         settings = tracker.metadata["settings"]
 
-    settings.pop("env")  # what the backends read of the training's environment
+    settings.pop("env")  # the variables of the training that backends read
     assert settings == {"auto_visualize": False, "visualize_every": 5, "backend": ["mlflow"]}
 
 

@@ -1,4 +1,4 @@
-"""Collectors and peers that are gone when the test is."""
+"""Collectors and peers that end with the test."""
 
 import pytest
 

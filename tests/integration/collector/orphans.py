@@ -1,4 +1,4 @@
-"""Outboxes as a dead process leaves them, made by hand from the format's words."""
+"""Outboxes of dead processes, which these functions write by hand from the format's description."""
 
 import os
 import platform
@@ -13,16 +13,16 @@ from tests.integration.collector.peer import NAMES, metrics_record
 
 
 def dead_pid():
-    """Return the process id of a process that is gone."""
+    """Return the process id of a process that has exited."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 def leave_outbox(peer, count, *, end=False, emitted=None, boot_id=None, first=1, host=None, change=None):
-    """Make the outbox of ``peer``'s session with events ``first..``, as if its process were gone.
+    """Create the outbox of ``peer``'s session with ``count`` events from ``first`` on, as of a dead process.
 
-    ``change`` is called with its folder before a collector can see it.
+    ``change`` is called with the folder before a collector can see it.
     """
     made = peer.state.outbox / peer.session.hex()
     folder = made.with_name(f"{TEMPORARY_PREFIX}{made.name}")

@@ -1,4 +1,4 @@
-"""A sender without an outbox, a collector process, and what a log holds: to test the collector alone."""
+"""A sender without an outbox, a collector process, and a reader of logs, to test the collector alone."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ NAMES = ("loss", "accuracy")
 
 
 class Peer:
-    """Speaks the wire protocol for one session; builds its stream as it goes."""
+    """Sends messages of the wire protocol for one session, and builds the session's stream."""
 
     def __init__(self, base_dir, *, name="run", session=None, pid=None):
         self.state = State.for_base_dir(base_dir)
@@ -115,7 +115,7 @@ def metrics_record(session, seq, offset):
 
 
 class CollectorProcess:
-    """``python -m neural.tracking.collector run`` on a folder, killed at the end if need be."""
+    """``python -m neural.tracking.collector run`` on a folder; ``end`` kills it if it still runs."""
 
     def __init__(self, base_dir, *arguments, env=None, prefix=()):
         self.base_dir = base_dir
@@ -134,7 +134,7 @@ class CollectorProcess:
 
     def wait_ready(self, timeout_s=PATIENCE_S):
         wait_until(lambda: self.process.poll() is not None or self.answers(), timeout_s)
-        assert self.process.poll() is None, self.diary()
+        assert self.process.poll() is None, self.daemon_log()
         return self
 
     def answers(self):
@@ -151,11 +151,11 @@ class CollectorProcess:
         self.process.wait()
 
     def stop(self, timeout_s=PATIENCE_S):
-        """Ask it to leave and return its exit code."""
+        """Ask it to leave, wait for that, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
-    def diary(self):
+    def daemon_log(self):
         try:
             return self.state.daemon_log.read_text()
         except OSError:
@@ -168,7 +168,7 @@ class CollectorProcess:
 
 
 class LogContent:
-    """What all segments of a log hold, by session."""
+    """The content of all segments of a log, by session."""
 
     def __init__(self, folder):
         self.numbers = defaultdict(list)  # of events in batches, in log order

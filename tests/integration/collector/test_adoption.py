@@ -1,4 +1,4 @@
-"""What becomes of the outboxes, and the sessions, of processes that are gone."""
+"""The outboxes and sessions of processes that have exited."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.patience import PATIENCE_S, wait_until
 
 
 def adopted(peer):
-    """Wait until the peer's outbox is gone and return what the log holds."""
+    """Wait until the peer's outbox is removed, and return the content of the log."""
     folder = peer.state.outbox
     wait_until(lambda: not list(folder.iterdir()))
     return LogContent(peer.state.log)
@@ -88,7 +88,7 @@ def test_numbers_lost_with_the_power_say_so(start_collector, make_peer):
     (note,) = content.notes_of(peer.session, "gap")
     assert note["reason"] == "host_lost_power"
     (note,) = content.notes_of(peer.session, "died")
-    assert note["open_gap"] == "host_lost_power"  # more may have been emitted than the disk tells of
+    assert note["open_gap"] == "host_lost_power"  # more events may have been emitted than are on the disk
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["gone", "empty", "another"])
@@ -133,7 +133,7 @@ def test_outbox_the_power_took_a_file_of_waits_for_a_collector(make_peer, lost):
 def test_blank_outbox_that_does_not_tell_whose_it_is_goes(start_collector, make_peer):
     peer = make_peer()
     folder = leave_outbox(peer, 10)
-    for path in folder.iterdir():  # as a power loss leaves what was never synced
+    for path in folder.iterdir():  # as after a power loss before the first sync
         path.write_bytes(b"")
 
     start_collector()
@@ -156,7 +156,7 @@ def test_damaged_event_is_an_exact_gap(start_collector, make_peer):
 def test_adoption_goes_on_after_a_kill(start_collector, make_peer):
     peer = make_peer()
     folder = leave_outbox(peer, 100)
-    folder.rename(folder.with_name(folder.name + ".adopting"))  # as a killed collector left it
+    folder.rename(folder.with_name(folder.name + ".adopting"))  # as after a kill of the collector
     start_collector()
 
     assert adopted(peer).numbers[peer.session] == list(range(1, 101))
@@ -183,7 +183,7 @@ def test_outbox_of_a_removed_run_stays_until_its_gap_is_on_disk(start_collector,
     account.mkdir()  # nothing can be written there
     collector = start_collector()
 
-    wait_until(lambda: "could not be adopted and stays" in collector.diary())
+    wait_until(lambda: "could not be adopted and stays" in collector.daemon_log())
 
     assert len(list(peer.state.outbox.iterdir())) == 1
 
@@ -199,7 +199,7 @@ def test_outbox_that_cannot_be_taken_stays(start_collector, make_peer, spoil):
         (folder / "session.json").write_text('{"session": ' + "[" * 100_000 + "]" * 100_000 + "}")
     collector = start_collector()
 
-    wait_until(lambda: "could not be adopted and stays" in collector.diary())
+    wait_until(lambda: "could not be adopted and stays" in collector.daemon_log())
 
     assert len(list(peer.state.outbox.iterdir())) == 1
 

@@ -1,4 +1,4 @@
-"""The collector killed again and again while a peer sends: nothing acknowledged is lost, nothing doubled."""
+"""The collector is killed repeatedly while a peer sends: no acknowledged event is lost or doubled."""
 
 import random
 import threading
@@ -11,10 +11,10 @@ KILLS = 8
 
 
 def send_until(peer, stop):
-    """Send batches, go-back-N, as long as ``stop`` is not set; return the highest acknowledged number."""
+    """Send batches, go-back-N, until ``stop`` is set; return the highest acknowledged number."""
     batches = {}
     acked = 0
-    patience_s = 0.3  # longer each time nobody answers: a busy machine may need more than that
+    patience_s = 0.3  # longer after each timeout: a busy machine may need more time
 
     def go_on(answer):
         nonlocal acked, patience_s
@@ -39,7 +39,7 @@ def send_until(peer, stop):
                 batch = peer.batch(random.randrange(1, 60))
                 batches[batch.first] = batch
             if position not in batches:
-                break  # cut elsewhere: cannot be, the collector stores whole batches only
+                break  # cut at another place: impossible, the collector stores whole batches only
             peer.send(batches[position])
             position = batches[position].last + 1
         while acked < position - 1 and go_on(peer.hear(patience_s)):

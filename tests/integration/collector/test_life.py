@@ -1,4 +1,4 @@
-"""Starting, doubling, stopping, leaving by itself."""
+"""Start, second start, stop and idle exit of a collector."""
 
 import json
 import os
@@ -141,8 +141,10 @@ def test_what_nobody_can_find_any_more_ends_it_loudly(start_collector, make_peer
         getattr(collector.state, what).unlink()
 
     assert collector.process.wait(120) == 1
-    diary = collector.diary()
-    assert "gone" in diary or (what == "log" and "log write failed" in diary)  # whichever sees it first
+    daemon_log = collector.daemon_log()
+    assert "gone" in daemon_log or (
+        what == "log" and "log write failed" in daemon_log
+    )  # either part may notice it first
 
 
 def test_after_the_log_vanished_the_next_one_is_a_new_log(start_collector, make_peer):
@@ -211,12 +213,12 @@ def test_idle_collector_is_small_and_quiet(start_collector, make_peer):
     process = psutil.Process(collector.pid)
 
     def used_s():
-        """Return how much of a processor it used of the next seconds."""
+        """Return the CPU seconds that it uses in the next seconds."""
         before = process.cpu_times()
         time.sleep(WATCHED_S)
         after = process.cpu_times()
         return after.user + after.system - before.user - before.system
 
-    # When it has come to rest, and how often others drive it out of the caches, is the machine's affair.
+    # The time until it is idle, and the cost of cold caches, depend on the machine.
     wait_until(lambda: used_s() / WATCHED_S < 0.02)  # the short form; benchmarks hold it to 0.5 %
     assert process.memory_info().rss < 100 << 20

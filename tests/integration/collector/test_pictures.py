@@ -1,4 +1,4 @@
-"""The visualizer worker against logs and run folders as the collector and the store make them."""
+"""The visualizer's worker, with real logs and run folders."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from neural.tracking.collector.visualizer import renderer
 from neural.tracking.collector.visualizer.applier import VisualizerApplier
 from neural.tracking.collector.visualizer.renderer_process import renderer_command
 from neural.tracking.figures import run as figures_run
-from neural.tracking.figures.visualizer import Picture
+from neural.tracking.figures.visualizer import Plot
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log, applied, folder_of
@@ -26,7 +26,7 @@ PICTURES = {
     "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
     "auto_metric_distributions.png",
 }  # fmt: skip
-# Hangs the first time, as a library may; the second time it is the real one.
+# Hangs the first time, as a library may; the second time it is the real renderer.
 HANGS_ONCE = """
 import os, sys, time
 if not os.path.exists(sys.argv[1]):
@@ -34,7 +34,7 @@ if not os.path.exists(sys.argv[1]):
     time.sleep(600)
 os.execv(sys.executable, sys.argv[2:])
 """
-# A disk that is full in the first round: the renderer is the real one but for what writes its files.
+# The disk is full in the first round: the real renderer, except for the function that writes files.
 FULL_AT_FIRST = """
 import errno, os, sys
 from neural.tracking.collector.visualizer import renderer
@@ -54,7 +54,7 @@ sys.exit(renderer.main())
 
 
 class Bench:
-    """A visualizer that is fed what the store applied, as its worker would."""
+    """A visualizer that gets what the store has applied, as from its worker."""
 
     def __init__(self, folder, **more):
         self.log = Log(folder)
@@ -66,7 +66,7 @@ class Bench:
         self._follower = LogReader(self.log.state.log, None)
 
     def feed(self):
-        """Have the store apply what the log has, then show it to the visualizer."""
+        """Let the store apply the log, then pass it to the visualizer."""
         start = self.store.position if self.store is not None else None
         self.store = applied(self.log, self.store, start)
         while items := self._follower.read(self.log.durable):
@@ -100,7 +100,7 @@ def bench(tmp_path):
 
 
 def pictures(folder):
-    """Return the pictures under their final names; each of them must be whole."""
+    """Return the names of the finished plots; assert that each is complete."""
     found = sorted((folder / "plots").glob("[!.]*")) if (folder / "plots").is_dir() else []
     for path in found:
         with Image.open(path) as image:
@@ -109,7 +109,7 @@ def pictures(folder):
 
 
 def trained(calls, *, name="exp", **settings):
-    """Return a session that logged two metrics so many times."""
+    """Return a session that logged two metrics that many times."""
     emitter = Emitter(name=name).open(settings={"auto_visualize": True, "visualize_every": None, **settings})
     return log_more(emitter, calls)
 
@@ -195,7 +195,7 @@ def test_renderer_that_hangs_is_killed_and_the_next_one_draws(tmp_path):
         bench.until(
             lambda: any("the renderer hung for 5 s and was killed" in error for error in bench.errors())
         )
-        bench.visualizer._deadline_s = PATIENCE_S  # the next one works, and may need longer
+        bench.visualizer._deadline_s = PATIENCE_S  # the next renderer works, and may need longer
         bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
     finally:
         bench.visualizer.close()
@@ -241,9 +241,9 @@ def test_picture_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, mon
     def broken():
         raise ZeroDivisionError("no use")
 
-    two = figures_run.run_pictures
+    two = figures_run.run_plots
     monkeypatch.setattr(
-        figures_run, "run_pictures", lambda run, pages: [Picture("broken", broken), *two(run, pages=pages)[:1]]
+        figures_run, "run_plots", lambda run, pages: [Plot("broken", broken), *two(run, pages=pages)[:1]]
     )
     log, emitter = Log(tmp_path), trained(3)
     folder = folder_of(log.add(emitter), emitter)
@@ -271,7 +271,7 @@ def test_run_that_is_deleted_is_forgotten(bench):
 
 @pytest.fixture
 def base(tmp_path):
-    """A folder of runs whose collector draws at once, however busy the machine."""
+    """Return a folder of runs whose collector draws at once, even on a busy machine."""
     folder = tmp_path / "runs"
     (folder / ".ntrack").mkdir(parents=True)
     (folder / ".ntrack" / "config.toml").write_text("[collector]\ndrawing_niceness = 0\n")
@@ -291,7 +291,7 @@ def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base)
     assert worker["last_error"] is None
     assert not worker["holds_log"]
     if worker["pid"] is not None:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # idle, it leaves
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the idle renderer exits
             assert "matplotlib" not in Path(f"/proc/{worker['pid']}/maps").read_text()
 
 

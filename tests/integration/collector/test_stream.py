@@ -1,4 +1,4 @@
-"""What a sender says, and what the log holds and the sender hears afterwards."""
+"""A sender's messages, the resulting log, and the answers that the sender gets."""
 
 import dataclasses
 import os
@@ -182,7 +182,7 @@ def test_deleted_run_is_refused(peer):
     assert peer.hello().code == "run_deleted"
     assert peer.ask(peer.batch(1)).code == "run_deleted"
     late = Tombstones(peer.state.tombstones).late()
-    assert late == {peer.uid: {peer.session.hex(): Late(1)}}  # there may be more: its process lives
+    assert late == {peer.uid: {peer.session.hex(): Late(1)}}  # more events may follow: its process still runs
 
 
 def test_session_opened_after_the_removal_is_welcome(peer, make_peer):

@@ -1,4 +1,4 @@
-"""The collector together with the store: barriers, deletion, going idle."""
+"""The collector together with the store: barriers, deletion, idle exit."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.patience import PATIENCE_S, wait_until
 
 
 def visible(peer, token, timeout_s=PATIENCE_S):
-    """Wait for the answer to a barrier, past acknowledgements."""
+    """Wait for the answer to a barrier, and ignore acknowledgements."""
     while (answer := peer.hear(timeout_s)) is not None:
         if isinstance(answer, wire.Visible):
             return answer.token == token
@@ -103,7 +103,7 @@ def test_store_dies_and_comes_back(start_collector, make_peer, tmp_path):
 
 def test_collector_with_a_finished_run_leaves_when_idle(start_collector, make_peer, tmp_path):
     collector = start_collector("--auto", "--idle-exit-s", "2", ready=False)
-    peer = make_peer()  # it waits for the collector, which else might have left before the first word
+    peer = make_peer()  # it waits for the collector, which otherwise might leave before the first message
     begin(peer, tmp_path / "runs" / peer.info()["dir"])
     peer.ask(peer.batch(50))
     peer.bye()

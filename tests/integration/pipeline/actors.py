@@ -1,4 +1,4 @@
-"""A trainer without its thread, and what stands in for sockets: the test says who speaks and who hears."""
+"""A training session without its sender thread, and replacements of sockets: the test passes each message."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ FOLDER = f"run_{UID.hex()[:8]}"
 
 
 class Listeners:
-    """Stands in for the sockets: every peer is of this host."""
+    """Replaces the sockets: every peer is on this host."""
 
     def open(self):
         self.routers = []
@@ -26,7 +26,7 @@ class Listeners:
 
 
 class Contacts:
-    """Nobody is on another host, so nobody can fall silent."""
+    """Replaces the watch for lost contact: no peer is on another host."""
 
     def on_hello(self, session, *, in_log):
         pass
@@ -36,7 +36,7 @@ class Contacts:
 
 
 class Peer:
-    """The way back to a trainer."""
+    """The connection from the collector to a trainer."""
 
     key = ""
 
@@ -49,7 +49,7 @@ class Peer:
 
 
 class Trainer:
-    """One process's session: emitter, outbox and conversation; what it says waits in ``said``."""
+    """One process's session: emitter, outbox, protocol. ``said`` and ``to_hear`` hold undelivered messages."""
 
     def __init__(self, state, number):
         self.session = bytes([number + 1]) * 16

@@ -1,8 +1,8 @@
-"""Outbox, wire, log, marks, adoption and store as one machine, against a model that is a list a session.
+"""Outbox, wire, log, marks, adoption and store together, against a model: a list for each session.
 
-Everything is the real thing and on a real disk but the network, which is two lists whose messages are
-delivered, lost, repeated and late as chance has it, and the processes, which are killed by letting go of
-them as a kill would. At the end all of it comes to rest, and each session's list must be in the run's folder.
+All parts are real and on a real disk, with two exceptions. The network is two lists whose messages are
+delivered, lost, repeated and delayed at random. The processes are objects, and a kill closes what a real kill
+closes. At the end all messages are delivered, and the run folder must have each session's list.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Pipeline(RuleBasedStateMachine):
         self.trainers[len(self.trainers)] = Trainer(self.state, len(self.trainers))
 
     def living(self, number):
-        """Return one of the two that live, None once so many have died that there are no more."""
+        """Return one of the two living trainings; None if too many have died."""
         living = [trainer for trainer in self.trainers.values() if trainer.alive]
         return living[number] if number < len(living) else None
 
@@ -95,7 +95,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which)
     def fall_silent(self, number):
-        """Long without an answer, it begins anew, perhaps over another connection."""
+        """Connect again, as after a long time without an answer."""
         if trainer := self.living(number):
             self.now += 20.0
             trainer.protocol.stop()
@@ -120,7 +120,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which, at=st.integers(0, 3), lose=st.booleans(), repeat=st.booleans())
     def deliver(self, number, at, lose, repeat):
-        """One message arrives: perhaps not the first, perhaps twice, perhaps never."""
+        """Deliver one message: perhaps not the first, perhaps twice, perhaps never."""
         trainer = self.living(number)
         if trainer and trainer.said:
             parts = trainer.said[min(at, len(trainer.said) - 1)]
@@ -141,7 +141,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(number=which, fate=FATE)
     def exchange(self, number, fate):
-        """All that is to be said is said and answered, but for what the network does to it."""
+        """Send and answer all messages that are due, with the network's faults."""
         if trainer := self.living(number):
             for _ in range(3):
                 self.talk_over(trainer, fate)
@@ -206,7 +206,7 @@ class Pipeline(RuleBasedStateMachine):
         raise AssertionError(error)
 
     def claim(self, folder):
-        """The lock of a killed process is free; of one of ours a second try would drop it."""
+        """Claim only a dead process's outbox: a second open of a lock of this process would drop the lock."""
         session = bytes.fromhex(folder.name.removesuffix(ADOPTED_SUFFIX))
         owner = next((t for t in self.trainers.values() if t.session == session), None)
         if owner is None or owner.alive:
@@ -223,7 +223,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(written=st.floats(0, 1))
     def kill_collector(self, written):
-        """Of the group in hand any prefix may be in the file."""
+        """Kill the collector; any prefix of the current group may be in the file."""
         if self.log_part._pending != len(self.log_part._queue):
             self.commit()
         for trainer in self.trainers.values():
@@ -253,7 +253,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def stop_adopting(self):
         self.run(self.adopter.drain(0.0))
-        self.threads.shutdown()  # what a thread had begun, a killed process would not do later
+        self.threads.shutdown()  # a killed process would not finish what a thread has started
         self.start_threads()
 
     def start_threads(self):
@@ -384,7 +384,7 @@ Pipeline.TestCase.settings = settings(
     max_examples=rounds(25, 600), stateful_step_count=rounds(40, 80), deadline=None
 )
 TestPipelineAgainstModel = pytest.mark.timeout(3600)(
-    # A collector that is killed while it opens a segment leaves that to the garbage collector here.
+    # If the model kills a collector while it opens a segment, the garbage collector closes the file.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(Pipeline.TestCase)
 )
 

@@ -1,4 +1,4 @@
-"""The bench that every test here works on."""
+"""The fixture of all tests here."""
 
 from tests.sinkbench import bench
 

@@ -1,4 +1,4 @@
-"""Which runs go where, and what a sink still gets of them that was added, switched on or reached late."""
+"""Which runs go to which sink, and what a sink receives that was added, enabled or reached late."""
 
 import hashlib
 import json
@@ -88,7 +88,7 @@ def test_sink_added_in_the_middle_of_a_run_gets_all_of_it(bench):
 def test_run_that_ended_long_ago_is_replayed_from_its_folder_and_twice_is_once(bench):
     tracker = logged(bench, 500)
     bench.ntrack("collector", "stop")
-    shutil.rmtree(bench.state.log)  # the run folder is all there is
+    shutil.rmtree(bench.state.log)  # only the run folder exists
     moved = bench.base.parent / "elsewhere" / tracker.experiment_dir.name
     shutil.copytree(tracker.experiment_dir, moved)
 
@@ -153,15 +153,15 @@ def test_sink_over_its_budget_lets_the_log_go_and_catches_up_from_run_folders(be
     def segments():
         return sorted(int(path.name.split("-")[0]) for path in bench.state.log.glob("*.seg"))
 
-    bench.until(lambda: log(lambda: len(bench.points("down")) > 0))  # it is past its first errands
+    bench.until(lambda: log(lambda: len(bench.points("down")) > 0))  # it has done its first errands
     bench.until(lambda: len(bench.points("down")) == 100 * sent)
-    bench.mood("down", "down")
+    bench.fault("down", "down")
     bench.until(lambda: log(lambda: bench.status("down").state == "retrying"))
-    held = segments()[-1]  # it stands here at the latest, and keeps the file open
-    bench.until(lambda: log(lambda: segments()[0] > held + 1))  # a whole segment is gone that it never read
+    held = segments()[-1]  # its position is here at the latest, and the file is open
+    bench.until(lambda: log(lambda: segments()[0] > held + 1))  # a whole segment is gone that it has not read
     bench.until(lambda: bench.status("down").state == "detached")
     tracker.finish(timeout=120)
-    bench.mood("down")
+    bench.fault("down")
 
     bench.until(lambda: len(bench.points("down")) == 100 * sent)
     assert set(bench.points("down").values()) == {1}
@@ -192,7 +192,7 @@ def test_backend_that_holds_nothing_of_its_test_run_fails_the_test(bench):
 
 def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
     bench.add("down")
-    bench.mood("down", "down")
+    bench.fault("down", "down")
     began_s = time.time()
     logged(bench, 150)
 
@@ -203,7 +203,7 @@ def test_status_tells_what_a_sink_that_read_all_has_not_delivered(bench):
     assert sink["lag_events"] >= 150
     assert 0 < sink["lag_s"] < time.time() - began_s
     assert f"{sink['lag_events']} events" in bench.ntrack("status").stdout
-    bench.mood("down")
+    bench.fault("down")
     bench.until(lambda: bench.status("down").lag_events == 0)
     assert bench.status("down").lag_s == 0
 
@@ -248,4 +248,4 @@ def test_interpreter_that_is_not_there_is_refused_where_it_is_named(bench):
 
     assert refused.returncode == 1
     assert "python in [sinks.lab] is '/nowhere/python': there is no such program" in refused.stderr
-    assert "no sinks here" in bench.ntrack("sinks", "lag").stdout
+    assert "no sinks: " in bench.ntrack("sinks", "lag").stdout

@@ -1,4 +1,4 @@
-"""A W&B server that is away, in trouble or says no: everything arrives once it is well, each row once."""
+"""A W&B server that is away, fails or refuses: everything arrives after its recovery, each row once."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600)]
 pytest.importorskip("wandb")
 
 AWAY = "is away"
-CALL_S = 20  # of which W&B's own calls may take a quarter
+CALL_S = 20  # W&B's own calls may take a quarter of it
 SOON = {"WANDB__FILE_STREAM_TIMEOUT_SECONDS": "5", "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3"}
 
 
@@ -27,22 +27,22 @@ SOON = {"WANDB__FILE_STREAM_TIMEOUT_SECONDS": "5", "WANDB__FILE_STREAM_RETRY_WAI
 def server():
     made = WandbServer(secrets.token_hex(20))
     yield made
-    made.go_away()
+    made.shut_down()
 
 
 @pytest.fixture
 def lab(bench, server, monkeypatch, tmp_path):
-    """A bench with a sink for that server, and one beside it that is well."""
+    """Return a bench with a sink for that server, and another sink that works."""
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     home = tmp_path / "home"
     for name in ("CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
     monkeypatch.setenv("NETRC", str(home / "netrc"))
-    for name, value in SOON.items():  # else W&B's own patience is three minutes
+    for name, value in SOON.items():  # otherwise W&B waits three minutes
         monkeypatch.setenv(name, value)
-    bench.key_file = tmp_path.parent / f"{tmp_path.name}-key"  # not where the key is searched for
-    mend(bench, server.key)
+    bench.key_file = tmp_path.parent / f"{tmp_path.name}-key"  # not where W&B searches for the key
+    repair(bench, server.key)
     bench.add("good")
     folder = bench.base / "wandb-files"
     keyed = {"mode": "online", "base_url": server.url, "api_key_file": bench.key_file}
@@ -50,26 +50,26 @@ def lab(bench, server, monkeypatch, tmp_path):
     return bench
 
 
-def mend(bench, key):
+def repair(bench, key):
     bench.key_file.touch(mode=0o600)
     bench.key_file.write_text(key)
 
 
 def trouble(server, how):
     if how == AWAY:
-        server.go_away()
+        server.shut_down()
     else:
-        server.mood = how
+        server.fault = how
 
 
 def heal(server, how):
-    server.mood = OK
+    server.fault = OK
     if how == AWAY:
-        server.come_back()
+        server.listen()
 
 
 class Training:
-    """Logs, and sees that nobody else waits."""
+    """A training that logs; it asserts that neither it nor the other sink waits."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -104,13 +104,13 @@ def flush_now(bench):
 
 
 def openings(server):
-    """Return how many openings of a run W&B has had its answers to: it is asked for first, then written."""
+    """Return how many openings of a run the server has answered: each is a query, then an update."""
     steps = [name for name in server.answered if name in ("RunResumeStatus", "UpsertBucket")]
     return sum(pair == ("RunResumeStatus", "UpsertBucket") for pair in pairwise(steps))
 
 
 def unhurt(bench):
-    """Assert that the server's trouble was laid at no event's door."""
+    """Assert that no event is suspected or a dead letter because of the server's failure."""
     assert bench.status("lab").dead_letters == 0
     left = (bench.state.root / "sinks" / "lab" / "trying.json").read_bytes()
     told = json.loads(left) if left else {"deaths": 0, "suspects": {}}
@@ -118,7 +118,7 @@ def unhurt(bench):
 
 
 def arrived(bench, server, training):
-    """Wait until the server has everything, and assert that it has it once."""
+    """Wait until the server has everything, and assert that it has each point once."""
     run = server.run(training.tracker.metadata["uid"])
     bench.until(lambda: training.held(server).keys() == training.expected().keys(), 300)
     flush_now(bench)
@@ -134,7 +134,7 @@ def arrived(bench, server, training):
 
 
 def told(bench, *words):
-    """Return whether ``sinks ls`` says that it is tried again, and why, in these words."""
+    """Return whether ``sinks ls`` shows the sink as retrying, with this text as its error."""
     status = bench.status("lab")
     return status.state == "retrying" and all(word in (status.last_error or "") for word in words)
 
@@ -213,7 +213,7 @@ def test_key_rejected_in_the_middle_loses_no_row_and_is_found_nowhere(lab, serve
     listing = lab.ntrack("sinks", "ls").stdout + lab.ntrack("status", "--json").stdout
     assert training.tracker.finish(timeout=120)
     running = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    mend(lab, new)
+    repair(lab, new)
 
     arrived(lab, server, training)
     lab.ntrack("collector", "stop")
@@ -242,9 +242,9 @@ def test_run_that_was_deleted_on_the_page_waits_and_another_goes_on(lab, server)
     lab.until(lambda: other.held(server) == other.expected(), 120)
     assert server.run(deleted.tracker.metadata["uid"]).rows() == []
     unhurt(lab)
-    server.deleted.clear()  # it was restored
+    server.deleted.clear()  # the run was restored
     lab.ntrack("sinks", "disable", "lab")
     lab.ntrack("sinks", "enable", "lab")
     lab.until(lambda: lab.status("lab").state == "ok" and lab.status("lab").lag_events == 0, 120)
-    assert len(deleted.held(server)) >= 50  # what was not delivered before
+    assert len(deleted.held(server)) >= 50  # the events that were not delivered before
     unhurt(lab)

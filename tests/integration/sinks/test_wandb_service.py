@@ -1,4 +1,4 @@
-"""W&B's service, killed and suspended under a worker: everything arrives, and nothing is left behind."""
+"""W&B's service is killed or suspended: everything arrives, and no process is left."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ pytest.importorskip("wandb")
 
 
 def services(bench):
-    """Return the wandb-core processes of this bench's worker, whoever their parent is by now."""
+    """Return the wandb-core processes of this bench's worker, whatever their parent is now."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -26,14 +26,14 @@ def services(bench):
 
 
 def runs(pid):
-    """Return whether there is such a process, and not only nobody yet who took note of its end."""
+    """Return whether the process runs and is not a zombie."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def delivered(bench, run_id):
-    """Return the points W&B's files hold; a row that came again carries the number it had."""
+    """Return the points in W&B's files; a repeated row has the same number."""
     return {
         (row["_step"], name, row["step"], value)
         for row in rows(bench.base / "wandb-files", run_id)

@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in a run folder: every read gives all of it, or refuses and names the file."""
+"""A flipped bit anywhere in a run folder: every read returns everything, or fails and names the file."""
 
 import random
 
@@ -40,7 +40,7 @@ def made(log, *, compacted):
 
 
 def positions(size):
-    """Return bit positions to flip: all of them in the long form."""
+    """Return the bit positions to flip: all of them in the long form."""
     bits = range(8 * size)
     return bits if rounds(0, 1) else sorted(random.sample(bits, min(len(bits), 200)))
 
@@ -64,7 +64,7 @@ READS = {
 
 
 def served(folder, damaged="raise"):
-    """Return what each way to read is told, or the refusal."""
+    """Return the result of each way to read, or its error."""
     found = {}
     for what, read in READS.items():
         try:
@@ -75,7 +75,7 @@ def served(folder, damaged="raise"):
 
 
 def check_flips(path, folder, *, told):
-    """Flip bits of ``path`` one after the other; ``told``: every flip must be noticed by verify."""
+    """Flip bits of ``path`` one after the other; ``told``: whether verify must notice every flip."""
     whole = served(folder)
     original = path.read_bytes()
     assert (whole["calls"], len(whole["artifacts"])) == (COUNT, 3)

@@ -1,4 +1,4 @@
-"""The store writer killed at every step of applying, compacting and merging: nothing lost, nothing doubled."""
+"""The store is killed at every step of applying, compacting and merging: nothing is lost or doubled."""
 
 import multiprocessing
 import random
@@ -34,13 +34,13 @@ STEPS = (
 )
 BATCHES = 30
 
-# Preloaded, so that a trial costs milliseconds; a fresh interpreter under strace takes seconds.
+# Preloaded, so that a trial takes milliseconds; a new interpreter under strace takes seconds.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pyarrow.parquet", "tests.integration.store.test_kills"])
 
 
 def prepared(log):
-    """Return a log with all that a run goes through, so small tails that it compacts and merges."""
+    """Return a log with everything that a run can contain; its small tails cause compacting and merging."""
     emitter = Emitter().open(tags=["t"])
     log.add(emitter)
     for i in range(BATCHES):
@@ -74,13 +74,13 @@ def work(log, go):
 
 
 def boundaries(log):
-    """Return where records end, as a collector would tell durable positions."""
+    """Return the ends of records, as a collector reports durable positions."""
     found = segment.scan(log.path.read_bytes(), log.uuid, base=-64, start=64)
     return [record.end for record in found]
 
 
 def killed_at(log, call, nth):
-    """Run :func:`work` and kill it at its nth ``call``; return whether it came so far."""
+    """Run :func:`work` and kill it at its nth ``call``; return whether it reached that call."""
     here, there = SERVER.Pipe()
     process = SERVER.Process(target=work, args=(log, there))
     process.start()
@@ -94,7 +94,7 @@ def killed_at(log, call, nth):
 
 
 def check_as_left(log, emitter):
-    """What a reader sees before anybody makes it good is the beginning of what was emitted, each value once."""
+    """Assert that, before any repair, a reader finds the first emitted values, each once."""
     folder = folder_of(log, emitter)
     if folder.is_dir():
         found = values(Run(folder).metric("loss"))
@@ -102,7 +102,7 @@ def check_as_left(log, emitter):
 
 
 def check(log, emitter):
-    """Let a second worker finish, then compare every value with what was emitted."""
+    """Let a second worker finish, then compare every value with the emitted one."""
     sink = applied(log, start=read_cursor(log.state.cursors / "store.json"))
     sink.flush()
     sink.close()
@@ -116,7 +116,7 @@ def check(log, emitter):
     for name in json_views.NAMES:
         assert (stored.folder / f"{name}.json").read_bytes() == json_views.view_text(stored, name)
     parquet = [pq.read_table(path) for path in stored.folder.glob("metrics/*.parquet")]
-    assert sum(map(len, parquet)) == 2 * BATCHES  # also for who knows nothing of merged parts
+    assert sum(map(len, parquet)) == 2 * BATCHES  # also for a reader that does not know merged parts
     left = [path.name for path in stored.folder.rglob("*") if "tmp" in path.name]
     assert [name for name in left if not name.startswith(".tmp-")] == []
 

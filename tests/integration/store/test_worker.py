@@ -1,4 +1,4 @@
-"""The worker process: told positions on its stdin, it applies, answers, keeps its cursor and its lock."""
+"""The worker process: it reads positions from stdin, applies, answers, keeps its cursor and its lock."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ class Worker:
         self.process.stdin.flush()
 
     def hear(self, key):
-        """Return the next line with this key; the process may say others before."""
+        """Return the next line with this key; ignore other lines before it."""
         for line in self.process.stdout:
             if key in (said := json.loads(line)):
                 return said[key]
@@ -99,7 +99,7 @@ def test_end_of_input_leaves_with_everything_synced(log, start):
 def test_what_was_applied_is_saved_also_where_nobody_hears_of_it_any_more(log, start):
     log.add(Emitter().open().metrics({"a": 1.0}))
     worker = start()
-    worker.process.stdout.close()  # as when the collector is killed
+    worker.process.stdout.close()  # as after a kill of the collector
 
     worker.say(durable=list(log.durable))
 
@@ -111,7 +111,7 @@ def test_what_was_applied_is_saved_also_where_nobody_hears_of_it_any_more(log, s
 
 @pytest.mark.parametrize(("slow", "quick"), [(True, False), (False, True)])
 def test_steps_that_take_long_become_short_and_short_ones_longer(log, monkeypatch, slow, quick):
-    """However little of a core the store gets, a barrier or a predecessor's end is soon looked at."""
+    """Even with little CPU time, the store soon checks a barrier or its predecessor's end."""
     monkeypatch.setattr(module, "SLOW_S", -1.0 if slow else 1e9)
     monkeypatch.setattr(module, "QUICK_S", 1e9 if quick else -1.0)
     emitter = Emitter().open()

@@ -1,4 +1,4 @@
-"""A base_dir as real trainings left it, one of them killed, one alive; each test damages a copy."""
+"""A base_dir that real trainings have written: one was killed, one still runs. Each test damages a copy."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from neural.tracking.collector import commands
 from tests.faults.harness import clean_environment
 from tests.patience import wait_until
 
-# Two attempts make two parts; the first has row groups of its own for each metric.
+# Two attempts make two parts. In the first part each metric has row groups of its own.
 WHOLE = """
 from neural.tracking import ExperimentManager, ExperimentTracker
 tracker = ExperimentTracker("whole", base_dir=base, tags=["a", "b"], notes="n", group="g")
@@ -38,7 +38,7 @@ with ExperimentTracker("other", base_dir=base) as tracker:
     for i in range(50):
         tracker.log_metrics({"loss": float(i)}, step=i)
 """
-# Waits for nobody and dies; a bit of its outbox is flipped before a collector finds it.
+# Starts no collector and exits abruptly; a bit of its outbox is flipped before a collector adopts it.
 DEAD = """
 import os
 from neural.tracking import ExperimentTracker
@@ -69,7 +69,7 @@ def start(base, source):
 
 @pytest.fixture(scope="session")
 def left(tmp_path_factory):
-    """What all tests copy; nobody works on it any more."""
+    """Return the folder that all tests copy; no process writes to it any more."""
     base = tmp_path_factory.mktemp("left") / "runs"
     with start(base, DEAD) as dead:
         assert dead.wait(120) == 1
@@ -83,7 +83,7 @@ def left(tmp_path_factory):
             assert live.stdout.readline() == b"stored\n"
             assert (whole.wait(120), other.wait(120)) == (0, 0)
         wait_until(lambda: list(base.glob("dead_*/metrics/part-*.parquet")), what="the dead run is stored")
-        live.send_signal(signal.SIGSTOP)  # or it would start another collector
+        live.send_signal(signal.SIGSTOP)  # otherwise it starts another collector
         assert commands.stop(base, timeout_s=120) == 0
     finally:
         live.kill()
@@ -96,7 +96,7 @@ def left(tmp_path_factory):
 
 @pytest.fixture
 def runs(left, tmp_path):
-    """A copy to damage."""
+    """Return a copy that a test can damage."""
     copy = tmp_path / "runs"
     shutil.copytree(left, copy)
     for folder in copy.glob(".ntrack/outbox/*"):
@@ -110,15 +110,15 @@ def run_folder(base, name):
 
 
 def only(folder, pattern):
-    """Return the one file, or of several the first: the oldest part."""
+    """Return the first file that matches, in the order of names: of parts the oldest."""
     return sorted(folder.glob(pattern))[0]
 
 
 def ntrack(*arguments):
-    """Return exit code and output of a command; an exception it lets through fails the test.
+    """Return exit code and output of a command; an exception of the command fails the test.
 
-    Offline: a command that finds the outbox of the killed run would else start a collector, and that
-    goes on with the copy while the test looks at it.
+    It runs offline. Otherwise a command that finds the outbox of the killed run starts a collector, which
+    changes the copy during the test.
     """
     done = CliRunner(env={"NTRACK_MODE": "offline"}).invoke(
         main, [str(word) for word in arguments], catch_exceptions=False

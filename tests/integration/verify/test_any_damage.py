@@ -1,4 +1,4 @@
-"""Whatever is done to a run folder: where ``ntrack verify`` says 0, everything reads as before."""
+"""Any damage of a run folder: if ``ntrack verify`` exits with 0, all reads return the same as before."""
 
 import os
 import random
@@ -19,7 +19,7 @@ def files(folder):
 
 
 def told(folder):
-    """Return everything a reader is told of a run."""
+    """Return everything that a reader can read of a run."""
     run = Run(folder)
     metrics = {name: run.metric(name, ranks="all") for name in sorted(run.metric_names())}
     points = {
@@ -28,43 +28,43 @@ def told(folder):
     return points, run.metadata, run.params, run.texts(), str(run.summary()), run.gaps
 
 
-def remove(path, other, chance):
+def remove(path, other, rng):
     path.unlink()
 
 
-def cut(path, other, chance):
-    os.truncate(path, chance.randrange(path.stat().st_size))
+def cut(path, other, rng):
+    os.truncate(path, rng.randrange(path.stat().st_size))
 
 
-def flip(path, other, chance):
-    flip_bit(path, chance.randrange(8 * path.stat().st_size))
+def flip(path, other, rng):
+    flip_bit(path, rng.randrange(8 * path.stat().st_size))
 
 
-def blank(path, other, chance):
-    """Zero a stretch, as a lost page reads."""
+def blank(path, other, rng):
+    """Fill a range with zeros, like a lost page."""
     data = bytearray(path.read_bytes())
-    start = chance.randrange(len(data))
+    start = rng.randrange(len(data))
     data[start : start + 512] = bytes(len(data[start : start + 512]))
     path.write_bytes(data)
 
 
-def drop_line(path, other, chance):
+def drop_line(path, other, rng):
     lines = path.read_bytes().splitlines(keepends=True)
-    del lines[chance.randrange(len(lines))]
+    del lines[rng.randrange(len(lines))]
     path.write_bytes(b"".join(lines))
 
 
-def repeat_piece(path, other, chance):
+def repeat_piece(path, other, rng):
     data = path.read_bytes()
-    start = chance.randrange(len(data)) & ~7
+    start = rng.randrange(len(data)) & ~7
     path.write_bytes(data[:start] + data[start : start + 256] + data[start:])
 
 
-def exchange(path, other, chance):
+def exchange(path, other, rng):
     shutil.copy(other, path)
 
 
-def put_beside(path, other, chance):
+def put_beside(path, other, rng):
     name = path.name.replace("-1.", "-5.") if "part-" in path.name else path.name.replace("-", "-0000000")[:40]
     shutil.copy(other, path.with_name(name))
 
@@ -74,7 +74,7 @@ DAMAGES = (remove, cut, flip, blank, drop_line, repeat_piece, exchange, put_besi
 
 @pytest.fixture(scope="module")
 def small(left, tmp_path_factory):
-    """The runs that read quickly, and what they tell."""
+    """Return the small runs, and the data that a reader finds in them."""
     base = tmp_path_factory.mktemp("small")
     for name in ("other", "dead", "live"):
         shutil.copytree(run_folder(left, name), base / run_folder(left, name).name)
@@ -84,15 +84,15 @@ def small(left, tmp_path_factory):
 def test_where_verify_says_0_everything_reads_as_before(small, tmp_path):
     base, before = small
     seed = random.getrandbits(32)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for number in range(rounds(60, 3000)):
-        source = chance.choice(sorted(base.iterdir()))
+        source = rng.choice(sorted(base.iterdir()))
         folder = tmp_path / f"round-{number}"
         shutil.copytree(source, folder)
-        path = chance.choice([path for path in files(folder) if path.stat().st_size])
-        other = chance.choice([found for found in base.rglob(f"{path.name.split('-')[0]}*") if found.is_file()])
-        damage = chance.choice(DAMAGES)
-        damage(path, other, chance)
+        path = rng.choice([path for path in files(folder) if path.stat().st_size])
+        other = rng.choice([found for found in base.rglob(f"{path.name.split('-')[0]}*") if found.is_file()])
+        damage = rng.choice(DAMAGES)
+        damage(path, other, rng)
 
         code, said = ntrack("verify", folder, "--base-dir", tmp_path / "nothing")
 

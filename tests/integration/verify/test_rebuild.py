@@ -1,4 +1,4 @@
-"""``ntrack runs rebuild`` makes views equal to the live ones, and takes nothing of the truth away."""
+"""``ntrack runs rebuild`` makes views equal to the live ones, and loses no stored data."""
 
 import json
 import os
@@ -14,13 +14,13 @@ RUNS = ("whole", "other", "dead", "live")
 
 
 def views(folder):
-    """Return the views that are there, parsed."""
+    """Return the existing views, parsed."""
     paths = [folder / f"{name}.json" for name in NAMES]
     return {path.name: json.loads(path.read_bytes()) for path in paths if path.exists()}
 
 
 def truth(folder):
-    """Return the bytes of everything that is no view."""
+    """Return the bytes of all files that are not views."""
     names = {f"{name}.json" for name in NAMES}
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in names}
 
@@ -123,10 +123,10 @@ def test_view_that_tells_otherwise_than_its_run_is_found_and_made_anew(runs, nam
     code, said = verify(runs)
 
     assert code == 0, said  # nothing of the run itself is lost
-    assert f"{name}.json tells otherwise" in said
+    assert f"{name}.json differs from the stored data" in said
     assert ntrack("runs", "rebuild", "other", "--base-dir", runs)[0] == 0
     assert view.read_bytes() == right
-    assert "tells otherwise" not in verify(runs)[1]
+    assert "differs from the stored data" not in verify(runs)[1]
 
 
 def test_pipe_in_a_run_folder_holds_up_nobody(runs):

@@ -1,7 +1,6 @@
-"""``ntrack verify`` over run folders in which something is gone, cut, doubled or another run's.
+"""``ntrack verify`` on run folders in which a file is missing, cut, doubled or another run's.
 
-It exits with 6 and a line that names the run and what is wrong there; never with 0, never with a
-traceback.
+It exits with 6 and prints a line that names the run and the error; never with 0, never with a traceback.
 """
 
 import shutil
@@ -33,10 +32,10 @@ def test_whole_runs_pass_with_their_gaps_named(runs):
     [
         ("whole", PART, "missing events"),
         ("whole", EVENTS, "missing events 1–2"),
-        ("whole", LEDGER, "is missing, and so what vouches for events-"),
+        ("whole", LEDGER, "is missing, so events-"),
         ("whole", TAIL, ".seg: is missing"),
         ("whole", "run.json", "run.json: is missing"),
-        ("live", LEDGER, "is missing, and so what vouches for events-"),
+        ("live", LEDGER, "is missing, so events-"),
         ("live", TAIL, "missing event"),
         ("live", EVENTS, "missing events 1–2"),
         ("dead", EVENTS, "missing event 1"),
@@ -56,8 +55,8 @@ def test_file_that_is_gone_is_told(runs, name, pattern, text):
         ("whole", EVENTS, 0.0, "has 0 bytes"),
         ("whole", EVENTS, 0.5, "were durable"),
         ("whole", EVENTS, -1, "were durable"),
-        ("whole", LEDGER, 0.0, "is no ledger"),
-        ("whole", LEDGER, 0.5, "is no ledger"),
+        ("whole", LEDGER, 0.0, "is not a ledger"),
+        ("whole", LEDGER, 0.5, "is not a ledger"),
         ("whole", TAIL, 0.5, "shorter than its 64-byte header"),
         ("live", TAIL, 0.0, "shorter than its 64-byte header"),
         ("live", TAIL, 0.5, "were durable"),
@@ -81,7 +80,7 @@ def changed_lines(folder, change):
 
 
 def kind_of(line):
-    """Return which kind of line it is, by the key that only that kind has."""
+    """Return the kind of a line, by the key that only this kind has."""
     return next(key for key in (b'"seq":', b'"gap":', b'"note":', b'"info":') if key in line)
 
 
@@ -113,7 +112,7 @@ def test_gap_that_was_edited_is_told(runs):
     folder = run_folder(runs, "dead")
     changed_lines(folder, lambda lines: [line.replace(b'"gap":[', b'"gap":[1') for line in lines])
 
-    assert_told(runs, "dead", "are no valid line")
+    assert_told(runs, "dead", "are not a valid line")
     assert_told(runs, "dead", "missing event")
 
 
@@ -123,7 +122,7 @@ def test_part_that_is_there_twice_is_told(runs, other):
     path = only(folder, PART)
     shutil.copy(path, path.with_name(other.format(path.name.split("-")[1])))
 
-    assert_told(runs, "whole", "another one")
+    assert_told(runs, "whole", "holds another part")
 
 
 def test_part_without_one_of_its_row_groups_is_told(runs):
@@ -141,7 +140,7 @@ def test_part_without_one_of_its_row_groups_is_told(runs):
 @pytest.mark.parametrize(
     ("name", "pattern", "text"),
     [
-        ("whole", PART, "which is not of this run"),
+        ("whole", PART, "which does not belong to this run"),
         ("live", TAIL, "missing events"),
         ("live", EVENTS, "missing event"),
         ("live", LEDGER, "run.json says"),

@@ -1,4 +1,4 @@
-"""``ntrack verify`` where what waits in log and outboxes is damaged: told, and never a traceback."""
+"""``ntrack verify`` when pending data in log and outboxes is damaged: reported, without a traceback."""
 
 import shutil
 
@@ -17,7 +17,7 @@ def test_cursor_that_says_nothing_means_the_beginning_of_the_log(runs, content):
 
     code, said = verify(runs)
 
-    assert code == 0, said  # all that the log holds is stored
+    assert code == 0, said  # all events of the log are stored
 
 
 def test_state_that_is_gone_leaves_the_runs_as_they_are(runs):
@@ -73,11 +73,11 @@ def test_events_in_an_outbox_are_on_their_way(runs):
     code, said = verify(runs)
 
     assert code == 3, said
-    assert f"{run_folder_name(runs)} on its way events 1–" in said
+    assert f"{run_folder_name(runs)} pending events 1–" in said
 
 
 def run_folder_name(runs):
-    """Return the name of the live run's folder, as its outbox tells it."""
+    """Return the name of the live run's folder, from its outbox."""
     return only(runs, f"{OUTBOX}/session.json").read_text().split('"dir": "')[1].split('"')[0]
 
 
@@ -87,4 +87,4 @@ def test_acknowledged_events_that_still_lie_in_an_outbox_are_not_on_their_way(ru
     code, said = verify(runs)
 
     assert code == 6, said
-    assert "missing events" in said and "on its way" not in said
+    assert "missing events" in said and "pending events" not in said

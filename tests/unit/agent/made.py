@@ -1,4 +1,4 @@
-"""Emitters with a real outbox, what recovery finds in one, and a collector that only speaks."""
+"""Emitters with a real outbox, the events that recovery finds there, and a fake collector."""
 
 import os
 
@@ -14,7 +14,7 @@ INFO = {"name": "run", "pid": 0, "boot_id": ""}
 
 
 def make_emitter(folder, *, limit_bytes=None, **options):
-    """Return an emitter on a fresh outbox below ``folder``."""
+    """Return an emitter with a new outbox in ``folder``."""
     session = os.urandom(16)
     emitter = Emitter(session, **options)
     emitter.attach(Outbox.create(folder, session, UID, INFO, limit_bytes))
@@ -22,13 +22,13 @@ def make_emitter(folder, *, limit_bytes=None, **options):
 
 
 def fill(emitter, count, width=3):
-    """Emit ``count`` events of ``width`` metrics; return what each call returned."""
+    """Emit ``count`` events of ``width`` metrics; return the results of the calls."""
     metrics = {f"m{i}": float(i) for i in range(width)}
     return [emitter.emit_metrics(metrics, step) for step in range(count)]
 
 
 def recover(folder, after=0):
-    """Return what recovery finds: events as (seq, step, content) in order, and losses."""
+    """Return the result of recovery: events as (seq, step, content) in order, and losses."""
     orphan = Orphan(folder)
     schemas = events.unpack_schemas(orphan.session, orphan.schemas())
     found, lost = [], []
@@ -43,7 +43,7 @@ def recover(folder, after=0):
 
 
 def flat(decoded):
-    """Return the events of a decoded stretch as (seq, step, content)."""
+    """Return the events of a decoded stream as (seq, step, content)."""
     found = [(event.seq, event.step, {event.kind: event.data}) for event in decoded.events]
     for block in decoded.blocks:
         for seq, step, values in zip(block.seq, block.step, block.values, strict=True):
@@ -52,14 +52,14 @@ def flat(decoded):
 
 
 def account(found, lost, n):
-    """Assert conservation: every number up to ``n`` is stored exactly once or lost."""
+    """Assert that every number up to ``n`` is either stored exactly once or lost."""
     seqs = [event[0] for event in found]
     missing = [seq for first, last, _ in lost for seq in range(first, last + 1)]
     assert sorted(seqs + missing) == list(range(1, n + 1))
 
 
 class FakeCollector:
-    """A ROUTER that keeps what it is sent in memory; each rule is broken by setting an attribute."""
+    """A ROUTER that keeps messages in memory. A test sets its attributes to break a rule of the protocol."""
 
     def __init__(self, folder):
         self.address = f"ipc://{folder}/fake.sock"
@@ -90,7 +90,7 @@ class FakeCollector:
         self.context.destroy(linger=0)
 
     def serve(self, timeout_s=0.05):
-        """Answer what is there; return whether there was anything."""
+        """Answer a waiting message; return False if none arrives in time."""
         if not self.socket.poll(int(timeout_s * 1000)):
             return False
         identity, *parts = self.socket.recv_multipart()
@@ -139,6 +139,6 @@ class FakeCollector:
         return wire.Ack(session=session, log_id=self.log_id, last=self.last[session], window=self.window)
 
     def events(self):
-        """Return everything stored, as :func:`flat` gives it."""
+        """Return all stored events in the form of :func:`flat`."""
         decoded = [event_stream.decode(memoryview(payload), self.schemas) for payload in self.payloads]
         return sorted((event for part in decoded for event in flat(part)), key=lambda event: event[0])

@@ -1,4 +1,4 @@
-"""Snapshots: what is taken, how, and which sources are refused with nothing recorded."""
+"""Snapshots: which files are taken, how, and which sources are refused without a record."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from neural.tracking.state.paths import State
 
 
 class Session:
-    """As much of a session as a snapshot needs."""
+    """The part of a session that a snapshot needs."""
 
     def __init__(self, base, limit=1 << 40, mode="online"):
         self.base_dir = base
@@ -270,7 +270,7 @@ def test_over_the_spool_s_limit_nothing_is_taken_and_nothing_raised(session, sou
 
     lost = [artifact_snapshot.take(session, str(source), move=False).lost for _ in range(3)]
     for path in session.spooled:
-        path.unlink()  # the collector did its work
+        path.unlink()  # as if the collector had stored it
     later = artifact_snapshot.take(session, str(source), move=False)
 
     assert lost == [None, "spool_full", "spool_full"]

@@ -1,4 +1,4 @@
-"""Which run a process writes to, from what its launcher set."""
+"""Which run a process writes to, by its launcher's variables."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from neural.tracking.agent import choose_run, run_identity
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch):
-    """Each test counts its trackers from none, as a process does."""
+    """Reset the count of trackers, as in a new process."""
     monkeypatch.setattr(run_identity, "_ordinals", run_identity.Counter())
 
 

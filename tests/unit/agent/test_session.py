@@ -1,4 +1,4 @@
-"""A session where the world is not as it should be: no room, a sender that fails, forks inside imports."""
+"""A session in a bad environment: a full disk, a failing sender, forks during imports."""
 
 import errno
 import logging
@@ -26,7 +26,7 @@ OFFLINE = AgentConfig(mode="offline")
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Outboxes cannot be made until ``.clear()``."""
+    """Make outboxes fail with a full disk until ``.clear()``."""
     full = threading.Event()
     full.set()
     real = Outbox.create.__func__
@@ -194,11 +194,11 @@ def test_log_handler_that_raises_stops_neither_sender_nor_close(tmp_path, monkey
 
 def test_end_asked_for_inside_a_log_call_is_the_one_that_comes(tmp_path):
     session = open_session(choose_run("probe", {}), tmp_path, config=OFFLINE)
-    session._emitter._busy = True  # as a signal handler finds it that interrupted a log call
+    session._emitter._busy = True  # as for a signal handler that interrupts a log call
     assert not session.close("failed", "told to stop", timeout_s=0.1)
     session._emitter._busy = False
 
-    session.close("completed", timeout_s=0.1)  # what the exit hook does
+    session.close("completed", timeout_s=0.1)  # as the exit hook does
 
     (folder,) = session.state_folder.outbox.iterdir()
     found, _ = recover(folder)
@@ -296,7 +296,7 @@ def test_sender_lives_where_a_program_has_thousands_of_open_files(tmp_path):
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2048:
         pytest.skip("no more than 2048 files can be open here")
 
-    # A process of its own: here something else may close a file meanwhile, and its number would be taken.
+    # A process of its own: in this one another thread may close a file, and its number would be reused.
     told = subprocess.check_output([sys.executable, "-c", MANY_FILES, tmp_path], text=True, timeout=PATIENCE_S)
 
     assert told == "True True\n"

@@ -1,4 +1,4 @@
-"""What is gathered of the process a run ran in."""
+"""The metadata of a run's process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Settings of later parts are checked when the run is opened, not when they first matter."""
+"""A run checks all settings when it opens, also those that are used later."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
-"""How long calls wait by default is what the documents promise; fixtures of other tests lengthen these times.
+"""The default waiting times of calls are the documented ones.
 
-So they are read in a process of its own, from the calls that a tracker makes, with the clock standing still.
+Fixtures of other tests lengthen these times. So a separate process reads them from a tracker's calls, with a
+clock that does not advance.
 """
 
 import json
@@ -16,7 +17,7 @@ DOCS = Path(__file__).parents[3]
 BOTH = [5.0, 60.0]
 MARKS_OF_A_CONTAINER = ("/.dockerenv", "/run/.containerenv")
 
-# Prints how long a read, finish() and an end without finish() let the session wait.
+# Prints for how long a read, finish() and an end without finish() let the session wait.
 CALLS = """
 import json, os, sys, types
 from neural.tracking import ExperimentTracker
@@ -50,7 +51,7 @@ print(json.dumps(waited))
 
 
 def waits(base_dir, *, container="", **environment):
-    """Return the seconds that a read and both kinds of an end wait at most."""
+    """Return the maximum waiting times, in seconds, of a read and of both kinds of an end."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("NTRACK_", "SLURM_", "KUBERNETES_"))}
     command = [sys.executable, "-c", CALLS, str(base_dir), container, *MARKS_OF_A_CONTAINER]
     done = subprocess.run(
@@ -64,7 +65,7 @@ def waits(base_dir, *, container="", **environment):
 
 
 def promised(file, pattern):
-    """Return the numbers that a document names in the sentence that matches; it must be there."""
+    """Return the numbers in the matching sentence of a document, which must exist."""
     text = " ".join((DOCS / file).read_text().split())
     found = re.search(pattern, text)
     assert found is not None, f"{file} no longer says: {pattern}"

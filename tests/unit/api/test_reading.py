@@ -1,4 +1,4 @@
-"""What a tracker says to questions that cannot be answered."""
+"""A tracker's answers when it has no data."""
 
 import pytest
 

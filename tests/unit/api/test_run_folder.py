@@ -1,4 +1,4 @@
-"""Which folder a run gets, and who may join it."""
+"""Which folder a run gets, and which processes may join it."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ def identity(key="random", uid=b"u" * 16, **more):
 
 
 def made_by_another(base, of):
-    """Put a folder where ``of``'s would be, of another run whose uid begins alike."""
+    """Create a folder of another run with a similar uid at the path of ``of``'s folder."""
     other = identity(uid=of.uid[:4] + b"x" * 12)
     return open_run_folder(base, other)[0]
 

@@ -1,4 +1,4 @@
-"""How values look on a terminal."""
+"""How the terminal shows values."""
 
 import json
 import math

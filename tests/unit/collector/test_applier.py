@@ -1,4 +1,4 @@
-"""The contract between a worker and its applier: the four methods that every applier has are enough."""
+"""The contract between a worker and its applier: four methods are enough."""
 
 import os
 

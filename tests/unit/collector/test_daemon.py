@@ -1,4 +1,4 @@
-"""The order of starting and stopping, and what the exit code says."""
+"""The order of starting and stopping, and the exit codes."""
 
 import asyncio
 

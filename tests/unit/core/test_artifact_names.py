@@ -1,4 +1,4 @@
-"""Artifact names at the doors: the call, and what an event of whatever origin says."""
+"""Artifact names at the interfaces: in calls, and in events of any origin."""
 
 import unicodedata
 
@@ -12,7 +12,7 @@ from tests.hostile_names import HOSTILE_NAMES
 
 
 def stays_inside(name, root):
-    """Whether a file of that name lies directly in ``root``, on this file system."""
+    """Return whether a file of that name is directly in ``root``, on this file system."""
     path = root / f"v1_{name}"
     return (root / name).resolve().parent == root.resolve() and path.resolve().parent == root.resolve()
 

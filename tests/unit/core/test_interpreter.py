@@ -1,4 +1,4 @@
-"""Which executables are taken for a Python, without starting any."""
+"""Which executables count as Python, without starting any."""
 
 import os
 import shutil
@@ -94,5 +94,5 @@ def test_nothing_in_the_package_starts_the_executable_past_this_module():
 
 
 def linked(path, root):
-    """Return whether a file is seen through one of the links that make the parts sub-packages."""
+    """Return whether a path leads through one of the links that make the parts sub-packages."""
     return path.resolve() != root.resolve() / path.relative_to(root)

@@ -1,4 +1,4 @@
-"""Which way a metric is better: whole words of a documented list, and nothing else has a winner."""
+"""Which direction of a metric is better: whole words of a documented list; others have no best run."""
 
 import re
 from pathlib import Path

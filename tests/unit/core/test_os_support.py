@@ -1,4 +1,4 @@
-"""What the operating system lacks is made up for: each fallback does the same work."""
+"""Fallbacks for missing features of the operating system give the same results."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""Folders and settings that others made, or may write to, are not used; what is usual goes on to be."""
+"""Folders and settings that others own or may write to are refused; the usual ones are accepted."""
 
 import os
 import stat
@@ -35,7 +35,7 @@ def plant(base_dir, text=PYTHON, *, folder=0o700, file=0o600):
 
 @pytest.fixture
 def shared(tmp_path, monkeypatch):
-    """What is /var/tmp and /tmp elsewhere."""
+    """Return a folder that everyone may write to, like /var/tmp and /tmp."""
     place = tmp_path / "shared"
     place.mkdir()
     place.chmod(0o1777)

@@ -1,4 +1,4 @@
-"""Names, files, state folders and settings: refused at the earliest place, or safe."""
+"""Names, files, state folders and settings: refused as early as possible, or safe."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Entries of the changelog are short, and their files are named as a release expects them."""
+"""Changelog entries are short, and their file names have the form that a release expects."""
 
 import re
 from pathlib import Path

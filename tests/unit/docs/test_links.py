@@ -1,4 +1,4 @@
-"""What the documents say is what the code does, and their links lead to a heading that is there."""
+"""The documents describe what the code does, and their links lead to existing headings."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), ROOT / "neural" / "track
 
 
 def anchors(path):
-    """Return the anchors that GitHub makes of a document's headings."""
+    """Return the anchors that GitHub makes from a document's headings."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 

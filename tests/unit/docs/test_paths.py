@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "neural/tracking/README.md", "changelog.d/README.md")
-# Each is a folder at the top of the repository: paths of run folders and of users begin otherwise.
+# The top folders of the repository; paths of run folders and of users start with other names.
 PATH = re.compile(r"(?:agent|benchmarks|changelog\.d|collector|docs|examples|neural|sinks|tests)/[\w./-]*\w/?")
 
 

@@ -1,4 +1,4 @@
-"""Every promise of docs/guarantees.md has an id, and under that id the tests that prove it."""
+"""Every promise of docs/guarantees.md has an id and, under that id, the tests that prove it."""
 
 import re
 from pathlib import Path

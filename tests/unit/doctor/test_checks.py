@@ -1,4 +1,4 @@
-"""Each trouble doctor looks for, made for real or as near as a test can."""
+"""Each problem that doctor checks, made for real or as close to it as possible."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_relative_base_dir_that_exists_is_told_so(base, monkeypatch):
     monkeypatch.chdir(base.parent)
 
     assert checks._folder(Path(base.name)).seen == "runs is writable"
-    assert "will be made" in checks._folder(Path("nowhere")).seen
+    assert "will be created" in checks._folder(Path("nowhere")).seen
 
 
 def test_base_dir_that_is_a_device_is_one_trouble_and_no_errno():
@@ -168,7 +168,7 @@ def test_disk_that_refuses_and_worker_that_restarts():
         "workers": [{"name": "store", "restarts": 3, "last_error": "killed"}],
     }
 
-    seen = [found.seen for found in checks._collector_troubles(answer)]
+    seen = [found.seen for found in checks._collector_problems(answer)]
 
     assert "ENOSPC" in seen[0]
     assert "store restarted 3 times: killed" in seen[1]
@@ -185,7 +185,7 @@ def test_distribution_that_owns_the_same_folder(base, tmp_path, monkeypatch):
     info = site / "neural_dsl-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "neural").mkdir()
-    (site / "neural" / "__init__.py").touch()  # some readers of RECORD pass over what is not there
+    (site / "neural" / "__init__.py").touch()  # some readers of RECORD ignore missing files
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: neural-dsl\nVersion: 1.0\n")
     (info / "RECORD").write_text("neural/__init__.py,,\nneural_dsl-1.0.dist-info/METADATA,,\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])

@@ -18,12 +18,12 @@ def history(**metrics):
 
 
 def series(**metrics):
-    """Return the metrics reduced, in the order given."""
+    """Return the reduced series of the metrics, in the given order."""
     return series_of_history(history(**metrics))
 
 
 def ranked(name, values, *, late_s=None, missing=None):
-    """Return columns of several ranks: ``values`` a row a rank; ``late_s``: by rank, how late it is."""
+    """Return columns of several ranks. ``values``: a row for each rank; ``late_s``: each rank's delay."""
     values = np.asarray(values, float)
     ranks, steps = values.shape
     step, rank = np.repeat(np.arange(steps), ranks), np.tile(np.arange(ranks), steps)
@@ -35,7 +35,7 @@ def ranked(name, values, *, late_s=None, missing=None):
 
 
 def texts(figure):
-    """Return every text that is drawn."""
+    """Return every text of a drawn figure."""
     figure.canvas.draw()
     found = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
     return [text for text in found if text]

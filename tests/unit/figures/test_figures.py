@@ -1,4 +1,4 @@
-"""The figures of a run: what is drawn, what is written, what bad values and names become."""
+"""The figures of a run: content, texts, and the handling of bad values and names."""
 
 import math
 
@@ -10,14 +10,14 @@ from neural.tracking import MetricVisualizer
 from neural.tracking.figures.correlation import correlations
 from neural.tracking.figures.saving import rendered
 from neural.tracking.figures.series import series_of, series_of_history
-from neural.tracking.figures.visualizer import all_pictures
+from neural.tracking.figures.visualizer import all_plots
 from tests.unit.figures.made import history, ranked, series, texts
 
 NAN, INF = math.nan, math.inf
 
 
 def drawn(figures):
-    """Draw all of them: what is wrong with a value shows only then."""
+    """Draw all of them, because errors of values occur only then."""
     return {name: texts(figure) for name, figure in figures.items()}
 
 
@@ -79,7 +79,7 @@ def test_axis_is_logarithmic_where_the_range_asks_for_it():
 
 def test_ranks_are_a_mean_in_a_band_with_the_straggler_named():
     one = series_of(ranked("loss", [[1.0, 2.0], [3.0, 4.0], [2.0, 3.0]], late_s=[0, 0, 2.0]))
-    figure = all_pictures([one])[0].draw()
+    figure = all_plots([one])[0].draw()
     band = figure.axes[0].collections[0].get_datalim(figure.axes[0].transData)
 
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2, 3]
@@ -91,7 +91,7 @@ def test_alike_metrics_share_their_units_and_others_are_drawn_in_their_own_range
     alike = series(a=[1.0, 2.0, 3.0], b=[2.0, 2.5, 4.0])
     apart = series(a=[1.0, 2.0, 3.0], b=[1000.0, 3000.0, 2000.0])
 
-    shared, own = (all_pictures(found)[1].draw().axes[0] for found in (alike, apart))
+    shared, own = (all_plots(found)[1].draw().axes[0] for found in (alike, apart))
 
     assert [line.get_ydata().tolist() for line in shared.lines[:2]] == [[1, 2, 3], [2, 2.5, 4]]
     assert [line.get_ydata().tolist() for line in own.lines[:2]] == [[0, 0.5, 1], [0, 1, 0.5]]
@@ -99,7 +99,7 @@ def test_alike_metrics_share_their_units_and_others_are_drawn_in_their_own_range
 
 def test_legend_of_the_combined_plot_lies_beside_the_lines():
     found = series(**{f"a_rather_long_metric_name_{i}": [1.0, 2.0 + i] for i in range(12)})
-    figure = all_pictures(found)[1].draw()
+    figure = all_plots(found)[1].draw()
     figure.canvas.draw()
     box = figure.axes[0].get_window_extent()
     legend = [text for text in figure.axes[0].texts if text.get_text().startswith("a_rather")]
@@ -148,7 +148,7 @@ def test_histogram_counts_every_finite_value_and_marks_the_mean():
 def test_many_metrics_are_paged(count, pages):
     found = series(**{f"metric_{i}": [float(i), 1.0] for i in range(count)})
 
-    names = [picture.name for picture in all_pictures(found)]
+    names = [plot.name for plot in all_plots(found)]
 
     assert sum(name.startswith("all_metrics_individual") for name in names) == pages
     assert names[0] == "all_metrics_individual"
@@ -158,7 +158,7 @@ def test_many_metrics_are_paged(count, pages):
 def test_first_page_says_that_there_are_more():
     found = series(**{f"metric_{i}": [float(i), 1.0] for i in range(30)})
 
-    figure = all_pictures(found, title="run", remark="running")[0].draw()
+    figure = all_plots(found, title="run", remark="running")[0].draw()
 
     assert len(panels(figure)) == 24
     assert "page 1 of 2: metrics 1 to 24 of 30, running" in texts(figure)
@@ -229,7 +229,7 @@ def test_any_name_is_drawn_within_its_panel(name):
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_figure_is_saved_in_every_format_and_twice_the_same(kind, start):
-    figure = all_pictures(series(loss=[1.0, 2.0]))[0].draw()
+    figure = all_plots(series(loss=[1.0, 2.0]))[0].draw()
 
     first, second = rendered(figure, kind), rendered(figure, kind)
 
@@ -240,6 +240,6 @@ def test_figure_is_saved_in_every_format_and_twice_the_same(kind, start):
 def test_style_does_not_depend_on_what_the_process_has_set():
     import matplotlib as mpl
 
-    plain = rendered(all_pictures(series(loss=[1.0, 2.0]))[0].draw())
+    plain = rendered(all_plots(series(loss=[1.0, 2.0]))[0].draw())
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 20, "lines.linewidth": 9}):
-        assert rendered(all_pictures(series(loss=[1.0, 2.0]))[0].draw()) == plain
+        assert rendered(all_plots(series(loss=[1.0, 2.0]))[0].draw()) == plain

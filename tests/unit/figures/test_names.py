@@ -1,15 +1,15 @@
-"""What names tell, and how they are written."""
+"""What names of metrics mean, and how figures show them."""
 
 import pytest
 
-from neural.tracking.figures.names import file_name, most_telling_first, quantity_of
+from neural.tracking.figures.names import file_name, most_informative_first, quantity_of
 from neural.tracking.figures.texts import number, shown, text_width
 
 
 def test_losses_and_scores_come_first_and_numbers_in_their_order():
     names = ["layer_10/norm", "lr", "layer_9/norm", "val_loss", "train_loss", "accuracy"]
 
-    assert most_telling_first(names) == [
+    assert most_informative_first(names) == [
         "accuracy", "train_loss", "val_loss", "lr", "layer_9/norm", "layer_10/norm",
     ]  # fmt: skip
 

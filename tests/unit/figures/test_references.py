@@ -1,6 +1,6 @@
-"""Figures look as they did when somebody looked at them: compared with reviewed pictures.
+"""Figures look as in their reviewed references.
 
-To make them anew after a change that is meant, look at each of them before committing:
+After an intended change, write the references again and look at each of them before the commit:
 ``NTRACK_NEW_REFERENCES=1 python -m pytest tests/unit/figures/test_references.py``.
 """
 
@@ -17,8 +17,8 @@ from neural.tracking.figures.comparison import compare_metric
 from neural.tracking.figures.panels import plot_panels
 from neural.tracking.figures.parameters import hyperparameters
 from neural.tracking.figures.series import series_of, series_of_history
-from neural.tracking.figures.style import house_style
-from neural.tracking.figures.visualizer import all_pictures
+from neural.tracking.figures.style import figure_style
+from neural.tracking.figures.visualizer import all_plots
 from tests.unit.figures.made import ranked
 
 REFERENCES = Path(__file__).parent / "references"
@@ -27,7 +27,7 @@ DPI, TOLERANCE = 50, 3.0
 
 
 def run():
-    """A training as it might be, the same every time: nothing random that another NumPy draws differently."""
+    """Return a realistic training, without random numbers, which differ between versions of NumPy."""
     step = np.arange(600)
     noise = np.sin(step * 12.9898) * np.cos(step * 78.233)
     loss = 2.3 * np.exp(-step / 120) + 0.15 + 0.05 * noise
@@ -44,7 +44,7 @@ def run():
 
 
 def figures():
-    found = {picture.name: picture.draw for picture in all_pictures(run(), title="mnist · 1a2b3c4d")}
+    found = {plot.name: plot.draw for plot in all_plots(run(), title="mnist · 1a2b3c4d")}
     parameters = [{"lr": 0.1, "optimizer.name": "sgd"}, {"lr": 0.01, "optimizer.name": "sgd", "seed": 1}]
     one, two = run()[0], run()[1]
     return {
@@ -62,7 +62,7 @@ def figures():
 @pytest.mark.parametrize("name", figures())
 def test_figure_looks_as_reviewed(name, tmp_path):
     reference, made = REFERENCES / f"{name}.png", tmp_path / f"{name}.png"
-    with house_style():
+    with figure_style():
         figures()[name]().savefig(made, dpi=DPI, pil_kwargs={"compress_level": 9})
     if os.environ.get("NTRACK_NEW_REFERENCES"):
         REFERENCES.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is kept of a metric for drawing."""
+"""The data of a metric that a figure uses."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_short_series_is_kept_whole():
 
     assert one.line.x.tolist() == [0, 1, 2]
     assert one.line.y.tolist() == [3, 1, 2]
-    assert (one.most, one.least, one.last) == ((0, 3), (1, 1), (2, 2))
+    assert (one.maximum, one.minimum, one.last) == ((0, 3), (1, 1), (2, 2))
     assert one.mean == 2
     assert one.points == one.finite == 3
 
@@ -37,7 +37,7 @@ def test_long_series_keeps_its_spikes_in_about_2000_points():
     assert len(one.line.y) <= MAX_POINTS + 2
     assert one.line.y.max() == 7.0
     assert one.line.y.min() == -9.0
-    assert one.most == (123_456, 7.0)
+    assert one.maximum == (123_456, 7.0)
 
 
 def test_nan_interrupts_the_line():
@@ -142,25 +142,25 @@ def test_rank_that_comes_last_is_named_with_its_delay():
     one = series_of(ranked("loss", np.ones((4, 50)), late_s=[0.0, 0.01, 0.02, 1.5]))
 
     assert one.ranks.slowest == 3
-    assert one.ranks.told() == ["4 ranks, straggler: rank 3 (+1.5 s)"]
+    assert one.ranks.remarks() == ["4 ranks, straggler: rank 3 (+1.5 s)"]
 
 
 def test_rank_that_is_behind_is_named_with_its_steps():
     one = series_of(ranked("loss", np.ones((3, 50)), missing=(1, 40)))
 
-    assert one.ranks.told() == ["3 ranks, straggler: rank 1 (10 steps behind)"]
+    assert one.ranks.remarks() == ["3 ranks, straggler: rank 1 (10 steps behind)"]
 
 
 def test_rank_far_from_the_others_is_named():
     one = series_of(ranked("loss", [np.ones(50), np.ones(50), np.full(50, 9.0), np.ones(50)]))
 
-    assert one.ranks.told() == ["4 ranks", "outlier: rank 2"]
+    assert one.ranks.remarks() == ["4 ranks", "outlier: rank 2"]
 
 
 def test_ranks_that_go_together_name_nobody():
     values = np.random.default_rng(1).standard_normal((4, 200))
 
-    assert series_of(ranked("loss", values)).ranks.told() == ["4 ranks"]
+    assert series_of(ranked("loss", values)).ranks.remarks() == ["4 ranks"]
 
 
 def test_history_is_made_as_described():

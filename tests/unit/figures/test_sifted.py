@@ -1,4 +1,4 @@
-"""A metric too long to be held is drawn from a share of it as from the whole."""
+"""A metric that is too long for memory is drawn from a part of its points as from all of them."""
 
 import math
 import tracemalloc
@@ -18,12 +18,12 @@ POINTS = 6000
 @pytest.fixture
 def small(monkeypatch):
     """Sift what is short, so that the tests are."""
-    monkeypatch.setattr(downsample, "SIFTED_ABOVE", 4000)
+    monkeypatch.setattr(downsample, "DOWNSAMPLED_ABOVE", 4000)
     monkeypatch.setattr(downsample, "KEPT_POINTS", 2000)
 
 
 def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: place):
-    """Return a run of which half is compacted and half is in its tail."""
+    """Return a run, half of it compacted and half of it in its tail."""
     log = Log(tmp_path)
     first = Emitter(name="long")
     emitters = [first, *(Emitter(first.uid, rank=rank, role="rank", name="long") for rank in range(1, ranks))]
@@ -45,9 +45,9 @@ def stored(tmp_path, metric, *, ranks=1, points=POINTS, step_of=lambda place: pl
 
 
 def both(run):
-    """Return the series made of a share, and the one made of everything."""
+    """Return the series made from a part of the points, and the one made from all."""
     (sifted,) = read_series(run)
-    assert run.sifted_metric("loss") is not None
+    assert run.downsampled_metric("loss") is not None
     return sifted, series_of(run.metric("loss", ranks="all"))
 
 
@@ -65,7 +65,7 @@ def noisy(place, rank):
 def test_extremes_ends_and_counts_are_those_of_all_points(tmp_path, small, ranks):
     sifted, whole = both(stored(tmp_path, noisy, ranks=ranks))
 
-    assert (sifted.least, sifted.most, sifted.last) == (whole.least, whole.most, whole.last)
+    assert (sifted.minimum, sifted.maximum, sifted.last) == (whole.minimum, whole.maximum, whole.last)
     assert (sifted.points, sifted.nan, sifted.infinite) == (whole.points, whole.nan, whole.infinite)
     assert sifted.mean == pytest.approx(whole.mean)
     assert sifted.scale == whole.scale
@@ -88,7 +88,7 @@ def test_step_at_which_the_mean_of_the_ranks_peaks_is_kept_though_no_rank_does_t
 
     sifted, _ = both(stored(tmp_path, metric, ranks=3))
 
-    assert sifted.most == (3003, 4.0)
+    assert sifted.maximum == (3003, 4.0)
 
 
 def test_distribution_is_that_of_all_points_and_not_of_the_extremes(tmp_path, small):
@@ -117,7 +117,7 @@ def test_points_that_all_have_one_step_are_made_few_too(tmp_path, small):
         tmp_path, lambda place, rank: 5.0 if place == 777 else math.sin(place), step_of=lambda place: 3
     )
 
-    found = run.sifted_metric("loss")
+    found = run.downsampled_metric("loss")
 
     assert found.points == POINTS
     assert len(found.columns) < POINTS
@@ -139,22 +139,22 @@ def test_few_steps_of_many_points_have_the_mean_of_what_each_rank_logged_last(tm
 def test_values_at_the_ends_of_what_a_float_holds_have_a_mean(tmp_path, small):
     run = stored(tmp_path, lambda place, rank: 1.7e308)
 
-    assert run.sifted_metric("loss").mean == pytest.approx(1.7e308)
+    assert run.downsampled_metric("loss").mean == pytest.approx(1.7e308)
 
 
 def test_short_metric_is_read_whole(tmp_path):
-    assert stored(tmp_path, noisy, points=100).sifted_metric("loss") is None
+    assert stored(tmp_path, noisy, points=100).downsampled_metric("loss") is None
 
 
 def test_memory_is_a_share_of_what_all_points_would_take(tmp_path, monkeypatch):
-    monkeypatch.setattr(downsample, "SIFTED_ABOVE", 4000)
+    monkeypatch.setattr(downsample, "DOWNSAMPLED_ABOVE", 4000)
     monkeypatch.setattr(downsample, "KEPT_POINTS", 2000)
     monkeypatch.setattr(downsample, "MEAN_STEPS", 1024)
     run = stored(tmp_path, noisy, ranks=2, points=20_000)
-    run.metric("loss", ranks="all")  # what the files hold beside points is kept from now on
+    run.metric("loss", ranks="all")  # the files' other data is cached from now on
 
     peaks = []
-    for read in (run.sifted_metric, lambda name: run.metric(name, ranks="all")):
+    for read in (run.downsampled_metric, lambda name: run.metric(name, ranks="all")):
         tracemalloc.start()
         read("loss")
         peaks.append(tracemalloc.get_traced_memory()[1])

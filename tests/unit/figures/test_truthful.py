@@ -1,4 +1,4 @@
-"""Figures say what is so: winners, ticks, names and ranks at which a careless picture would mislead."""
+"""Figures are not misleading about best runs, ticks, names and ranks."""
 
 import math
 
@@ -12,7 +12,7 @@ from neural.tracking.figures.axes import Plain
 from neural.tracking.figures.best import best_metrics
 from neural.tracking.figures.comparison import compare_metric
 from neural.tracking.figures.series import series_of, series_of_history
-from neural.tracking.figures.texts import told_apart
+from neural.tracking.figures.texts import distinct_texts
 from neural.tracking.figures.visualizer import MetricVisualizer
 from tests.unit.figures.made import ranked
 
@@ -93,9 +93,9 @@ def test_names_that_would_be_cut_alike_are_told_apart():
     layers = [f"encoder/layers/{i}/attention/self/query/weight/grad_norm_very_long" for i in range(12)]
     rates = [f"resnet50_imagenet_lr{rate}_wd1e-4_bs256_aug_cutmix_seed0" for rate in (0.1, 0.01, 0.001)]
 
-    assert len(set(told_apart(layers, 28))) == 12
-    assert [text.split("_")[0] for text in told_apart(rates, 20)] == ["…lr0.1", "…lr0.01", "…lr0.001"]
-    assert told_apart(["same" * 20, "same" * 20, "short"], 12)[2] == "short"
+    assert len(set(distinct_texts(layers, 28))) == 12
+    assert [text.split("_")[0] for text in distinct_texts(rates, 20)] == ["…lr0.1", "…lr0.01", "…lr0.001"]
+    assert distinct_texts(["same" * 20, "same" * 20, "short"], 12)[2] == "short"
 
 
 def test_one_ranks_nan_does_not_hide_how_the_others_went_on():
@@ -104,7 +104,7 @@ def test_one_ranks_nan_does_not_hide_how_the_others_went_on():
     made = series_of(ranked("loss", [broken, healthy, healthy]))
 
     assert (made.line.x[-1], made.line.y[-1]) == (59, 0.5)
-    assert "NaN of rank 0" in made.ranks.told()
+    assert "NaN of rank 0" in made.ranks.remarks()
 
 
 def test_ranks_that_are_evenly_spread_have_no_outlier_and_one_far_off_has():
@@ -152,7 +152,7 @@ def test_picture_of_a_metric_nobody_knows_the_best_of_tells_its_last_value_and_n
 
     assert few.count("last 1 at 2") == 3
     assert "the first 24 of 60 runs" in many
-    assert not any("best" in text or "least" in text or "greatest" in text for text in [*few, *many])
+    assert not any("best" in text or text.startswith(("min ", "max ")) for text in [*few, *many])
 
 
 def test_no_bar_wins_where_nobody_knows_which_way_is_better():
@@ -162,7 +162,7 @@ def test_no_bar_wins_where_nobody_knows_which_way_is_better():
     bold = [[text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] for axes in (dice, own)]
     assert bold == [["0.9"], []]
     assert "greater is better" in texts_of(dice)
-    assert "last values; which is better is not known" in texts_of(own)
+    assert "last values; the better direction is unknown" in texts_of(own)
 
 
 def texts_of(axes):

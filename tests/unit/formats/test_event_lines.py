@@ -1,4 +1,4 @@
-"""Lines of events: whatever msgpack brought, a line is made of it, and read back."""
+"""Event lines: any content that msgpack can have becomes a line, and can be read."""
 
 import datetime
 

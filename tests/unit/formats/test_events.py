@@ -1,4 +1,4 @@
-"""The event codec: exact values back, and only the documented error for anything else."""
+"""The event codec: it returns exact values, and raises only the documented error for anything else."""
 
 import contextlib
 import struct
@@ -18,7 +18,7 @@ SESSION = bytes(range(16))
 
 
 class Stream:
-    """Builds a session's stream the slow, obvious way."""
+    """Builds a session's stream in a slow, simple way."""
 
     def __init__(self):
         self.data = b""

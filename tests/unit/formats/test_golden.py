@@ -1,4 +1,4 @@
-"""Files of the first release stay readable, value by value, and the writer still makes the same bytes."""
+"""Files of the first release remain readable, value by value, and the writer makes the same bytes."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""Frames: what is written is read back; what is damaged never is."""
+"""Frames: written records can be read, damaged ones never."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,7 +99,7 @@ def test_flipped_bit_costs_exactly_the_record_it_is_in(contents, data):
 
     found = bodies(bad)
 
-    # A bit in the padding belongs to no record and harms none.
+    # A bit in the padding belongs to no record.
     in_padding = byte >= ends[hit][1]
     assert found == contents if in_padding else found == contents[:hit] + contents[hit + 1 :]
 

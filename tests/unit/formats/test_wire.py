@@ -1,4 +1,4 @@
-"""Wire messages: what is encoded is decoded; whatever else a peer sends is a ProtocolError."""
+"""Wire messages: encoded ones are decoded; anything else from a peer is a ProtocolError."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Parameters that refer to themselves, are far too many or far too large, or print otherwise every time."""
+"""Parameters that refer to themselves, are too many or too large, or print differently every time."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def tree(count):
 
 
 def shared(depth, make):
-    """Return an object of so many levels, each of which has the level below twice."""
+    """Return an object with that many levels; each level contains the next one twice."""
     found = make(None)
     for _ in range(depth):
         found = make(found)
@@ -40,7 +40,7 @@ def shared(depth, make):
 
 
 def united(found):
-    """Return what the events of one call say together, each as it is packed and read."""
+    """Return the values of all events of one call, after each is packed and read."""
     values, as_text = {}, []
     for data in found.events:
         packed = events.pack_event_data("params", data)
@@ -125,7 +125,7 @@ def test_names_and_numbers_of_very_many_classes_are_kept_both():
 
 
 class Odd(int):
-    """Compares as it likes."""
+    """An object whose comparisons are inconsistent."""
 
     def __eq__(self, other):
         raise ValueError("not comparable")
@@ -307,7 +307,7 @@ LARGE = {
     "<dict>": {str(i): i for i in range(9000)},
     "<long name>": "long" * 200,
 }
-LARGE_ONES = st.sampled_from(list(LARGE))  # by name: what fails is printed
+LARGE_ONES = st.sampled_from(list(LARGE))  # by name, because pytest prints what fails
 KEYS = st.text(max_size=30) | st.integers() | st.none() | LARGE_ONES
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=90) | LARGE_ONES
 VALUES = st.recursive(
@@ -316,7 +316,7 @@ VALUES = st.recursive(
 
 
 def grown(given):
-    """Return what is given with the large values its leaves and names stand for."""
+    """Return the object with its placeholders replaced by large values."""
     if isinstance(given, dict):
         return {(LARGE["<long name>"] if key in LARGE else key): grown(item) for key, item in given.items()}
     if isinstance(given, list):

@@ -1,4 +1,4 @@
-"""Which configuration objects keep their names, nested as on top, and what does not resolve in them."""
+"""Which configuration objects keep their names, also nested, and which values in them do not resolve."""
 
 import argparse
 import collections

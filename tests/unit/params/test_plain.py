@@ -1,4 +1,4 @@
-"""What becomes of values given as hyperparameters."""
+"""How values become hyperparameters."""
 
 import argparse
 import dataclasses

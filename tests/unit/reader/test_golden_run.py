@@ -1,4 +1,4 @@
-"""A run folder written by the first release is read by this one, value by value."""
+"""This release reads a run folder of the first release, value by value."""
 
 import json
 import math
@@ -42,7 +42,7 @@ print(len(Run(make_run.FOLDER).metric("loss")))
 
 
 def test_pandas_is_left_alone_where_there_is_one(tmp_path):
-    (tmp_path / "pandas.py").write_text("print('imported')")  # half a second and 50 MB, if it is real
+    (tmp_path / "pandas.py").write_text("print('imported')")  # a real import takes half a second and 50 MB
     search = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
     command = [sys.executable, "-c", WRITES_AND_READS, tmp_path / "run"]
 

@@ -1,4 +1,4 @@
-"""The mean over ranks is one value a rank and step: its last there, however it got to log it."""
+"""The mean over ranks uses one value for each rank and step: the last one that the rank logged there."""
 
 import itertools
 import math
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural.tracking.figures.ranks import band_of
-from neural.tracking.reader.columns import ColumnPiece, one_a_step
+from neural.tracking.reader.columns import ColumnPiece, one_per_step
 from neural.tracking.reader.points import PointFiles
 from neural.tracking.reader.rank_union import RankUnion
-from neural.tracking.reader.rows import steady
+from neural.tracking.reader.rows import monotonic
 from neural.tracking.reader.run import Run
 from tests.made_runs import START_NS, Emitter, applied, folder_of, values
 
@@ -58,7 +58,7 @@ def test_of_a_step_that_a_rank_came_back_to_the_last_value_counts(log, ranks, ex
 def test_session_of_a_restarted_rank_replaces_what_the_one_before_it_logged(log):
     zero = Emitter()
     before = Emitter(zero.uid, b"\xff" * 16, rank=1, role="rank")
-    after = Emitter(zero.uid, b"\x00" * 16, rank=1, role="rank")  # first by its name, later by its time
+    after = Emitter(zero.uid, b"\x00" * 16, rank=1, role="rank")  # the first by name, later by time
     for step in range(10):
         zero.metrics({"loss": 0.0}, step=step)
     for step in range(6):
@@ -94,7 +94,7 @@ def test_picture_of_ranks_draws_the_same_mean_as_is_read(log):
 
 
 class Made(PointFiles):
-    """Points that were never in a file: pieces as parts and tails would give them."""
+    """Points without a file, in pieces as from parts and tails."""
 
     def __init__(self, found):
         self.found = found
@@ -107,7 +107,7 @@ class Made(PointFiles):
         return sum(len(piece.seq) for piece in self.found)
 
 
-# Rank, session, steps; whole numbers as values, whose sums are exact in any order.
+# Rank, session, steps; integers as values, whose sums are exact in any order.
 a_session = st.tuples(
     st.integers(0, 2),
     st.lists(st.tuples(st.integers(0, 12), st.integers(-99, 99), st.integers(0, 30)), min_size=1, max_size=30),
@@ -115,7 +115,7 @@ a_session = st.tuples(
 
 
 def pieces_of(sessions, cut):
-    """Return the sessions' points, cut into pieces that come by turns."""
+    """Return the sessions' points, cut into pieces that alternate."""
     found = []
     for number, (rank, points) in enumerate(sessions):
         step, value, time_ns = (np.array(column, np.int64) for column in zip(*points, strict=True))
@@ -133,10 +133,10 @@ def pieces_of(sessions, cut):
 
 
 def last_values(sessions):
-    """Return rank to step to its last value, by (time, session, number); no session's time runs back."""
+    """Return the last value of each rank and step, by (time, session, number); times never decrease."""
     ordered = []
     for number, (rank, points) in enumerate(sessions):
-        time_ns = steady(np.array([t for *_, t in points]), np.zeros(len(points)))
+        time_ns = monotonic(np.array([t for *_, t in points]), np.zeros(len(points)))
         ordered += [(int(t), number, seq, rank, *points[seq][:2]) for seq, t in enumerate(time_ns)]
     found = {}
     for *_, rank, step, value in sorted(ordered):
@@ -149,13 +149,13 @@ def test_whatever_the_ranks_log_each_step_is_the_mean_of_their_last_values(sessi
     files = Made(pieces_of(sessions, cut))
     expected = last_values(sessions)
     if len(expected) == 1:
-        return  # as it was logged
+        return  # in the order of logging
 
     found = files.united("m")
 
     assert isinstance(found, RankUnion)
     assert found.step.tolist() == sorted({step for steps in expected.values() for step in steps})
     for how, of in (("mean", np.mean), ("min", min), ("max", max)):
-        made = dict(zip(found.step.tolist(), one_a_step("m", found, how).value.tolist(), strict=True))
+        made = dict(zip(found.step.tolist(), one_per_step("m", found, how).value.tolist(), strict=True))
         for step, value in made.items():
             assert value == of([steps[step] for steps in expected.values() if step in steps])

@@ -1,4 +1,4 @@
-"""Ranks united while they are read: in whatever pieces they come, as if all had been grouped at once."""
+"""Ranks united while they are read, in pieces of any size: the result is as if all were grouped at once."""
 
 import math
 from unittest import mock
@@ -13,7 +13,7 @@ from neural.tracking.reader.rank_union import RankUnionBuilder
 from neural.tracking.reader.run import Run
 from tests.made_runs import Emitter, applied, folder_of, values
 
-# Whole numbers: their sums are exact in any order, so that what comes out can be compared as it is.
+# Integers: their sums are exact in any order, so that results can be compared exactly.
 a_value = st.one_of(st.integers(-1000, 1000).map(float), st.sampled_from([math.nan, math.inf]))
 a_step = st.one_of(st.integers(0, 30), st.sampled_from([NO_STEP, 2**62]))
 pieces = st.lists(

@@ -1,4 +1,4 @@
-"""Which folders hold a run, and that only the one that was named is taken away."""
+"""Which folders contain a run, and that a removal affects only the named one."""
 
 import pytest
 
@@ -14,7 +14,7 @@ HOME = f"train_{UID.hex()[:8]}"
 
 
 def made(base, name, uid=UID):
-    """Put a folder in place that holds a run called ``train``."""
+    """Create a folder with a run named ``train``."""
     folder = base / name
     folder.mkdir()
     RunFile(uid, "train", 1).write(folder, host="h", pid=1, durable=False)

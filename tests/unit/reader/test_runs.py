@@ -1,4 +1,4 @@
-"""What a reader is told of a run: values, order, ranks, status, texts."""
+"""What a reader returns of a run: values, order, ranks, status, texts."""
 
 import math
 

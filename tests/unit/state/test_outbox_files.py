@@ -1,4 +1,4 @@
-"""Recovery of an outbox: whatever was damaged is an exact gap, never a wrong value."""
+"""Recovery of an outbox: any damage becomes an exact gap, never a wrong value."""
 
 import os
 import random
@@ -36,10 +36,10 @@ def true_events(found):
     return all(content in ({"a": float(s - 1), "b": 1.0 - s}, {"c": float(s - 1)}) for s, _, content in found)
 
 
-@pytest.mark.parametrize("chance", range(60))
-def test_flipped_bit_is_an_exact_gap(outbox, chance):
+@pytest.mark.parametrize("rng", range(60))
+def test_flipped_bit_is_an_exact_gap(outbox, rng):
     used = 64 + COUNT * 56 + 100
-    flip(outbox / "00000001.seg", random.Random(chance).randrange(used * 8))
+    flip(outbox / "00000001.seg", random.Random(rng).randrange(used * 8))
 
     found, lost = recover(outbox)
 
@@ -87,7 +87,7 @@ def test_damaged_description_is_refused(outbox, bit):
         info = outbox_files.read_info(outbox)
     except FormatError:
         return
-    assert info.info["name"] == "run"  # the flip fell on white space
+    assert info.info["name"] == "run"  # the flipped bit was in white space
 
 
 def test_torn_description_is_refused(outbox):
@@ -146,7 +146,7 @@ def test_restarted_host_is_named_as_the_reason(outbox):
 
 @pytest.fixture
 def start_owner(tmp_path):
-    """Start a process that makes an outbox with three events, then does what it is told."""
+    """Start a process that creates an outbox with three events, then runs the given code."""
     owners = []
 
     def start(then):
@@ -231,7 +231,7 @@ def test_outbox_whose_owner_lost_its_lock_is_taken_only_after_it_died(careless_o
     assert outbox_files.claim(folder) is None
 
     owner.kill()
-    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # dead, though nobody has taken note of it
+    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # dead, but not waited for: a zombie
 
     fd = outbox_files.claim(folder)
     assert fd is not None

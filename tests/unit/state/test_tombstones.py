@@ -1,4 +1,4 @@
-"""Which sessions a removal covers, and what is told of those it covers."""
+"""Which sessions a removal covers, and its account of them."""
 
 import secrets
 
@@ -67,18 +67,18 @@ def test_session_that_could_not_read_it_is_not_lost(stones):
 
 def test_second_removal_keeps_what_the_first_knew(stones):
     stones.add(UID, "train_75757575", ["aa"])
-    stones.add(UID, afar=["bb"])
+    stones.add(UID, remote_sessions=["bb"])
 
     found = stones.of(UID)
 
-    assert (found.folder, found.afar) == ("train_75757575", {"aa", "bb"})
+    assert (found.folder, found.remote_sessions) == ("train_75757575", {"aa", "bb"})
 
 
 def test_account_tells_the_most_of_each_session_across_collectors_and_torn_lines(stones, tmp_path):
     stones.add(UID)
     stones.account("00000001", UID, SESSION, Late(5, 2))
     with (tmp_path / "state" / "stones" / f"{UID.hex()}-00000001.jsonl").open("ab") as file:
-        file.write(event_lines.encode({"session": SESSION.hex(), "n": 99})[:-9])  # killed in the middle of it
+        file.write(event_lines.encode({"session": SESSION.hex(), "n": 99})[:-9])  # killed during the write
     stones.account("00000001", UID, b"t" * 16, Late(1, 0, exact=True))
     stones.account("00000002", UID, SESSION, Late(7, 2, exact=True))
 

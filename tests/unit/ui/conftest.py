@@ -1,4 +1,4 @@
-"""Runs as the store writes them, and what the page reads of them."""
+"""Runs that the store writes, and the page's catalogue of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.made_runs import SECOND, Emitter, Log, applied, folder_of
 
 
 class Runs:
-    """A ``base_dir`` that grows."""
+    """A ``base_dir`` to which a test adds runs."""
 
     def __init__(self, base_dir):
         self.base_dir = base_dir
@@ -76,6 +76,6 @@ def catalogue(runs):
 
 
 def looked(catalogue):
-    """Return the rows by name after a fresh look."""
+    """Refresh the catalogue and return its rows by name."""
     catalogue.refresh(at_once=True)
     return {row.name: row for row in catalogue.rows()}

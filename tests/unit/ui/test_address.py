@@ -1,4 +1,4 @@
-"""The URL holds the view, and nothing a URL can hold breaks the page."""
+"""The URL contains the view, and no content of a URL breaks the page."""
 
 from urllib.parse import urlencode
 

@@ -1,4 +1,4 @@
-"""The rows of all runs: read once, again when something changed; what cannot be read is told."""
+"""The rows of all runs: read once, read again after a change; errors are reported."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_live_run_moves_with_every_look(runs, catalogue):
 def test_ended_run_is_not_read_again(runs, catalogue, monkeypatch):
     runs.add("done")
     looked(catalogue)
-    monkeypatch.setattr(module, "SETTLING_NS", -(10**18))  # as if it ended long ago
+    monkeypatch.setattr(module, "WATCH_ENDED_NS", -(10**18))  # as if it ended long ago
     read = []
     monkeypatch.setattr(module, "read_row", lambda folder: read.append(folder))
 
@@ -54,7 +54,7 @@ def test_ended_run_is_not_read_again(runs, catalogue, monkeypatch):
 def test_run_that_goes_on_after_its_end_is_seen(runs, catalogue, monkeypatch):
     emitter = runs.add("again")
     looked(catalogue)
-    monkeypatch.setattr(module, "SETTLING_NS", -(10**18))
+    monkeypatch.setattr(module, "WATCH_ENDED_NS", -(10**18))
 
     runs.write(emitter.event("tags", add=["second"]))
 
@@ -199,7 +199,7 @@ def test_view_that_says_nonsense_breaks_no_card_and_no_table(runs, catalogue, vi
     runs.add("sound")
     path = folder / view
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    for made in ("summary.json", "metadata.json"):  # plainly after the last event: they are believed
+    for made in ("summary.json", "metadata.json"):  # clearly after the last event, so the views are used
         os.utime(folder / made, (time.time() + 5, time.time() + 5))
 
     odd = looked(catalogue)["odd"]

@@ -1,4 +1,4 @@
-"""The comparison as files: all values, and nothing a spreadsheet would run."""
+"""The comparison as files: all values, and nothing that a spreadsheet would execute."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Which value of a metric the page calls the best, and what it says where nobody knows."""
+"""Which value of a metric the page shows as best, and what it shows if the direction is unknown."""
 
 import json
 
@@ -38,5 +38,5 @@ def test_page_shows_no_best_of_a_metric_nobody_knows_and_says_why(rows):
 
     assert "m:max:val/dice" in columns
     assert not {"m:min:own", "m:max:own"} & set(columns)
-    assert "does not tell which way is better: choose least or greatest" in card
-    assert table.count("does not tell which way is better") == 1
+    assert "does not say which way is better: choose minimum or maximum" in card
+    assert table.count("does not say which way is better") == 1

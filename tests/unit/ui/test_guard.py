@@ -1,4 +1,4 @@
-"""Who may ask the page for anything."""
+"""Which requests the page answers."""
 
 import os
 
@@ -19,7 +19,7 @@ def refused(guard, method="GET", path="/_dash-layout", **headers):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org"])
 def test_other_hosts_get_in_only_with_a_token(host):
-    with pytest.raises(ConfigError, match=r"open to everyone who can reach .*NTRACK_UI_TOKEN"):
+    with pytest.raises(ConfigError, match=r"everyone who can reach .*NTRACK_UI_TOKEN"):
         Guard(host)
 
     assert not Guard(host, TOKEN).local

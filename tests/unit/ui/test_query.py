@@ -88,15 +88,15 @@ def test_run_does_not_pass(text):
     ("text", "told"),
     [
         ("lr <", "ends where"),
-        ("< 3", "wanted instead of '<'"),
+        ("< 3", "instead of '<'"),
         ("(lr < 3", "not closed"),
-        ("lr < 3 lr > 1", "did not expect 'lr'"),
-        ("lr < 3)", "did not expect"),
+        ("lr < 3 lr > 1", "unexpected 'lr'"),
+        ("lr < 3)", "unexpected"),
         ('name == "open', "cannot read"),
-        ("and", "wanted instead of 'and'"),
-        ("(" * 100 + "lr" + ")" * 100, "nested deeper"),
-        ("not " * 100 + "lr", "nested deeper"),
-        ("x" * 2000, "over the limit of 1000"),
+        ("and", "instead of 'and'"),
+        ("(" * 100 + "lr" + ")" * 100, "nested too deeply"),
+        ("not " * 100 + "lr", "nested too deeply"),
+        ("x" * 2000, "the limit is 1000"),
     ],
 )
 def test_what_cannot_be_understood_is_told(text, told):

@@ -1,4 +1,4 @@
-"""A stretch of an axis becomes a condition of the filter, and the same stretch replaces it."""
+"""A range on an axis becomes a condition of the filter; a range on the same axis replaces it."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_stretch_of_words_passes_the_runs_with_these(values):
     for height, word in axis["words"]:
         where = range_filter.narrowed("", [axis], {"x": [0, 0], "y": [height - 0.01, height + 0.01]})
 
-        inside = [row for row in found if range_filter.said(row.params["kind"]) == word]
+        inside = [row for row in found if range_filter.literal(row.params["kind"]) == word]
         assert passing(where, found) == [row.key for row in inside]
 
 

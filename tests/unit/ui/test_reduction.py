@@ -1,4 +1,4 @@
-"""Thinning keeps every spike; smoothing is the mean it says it is."""
+"""Thinning keeps every spike; smoothing is the documented mean."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Curves: what was logged, thinned and cut as asked, and never half of it."""
+"""Curves: the logged values, thinned and cut as requested, and never partial."""
 
 import functools
 import math
@@ -47,7 +47,7 @@ def test_spike_is_seen_in_the_overview_and_in_full_after_zooming(runs, series):
     assert len(overview.x) <= 402
     assert overview.total == 30_000
     assert overview.x[overview.y.argmax()] == 12_345
-    assert zoomed.total == 103  # and a neighbour on each side, so that lines run out of sight
+    assert zoomed.total == 103  # and one point on each side, so that lines continue outside of the view
     assert zoomed.x.tolist() == list(range(12_299, 12_402))
 
 
@@ -128,7 +128,7 @@ def test_curve_of_a_live_run_grows_through_compaction(runs, series):
 def test_many_threads_see_all_points_of_a_live_run(runs):
     first = Emitter(name="live")
     second = Emitter(first.uid, rank=1, role="rank", name="live")
-    for step in range(150):  # in turns, so that the tail has many stretches to decode
+    for step in range(150):  # in turns, so that the tail has many ranges to decode
         for emitter in (first, second):
             runs.log.add(emitter.metrics({"loss": 1.0}, step=step))
     runs.write(first, second)
@@ -136,7 +136,7 @@ def test_many_threads_see_all_points_of_a_live_run(runs):
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(10):
-            series = SeriesStore()  # nothing kept yet: all of them read at once
+            series = SeriesStore()  # nothing is cached yet: all of them read at the same time
             with ThreadPoolExecutor(8) as pool:
                 ask = functools.partial(one, series, runs.folder(first))
                 found = list(pool.map(lambda count: ask(count=count), range(300, 316)))  # noqa: B023

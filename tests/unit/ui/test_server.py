@@ -1,4 +1,4 @@
-"""Starting the page: ports and addresses, and what is said where that cannot be."""
+"""Starting the page: ports, addresses, and the errors if it cannot start."""
 
 import socket
 
@@ -21,7 +21,7 @@ def test_taken_port_is_told_with_one_that_is_free():
 
 
 def test_host_that_is_none_of_this_computer_is_told():
-    with pytest.raises(ConfigError, match="no address of this computer"):
+    with pytest.raises(ConfigError, match="not an address of this computer"):
         listen("no-such-host.invalid", 0)
 
 

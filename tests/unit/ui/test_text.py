@@ -1,4 +1,4 @@
-"""What users logged is shown as text, wherever it goes."""
+"""What users logged is shown as text everywhere."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""verify proves conservation: what is missing, doubled, pending or damaged has its number and its exit code."""
+"""verify checks that every event is accounted for: missing, doubled, pending and damaged ones are counted."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""``ntrack sinks``: where runs are delivered to beside their folders, and how that goes."""
+"""``ntrack sinks``: manages sinks and shows the state of their deliveries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from neural.tracking.sinks.registry import check_options, sink_class
 from neural.tracking.state.control_client import request
 from neural.tracking.state.paths import State
 
-NO_SINKS = "no sinks here: `ntrack sinks add NAME --type TYPE` adds one, backend=TYPE names one"
+NO_SINKS = "no sinks: run `ntrack sinks add NAME --type TYPE` to add one, or set backend=TYPE in a run"
 _STATES = {
     "ok": "[green]● ok[/]",
     "delivering": "[cyan]◐ delivering[/]",
@@ -40,10 +40,10 @@ _STATES = {
 
 @click.group()
 def sinks() -> None:
-    """Deliver runs to MLflow, W&B, TensorBoard, JSONL or a sink of your own.
+    """Manage sinks, which deliver runs to MLflow, W&B, TensorBoard, JSONL or your own backend.
 
-    A run names sinks itself (backend=, NTRACK_SINKS), or a sink added here takes all runs. Each delivers
-    in a process of its own: one that is down, slow or broken holds up nothing else and catches up later.
+    A run can name sinks (backend=, NTRACK_SINKS); a sink that is added here gets all runs by default. Each sink
+    has its own process: if one is slow or fails, the others are not delayed, and it catches up later.
     """
 
 
@@ -51,7 +51,7 @@ for command in (add, remove, enable, disable, replay, dead_letters):
     sinks.add_command(command)
 
 
-def _asked(base_dir: Path) -> dict[str, Any] | None:
+def _collector_status(base_dir: Path) -> dict[str, Any] | None:
     with contextlib.suppress(CollectorUnreachableError):
         return request(State.for_base_dir(base_dir), "status")
     return None
@@ -60,17 +60,17 @@ def _asked(base_dir: Path) -> dict[str, Any] | None:
 def _statuses(base_dir: Path, found: Mapping[str, Any] | None) -> list[SinkStatus]:
     state = State.for_base_dir(base_dir)
     if found and found.get("sinks_trouble"):
-        click.echo(f"the collector goes on with the sinks it had: {found['sinks_trouble']}", err=True)
+        click.echo(f"the collector uses its old sink settings: {found['sinks_trouble']}", err=True)
     try:
-        return [_examined(status, known_sinks(state)) for status in sink_statuses(state, found)]
+        return [_checked(status, known_sinks(state)) for status in sink_statuses(state, found)]
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
 
 
-def _examined(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus:
-    """Return the status, corrected where no worker has tried yet what cannot work."""
+def _checked(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus:
+    """Return the status, corrected if the configuration is wrong and no worker has noticed it yet."""
     config = known.get(status.name)
-    if config is None or config.python is not None:  # another interpreter may have other types
+    if config is None or config.python is not None:  # another interpreter may have other sink types
         return status
     if status.state in ("ok", "delivering"):
         try:
@@ -80,42 +80,40 @@ def _examined(status: SinkStatus, known: Mapping[str, SinkConfig]) -> SinkStatus
     return status
 
 
-def _behind(status: SinkStatus, unit: str = "") -> str:
-    """Return how many events are missing, and for how long: of a run that is held back nobody knows that."""
+def _lag(status: SinkStatus, unit: str = "") -> str:
+    """Return the lag in events and, unless a run is held, in time: the time of a held run is unknown."""
     events = f"{output.count(status.lag_events)}{unit}"
     return events if status.state == "holding" else f"{events}, {output.duration(status.lag_s)}"
 
 
-@sinks.command(name="ls", short_help="List the sinks and how they fare.")
+@sinks.command(name="ls", short_help="List the sinks and their state.")
 @output.json_option
 @output.base_dir_option
 def list_sinks(base_dir: Path, as_json: bool) -> None:
-    """List the sinks: state, what each still has to deliver, what it set aside, its last error."""
-    answer = _asked(base_dir)
+    """List the sinks with their state, lag, dead letters and last error."""
+    answer = _collector_status(base_dir)
     found = _statuses(base_dir, answer)
     if as_json:
         output.print_json([status._asdict() for status in found])
         return
     console = output.stdout()
-    for line in _unheeded(answer or {}):
+    for line in _ignored_settings(answer or {}):
         console.print(line)
     if not found:
         console.print(NO_SINKS)
         return
-    heads = ("sink", "type", "runs", "state", "behind", "delivered", "set aside", "last error")
-    right = ("behind", "delivered", "set aside")
+    heads = ("sink", "type", "runs", "state", "lag", "delivered", "dead letters", "last error")
+    right = ("lag", "delivered", "dead letters")
     table = output.table(*heads, right=right, flexible=("last error",))
     for status in found:
-        behind = "–"
-        if status.lag_events:
-            behind = _behind(status)
+        lag_text = _lag(status) if status.lag_events else "–"
         letters = status.dead_letters
         table.add_row(
             f"[bold]{status.name}[/]",
             output.text(status.type),
             status.runs,
             _STATES.get(status.state, status.state),
-            behind,
+            lag_text,
             output.count(status.delivered_events),
             f"[yellow]{output.count(letters)}[/]" if letters else "0",
             output.text(status.last_error or ""),
@@ -123,43 +121,45 @@ def list_sinks(base_dir: Path, as_json: bool) -> None:
     console.print(table)
 
 
-def _unheeded(answer: Mapping[str, Any]) -> list[str]:
-    """Return lines on what runs of other hosts ask of sinks and do not get, each run once."""
-    told = {
+def _ignored_settings(answer: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting that a run of another host requests and that is ignored."""
+    lines = {
         f"[yellow]![/] {output.text(session.get('name'))}_{session['uid'][:8]} of "
         f"{output.text(session.get('via'))}: {output.text(text)}": None
         for session in answer.get("sessions", ())
         for text in session.get("unheeded", ())
     }
-    return list(told)
+    return list(lines)
 
 
-@sinks.command(short_help="Say how far behind each sink is.")
+@sinks.command(short_help="Show the lag of each sink.")
 @click.argument("name", required=False)
 @output.json_option
 @output.base_dir_option
 def lag(name: str | None, base_dir: Path, as_json: bool) -> None:
-    """Say how far each sink, or one, is behind: events and seconds. Exit code 3 if any is."""
-    found = [status for status in _statuses(base_dir, _asked(base_dir)) if name in (None, status.name)]
+    """Show the lag of all sinks, or of one, in events and time. Exit code 3: a sink has a lag."""
+    found = [
+        status for status in _statuses(base_dir, _collector_status(base_dir)) if name in (None, status.name)
+    ]
     if name is not None and not found:
-        one_sink(base_dir, name)  # raises where there is none: it has simply nothing to do yet
+        one_sink(base_dir, name)  # raises if the sink does not exist; otherwise it has delivered nothing yet
     if as_json:
         output.print_json([{"name": s.name, "lag_events": s.lag_events, "lag_s": s.lag_s} for s in found])
     else:
         for status in found:
-            output.stdout().print(f"{status.name}: {_behind(status, ' events')}")
+            output.stdout().print(f"{status.name}: {_lag(status, ' events')}")
         if not found:
             output.stdout().print(NO_SINKS)
     if any(status.lag_events for status in found):
         output.leave(EXIT_LEFT)
 
 
-@sinks.command(short_help="Deliver a tiny run and read it back.")
+@sinks.command(short_help="Deliver a small test run and read it back.")
 @click.argument("name")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the backend.")
 @output.base_dir_option
 def test(name: str, base_dir: Path, timeout: float) -> None:
-    """Deliver a tiny run named ntrack-test to a sink and read it back; it stays there."""
+    """Deliver a small run named ntrack-test to a sink and read it back. The run stays in the backend."""
     config = one_sink(base_dir, name)
     python = config.python or interpreter.to_start()
     command = [python, "-P", "-m", "neural.tracking.collector.delivery.probe", name]
@@ -175,13 +175,13 @@ def test(name: str, base_dir: Path, timeout: float) -> None:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise output.Failure(f"{name} did not take the run within {timeout:g} s") from None
+        raise output.Failure(f"{name} did not accept the test run within {timeout:g} s") from None
     except OSError as error:
-        raise output.Failure(f"{python} could not be started: {error}") from error
+        raise output.Failure(f"cannot start {python}: {error}") from error
     try:
         found = json.loads(done.stdout)
     except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        last = done.stderr.strip().splitlines()[-1:] or ["no error message"]
         raise output.Failure(f"{name} failed (exit code {done.returncode}): {last[0]}") from None
     if not found["ok"]:
         raise output.Failure(f"{name}: {found['told']}")

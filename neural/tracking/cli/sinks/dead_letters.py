@@ -1,4 +1,4 @@
-"""``ntrack sinks dead-letters``: events a sink refused for good, or died of."""
+"""``ntrack sinks dead-letters``: events that a sink refused permanently, or that crashed it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.state.paths import State
 
 
-@click.group(name="dead-letters", short_help="Look at what a sink refused; try again, or drop it.")
+@click.group(name="dead-letters", short_help="List, retry or drop events that a sink refused.")
 def dead_letters() -> None:
-    """Look at the events a sink refused for good or died of; each is kept with its error."""
+    """List, retry or drop the events that a sink refused or that crashed it. Each is kept with its error."""
 
 
 def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
@@ -28,12 +28,12 @@ def _read(base_dir: Path, name: str) -> tuple[SinkFolder, list[dict[str, Any]]]:
     return folder, list(read(folder.dead_letters))
 
 
-@dead_letters.command(name="ls", short_help="List them.")
+@dead_letters.command(name="ls", short_help="List the dead letters of a sink.")
 @click.argument("name")
 @output.json_option
 @output.base_dir_option
 def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
-    """List the events that were set aside, with the error of each."""
+    """List the dead letters of a sink with their errors."""
     from neural.tracking.collector.delivery.dead_letters import shown
 
     _, found = _read(base_dir, name)
@@ -42,10 +42,10 @@ def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
         return
     console = output.stdout()
     if not found:
-        console.print(f"{name} set nothing aside")
+        console.print(f"{name} has no dead letters")
         return
-    heads = ("run", "event", "kind", "step", "holds", "error")
-    table = output.table(*heads, right=("event", "step"), flexible=("holds", "error"))
+    heads = ("run", "event", "kind", "step", "content", "error")
+    table = output.table(*heads, right=("event", "step"), flexible=("content", "error"))
     for letter in found:
         table.add_row(
             output.text(f"{letter['name']} {letter['run'][:8]}"),
@@ -58,27 +58,27 @@ def list_letters(name: str, base_dir: Path, as_json: bool) -> None:
     console.print(table)
 
 
-@dead_letters.command(short_help="Deliver them again.")
+@dead_letters.command(short_help="Deliver the dead letters of a sink again.")
 @click.argument("name")
 @output.base_dir_option
 def retry(name: str, base_dir: Path) -> None:
-    """Deliver all of them again; what is refused again is set aside again."""
+    """Deliver all dead letters of a sink again. Events that are refused again become dead letters again."""
     folder, found = _read(base_dir, name)
     if found:
-        # Under another name: what the worker sets aside meanwhile begins a new file.
+        # The file gets another name, so that the worker puts new dead letters into a new file.
         os.rename(folder.dead_letters, folder.root / f"retry-{time.time_ns()}.jsonl")
-        tell_collector(base_dir, "errand", sink=name)
-    output.stdout().print(f"{output.count(len(found))} events are delivered again to {name}")
+        notify_collector(base_dir, "errand", sink=name)
+    output.stdout().print(f"{output.count(len(found))} events will be delivered to {name} again")
 
 
-@dead_letters.command(short_help="Forget them.")
+@dead_letters.command(short_help="Delete the dead letters of a sink.")
 @click.argument("name")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @output.base_dir_option
 def drop(name: str, base_dir: Path, yes: bool) -> None:
-    """Forget all of them; the run folders keep the events all the same."""
+    """Delete all dead letters of a sink. The run folders keep the events."""
     folder, found = _read(base_dir, name)
     if not yes and found:
-        click.confirm(f"Drop {len(found)} events that {name} set aside?", abort=True)
+        click.confirm(f"Drop {len(found)} dead letters of {name}?", abort=True)
     folder.dead_letters.unlink(missing_ok=True)
-    output.stdout().print(f"{output.count(len(found))} events dropped")
+    output.stdout().print(f"{output.count(len(found))} dead letters dropped")

@@ -1,4 +1,4 @@
-"""``ntrack sinks add|rm|enable|disable``: edits ``config.toml`` and lets a running collector follow."""
+"""``ntrack sinks add|rm|enable|disable``: edits ``config.toml`` and notifies a running collector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from neural.tracking.cli import output
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.errors import ConfigError, TrackingError
 from neural.tracking.sink_state.config import COMMON_KEYS, SinkConfig, sink_config, sink_configs
 from neural.tracking.sink_state.config_file import remove_sink, set_sink
@@ -20,19 +20,21 @@ from neural.tracking.state.paths import State
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
-@click.command(short_help="Add a sink, or change one.")
+@click.command(short_help="Add or change a sink.")
 @click.argument("name")
-@click.option("--type", "kind", help="mlflow, wandb, tensorboard, jsonl, or a plugin's; default: NAME.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting; may be repeated.")
-@click.option("--only-named", is_flag=True, help="Only runs that name it; else all runs.")
+@click.option(
+    "--type", "kind", help="mlflow, wandb, tensorboard, jsonl, or the type of a plugin; default: NAME."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
+@click.option("--only-named", is_flag=True, help="Deliver only runs that name the sink, not all runs.")
 @output.base_dir_option
 def add(name: str, kind: str | None, settings: tuple[str, ...], only_named: bool, base_dir: Path) -> None:
-    """Add a sink, or change the settings of one that is there.
+    """Add a sink, or change the settings of an existing sink.
 
-    Settings every sink has: enabled, runs (all or named), python (an interpreter that has the backend),
-    call_timeout_s, log_budget_bytes, log_budget_hours, memory_limit_bytes, guests_may_set (variables of
-    trainings on other hosts that count, with commas between). The rest are its type's own.
-    Secrets are no settings: they come from the backend's environment variables or a file of mode 0600.
+    Settings of every sink: enabled, runs (all or named), python (an interpreter with the backend),
+    call_timeout_s, log_budget_bytes, log_budget_hours, memory_limit_bytes, guests_may_set (variables that
+    trainings on other hosts may set, separated by commas). Other settings depend on the type. Do not put
+    secrets into settings: use the environment variables of the backend, or a file of mode 0600.
     """
     from neural.tracking.sinks.registry import check_options, sink_class
 
@@ -54,14 +56,14 @@ def add(name: str, kind: str | None, settings: tuple[str, ...], only_named: bool
         set_sink(base_dir, name, values)
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error
-    followed = tell_collector(base_dir)
+    notified = notify_collector(base_dir)
     console.print(
-        f"[green]●[/] sink [bold]{name}[/] {'changed' if there else 'added'}: delivers to {config.type}, "
-        f"{'all runs' if config.runs == 'all' else 'runs that name it'}"
-        f"{'; the running collector follows' if followed else ''}"
+        f"[green]●[/] sink [bold]{name}[/] {'changed' if there else 'added'}: delivers "
+        f"{'all runs' if config.runs == 'all' else 'runs that name it'} to {config.type}"
+        f"{'; the running collector uses it now' if notified else ''}"
     )
     console.print(
-        f"  [dim]`ntrack sinks test {name}` tries it; `ntrack sinks replay RUN --to {name}` sends older runs[/]"
+        f"  [dim]test it: `ntrack sinks test {name}`; older runs: `ntrack sinks replay RUN --to {name}`[/]"
     )
 
 
@@ -71,10 +73,10 @@ def _table(config: SinkConfig) -> dict[str, Any]:
 
 
 def _parsed(setting: str, options: Any) -> tuple[str, Any]:
-    """Return key and value of ``key=value``, the value as the kind its key has."""
+    """Return key and value of ``key=value``, with the value converted to the type of the key."""
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set wants KEY=VALUE, not {setting!r}")
+        raise ConfigError(f"--set must be KEY=VALUE, not {setting!r}")
     kinds: dict[str, type] = {"type": str, "runs": str, "python": str, "enabled": bool}
     kinds |= {name: float for name in COMMON_KEYS if name not in kinds}
     kinds |= {name: option.kind for name, option in options.items()}
@@ -102,12 +104,12 @@ def _parsed(setting: str, options: Any) -> tuple[str, Any]:
 @click.argument("name")
 @output.base_dir_option
 def remove(name: str, base_dir: Path) -> None:
-    """Remove a sink, with what it set aside; what it delivered stays in its backend."""
+    """Remove a sink and its dead letters. Delivered runs stay in the backend."""
     one_sink(base_dir, name)
     state = State.for_base_dir(base_dir)
     try:
         remove_sink(base_dir, name)
-        tell_collector(base_dir)
+        notify_collector(base_dir)
         shutil.rmtree(SinkFolder(state, name).root, ignore_errors=True)
         (state.cursors / f"{name}.json").unlink(missing_ok=True)
     except (TrackingError, OSError) as error:
@@ -115,25 +117,25 @@ def remove(name: str, base_dir: Path) -> None:
     output.stdout().print(f"sink {name} removed")
 
 
-@click.command(short_help="Deliver to a sink again; it catches up.")
+@click.command(short_help="Enable a sink; it catches up.")
 @click.argument("name")
 @output.base_dir_option
 def enable(name: str, base_dir: Path) -> None:
-    """Deliver to a sink again, also what it missed: from the log, else from run folders."""
+    """Enable a sink. It gets the events that it missed, from the log or from run folders."""
     _switch(base_dir, name, enabled=True)
     SinkFolder(State.for_base_dir(base_dir), name).mark("sweep")
-    tell_collector(base_dir)
-    tell_collector(base_dir, "errand", sink=name)
+    notify_collector(base_dir)
+    notify_collector(base_dir, "errand", sink=name)
     output.stdout().print(f"[green]●[/] sink {name} enabled")
 
 
-@click.command(short_help="Deliver nothing to a sink for now.")
+@click.command(short_help="Disable a sink for now.")
 @click.argument("name")
 @output.base_dir_option
 def disable(name: str, base_dir: Path) -> None:
-    """Deliver nothing to a sink until it is enabled again; the log does not wait for it."""
+    """Disable a sink: deliver nothing until it is enabled again. The log keeps no events for it."""
     _switch(base_dir, name, enabled=False)
-    tell_collector(base_dir)
+    notify_collector(base_dir)
     output.stdout().print(f"○ sink {name} disabled")
 
 
@@ -141,7 +143,7 @@ def _switch(base_dir: Path, name: str, *, enabled: bool) -> None:
     config = one_sink(base_dir, name)
     try:
         known = name in sink_configs(base_dir)
-        whole = {} if known else {"type": config.type, "runs": config.runs}
-        set_sink(base_dir, name, {**whole, "enabled": enabled})
+        defaults = {} if known else {"type": config.type, "runs": config.runs}
+        set_sink(base_dir, name, {**defaults, "enabled": enabled})
     except (TrackingError, OSError) as error:
         raise output.Failure(str(error)) from error

@@ -1,4 +1,4 @@
-"""``ntrack sinks replay``: delivers runs from their folders, also those that ended long ago."""
+"""``ntrack sinks replay``: delivers runs to a sink from their folders, also runs that ended long ago."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from neural.tracking.cli import output
 from neural.tracking.cli.select import one_run
-from neural.tracking.cli.sinks.select import one_sink, tell_collector
+from neural.tracking.cli.sinks.select import notify_collector, one_sink
 from neural.tracking.core.exit_status import EXIT_LEFT, EXIT_UNREACHABLE
 from neural.tracking.core.files import read_json
 from neural.tracking.errors import TrackingError
@@ -19,20 +19,20 @@ from neural.tracking.sink_state.progress import SinkFolder
 from neural.tracking.state.paths import State
 
 
-@click.command(short_help="Deliver runs from their folders to a sink.")
+@click.command(short_help="Deliver older runs to a sink from their folders.")
 @click.argument("run", nargs=-1, required=True)
-@click.option("--to", "name", required=True, help="The sink: its name, or a type with its defaults.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for it.")
+@click.option("--to", "name", required=True, help="Name of the sink, or a type with default options.")
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait.")
 @output.base_dir_option
 def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> None:
-    """Deliver runs to a sink from their folders alone: what it has not been given yet.
+    """Deliver the events of runs that a sink does not have yet, from their folders.
 
-    Twice is as once. RUN is an id, its beginning, a name, or a path to a run folder. Exit code 3 says
-    that it is still under way after the timeout; it goes on in the collector.
+    A second replay delivers nothing twice. RUN is an id, a prefix of an id, a name, or a path to a run
+    folder. Exit code 3: the delivery is not finished after the timeout; the collector continues it.
     """
     config = one_sink(base_dir, name)
     if not config.enabled:
-        raise output.Failure(f"sink {name} is disabled", hint=f"`ntrack sinks enable {name}`")
+        raise output.Failure(f"sink {name} is disabled", hint=f"run `ntrack sinks enable {name}`")
     state, console = State.for_base_dir(base_dir), output.stdout()
     folder = SinkFolder(state, name)
     runs: dict[str, Run] = {}
@@ -40,13 +40,13 @@ def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> N
         other = runs.setdefault(found.uid.hex(), found)
         if other.folder.resolve() != found.folder.resolve():
             raise output.Failure(
-                f"{other.folder} and {found.folder} hold the same run, {found.id}",
-                hint="a sink is given a run once: name one of the two",
+                f"{other.folder} and {found.folder} have the same run, {found.id}",
+                hint="a sink gets a run only once: give one of the two folders",
             )
     before = {uid: _delivered(folder, uid) for uid in runs}
     try:
         for uid, found in runs.items():
-            folder.ask(uid, found.folder.absolute())
+            folder.request_delivery(uid, found.folder.absolute())
         _reach_collector(base_dir, name)
     except (OSError, TrackingError) as error:
         raise output.Failure(str(error)) from error
@@ -60,10 +60,10 @@ def replay(run: tuple[str, ...], name: str, timeout: float, base_dir: Path) -> N
         if share is not None and share.link:
             console.print(f"  [dim]{output.text(share.link)}[/]", soft_wrap=True)
     if left:
-        why = (read_json(folder.about) or {}).get("error") or "it is still at work"
+        why = (read_json(folder.about) or {}).get("error") or "the delivery is not finished"
         raise output.Failure(
-            f"{name} has not taken all of it within {timeout:g} s: {why}",
-            hint="it goes on in the collector; `ntrack sinks ls` shows how",
+            f"{name} has not accepted all events within {timeout:g} s: {why}",
+            hint="the collector continues; run `ntrack sinks ls` for the state",
             code=EXIT_LEFT,
         )
 
@@ -76,18 +76,18 @@ def _delivered(folder: SinkFolder, uid: str) -> int:
 def _reach_collector(base_dir: Path, name: str) -> None:
     from neural.tracking.collector import commands
 
-    if tell_collector(base_dir, "errand", sink=name):
+    if notify_collector(base_dir, "errand", sink=name):
         return
     if commands.start(base_dir):
         raise output.Failure("the collector does not answer", code=EXIT_UNREACHABLE)
-    tell_collector(base_dir, "errand", sink=name)
+    notify_collector(base_dir, "errand", sink=name)
 
 
 def _wait(folder: SinkFolder, runs: Mapping[str, Run], timeout_s: float) -> set[str]:
-    """Return the runs that are not through after the time."""
+    """Wait until the runs are delivered; return those that are not after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while True:
-        left = {uid for _, uid, _, _ in folder.asked()} & set(runs)
+        left = {uid for _, uid, _, _ in folder.requested_deliveries()} & set(runs)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Finds the sink a user names, tells a running collector what changed."""
+"""Finds the sink that a user names, and notifies a running collector of changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from neural.tracking.state.paths import State
 
 
 def one_sink(base_dir: Path, name: str) -> SinkConfig:
-    """Return the sink of this name: configured, named by a run, or a type with every option at its default."""
+    """Return the sink of this name: configured, named by a run, or a sink type with default options.
+
+    Raises Failure if there is none, or if the settings cannot be read.
+    """
     try:
         found = known_sinks(State.for_base_dir(base_dir))
     except (TrackingError, OSError) as error:
@@ -24,14 +27,14 @@ def one_sink(base_dir: Path, name: str) -> SinkConfig:
     if config is None:
         near = difflib.get_close_matches(name, found, n=1)
         hint = (
-            f"did you mean {near[0]}?" if near else "`ntrack sinks ls` lists them, `ntrack sinks add` adds one"
+            f"did you mean {near[0]}?" if near else "see `ntrack sinks ls`, or add it with `ntrack sinks add`"
         )
         raise output.Failure(f"no sink {name!r} in {base_dir}", hint=hint)
     return config
 
 
-def tell_collector(base_dir: Path, cmd: str = "sinks", **fields: Any) -> bool:
-    """Let a running collector follow at once; return whether one did."""
+def notify_collector(base_dir: Path, cmd: str = "sinks", **fields: Any) -> bool:
+    """Send ``cmd`` to a running collector; return whether it accepted it, False if none answers."""
     try:
         answer = request(State.for_base_dir(base_dir), cmd, **fields)
     except CollectorUnreachableError:

@@ -1,11 +1,10 @@
-// What the page does in the browser without asking the server: the table's selection and live rows, which
-// charts are in sight, one cross-hair over all charts, the address, the theme. Text that users logged only
-// ever becomes text nodes.
+// The part of the page that runs in the browser: the table's selection and live rows, the visibility of charts,
+// a common cross-hair of all charts, the address, and the theme. Text that users logged becomes only text nodes.
 (function () {
   "use strict";
   var clientside = (window.dash_clientside = window.dash_clientside || {});
-  var slots = []; // selected runs by slot, "" where one is free
-  var fromTable = null; // the selection that the table itself made last
+  var slots = []; // selected runs by slot; "" for a free slot
+  var fromTable = null; // the last selection that the user made in the table
   var MAX_SELECTED = 64;
 
   function same(a, b) { return JSON.stringify(a) === JSON.stringify(b); }
@@ -24,7 +23,7 @@
 
   // ---- the table ----------------------------------------------------------------------------------
 
-  function short(value) {
+  function formatNumber(value) {
     if (value === null || value === undefined || value === "") return "";
     var number = Number(value);
     if (value === "NaN" || typeof value === "boolean" || isNaN(number)) return String(value);
@@ -34,14 +33,14 @@
     if (size !== 0 && (size < 1e-3 || size >= 1e6)) return number.toExponential(2).replace("e+", "e");
     return String(Number(number.toPrecision(4)));
   }
-  function when(value) {
+  function formatTime(value) {
     if (!value) return "";
     var time = new Date(value);
     function two(n) { return (n < 10 ? "0" : "") + n; }
     return time.getFullYear() + "-" + two(time.getMonth() + 1) + "-" + two(time.getDate()) + " " +
       two(time.getHours()) + ":" + two(time.getMinutes());
   }
-  function took(value) {
+  function formatDuration(value) {
     if (value === null || value === undefined) return "";
     var s = Math.floor(value);
     if (s < 60) return s < 10 ? value.toFixed(1) + " s" : s + " s";
@@ -57,10 +56,10 @@
     return String(a).localeCompare(String(b));
   }
   window.dashAgGridFunctions = Object.assign(window.dashAgGridFunctions || {}, {
-    ntrackNumber: short,
-    ntrackValue: function (value) { return typeof value === "number" ? short(value) : value === null || value === undefined ? "" : String(value); },
-    ntrackWhen: when,
-    ntrackTook: took,
+    ntrackNumber: formatNumber,
+    ntrackValue: function (value) { return typeof value === "number" ? formatNumber(value) : value === null || value === undefined ? "" : String(value); },
+    ntrackWhen: formatTime,
+    ntrackTook: formatDuration,
     ntrackCompare: compare,
     ntrackTheme: {
       backgroundColor: "var(--paper)", foregroundColor: "var(--ink)", borderColor: "var(--line)",
@@ -86,11 +85,11 @@
       props.data && props.data.problem ? React.createElement("span", { className: "warn", role: "img", "aria-label": "has a problem" }, " !") : null);
   };
 
-  // Rows that were in the table when its selection was last made that of the page. Only of these does a row
-  // that is not selected mean that the user took it out: others are new, or were hidden by the filter.
+  // The rows that the table had when its selection was last set from the page. If one of these is not selected,
+  // the user has deselected it; other rows are new, or were hidden by the filter.
   var known = new Set();
 
-  // ``onlyAdd``: what the user may have ticked a moment ago is not taken back.
+  // ``onlyAdd`` deselects no rows, because the user may have selected them a moment ago.
   function showSelection(onlyAdd) {
     var api = gridApi();
     if (!api) return;
@@ -115,39 +114,39 @@
 
   var watcher = "IntersectionObserver" in window ? new IntersectionObserver(function (entries) {
     entries.forEach(function (entry) {
-      if (document.body.contains(entry.target)) see(entry.target, entry.isIntersecting);
+      if (document.body.contains(entry.target)) setSeen(entry.target, entry.isIntersecting);
     });
   }, { rootMargin: "250px 0px" }) : null;
 
-  function see(card, inSight) {
+  function setSeen(card, inSight) {
     setProps({ part: "seen", metric: JSON.parse(card.id).metric }, { data: inSight });
   }
   function watchCards() {
     document.querySelectorAll("#charts .chart-card:not([data-watched])").forEach(function (card) {
       card.setAttribute("data-watched", "1");
       if (watcher) watcher.observe(card);
-      else see(card, true);
+      else setSeen(card, true);
     });
   }
 
-  var following = false, next = null;
+  var mirroring = false, next = null;
   function inSight(plot) {
     var box = plot.getBoundingClientRect();
     return box.bottom > 0 && box.top < window.innerHeight;
   }
   function others(plot, act) {
-    following = true; // what this shows in the others must not come back as a hover of theirs
+    mirroring = true; // the hover of the other charts must not trigger this again
     document.querySelectorAll("#charts .js-plotly-plot").forEach(function (other) {
       if (other !== plot && other.data && other.data.length && inSight(other)) {
-        try { act(other); } catch (notReady) { /* drawn again at this moment */ }
+        try { act(other); } catch (notReady) { /* the chart is being drawn again */ }
       }
     });
-    following = false;
+    mirroring = false;
   }
   function joinCrossHair(plot) {
     plot.setAttribute("data-joined", "1");
     plot.on("plotly_hover", function (event) {
-      if (following || !event.xvals) return;
+      if (mirroring || !event.xvals) return;
       var x = event.xvals[0];
       if (next) cancelAnimationFrame(next);
       next = requestAnimationFrame(function () {
@@ -155,14 +154,14 @@
       });
     });
     plot.on("plotly_unhover", function () {
-      if (following) return;
+      if (mirroring) return;
       if (next) cancelAnimationFrame(next);
       others(plot, function (other) { window.Plotly.Fx.unhover(other); });
     });
   }
 
-  // What the libraries leave without a name for who listens to the page.
-  function nameParts() {
+  // Labels elements for screen readers that the libraries leave without a label.
+  function labelParts() {
     function all(what, act) { document.querySelectorAll(what).forEach(act); }
     function name(what, words) { all(what + ":not([aria-label])", function (part) { part.setAttribute("aria-label", words); }); }
     name("#grid [role=grid]", "runs");
@@ -171,12 +170,12 @@
       var label = slider.closest(".control");
       if (label) slider.setAttribute("aria-label", label.querySelector(".control-label").textContent);
     });
-    // The library lets no tab be reached by the keyboard, and points them at panels that are not there.
+    // The library makes no tab reachable by keyboard, and refers to panels that do not exist.
     all(".main-tabs [role=tab]", function (tab) {
       tab.tabIndex = tab.classList.contains("active") ? 0 : -1;
       tab.setAttribute("aria-controls", "content");
     });
-    // A hidden field that takes the focus only to hand it on to the button after it.
+    // A hidden field that gets the focus and passes it to the next button.
     all(".dash-dropdown-focus-target", function (field) {
       field.tabIndex = -1;
       field.nextElementSibling.tabIndex = 0;
@@ -186,13 +185,13 @@
     });
   }
   setInterval(function () {
-    nameParts();
+    labelParts();
     document.querySelectorAll("#charts .js-plotly-plot:not([data-joined])").forEach(function (plot) {
       if (plot.on) joinCrossHair(plot);
     });
     document.querySelectorAll("time.when:not([data-local])").forEach(function (time) {
       time.setAttribute("data-local", "1");
-      time.textContent = when(time.getAttribute("datetime")) || "–";
+      time.textContent = formatTime(time.getAttribute("datetime")) || "–";
     });
   }, 700);
 
@@ -201,13 +200,13 @@
     return isLog ? Math.pow(10, value) : value;
   }
 
-  // Which of a metric's values is best is in the address only where it is not what the name suggests.
+  // The address has the choice of min or max only if it differs from the default of the metric's name.
   function isUsual(setting, value) {
     var choice = document.querySelector('[data-goal="' + setting.replace(/^goal\./, "") + '"]');
     return !!choice && choice.getAttribute("data-usual") === (value || "");
   }
 
-  // ---- what Dash calls ----------------------------------------------------------------------------
+  // ---- functions that Dash calls --------------------------------------------------------------------
 
   clientside.ntrack = {
     applyRows: function (changes) {
@@ -218,13 +217,13 @@
         var remove = changes.gone.filter(function (key) { return api.getRowNode(key); })
           .map(function (key) { return { key: key }; });
         api.applyTransaction({ add: add, update: update, remove: remove });
-        settle();
+        selectRunsInGrid();
       }
       return clientside.no_update;
     },
-    rowsCame: function () {
+    rowsArrived: function () {
       known = new Set();
-      settle();
+      selectRunsInGrid();
       return clientside.no_update;
     },
     selectRows: function (rows, selected) {
@@ -265,7 +264,7 @@
       setTimeout(watchCards, 250);
       return clientside.no_update;
     },
-    gather: function (values, settings) {
+    collectSettings: function (values, settings) {
       var found = Object.assign({}, settings), given = clientside.callback_context.inputs_list[0];
       given.forEach(function (one) {
         var value = one.value;
@@ -277,7 +276,7 @@
     },
     writeAddress: function (view, selected, settings, defaults) {
       slots = selected || [];
-      setTimeout(nameParts, 0);
+      setTimeout(labelParts, 0);
       var fields = [], add = function (name, value) {
         fields.push(encodeURIComponent(name) + "=" + encodeURIComponent(value).replace(/%2C/g, ",").replace(/%2F/g, "/"));
       };
@@ -298,8 +297,8 @@
     },
   };
 
-  // The grid takes its rows a moment after they were handed to it: only then can they be selected.
-  function settle() {
+  // The grid shows new rows after a short delay; they cannot be selected before.
+  function selectRunsInGrid() {
     var left = 40;
     (function again() {
       var api = gridApi();
@@ -307,7 +306,7 @@
       else {
         showSelection(true);
         if (window.innerWidth < 640 && api) api.setColumnWidths([{ key: "name", newWidth: 150 }]);
-        setTimeout(showSelection, 400, true); // what the grid still did of its own with the rows it was given
+        setTimeout(showSelection, 400, true); // again, after later updates of the grid itself
       }
     })();
   }
@@ -339,7 +338,7 @@
     }
   });
 
-  // Back and forward: the address is written here, so only here is known that it changed.
+  // Back and forward: Dash does not notice them, because this script writes the address.
   window.addEventListener("popstate", function () {
     setProps("history", { data: { search: location.search, at: Date.now() } });
   });
@@ -362,14 +361,14 @@
     }
   }, true);
 
-  // A page nobody looks at asks for nothing.
+  // A hidden page does not poll.
   document.addEventListener("visibilitychange", function () {
-    if (document.getElementById("tabs")) setProps("tick", { disabled: document.hidden });
+    if (document.getElementById("tabs")) setProps("poll", { disabled: document.hidden });
   });
 
-  var ask = window.fetch;
+  var originalFetch = window.fetch;
   window.fetch = function () {
-    return ask.apply(this, arguments).then(function (answer) {
+    return originalFetch.apply(this, arguments).then(function (answer) {
       document.body.classList.remove("is-offline");
       return answer;
     }, function (failed) {

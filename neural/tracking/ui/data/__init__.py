@@ -1,1 +1,1 @@
-"""What the page knows of the runs: read cheaply, kept while it does not change. Needs no Dash."""
+"""Reads and caches the data of runs for the page. Needs no Dash."""

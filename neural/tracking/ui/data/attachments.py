@@ -1,4 +1,4 @@
-"""What belongs to a run beside its points: artifacts, pictures, and where else it was sent."""
+"""The artifacts and the plots of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neural.tracking.core.files import inside
 from neural.tracking.errors import ArtifactDamagedError
 from neural.tracking.reader.artifacts import ArtifactCall, Artifacts
 
-UNVERSIONED = 0  # stands for the number of what was logged without a version
+UNVERSIONED = 0  # the number of an artifact that was logged without a version
 _CHUNK = 1 << 20
 
 
@@ -23,16 +23,16 @@ class Version(NamedTuple):
     """A stored artifact as the page lists it."""
 
     name: str
-    number: int  # UNVERSIONED for what has none
+    number: int  # UNVERSIONED if it has no version
     size: int
     checksum: str  # SHA-256, 64 hex digits
     aliases: tuple[str, ...]
-    reference: str | None  # where it is, when only its address was logged
+    reference: str | None  # its address, if only the address was logged
     is_folder: bool
 
 
 def versions(artifacts: Artifacts) -> list[Version]:
-    """Return the stored versions of a run's artifacts, by name, the newest first."""
+    """Return the stored versions of the artifacts of a run, by name, the newest first."""
     found = []
     for name in artifacts.names():
         aliases = artifacts.aliases(name)
@@ -41,10 +41,10 @@ def versions(artifacts: Artifacts) -> list[Version]:
         if current is not None and current.version is None:
             entries.insert(0, current)
         for entry in entries:
-            mine = tuple(sorted(alias for alias, number in aliases.items() if number == entry.version))
+            names = tuple(sorted(alias for alias, number in aliases.items() if number == entry.version))
             found.append(
                 Version(
-                    name, entry.version or UNVERSIONED, entry.size, entry.checksum, mine,
+                    name, entry.version or UNVERSIONED, entry.size, entry.checksum, names,
                     entry.call.get("uri"), entry.is_folder,
                 )
             )  # fmt: skip
@@ -52,7 +52,7 @@ def versions(artifacts: Artifacts) -> list[Version]:
 
 
 def entry_of(artifacts: Artifacts, name: str, number: int) -> ArtifactCall | None:
-    """Return what the page calls version ``number`` of an artifact."""
+    """Return version ``number`` of an artifact, or its entry without version; None if there is none."""
     if number != UNVERSIONED:
         return artifacts.find(name, number)
     found = artifacts.current(name)
@@ -60,15 +60,17 @@ def entry_of(artifacts: Artifacts, name: str, number: int) -> ArtifactCall | Non
 
 
 def opened(run: Path, entry: ArtifactCall) -> tuple[IO[bytes], str, int]:
-    """Return a stored artifact checked and ready to be sent, its file name and size; a folder as a ZIP archive.
+    """Return the checked content of an artifact as an open file, its file name, and its size.
+
+    A folder becomes a ZIP archive in a temporary file, with size 0. Blocks while it reads the whole artifact.
 
     Raises:
-        ArtifactDamagedError: it is not what was logged.
+        ArtifactDamagedError: the content is not what was logged.
         OSError: it cannot be read.
     """
     if entry.is_folder:
         return _archive(run, entry), f"{entry.name}.zip", 0
-    # The same open file is checked and sent, so that what is sent is what was checked.
+    # The same open file is checked and sent: so nobody can replace the content in between.
     fd = copying.open_regular(place(run, entry), follow=False)
     file = os.fdopen(fd, "rb")
     try:
@@ -85,7 +87,7 @@ def opened(run: Path, entry: ArtifactCall) -> tuple[IO[bytes], str, int]:
 
 def _archive(run: Path, entry: ArtifactCall) -> IO[bytes]:
     Checker().check(run, entry)
-    target: IO[bytes] = TemporaryFile(prefix="ntrack-ui-")  # noqa: SIM115 - closed once it was sent
+    target: IO[bytes] = TemporaryFile(prefix="ntrack-ui-")  # noqa: SIM115 - pieces() closes it
     folder = place(run, entry)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for item in listed(run, entry):
@@ -95,14 +97,14 @@ def _archive(run: Path, entry: ArtifactCall) -> IO[bytes]:
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield a file's content, and close it."""
+    """Yield the content of a file in pieces of 1 MiB, then close the file."""
     with file:
         while piece := file.read(_CHUNK):
             yield piece
 
 
 def plots(folder: Path) -> list[tuple[str, int]]:
-    """Return the pictures of a run with the time of their last change, newest first."""
+    """Return (file name, modification time in ns) of the plots of a run, newest first; [] if it has none."""
     found = []
     try:
         for path in (folder / "plots").iterdir():

@@ -1,4 +1,4 @@
-"""Comparing runs: which parameters differ, which value of a metric is best, what goes along with it."""
+"""Compares runs: parameters that differ, best values of metrics, correlations of parameters and metrics."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 import numpy as np
 
 from neural.tracking.core.metric_direction import better
-from neural.tracking.figures.names import most_telling_first, words_of
+from neural.tracking.figures.names import most_informative_first, words_of
 from neural.tracking.ui.data.catalogue import Row
 
 MISSING = "—"
-NOT_TOLD = "The metric's name does not tell which way is better"
-_KEPT_APART = frozenset(("val", "valid", "validation", "test", "eval"))
+UNKNOWN_GOAL = "The metric's name does not say which way is better"
+_HELD_OUT = frozenset(("val", "valid", "validation", "test", "eval"))
 
 
-def goal_of(metric: str, told: str = "auto") -> str | None:
-    """Return ``min`` or ``max``: as told, else as the metric's name tells; None where it does not."""
-    return told if told in ("min", "max") else better(metric)
+def goal_of(metric: str, setting: str = "auto") -> str | None:
+    """Return ``min`` or ``max`` from the setting, else from the metric's name; None if that does not say."""
+    return setting if setting in ("min", "max") else better(metric)
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
-    """Return the metrics of the runs: those most worth a glance first."""
+    """Return the names of all metrics of the runs, the most informative first."""
     names = {name for row in rows for name in row.metrics}
-    ordered = most_telling_first(names)
-    # What was measured on data kept apart says more of a run than the same on its training data.
-    return sorted(ordered, key=lambda name: _KEPT_APART.isdisjoint(words_of(name)))
+    ordered = most_informative_first(names)
+    # Metrics on held-out data are more informative than the same metrics on training data.
+    return sorted(ordered, key=lambda name: _HELD_OUT.isdisjoint(words_of(name)))
 
 
 _GROUP = re.compile(r"[\w .@+-]{1,60}")
 
 
 def grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return metrics by what stands before the first slash, the most telling group first, plain names last.
+    """Return the metrics by group, the part of the name before the first slash; names without a group last.
 
-    Only what reads as the name of a group is one: a slash inside a tag or an address groups nothing.
+    Only a plain word is a group: a slash in a tag or an address does not make one.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -49,7 +49,7 @@ def grouped(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def best(row: Row, metric: str, goal: str) -> tuple[float | None, int | None]:
-    """Return the best value of a metric and its step; (None, None) where there is none."""
+    """Return the best value of a metric and its step; (None, None) if it has no value."""
     found = row.metrics.get(metric) or {}
     try:
         value = float(found[goal])
@@ -59,7 +59,7 @@ def best(row: Row, metric: str, goal: str) -> tuple[float | None, int | None]:
 
 
 def parameters(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """Return the names of parameters that differ among the runs, and of those that do not; each sorted."""
+    """Return the names of the parameters that differ between the runs, and of the others; both sorted."""
     names = sorted({name for row in rows for name in row.params})
     differing: list[str] = []
     constant: list[str] = []
@@ -70,7 +70,7 @@ def parameters(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
 
 
 def correlation(xs: Sequence[Any], ys: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation; None where it says nothing: too few, no numbers, all the same."""
+    """Return Spearman's rank correlation; None for fewer than three pairs of numbers, or if all are equal."""
     pairs = [
         (float(x), y)
         for x, y in zip(xs, ys, strict=True)
@@ -85,13 +85,13 @@ def correlation(xs: Sequence[Any], ys: Sequence[float]) -> float | None:
 
 
 def _ranks(values: Sequence[float]) -> Any:
-    """Return each value's place among all, equal ones sharing the middle of theirs."""
+    """Return the rank of each value; equal values share the mean of their ranks."""
     _, index, count = np.unique(np.array(values), return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return ((last - count + last + 1) / 2)[index]
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Return what tells the runs apart: their names, with their ids where names are the same."""
+    """Return a label for each run: its name, with its id if another run has the same name."""
     names = [row.name for row in rows]
     return [row.name if names.count(row.name) == 1 else f"{row.name} · {row.id}" for row in rows]

@@ -1,4 +1,4 @@
-"""The comparison as files. Text is written so that no spreadsheet takes it for a formula."""
+"""Exports the comparison as files. No spreadsheet takes exported text for a formula."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ TYPES = {
     "comparison.html": "text/html; charset=utf-8",
     "comparison.zip": "application/zip",
 }
-_drawing = threading.Lock()  # matplotlib's settings are the process's: one comparison at a time
+_drawing = threading.Lock()  # matplotlib's settings are global: only one comparison at a time
 
 
 def export(name: str, base_dir: Path, rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
-    """Yield the file's content piece by piece.
+    """Return the pieces of the export named ``name``, one of ``TYPES``. Blocks while it reads and draws.
 
     Raises:
-        KeyError: there is no such export.
+        KeyError: there is no export of this name.
+        OSError, FormatError: a run cannot be read (HTML and ZIP; CSV has the error in its line).
     """
     if name == "comparison.csv":
         return values_csv(rows, series)
@@ -53,7 +54,7 @@ def export(name: str, base_dir: Path, rows: Sequence[Row], series: SeriesStore) 
 
 
 def drawn(name: str, rows: Sequence[Row]) -> bytes:
-    """Return the page or the archive of pictures that ``export_comparison`` makes.
+    """Return the HTML page or the ZIP archive of plots, as ``export_comparison`` makes them.
 
     Raises:
         OSError, FormatError: a run cannot be read.
@@ -61,8 +62,8 @@ def drawn(name: str, rows: Sequence[Row]) -> bytes:
     from neural.tracking.figures.report import PAGE, export
     from neural.tracking.figures.run_comparison import Comparison
 
-    with _drawing, TemporaryDirectory(prefix="ntrack-ui-") as made:
-        folder = export(Comparison([Run(row.folder) for row in rows], None), Path(made) / "comparison")
+    with _drawing, TemporaryDirectory(prefix="ntrack-ui-") as temporary:
+        folder = export(Comparison([Run(row.folder) for row in rows], None), Path(temporary) / "comparison")
         if name == "comparison.html":
             return (folder / PAGE).read_bytes()
         out = io.BytesIO()
@@ -73,7 +74,7 @@ def drawn(name: str, rows: Sequence[Row]) -> bytes:
 
 
 def values_csv(rows: Sequence[Row], series: SeriesStore) -> Iterator[bytes]:
-    """Yield a line for each value of each metric of each run, run by run as they were logged."""
+    """Yield CSV with a line for each value of each metric of each run, in the order of logging."""
     yield b"run,id,metric,step,time,rank,value\r\n"
     for row in rows:
         if row.problem:
@@ -109,7 +110,7 @@ def _lines(lines: Sequence[Sequence[Any]]) -> bytes:
 
 
 def runs_csv(rows: Sequence[Row]) -> str:
-    """Return a line a run: what it is, its parameters, last, least and greatest of each metric."""
+    """Return CSV with a line for each run: its facts, parameters, and last, min and max of each metric."""
     differing, constant = parameters(rows)
     metrics = metric_names(rows)
     head = ["run", "id", "status", "start", "end", "duration_s", "tags", "group", "notes"]
@@ -129,7 +130,7 @@ def runs_csv(rows: Sequence[Row]) -> str:
 
 
 def comparison_json(base_dir: Path, rows: Sequence[Row]) -> str:
-    """Return what there is to compare, for scripts."""
+    """Return the runs with their parameters and metrics as JSON, for scripts."""
     differing, _ = parameters(rows)
     content = {
         "made": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -1,10 +1,10 @@
-"""The filter of the table: ``lr < 0.01 and status == "completed"``; a grammar of its own, never ``eval``.
+"""The filter of the table: ``lr < 0.01 and status == "completed"``. It has its own grammar and no ``eval``.
 
 - comparisons ``== != < <= > >= contains in``, chained as in ``0.001 < lr <= 0.1``
 - ``and``, ``or``, ``not``, brackets
 - names: ``name id status group tags notes duration calls``, a parameter (``optimizer.name``), a metric
-  (``val/loss``: its last value; also ``val/loss.min``, ``.max``, ``.last``); odd names in backticks
-- a word alone looks for that text in name, id, group and tags
+  (``val/loss``: its last value; also ``val/loss.min``, ``.max``, ``.last``); other names in backticks
+- a single word searches name, id, group and tags for that text
 """
 
 from __future__ import annotations
@@ -43,21 +43,19 @@ class _Token(NamedTuple):
 
 
 def compile_query(text: str) -> Callable[[Row], bool]:
-    """Return what tells whether a row passes the filter.
+    """Return a function that returns whether a row passes the filter.
 
     Raises:
-        QueryError: it is not understood.
+        QueryError: the filter is too long or too deep, or has a syntax error.
     """
     if not text.strip():
         return lambda row: True
     if len(text) > MAX_LENGTH:
-        raise QueryError(f"the filter is {len(text)} characters long, over the limit of {MAX_LENGTH}")
+        raise QueryError(f"the filter has {len(text)} characters; the limit is {MAX_LENGTH}")
     parser = _Parser(_tokens(text))
-    test = parser.either(0)
+    test = parser.parse_or(0)
     if (left := parser.peek()) is not None:
-        raise QueryError(
-            f"did not expect {left.text!r} at character {left.at + 1}; join conditions with and, or"
-        )
+        raise QueryError(f"unexpected {left.text!r} at character {left.at + 1}; join conditions with and, or")
     return lambda row: bool(test(row))
 
 
@@ -80,6 +78,7 @@ class _Parser:
         self._at = 0
 
     def peek(self) -> _Token | None:
+        """Return the next token; None at the end."""
         return self._tokens[self._at] if self._at < len(self._tokens) else None
 
     def _is(self, *words: str) -> str | None:
@@ -88,11 +87,13 @@ class _Parser:
             return None
         return token.text.lower()
 
-    def either(self, depth: int) -> Test:
-        return self._joined("or", self.both, any, depth)
+    def parse_or(self, depth: int) -> Test:
+        """Parse conditions joined by ``or``; raises QueryError."""
+        return self._joined("or", self.parse_and, any, depth)
 
-    def both(self, depth: int) -> Test:
-        return self._joined("and", self.negated, all, depth)
+    def parse_and(self, depth: int) -> Test:
+        """Parse conditions joined by ``and``; raises QueryError."""
+        return self._joined("and", self.parse_not, all, depth)
 
     def _joined(
         self, word: str, part: Callable[[int], Test], how: Callable[[Iterable[Any]], bool], depth: int
@@ -103,21 +104,22 @@ class _Parser:
             parts.append(part(depth))
         return parts[0] if len(parts) == 1 else lambda row: how(test(row) for test in parts)
 
-    def negated(self, depth: int) -> Test:
+    def parse_not(self, depth: int) -> Test:
+        """Parse a condition, with or without ``not``; raises QueryError."""
         if depth > MAX_DEPTH:
-            raise QueryError(f"the filter is nested deeper than {MAX_DEPTH}")
+            raise QueryError(f"the filter is nested too deeply; the limit is {MAX_DEPTH} levels")
         if not self._is("not"):
             return self._comparison(depth)
         self._at += 1
-        test = self.negated(depth + 1)
+        test = self.parse_not(depth + 1)
         return lambda row: not test(row)
 
     def _comparison(self, depth: int) -> Test:
         if self._is("("):
             self._at += 1
-            test = self.either(depth + 1)
+            test = self.parse_or(depth + 1)
             if not self._is(")"):
-                raise QueryError("a bracket is opened but not closed")
+                raise QueryError("a bracket is not closed")
             self._at += 1
             return test
         values, signs = [self._operand()], []
@@ -126,17 +128,17 @@ class _Parser:
             signs.append("==" if sign == "=" else sign)
             values.append(self._operand())
         if not signs:
-            return _mention(values[0])
+            return _word_test(values[0])
         steps = list(zip(values, signs, values[1:], strict=False))
         return lambda row: all(_holds(left.of(row), sign, right.of(row)) for left, sign, right in steps)
 
     def _operand(self) -> _Operand:
         token = self.peek()
         if token is None:
-            raise QueryError("the filter ends where a name or a value is wanted")
+            raise QueryError("the filter ends where a name or a value must follow")
         if token.kind == "op" or self._is("and", "or", "not", *_COMPARISONS):
             raise QueryError(
-                f"a name or a value is wanted instead of {token.text!r} at character {token.at + 1}"
+                f"expected a name or a value instead of {token.text!r} at character {token.at + 1}"
             )
         self._at += 1
         if token.kind == "number":
@@ -154,6 +156,7 @@ class _Operand(NamedTuple):
     is_name: bool
 
     def of(self, row: Row) -> Any:
+        """Return the value of the operand for a row; None if the row has none."""
         return lookup(row, self.text) if self.is_name else self.value
 
 
@@ -173,7 +176,7 @@ OWN_NAMES = frozenset(_OWN)
 
 
 def lookup(row: Row, name: str) -> Any:
-    """Return what a name means for a row: its own field, a parameter, a metric; None where nothing."""
+    """Return the value of a name for a row: a field, a parameter or a metric; None if it is none of these."""
     if name in _OWN:
         return _OWN[name](row)
     if name in row.params:
@@ -188,15 +191,15 @@ def lookup(row: Row, name: str) -> Any:
 
 
 def number(value: Any) -> Any:
-    """Return a metric's value as a number: summaries keep NaN and infinities as text."""
+    """Return a value of a metric as a number: in summaries NaN and infinities are text."""
     try:
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return value
 
 
-def _mention(operand: _Operand) -> Test:
-    """Return the test of a word that stands alone: a field that is true, or a text to look for."""
+def _word_test(operand: _Operand) -> Test:
+    """Return the test of a single word: whether a parameter or metric with this name is true, or a search."""
     wanted = operand.text.lower()
 
     def test(row: Row) -> bool:
@@ -225,7 +228,7 @@ def _holds(left: Any, sign: str, right: Any) -> bool:
             {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]
         ) and not (isinstance(left, float) and math.isnan(left))
     except TypeError:
-        return False  # missing, or a text against a number
+        return False  # a value is missing, or a text is compared with a number
 
 
 def _within(needle: Any, stack: Any) -> bool:
@@ -237,7 +240,7 @@ def _within(needle: Any, stack: Any) -> bool:
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
-    """Return both as numbers where one is a number and the other a text that reads as one."""
+    """Return both as numbers if one is a number and the other is a text with a number."""
     for one, other, turned in ((left, right, False), (right, left, True)):
         if isinstance(one, int | float) and not isinstance(one, bool) and isinstance(other, str):
             try:

@@ -1,4 +1,4 @@
-"""Making curves small enough to send and to see, without losing a spike; and smoothing them."""
+"""Reduces curves to a size that can be sent and drawn, with all spikes, and smooths them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from neural.tracking.formats.event_stream import Array
 
 _BLOCK = 64
-_NO_FLOAT = -1460.0  # e to it: the greatest float times as much is less than the least one
+_NO_FLOAT = -1460.0  # the largest float times e to this is smaller than the smallest float
 
 
 def thin(values: Array, count: int) -> Array:
-    """Return about ``count`` places to draw: the least and the greatest of every stretch, first and last.
+    """Return about ``count`` indices to draw: the first, the last, and minimum and maximum of every interval.
 
     Args:
-        values: of the curve in the order drawn; NaN and infinities are drawn only where all places are.
-        count: how many places; at least 4.
+        values: of the curve in the order of drawing; NaN and infinities remain only if all indices do.
+        count: the number of indices; at least 4.
     """
     if len(values) <= count:
         return np.arange(len(values))
@@ -36,12 +36,12 @@ def thin(values: Array, count: int) -> Array:
 
 
 def memory(weight: float) -> int:
-    """Return how many places back a value counts in the moving mean; beyond, its share is no float."""
+    """Return for how many values back a value affects the moving mean; then its weight is below any float."""
     return math.ceil(_NO_FLOAT / math.log(weight)) if weight > 0 else 0
 
 
 def smoothed(values: Array, weight: float) -> Array:
-    """Return the exponential moving mean, without its bias towards the start; NaN stays a hole.
+    """Return the exponential moving mean, corrected for the bias of its start; NaN remains NaN.
 
     Args:
         weight: of the past, ``0 <= weight < 1``.
@@ -49,7 +49,7 @@ def smoothed(values: Array, weight: float) -> Array:
     if weight <= 0 or not len(values):
         return values
     real = np.isfinite(values)
-    if real.all():  # how much weight came together is then known without adding it up
+    if real.all():  # the sum of the weights is then known in closed form
         count = -np.expm1(np.log(weight) * np.arange(1, len(values) + 1)) / (1 - weight)
         whole: Array = _decayed_sum(values, weight) / count
         return whole
@@ -62,7 +62,7 @@ def smoothed(values: Array, weight: float) -> Array:
 
 
 def _decayed_sum(values: Array, weight: float) -> Array:
-    """Return ``y[i] = weight * y[i-1] + values[i]``, a block of places at a time as one product of matrices."""
+    """Return ``y[i] = weight * y[i-1] + values[i]``, computed in blocks as a product of matrices."""
     padded = np.zeros(-(-len(values) // _BLOCK) * _BLOCK)
     padded[: len(values)] = values
     blocks = padded.reshape(-1, _BLOCK)

@@ -1,6 +1,6 @@
-"""A run's metric as curves: read once from its folder, kept until its files change, cut and thinned as asked.
+"""Reads metrics of runs as curves, caches them until their files change, and cuts and thins them for a chart.
 
-Parts never change, so of a live run only what is new is read again. What is kept is bounded in bytes.
+Parts never change, so for a live run only new data is read. The caches have limits in bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from neural.tracking.formats.event_stream import Array
 from neural.tracking.formats.events import NO_STEP
 from neural.tracking.formats.parts import Part
 from neural.tracking.reader.columns import ColumnPiece, Columns
-from neural.tracking.reader.points import PointFiles, part_pieces, started_over
+from neural.tracking.reader.points import PointFiles, part_pieces, retry_if_removed
 from neural.tracking.reader.rank_union import RankUnion
 from neural.tracking.ui.data.reduction import memory, smoothed, thin
 
@@ -34,22 +34,23 @@ MAX_RANK_LINES = 32
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve in the order drawn: ``x`` is the step, or nanoseconds since 1970."""
+    """One curve in the order of drawing; ``x`` is the step, or nanoseconds since 1970."""
 
-    rank: int | None  # None: all ranks together
+    rank: int | None  # None: all ranks combined
     x: Array
     y: Array
-    low: Array | None = None  # least and greatest rank
+    low: Array | None = None  # minimum and maximum over ranks
     high: Array | None = None
 
     @property
     def size_bytes(self) -> int:
+        """The size of the arrays in bytes."""
         return sum(int(a.nbytes) for a in (self.x, self.y, self.low, self.high) if a is not None)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A line as it is sent; ``total`` is how many points it stands for, in what is shown."""
+    """A line for a chart; ``total`` is the number of points in the shown range before thinning."""
 
     rank: int | None
     x: Array
@@ -57,25 +58,26 @@ class Drawn:
     total: int
     low: Array | None = None
     high: Array | None = None
-    faint: tuple[Array, Array] | None = None  # what was smoothed, as it is
+    faint: tuple[Array, Array] | None = None  # the values before smoothing
     not_finite: int = 0
 
     @property
     def size_bytes(self) -> int:
+        """The approximate size in bytes, without the band."""
         return 64 + sum(int(a.nbytes) for a in (self.x, self.y, *(self.faint or ())))
 
 
 class SeriesStore:
-    """Reads metrics of runs. Safe to use from several threads."""
+    """Reads metrics of runs. All methods are safe to call from several threads, and block while they read."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # of the caches, which are for one thread
-        self._files = _cache(64, lambda files: 1)  # counted, not weighed
+        self._lock = threading.Lock()  # of the caches, which are not thread-safe
+        self._files = _cache(64, lambda files: 1)  # the limit is a number of entries, not bytes
         self._pieces = _cache(PIECES_BYTES, _pieces_bytes)
         self._lines = _cache(CURVES_BYTES, lambda lines: sum(x.size_bytes for x in lines))
         self._drawn = _cache(SMALL_BYTES, lambda lines: sum(x.size_bytes for x in lines))
-        # Reading is mostly checksums and decompression, which let other threads run meanwhile. More threads
-        # than cores only wait for each other's memory.
+        # Reading is mostly checksums and decompression, which release the GIL. More threads than cores only
+        # compete for memory.
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "ntrack-ui-reader")
 
     def drawn(
@@ -89,13 +91,15 @@ class SeriesStore:
         count: int = 1000,
         weight: float = 0.0,
     ) -> list[list[Drawn] | Exception]:
-        """Return each run's lines ready to send, or why they cannot be read.
+        """Return the lines of each run for a chart, or the error if they cannot be read.
 
         Args:
+            folders: the run folders.
+            metric: the name of the metric.
             by_time: order by time instead of by step.
-            ranks: ``"band"``: their mean with least and greatest, ``"lines"``: each rank for itself.
-            span: only between these two, in the unit of ``x``; with the neighbours outside.
-            count: points a run, at most.
+            ranks: ``"band"`` for the mean with minimum and maximum, ``"lines"`` for one line for each rank.
+            span: only points between these two values of ``x``, and the adjacent point on each side.
+            count: the maximum number of points of a run.
             weight: of the past in the smoothing, 0 for none.
         """
 
@@ -115,7 +119,7 @@ class SeriesStore:
         return list(self._readers.map(one, folders))
 
     def best(self, folder: Path, metric: str, goal: str) -> tuple[float | None, int | None]:
-        """Return the best value over the mean of the ranks and its first step; (None, None): there is none.
+        """Return the best value of the mean over ranks and its first step; (None, None) if there is no value.
 
         Raises:
             OSError, ValueError, KeyError, TypeError: the run cannot be read, or is damaged.
@@ -129,21 +133,21 @@ class SeriesStore:
         return float(lines[0].y[place]), int(lines[0].x[place])
 
     def signature(self, folder: Path) -> tuple[Any, ...]:
-        """Return what changes when a run's points do."""
+        """Return a value that changes when the points of a run change; FileNotFoundError if the run is gone."""
         found = []
         try:
             with os.scandir(folder / "metrics") as files:
                 for file in files:
-                    if not file.name.startswith("."):  # of parts that were replaced
-                        about = file.stat()
-                        found.append((file.name, about.st_size, about.st_mtime_ns))
+                    if not file.name.startswith("."):  # hidden: of replaced parts
+                        info = file.stat()
+                        found.append((file.name, info.st_size, info.st_mtime_ns))
         except FileNotFoundError:
             if not folder.is_dir():
-                raise FileNotFoundError(f"{folder.name} was deleted meanwhile") from None
+                raise FileNotFoundError(f"{folder.name} was deleted") from None
         return tuple(sorted(found))
 
     def columns(self, folder: Path, metric: str) -> Columns:
-        """Return a metric's points as they were logged; raises as ``Run.metric``."""
+        """Return the points of a metric as they were logged; raises as ``Run.metric``."""
         return self._columns(folder, self.signature(folder), metric)
 
     def _whole(
@@ -162,12 +166,12 @@ class SeriesStore:
     def _cached(
         self, cache: LRUCache[Hashable, Any], key: Hashable, signature: Hashable, make: Callable[[], T]
     ) -> T:
-        """Return the value, made anew if its signature changed."""
+        """Return the cached value, or make it if its signature has changed."""
         with self._lock:
             found: tuple[Hashable, T] | None = cache.get(key)
         if found is not None and found[0] == signature:
             return found[1]
-        value = make()  # not under the lock: reading one run must not hold up another
+        value = make()  # without the lock: reading one run must not delay another
         with self._lock:
             cache[key] = (signature, value)
         return value
@@ -178,21 +182,21 @@ class SeriesStore:
     def _read(self, folder: Path, signature: tuple[Any, ...], read: Callable[[PointFiles], T]) -> T:
         def files() -> PointFiles:
             def whole() -> PointFiles:
-                # Decoded now: other threads must not find the tails half decoded.
-                return PointFiles(folder / "metrics").whole()
+                # Decode it now: other threads must not find partly decoded tails.
+                return PointFiles(folder / "metrics").checked()
 
-            return started_over(whole)
+            return retry_if_removed(whole)
 
         try:
             return read(self._cached(self._files, folder, signature, files))
-        except FileNotFoundError:  # parts were merged meanwhile: look at the folder as it is now
-            return started_over(lambda: read(files()))
+        except FileNotFoundError:  # parts were merged meanwhile: read the folder again
+            return retry_if_removed(lambda: read(files()))
 
     def _part_pieces(self, part: Part, metric: str, timed: bool) -> list[ColumnPiece]:
         def read() -> list[ColumnPiece]:
             return list(part_pieces(part, metric, timed=timed))
 
-        # Large ones would push everything else out, and the joined curve is kept anyway.
+        # Large pieces would evict all others, and the joined curve is cached anyway.
         return (
             read()
             if part.rows > 1 << 20
@@ -201,7 +205,7 @@ class SeriesStore:
 
 
 def _cache(limit: int, size_of: Callable[[Any], int]) -> LRUCache[Hashable, Any]:
-    """Return what keeps values with their signatures, the least recently used going first; the newest stays."""
+    """Return an LRU cache of (signature, value); it can hold a single value larger than ``limit``."""
     return LRUCache(limit, getsizeof=lambda held: min(size_of(held[1]), limit))
 
 
@@ -238,7 +242,7 @@ def _line(rank: int | None, x: Array, y: Array, low: Array | None = None, high: 
 
 
 def _steps(step: Array) -> Array:
-    """Return the steps; where a call gave none, how many came before it."""
+    """Return the steps; the index of the point where a call had no step."""
     missing = step == NO_STEP
     return np.where(missing, np.arange(len(step)), step) if missing.any() else step
 
@@ -253,7 +257,7 @@ def _one_drawn(line: Curve, span: tuple[float, float] | None, count: int, weight
     if span is not None:
         start = max(0, int(np.searchsorted(line.x, span[0], "left")) - 1)
         stop = min(stop, int(np.searchsorted(line.x, span[1], "right")) + 1)
-    # What a zoom leaves out before it is smoothed along as far as it counts: a curve's course must not change.
+    # Smoothing includes all earlier points that affect the range, so that a zoom does not change the curve.
     before = start - min(start, memory(weight))
     x, y = line.x[start:stop], smoothed(line.y[before:stop], weight)[start - before :]
     faint, low, high = None, line.low, line.high

@@ -1,1 +1,1 @@
-"""One file a tab: ``layout`` makes what it shows at first, ``register`` adds what makes it answer."""
+"""One file for each tab: ``layout`` returns its first content, ``register`` adds its callbacks."""

@@ -1,4 +1,4 @@
-"""What the tabs share: controls, notices, the selected runs as members of a chart."""
+"""What the tabs share: controls, notices, and the selected runs of a chart."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MARKS = {"created": "○", "running": "◐", "completed": "●", "failed": "✕"
 
 
 class Page(NamedTuple):
-    """What every tab reads from."""
+    """The sources of data of every tab."""
 
     catalogue: Catalogue
     series: SeriesStore
 
     def chosen(self, slots: Sequence[str] | None) -> list[tuple[int, Row]]:
-        """Return the selected runs that are there, each with its slot."""
+        """Return the readable selected runs, each with its slot."""
         found = []
         for slot, key in enumerate(slots or ()):
             row = self.catalogue.row(key) if key else None
@@ -37,50 +37,50 @@ class Page(NamedTuple):
                 found.append((slot, row))
         return found
 
-    def gone(self, slots: Sequence[str] | None) -> list[tuple[str, str]]:
-        """Return the selected runs that cannot be shown, each with the reason."""
-        told = []
+    def problems(self, slots: Sequence[str] | None) -> list[tuple[str, str]]:
+        """Return the selected runs that are missing, unreadable or damaged, each with the reason."""
+        found = []
         for key in slots or ():
             row = self.catalogue.row(key) if key else None
             if key and row is None and self.catalogue.complete:
-                told.append((key, "is not there any more: it was deleted, or lies in another folder"))
+                found.append((key, "does not exist any more: it was deleted, or moved to another folder"))
             elif row is not None and row.problem:
-                told.append((row.name, row.problem))
-        return told
+                found.append((row.name, row.problem))
+        return found
 
 
 def theme() -> palette.Theme:
-    """Return the theme the browser shows."""
+    """Return the theme that the browser uses, from its cookie. Only for use in a request."""
     return palette.theme_named(flask.request.cookies.get(THEME_COOKIE))
 
 
 def members(chosen: Sequence[tuple[int, Row]]) -> list[Member]:
-    """Return the runs as charts name and colour them."""
+    """Return the runs with the names and slots that charts show."""
     names = labels([row for _, row in chosen])
     return [Member(slot, name, start_ns(row)) for (slot, row), name in zip(chosen, names, strict=True)]
 
 
 def start_ns(row: Row) -> int:
-    """Return when a run began, nanoseconds since 1970."""
+    """Return the start of a run in nanoseconds since 1970; 0 if it is unknown."""
     if row.start is None:
         return 0
     return int(datetime.fromisoformat(row.start).timestamp() * 1e6) * 1000
 
 
 def lasted(row: Row) -> float | None:
-    """Return how long a run took, of one that runs how long it does already."""
+    """Return the duration of a run in seconds, up to now if it is running; None if it is unknown."""
     if row.duration_s is not None or row.status != "running":
         return row.duration_s
     return max(0.0, time.time() - start_ns(row) / 1e9)
 
 
 def dot(slot: int) -> html.Span:
-    """Return the mark of a run's colour; the style sheet has the colours of both themes."""
+    """Return a dot in the colour of a run; the style sheet has the colours of both themes."""
     return html.Span(className=f"dot slot-{slot % len(palette.LIGHT)}", **{"aria-hidden": "true"})
 
 
 def status(row: Row) -> html.Span:
-    """Return a run's status: a mark and a word, so that nobody needs the colour."""
+    """Return the status of a run as a mark and a word, so that nobody needs to see the colour."""
     return html.Span(
         [html.Span(MARKS.get(row.status, "?"), **{"aria-hidden": "true"}), " ", row.status],
         className=f"status status-{row.status}",
@@ -88,12 +88,12 @@ def status(row: Row) -> html.Span:
 
 
 def setting(name: str) -> dict[str, str]:
-    """Return the id of a control that a setting of the URL belongs to."""
+    """Return the id of the control of a setting."""
     return {"set": name}
 
 
 def segmented(name: str, options: dict[str, str], value: str, label: str) -> html.Div:
-    """Return a choice of one of few."""
+    """Return a control to choose one of a few options; ``options`` maps values to labels."""
     return html.Div(
         [
             html.Span(label, className="control-label"),
@@ -114,7 +114,7 @@ def segmented(name: str, options: dict[str, str], value: str, label: str) -> htm
 
 
 def search_field(name: str, value: str, label: str, hint: str, kind: str) -> html.Label:
-    """Return a field to type a search into; it asks once the typing pauses."""
+    """Return a search field; it sends its value when the user pauses."""
     field = dbc.Input(
         id=setting(name), value=value, debounce=350, type="search", placeholder=hint, maxLength=1000
     )
@@ -122,7 +122,7 @@ def search_field(name: str, value: str, label: str, hint: str, kind: str) -> htm
 
 
 def graph(figure: Figure, name: str, **more: Any) -> html.Div:
-    """Return a figure with a name for those who cannot see it."""
+    """Return a graph of a figure; ``name`` is its text for screen readers."""
     height = figure["layout"].get("height")
     style = {"height": f"{height}px"} if height else {}
     return html.Div(
@@ -131,7 +131,7 @@ def graph(figure: Figure, name: str, **more: Any) -> html.Div:
 
 
 def notice(title: str, *lines: Any, kind: str = "empty") -> html.Div:
-    """Return what stands where there is nothing to show: what is so, and what to do."""
+    """Return a notice for an empty place: the reason, and what to do."""
     return html.Div(
         [html.H2(title), *[line if hasattr(line, "to_plotly_json") else html.P(line) for line in lines]],
         className=f"notice notice-{kind}",
@@ -140,20 +140,22 @@ def notice(title: str, *lines: Any, kind: str = "empty") -> html.Div:
 
 
 def select_first() -> html.Div:
-    """Return what a tab says while no run is selected."""
+    """Return the notice of a tab while no run is selected."""
     return notice(
         "No run is selected yet",
-        html.P(["Tick some runs in the ", html.B("Runs"), " tab; two to five compare best."]),
+        html.P(["Select some runs in the ", html.B("Runs"), " tab; two to five compare best."]),
         html.Button("Choose runs", className="btn btn-primary", type="button", **{"data-go": "runs"}),
     )
 
 
-def trouble(found: Sequence[tuple[str, str]]) -> html.Div | None:
-    """Return a line for each run that cannot be shown, or shown in part."""
+def problem_list(found: Sequence[tuple[str, str]]) -> html.Div | None:
+    """Return a line for each (name, problem), at most eight; None if there are no problems."""
     if not found:
         return None
     return html.Div(
-        [html.Div([html.B(name), " ", reason]) for name, reason in found[:8]], className="trouble", role="alert"
+        [html.Div([html.B(name), " ", reason]) for name, reason in found[:8]],
+        className="problems",
+        role="alert",
     )
 
 
@@ -167,18 +169,18 @@ with ExperimentTracker("first", base_dir={base_dir!r}) as tracker:
 
 
 def first_run(base_dir: Path) -> html.Div:
-    """Return what the page says where there is no run at all."""
-    there = base_dir.is_dir()
+    """Return the notice for a folder without runs."""
+    exists = base_dir.is_dir()
     return notice(
         "No runs here yet",
         html.P(
             [
                 "The folder ",
                 html.Code(str(base_dir)),
-                " holds no runs." if there else " is not there yet.",
-                " This logs the first one; it shows up here by itself:",
+                " has no runs." if exists else " does not exist yet.",
+                " This code logs the first run; the run then appears here automatically:",
             ]
         ),
         html.Pre(FIRST_RUN.format(base_dir=str(base_dir)), className="code", tabIndex="0"),
-        html.P(["Runs elsewhere? ", html.Code("ntrack ui --base-dir FOLDER")]),
+        html.P(["For runs in another folder: ", html.Code("ntrack ui --base-dir FOLDER")]),
     )

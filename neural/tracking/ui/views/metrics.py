@@ -1,7 +1,7 @@
-"""Interactive curves of the selected runs: one chart a metric, grouped by what stands before the slash.
+"""The tab of metrics: interactive curves of the selected runs, one chart for each metric, in groups.
 
-A chart is asked for when it comes into sight, and again when something of the selected runs changed. What is
-sent is thinned to some thousand points; a zoom asks for the finer detail of its stretch.
+The page requests a chart when it becomes visible, and again when the selected runs change. The server thins
+curves to a few thousand points; after a zoom, the page requests the visible range in more detail.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from neural.tracking.ui.data.series import Drawn
 from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page, segmented, setting
 
-POINTS = 18_000  # a chart, over all its runs
-MOST, FEWEST = 2000, 300  # a run
-MORE = 24  # charts a click on "more" adds
+POINTS = 18_000  # maximum of a chart with all its runs
+MAX_POINTS, MIN_POINTS = 2000, 300  # limits of the points of a run, which depend on the number of runs
+MORE = 24  # number of charts that a click on "more" adds
 
 
 def layout(page: Page, at: PageAddress) -> html.Div:
-    """Return the tab: what can be set, and room for the charts."""
+    """Return the tab: its controls, and places for the charts."""
     settings = at.settings
     return html.Div(
         [
@@ -47,7 +47,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                 ],
                 className="toolbar",
             ),
-            html.Div(id="metrics-trouble"),
+            html.Div(id="metrics-problems"),
             html.Div(id="charts", className="charts"),
             html.Button("", id="more-charts", className="btn btn-quiet more", type="button", hidden=True),
             dcc.Store(id="shown-charts", data=settings["n"]),
@@ -101,18 +101,18 @@ def _smoothing(weight: float) -> html.Div:
 
 
 def matching(names: Sequence[str], search: str | None) -> list[str]:
-    """Return the metrics whose names contain every word of the search."""
+    """Return the metrics whose names contain every word of the search, in any case."""
     words = (search or "").lower().split()
     return [name for name in names if all(word in name.lower() for word in words)]
 
 
 def _id(part: str, metric: Any) -> dict[str, Any]:
-    """Return the id of a part of a card; ``metric`` is the name in hex, which no character of it can break."""
+    """Return the id of a part of a card; ``metric`` is the name in hex, so that it can have any characters."""
     return {"part": part, "metric": metric}
 
 
 def card(name: str) -> html.Div:
-    """Return room for one chart."""
+    """Return the card of one metric, with an empty chart."""
     code = name.encode().hex()
     return html.Div(
         [
@@ -139,7 +139,7 @@ def card(name: str) -> html.Div:
 
 
 def sections(names: Sequence[str]) -> list[html.Section]:
-    """Return the cards, group by group."""
+    """Return the cards of the metrics in sections, one for each group."""
     groups = grouped(names)
     return [
         html.Section(
@@ -158,8 +158,8 @@ def sections(names: Sequence[str]) -> list[html.Section]:
     ]
 
 
-def told(lines: Sequence[Sequence[Drawn]], failed: int) -> str:
-    """Return what a chart's corner says: how much of what there is it shows."""
+def note(lines: Sequence[Sequence[Drawn]], failed: int) -> str:
+    """Return the note in the corner of a chart: the numbers of shown and of left out points."""
     shown = sum(len(line.x) for drawn in lines for line in drawn)
     total = sum(line.total for drawn in lines for line in drawn)
     holes = sum(line.not_finite for drawn in lines for line in drawn)
@@ -171,14 +171,14 @@ def told(lines: Sequence[Sequence[Drawn]], failed: int) -> str:
     if holes:
         found.append(f"{holes:,} not finite")
     if any(line.low is not None for drawn in lines for line in drawn):
-        found.append("band: least to greatest rank")
+        found.append("band: minimum to maximum over ranks")
     if failed:
-        found.append(f"{failed} run{'s' if failed != 1 else ''} unreadable here")
+        found.append(f"{failed} run{'s' if failed != 1 else ''} unreadable")
     return " · ".join(found)
 
 
 def span_of(zoom: Any, x: str, rows: Sequence[Row]) -> list[tuple[float, float] | None]:
-    """Return the stretch of each run that a zoomed axis shows, in the unit its points have."""
+    """Return the visible range of a zoomed x axis for each run, in the unit of its points, or None."""
     if not zoom:
         return [None] * len(rows)
     low, high = float(zoom[0]), float(zoom[1])
@@ -190,44 +190,44 @@ def span_of(zoom: Any, x: str, rows: Sequence[Row]) -> list[tuple[float, float] 
 
 
 def register(app: Dash, page: Page) -> None:
-    """Add the tab's answers."""
+    """Add the callbacks of the tab."""
     _register_names(app, page)
     _register_charts(app, page)
 
 
 def _register_names(app: Dash, page: Page) -> None:
-    """Answer with room for a chart for each metric that is shown."""
+    """Register the callbacks that add a card for each metric, and more cards on a click."""
 
     def names(
-        slots: list[str], search: str, count: int, pulse: Any, before: list[str] | None
+        slots: list[str], search: str, count: int, generations: Any, before: list[str] | None
     ) -> tuple[Any, ...]:
         chosen = [row for _, row in page.chosen(slots)]
-        wrong = controls.trouble(page.gone(slots))
+        problems = controls.problem_list(page.problems(slots))
         if not chosen:
-            return controls.select_first(), wrong, True, "", None, True
+            return controls.select_first(), problems, True, "", None, True
         found = matching(metric_names(chosen), search)
         ordered = [name for members in grouped(found).values() for name in members]
         shown = ordered[: count or MORE]
         left = len(ordered) - len(shown)
-        nothing = not any(row.metrics for row in chosen)
+        no_metrics = not any(row.metrics for row in chosen)
         hide_ranks = not any(row.ranks > 1 for row in chosen)
         more = (left <= 0, f"Show {min(MORE, left)} more of {len(ordered):,} charts")
         if shown == before:
-            return no_update, wrong, *more, no_update, hide_ranks
+            return no_update, problems, *more, no_update, hide_ranks
         if not shown:
             empty = (
                 controls.notice(
-                    "Nothing logged yet", "Charts appear here with the first metric a selected run logs."
+                    "Nothing logged yet", "Charts appear here when a selected run logs its first metric."
                 )
-                if nothing
+                if no_metrics
                 else controls.notice("No metric matches", "Search for fewer words, or clear the search.")
             )
-            return empty, wrong, *more, shown, hide_ranks
-        return sections(shown), wrong, *more, shown, hide_ranks
+            return empty, problems, *more, shown, hide_ranks
+        return sections(shown), problems, *more, shown, hide_ranks
 
     app.callback(
         Output("charts", "children"),
-        Output("metrics-trouble", "children"),
+        Output("metrics-problems", "children"),
         Output("more-charts", "hidden"),
         Output("more-charts", "children"),
         Output("chart-names", "data"),
@@ -235,7 +235,7 @@ def _register_names(app: Dash, page: Page) -> None:
         Input("selected", "data"),
         Input(setting("m"), "value"),
         Input("shown-charts", "data"),
-        Input("pulse", "data"),
+        Input("selected-generations", "data"),
         State("chart-names", "data"),
     )(names)
 
@@ -251,7 +251,7 @@ def _register_names(app: Dash, page: Page) -> None:
 
 
 def _register_charts(app: Dash, page: Page) -> None:
-    """Draw a chart once it is seen, and again when what it shows changes."""
+    """Register the callback that draws a chart when it becomes visible and when its content changes."""
 
     def draw(
         seen: bool,
@@ -262,7 +262,7 @@ def _register_charts(app: Dash, page: Page) -> None:
         weight: float,
         ranks: str,
         theme: Any,
-        pulse: Any,
+        generations: Any,
         own: dict[str, str],
     ) -> tuple[Any, Any]:
         if not seen:
@@ -282,7 +282,7 @@ def _register_charts(app: Dash, page: Page) -> None:
         Input(setting("smooth"), "value"),
         Input(setting("ranks"), "value"),
         Input("theme", "data"),
-        Input("pulse", "data"),
+        Input("selected-generations", "data"),
         State(_id("chart", MATCH), "id"),
         prevent_initial_call=True,
     )(draw)
@@ -311,9 +311,9 @@ def chart(
     weight: float,
     ranks: str,
 ) -> tuple[charts.Figure, str]:
-    """Return the figure of a metric, and what its corner says."""
+    """Return the figure of a metric and the note in its corner. Blocks while it reads the runs."""
     rows = [row for _, row in chosen]
-    each = max(FEWEST, min(MOST, POINTS // max(1, len(rows))))
+    each = max(MIN_POINTS, min(MAX_POINTS, POINTS // max(1, len(rows))))
     drawn: list[Any] = []
     by_span: dict[Any, list[int]] = {}
     for place, span in enumerate(span_of(zoom, x, rows)):
@@ -335,4 +335,4 @@ def chart(
     figure = charts.curves(
         controls.members(chosen), lines, controls.theme(), x=x, log=log, revision=f"{x} {log}"
     )
-    return figure, told(lines, sum(isinstance(one, Exception) for one in drawn))
+    return figure, note(lines, sum(isinstance(one, Exception) for one in drawn))

@@ -1,4 +1,4 @@
-"""Hyperparameters side by side, differences first, and what they do to a metric."""
+"""The tab of hyperparameters: a table with differences first, and charts of their relation to a metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neural.tracking.ui.charts import Member
 from neural.tracking.ui.data.catalogue import Row
 from neural.tracking.ui.data.comparing import (
     MISSING,
-    NOT_TOLD,
+    UNKNOWN_GOAL,
     best,
     correlation,
     goal_of,
@@ -29,26 +29,26 @@ from neural.tracking.ui.views.controls import Page, segmented, setting
 from neural.tracking.ui.views.partial_update import Pieces
 
 MAX_AXES = 10
-AXIS_PX = 130  # at the least
+AXIS_PX = 130  # minimum distance of axes
 MAX_SCATTERS = 6
-MAX_RUNS = 1000  # in the charts, when none is selected
+MAX_RUNS = 1000  # in the charts, if none is selected
 MAX_ROWS = 400
 
 Point = tuple[int, Row, float]  # slot (-1: not selected), run, its best value of the metric
 
 
 def layout(page: Page, at: PageAddress) -> html.Div:
-    """Return the tab; its content comes with the first answer."""
+    """Return the tab without content; the first callback adds it."""
     return html.Div(
         [
             html.Div(
                 [
                     html.Div(
                         [
-                            html.Span("against", className="control-label"),
+                            html.Span("metric", className="control-label"),
                             dcc.Dropdown(
                                 id=setting("target"),
-                                # What is no option would be dropped from the address before the others come.
+                                # Dash would remove a value that is not an option from the address.
                                 options=[at.settings["target"]] if at.settings["target"] else [],
                                 value=at.settings["target"] or None,
                                 placeholder="a metric",
@@ -59,7 +59,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                     ),
                     segmented(
                         "goal",
-                        {"auto": "by name", "min": "least", "max": "greatest"},
+                        {"auto": "by name", "min": "minimum", "max": "maximum"},
                         at.settings["goal"],
                         "best is",
                     ),
@@ -73,7 +73,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                 ],
                 className="toolbar",
             ),
-            html.Div(id="where-told", className="filter-told", role="alert"),
+            html.Div(id="where-error", className="filter-error", role="alert"),
             html.Div(id="params-content"),
             dcc.Store(id="params-shown"),
         ],
@@ -82,7 +82,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
 
 
 def table(chosen: Sequence[tuple[int, Row]]) -> html.Div:
-    """Return the table: a row a parameter, a column a run; the constant ones folded below."""
+    """Return the table: a row for each parameter, a column for each run; constant ones in a fold below."""
     rows = [row for _, row in chosen]
     differing, constant = parameters(rows)
     names = [member.name for member in controls.members(chosen)]
@@ -144,7 +144,7 @@ def _line(name: str, rows: Sequence[Row]) -> html.Tr:
 
 
 def points(page: Page, chosen: Sequence[tuple[int, Row]], metric: str, goal: str) -> list[Point]:
-    """Return the runs the charts show: the selected ones, or while fewer than two are, all."""
+    """Return the runs in the charts with their best values: the selected runs, or all if fewer than two are."""
     slots = {row.key: slot for slot, row in chosen}
     rows = [row for _, row in chosen] if len(chosen) > 1 else page.catalogue.rows()
     found = []
@@ -156,7 +156,7 @@ def points(page: Page, chosen: Sequence[tuple[int, Row]], metric: str, goal: str
 
 
 def charts_of(found: Sequence[Point], metric: str, goal: str, passes: Callable[[Row], bool]) -> list[Any]:
-    """Return correlation, parallel coordinates and scatters of what differs; the rest of those that pass."""
+    """Return the charts of the parameters that differ. Only the parallel coordinates show all runs."""
     rows = [row for _, row, _ in found]
     goals = [value for _, _, value in found]
     title = f"{goal} {metric}"
@@ -164,17 +164,17 @@ def charts_of(found: Sequence[Point], metric: str, goal: str, passes: Callable[[
         name for name in parameters(rows)[0] if sum(name in row.params for row in rows) * 2 > len(rows)
     ]
     strength = {name: correlation([row.params.get(name) for row in rows], goals) for name in differing}
-    telling = sorted(differing, key=lambda name: -abs(strength[name] or 0.0))
-    if len(rows) < 2 or not telling:
+    ranked = sorted(differing, key=lambda name: -abs(strength[name] or 0.0))
+    if len(rows) < 2 or not ranked:
         return [
             html.P(
-                "Two runs with different parameters and this metric are needed to chart them.",
+                "Charts need two runs with this metric and different parameters.",
                 className="faint",
             )
         ]
-    sections = _parallel(found, telling[:MAX_AXES], metric, goal, passes)
+    sections = _parallel(found, ranked[:MAX_AXES], metric, goal, passes)
     passing = [point for point in found if passes(point[1])]
-    return [*sections, *_relations(passing, telling, title)]
+    return [*sections, *_relations(passing, ranked, title)]
 
 
 def _parallel(
@@ -190,20 +190,20 @@ def _parallel(
     goals = [value for *_, value in complete]
     inside = [passes(row) for row in rows]
     figure = parameter_charts.parallel(
-        axes, columns, goals, labels(rows), title, controls.theme(), inside=inside, least_is_best=goal == "min"
+        axes, columns, goals, labels(rows), title, controls.theme(), inside=inside, min_is_best=goal == "min"
     )
-    held = [_axis(range_filter.reference(name), column) for name, column in zip(axes, columns, strict=True)]
-    held.append(_axis(range_filter.reference(f"{metric}.{goal}"), goals))
+    stored = [_axis(range_filter.reference(name), column) for name, column in zip(axes, columns, strict=True)]
+    stored.append(_axis(range_filter.reference(f"{metric}.{goal}"), goals))
     drawn = controls.graph(figure, f"parallel coordinates against {title}", id="parallel")
-    # On a narrow screen it is moved sideways: names of axes closer together could not be told apart.
-    wide = html.Div(drawn, style={"minWidth": f"{AXIS_PX * len(held)}px"})
-    what = [html.Div(wide, className="sideways"), dcc.Store(id="parallel-axes", data=held)]
-    return [_panel("Every run a line", html.Div(what), "wide")]
+    # A narrow screen scrolls it sideways: with less distance, the names of axes would overlap.
+    wide = html.Div(drawn, style={"minWidth": f"{AXIS_PX * len(stored)}px"})
+    content = [html.Div(wide, className="sideways"), dcc.Store(id="parallel-axes", data=stored)]
+    return [_panel("Parallel coordinates: one line for each run", html.Div(content), "wide")]
 
 
 def _axis(name: str, column: Sequence[Any]) -> range_filter.Axis:
     found = parameter_charts.scale(column)
-    words = {} if found.numeric else dict(zip(found.places, map(range_filter.said, column), strict=True))
+    words = {} if found.numeric else dict(zip(found.places, map(range_filter.literal, column), strict=True))
     return {
         "name": name,
         "low": found.low,
@@ -213,27 +213,27 @@ def _axis(name: str, column: Sequence[Any]) -> range_filter.Axis:
     }
 
 
-def _relations(found: Sequence[Point], telling: Sequence[str], title: str) -> list[Any]:
-    """Return how the parameters go along with the metric."""
+def _relations(found: Sequence[Point], ranked: Sequence[str], title: str) -> list[Any]:
+    """Return the correlations and the scatter plots of the parameters and the metric."""
     theme = controls.theme()
     goals = [value for *_, value in found]
-    strength = {name: correlation([row.params.get(name) for _, row, _ in found], goals) for name in telling}
+    strength = {name: correlation([row.params.get(name) for _, row, _ in found], goals) for name in ranked}
     sections: list[Any] = []
-    known = [(name, value) for name in telling if (value := strength[name]) is not None][:16]
+    known = [(name, value) for name in ranked if (value := strength[name]) is not None][:16]
     if known:
         figure = parameter_charts.correlations(
             [name for name, _ in known], [value for _, value in known], theme
         )
-        hint = "rank correlation (Spearman): +1 grows with it, −1 falls with it, 0 nothing to see"
+        hint = "rank correlation (Spearman): +1: both grow together, −1: one falls as the other grows, 0: none"
         graph = controls.graph(figure, f"correlation of parameters with {title}")
-        sections.append(_panel(f"Goes along with {title}", html.Div([graph, html.P(hint, className="faint")])))
-    for name in telling[:MAX_SCATTERS] if found else ():
-        with_it = [(slot, row, value) for slot, row, value in found if name in row.params]
-        dots = [Member(slot, row.name, 0) for slot, row, _ in with_it]
+        sections.append(_panel(f"Correlation with {title}", html.Div([graph, html.P(hint, className="faint")])))
+    for name in ranked[:MAX_SCATTERS] if found else ():
+        having = [(slot, row, value) for slot, row, value in found if name in row.params]
+        dots = [Member(slot, row.name, 0) for slot, row, _ in having]
         figure = parameter_charts.scatter(
             dots,
-            [_plain(row.params[name]) for _, row, _ in with_it],
-            [value for *_, value in with_it],
+            [_plain(row.params[name]) for _, row, _ in having],
+            [value for *_, value in having],
             (name, title),
             theme,
         )
@@ -242,7 +242,7 @@ def _relations(found: Sequence[Point], telling: Sequence[str], title: str) -> li
 
 
 def chosen_line(found: Sequence[Point], passes: Callable[[Row], bool]) -> html.Div:
-    """Return how many runs pass, and a button that selects them for the other tabs."""
+    """Return the number of passing runs, and a button that selects them."""
     keys = [row.key for _, row, _ in found if passes(row)]
     button = html.Button(
         f"Select {'these' if len(keys) <= MAX_SELECTED else f'the first {MAX_SELECTED}'}",
@@ -251,8 +251,8 @@ def chosen_line(found: Sequence[Point], passes: Callable[[Row], bool]) -> html.D
         disabled=not keys,
         **{"data-pick": json.dumps(keys[:MAX_SELECTED])},
     )
-    told = html.Span(f"{len(keys):,} of {len(found):,} runs", className="count", role="status")
-    return html.Div([told, button], className="chosen-line")
+    number = html.Span(f"{len(keys):,} of {len(found):,} runs", className="count", role="status")
+    return html.Div([number, button], className="chosen-line")
 
 
 def _plain(value: Any) -> Any:
@@ -268,23 +268,23 @@ def _related(
     piece: Pieces,
     chosen: Sequence[tuple[int, Row]],
     metric: str,
-    sense: str | None,
+    goal: str | None,
     passes: Test,
     narrowed: bool,
 ) -> list[Any]:
-    """Return the charts of what the parameters have to do with a metric, or what is wanted for them."""
-    if sense is None:
-        hint = f"{NOT_TOLD}: choose least or greatest for charts of {metric}."
-        return [piece("not told", html.P(hint, className="faint hint"))]
-    shown = points(page, chosen, metric, sense)
+    """Return the charts of the relation of the parameters to a metric, or a hint if ``goal`` is unknown."""
+    if goal is None:
+        hint = f"{UNKNOWN_GOAL}: choose minimum or maximum for charts of {metric}."
+        return [piece("unknown goal", html.P(hint, className="faint hint"))]
+    shown = points(page, chosen, metric, goal)
     found = [piece("chosen", chosen_line(shown, passes))] if narrowed else []
-    drawn = charts_of(shown, metric, sense, passes)
+    drawn = charts_of(shown, metric, goal, passes)
     placed = [piece(f"chart {number}", chart) for number, chart in enumerate(drawn)]
     return [*found, html.Div(placed, className="panel-grid")]
 
 
 def register(app: Dash, page: Page) -> None:
-    """Add the tab's answers."""
+    """Add the callbacks of the tab."""
 
     def content(
         slots: list[str],
@@ -292,7 +292,7 @@ def register(app: Dash, page: Page) -> None:
         goal: str,
         where: str | None,
         theme: Any,
-        pulse: Any,
+        generations: Any,
         all_read: bool | None,
         before: dict[str, str] | None,
     ) -> tuple[Any, ...]:
@@ -306,13 +306,13 @@ def register(app: Dash, page: Page) -> None:
         offered = [{"label": name, "value": name} for name in names[:500]]
         metric = target if target in names else (names[0] if names else None)
         piece = Pieces("params", before)
-        found: list[Any] = [piece("trouble", controls.trouble(page.gone(slots)))]
+        found: list[Any] = [piece("problems", controls.problem_list(page.problems(slots)))]
         if not rows:
             return *piece.answer([*found, piece("empty", controls.select_first())]), offered, metric, "", False
         if chosen:
             found.append(piece("table", _panel("Side by side", table(chosen), "wide")))
         if len(chosen) < 2:
-            hint = "Charts of all runs; tick two or more in the Runs tab to see only those."
+            hint = "The charts show all runs. Select two or more in the Runs tab to show only those."
             found.append(html.P(hint, className="faint hint"))
         if metric is not None:
             found += _related(page, piece, chosen, metric, goal_of(metric, goal), passes, bool(where))
@@ -323,15 +323,15 @@ def register(app: Dash, page: Page) -> None:
         Output("params-shown", "data"),
         Output(setting("target"), "options"),
         Output(setting("target"), "placeholder"),
-        Output("where-told", "children"),
+        Output("where-error", "children"),
         Output(setting("where"), "invalid"),
         Input("selected", "data"),
         Input(setting("target"), "value"),
         Input(setting("goal"), "value"),
         Input(setting("where"), "value"),
         Input("theme", "data"),
-        Input("pulse", "data"),
-        Input("all-read", "data"),  # while none is selected, the charts are of all runs
+        Input("selected-generations", "data"),
+        Input("all-read", "data"),  # if no run is selected, the charts show all runs
         State("params-shown", "data"),
     )(content)
 
@@ -345,6 +345,6 @@ def register(app: Dash, page: Page) -> None:
 
 
 def _brushed(selected: dict[str, Any] | None, axes: list[range_filter.Axis] | None, where: str | None) -> Any:
-    """Add the stretch of an axis that was marked with the mouse to the filter."""
+    """Return the filter with the range of an axis that the user selected with the mouse."""
     box = (selected or {}).get("range")
     return range_filter.narrowed(where or "", axes, box) if box and axes else no_update

@@ -1,4 +1,4 @@
-"""The columns of the table of runs: which there are, which are shown, and what stands in their cells."""
+"""The columns of the table of runs: all columns, the default columns, and their cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neural.tracking.ui.data.comparing import goal_of, metric_names, parameters
 from neural.tracking.ui.views import controls
 
 MAX_OPTIONS = 600
-LOOKED_AT = 300  # rows: enough to see which parameters differ
+SAMPLED_ROWS = 300  # enough rows to find the parameters that differ
 NAMED = {
     "status": "status",
     "start": "started",
@@ -25,25 +25,27 @@ NAMED = {
 
 
 def options(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the columns one can choose."""
+    """Return the columns that a user can choose, at most 600."""
     found = [{"label": shown, "value": name} for name, shown in NAMED.items()]
-    differing, constant = parameters(rows[:LOOKED_AT])
+    differing, constant = parameters(rows[:SAMPLED_ROWS])
     for name in [*differing, *constant]:
         found.append({"label": f"{name}  (parameter)", "value": f"p:{name}"})
-    for name in metric_names(rows[:LOOKED_AT]):
+    for name in metric_names(rows[:SAMPLED_ROWS]):
         for what in ("last", "min", "max"):
             found.append({"label": f"{name}  ({what})", "value": f"m:{what}:{name}"})
     return found[:MAX_OPTIONS]
 
 
 def usual_columns(rows: Sequence[Row]) -> list[str]:
-    """Return the columns shown when none were chosen: what differs, and the metrics worth a glance."""
-    seen = rows[:LOOKED_AT]
+    """Return the default columns: parameters that differ, and the most informative metrics."""
+    seen = rows[:SAMPLED_ROWS]
     differing = [name for name in parameters(seen)[0] if any(name in row.params for row in seen)]
     values = {name: {repr(row.params[name]) for row in seen if name in row.params} for name in differing}
-    # What differs only in that some runs lack it says least; and a value of its own in nearly every run
-    # (a seed, a path) says little beside the others.
-    telling = sorted(differing, key=lambda name: (len(values[name]) < 2, len(values[name]) > len(seen) * 0.9))
+    # Less informative: parameters with one value that only some runs have, and parameters with a different
+    # value in nearly every run (a seed, a path).
+    informative = sorted(
+        differing, key=lambda name: (len(values[name]) < 2, len(values[name]) > len(seen) * 0.9)
+    )
     metrics = metric_names(seen)[:3]
     found = ["status", "start", "took"]
     for name in metrics:
@@ -51,11 +53,11 @@ def usual_columns(rows: Sequence[Row]) -> list[str]:
     for name in metrics[:2]:
         if goal := goal_of(name):
             found.append(f"m:{goal}:{name}")
-    return [*found, *[f"p:{name}" for name in telling[:5]], "tags", "id"]
+    return [*found, *[f"p:{name}" for name in informative[:5]], "tags", "id"]
 
 
 def column_defs(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the grid's columns; fields are ``v0``, ``v1`` …, so that no name can mean anything to the grid."""
+    """Return the columns of the grid; fields are ``v0``, ``v1`` …, since the grid interprets names."""
     found: list[dict[str, Any]] = [
         {
             "field": "name",
@@ -111,7 +113,7 @@ def _special(column: str) -> dict[str, Any]:
 
 
 def row_data(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """Return what the grid holds of a run."""
+    """Return the cells of a run for the grid."""
     found: dict[str, Any] = {"key": row.key, "name": row.name, "status": row.status}
     if row.problem:
         found["problem"] = row.problem

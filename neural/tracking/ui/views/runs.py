@@ -1,4 +1,4 @@
-"""The table of all runs: sorted, filtered by an expression, with the columns one chooses; live."""
+"""The tab of runs: a live table with sorting, a filter and a choice of columns."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page, setting
 from neural.tracking.ui.views.run_columns import column_defs, options, row_data, usual_columns
 
-FIRST = 300  # rows sent at once; of thousands, the rest comes after these are seen
+FIRST = 300  # rows in the first answer; the others follow when these are visible
 EXAMPLES = (
-    ("resnet", "a word: in name, id, group or tags"),
-    ('status == "completed" and lr < 0.01', "parameters by their names"),
-    ("val/loss.min < 0.3", "a metric’s last value; .min and .max"),
+    ("resnet", "a word: searches name, id, group and tags"),
+    ('status == "completed" and lr < 0.01', "parameters by name"),
+    ("val/loss.min < 0.3", "the last value of a metric; also .min and .max"),
     ('"baseline" in tags or group contains "sweep"', "and, or, not, brackets"),
-    ("0.001 < `odd name` <= 0.1", "backticks around odd names"),
+    ("0.001 < `odd name` <= 0.1", "backticks for names with spaces or symbols"),
 )
 
 
 def layout(page: Page, at: PageAddress) -> html.Div:
-    """Return the tab; the rows come with the first answer."""
+    """Return the tab without rows; the first callback adds them."""
     return html.Div(
         [
             html.Div(
@@ -39,15 +39,19 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                         "filter",
                     ),
                     html.Button(
-                        "?", id="filter-help", className="btn btn-quiet", type="button", title="how to filter"
+                        "?",
+                        id="filter-help",
+                        className="btn btn-quiet",
+                        type="button",
+                        title="help on the filter",
                     ),
                     dcc.Dropdown(
                         id=setting("cols"),
-                        # What is no option would be dropped from the address before the others come.
+                        # Dash would remove a value that is not an option from the address.
                         options=at.settings["cols"],
                         value=at.settings["cols"],
                         multi=True,
-                        placeholder="Columns: chosen by what differs",
+                        placeholder="Columns: default",
                         className="columns-choice",
                         closeOnSelect=False,
                         maxHeight=320,
@@ -56,14 +60,14 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                 ],
                 className="toolbar",
             ),
-            html.Div(id="filter-told", className="filter-told", role="alert"),
+            html.Div(id="filter-error", className="filter-error", role="alert"),
             dbc.Popover(
                 [
                     dbc.PopoverHeader("Filter"),
                     dbc.PopoverBody(
                         [
-                            html.Div([html.Code(code), html.Span(told)], className="example")
-                            for code, told in EXAMPLES
+                            html.Div([html.Code(code), html.Span(meaning)], className="example")
+                            for code, meaning in EXAMPLES
                         ]
                     ),
                 ],
@@ -71,7 +75,7 @@ def layout(page: Page, at: PageAddress) -> html.Div:
                 trigger="legacy",
                 placement="bottom",
             ),
-            html.Div(id="runs-trouble"),
+            html.Div(id="runs-problems"),
             html.Div(_grid(at), id="runs-table", className="table-room"),
             dcc.Store(id="row-changes"),
             dcc.Store(id="more-rows"),
@@ -119,24 +123,26 @@ def _loading(now: bool) -> Patch:
 
 
 def register(app: Dash, page: Page) -> None:
-    """Add the tab's answers."""
+    """Add the callbacks of the tab."""
     _register_table(app, page)
     _register_more(app, page)
     _register_changes(app, page)
     _register_grid(app)
 
-    def unreadable(beat: Any) -> Any:
+    def unreadable(generation: Any) -> Any:
         found = [(row.folder.name, row.problem) for row in page.catalogue.rows() if row.problem]
-        return controls.trouble([(name, problem or "") for name, problem in found])
+        return controls.problem_list([(name, problem or "") for name, problem in found])
 
-    app.callback(Output("runs-trouble", "children"), Input("beat", "data"))(unreadable)
+    app.callback(Output("runs-problems", "children"), Input("catalogue-generation", "data"))(unreadable)
 
 
 def _register_table(app: Dash, page: Page) -> None:
-    """Answer a new filter or other columns with the first rows."""
+    """Register the callback that returns the first rows for a filter and columns."""
 
     def rows(text: str, columns: list[str]) -> tuple[Any, ...]:
-        generation = page.catalogue.generation  # before the rows: what comes meanwhile comes again
+        generation = (
+            page.catalogue.generation
+        )  # read before the rows: rows that change meanwhile are sent again
         every = page.catalogue.rows()
         shown_columns = columns or usual_columns(every)
         try:
@@ -144,13 +150,13 @@ def _register_table(app: Dash, page: Page) -> None:
         except QueryError as error:
             return (no_update,) * 5 + (str(error), no_update, True, no_update)
         passing = [row for row in every if passes(row)]
-        told = f"{len(passing):,} of {len(every):,} runs" if text else f"{len(every):,} runs"
+        count = f"{len(passing):,} of {len(every):,} runs" if text else f"{len(every):,} runs"
         return (
             column_defs(shown_columns),
             [row_data(row, shown_columns) for row in passing[:FIRST]],
             _loading(not every and not page.catalogue.complete),
             options(every),
-            told,
+            count,
             "",
             generation,
             False,
@@ -163,7 +169,7 @@ def _register_table(app: Dash, page: Page) -> None:
         Output("grid", "dashGridOptions"),
         Output(setting("cols"), "options"),
         Output("runs-count", "children"),
-        Output("filter-told", "children"),
+        Output("filter-error", "children"),
         Output("grid-generation", "data"),
         Output(setting("q"), "invalid"),
         Output("more-rows", "data"),
@@ -173,14 +179,14 @@ def _register_table(app: Dash, page: Page) -> None:
 
 
 def _register_more(app: Dash, page: Page) -> None:
-    """Send the rest of many rows once the first are seen."""
+    """Register the callback that sends the other rows after the first."""
 
     def more(wanted: dict[str, Any] | None) -> Any:
         if not wanted:
             return no_update
         passes = compile_query(wanted["text"] or "")
         rest = [row for row in page.catalogue.rows() if passes(row)]
-        # Some that were sent are sent again: should a run have gone meanwhile, none is left out.
+        # The last 50 rows are sent again, so that none is missing if a run was removed meanwhile.
         return {"rows": [row_data(row, wanted["columns"]) for row in rest[FIRST - 50 :]], "gone": []}
 
     app.callback(
@@ -191,9 +197,9 @@ def _register_more(app: Dash, page: Page) -> None:
 
 
 def _register_changes(app: Dash, page: Page) -> None:
-    """Send what changed since the rows were sent."""
+    """Register the callback that sends changed rows."""
 
-    def live(beat: Any, text: str, columns: list[str], since: int | None, shown: Any) -> Any:
+    def live(polled: Any, text: str, columns: list[str], since: int | None, shown: Any) -> Any:
         generation = page.catalogue.generation
         changed, gone = page.catalogue.changes(since or 0)
         if since is None or not (changed or gone):
@@ -207,15 +213,15 @@ def _register_changes(app: Dash, page: Page) -> None:
         wanted = [row for row in changed if passes(row)]
         out = [row.key for row in changed if not passes(row)]
         passing = sum(1 for row in every if passes(row)) if text else len(every)
-        told = f"{passing:,} of {len(every):,} runs" if text else f"{len(every):,} runs"
+        count = f"{passing:,} of {len(every):,} runs" if text else f"{len(every):,} runs"
         changes = {"rows": [row_data(row, shown_columns) for row in wanted], "gone": [*gone, *out]}
-        return changes, generation, told
+        return changes, generation, count
 
     app.callback(
         Output("row-changes", "data"),
         Output("grid-generation", "data", allow_duplicate=True),
         Output("runs-count", "children", allow_duplicate=True),
-        Input("beat", "data"),
+        Input("catalogue-generation", "data"),
         State(setting("q"), "value"),
         State(setting("cols"), "value"),
         State("grid-generation", "data"),
@@ -225,12 +231,12 @@ def _register_changes(app: Dash, page: Page) -> None:
 
 
 def _register_grid(app: Dash) -> None:
-    """Let the grid take rows and selections in the browser."""
+    """Register the browser functions that apply rows and selections to the grid."""
     app.clientside_callback(
         ClientsideFunction("ntrack", "applyRows"), Output("runs-table", "title"), Input("row-changes", "data")
     )
     app.clientside_callback(
-        ClientsideFunction("ntrack", "rowsCame"), Output("runs-count", "title"), Input("grid", "rowData")
+        ClientsideFunction("ntrack", "rowsArrived"), Output("runs-count", "title"), Input("grid", "rowData")
     )
     app.clientside_callback(
         ClientsideFunction("ntrack", "selectRows"),

@@ -1,4 +1,4 @@
-"""A card a run: how it ended, when and where it ran, its artifacts, pictures, and where else it was sent."""
+"""The tab of summaries: a card for each run with its status, facts, metrics, artifacts, links and plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neural.tracking.ui.address import PageAddress
 from neural.tracking.ui.data import attachments
 from neural.tracking.ui.data.attachments import Version
 from neural.tracking.ui.data.catalogue import UNREADABLE, Row
-from neural.tracking.ui.data.comparing import MISSING, NOT_TOLD, goal_of, metric_names
+from neural.tracking.ui.data.comparing import MISSING, UNKNOWN_GOAL, goal_of, metric_names
 from neural.tracking.ui.views import controls
 from neural.tracking.ui.views.controls import Page
 from neural.tracking.ui.views.partial_update import Pieces
@@ -28,26 +28,26 @@ MAX_VERSIONS = 60
 
 
 def layout(page: Page, at: PageAddress) -> html.Div:
-    """Return the tab; its content comes with the first answer."""
+    """Return the tab without content; the first callback adds it."""
     return html.Div(
         [html.Div(id="summary-content"), dcc.Store(id="summary-shown")], className="view view-summary"
     )
 
 
 def card(page: Page, slot: int, row: Row) -> html.Article:
-    """Return the card of one run; what of it cannot be read is said on it."""
+    """Return the card of one run, with its problems. Blocks while it reads the run folder."""
     try:
         run = Run(row.folder)
         metadata = run.metadata
         damages = run.damages
     except UNREADABLE as unreadable:
         return html.Article(
-            [_title(slot, row), html.P(f"Cannot be read now: {unreadable}", className="trouble")],
+            [_title(slot, row), html.P(f"Cannot be read: {unreadable}", className="problems")],
             className="run-card",
         )
     found: list[Any] = [_title(slot, row)]
     if damages:
-        found.append(controls.trouble([("damaged", what) for what in damages[:4]]))
+        found.append(controls.problem_list([("damaged", what) for what in damages[:4]]))
     if row.notes:
         found.append(html.P(row.notes[:2000], className="notes"))
     if error := metadata.get("error"):
@@ -62,7 +62,7 @@ def card(page: Page, slot: int, row: Row) -> html.Article:
         ("Metrics", _metrics(row)),
         ("Artifacts", _artifacts(row, run.facts.artifacts)),
         ("Also in", _links(page, run)),
-        ("Pictures", _plots(row)),
+        ("Plots", _plots(row)),
     ):
         if content is not None:
             found.append(html.Section([html.H4(title), content]))
@@ -125,7 +125,7 @@ def _metrics(row: Row) -> html.Table | None:
             html.Td(text.number(found.get("last")), className="number"),
             html.Td(text.number(found.get(goal)), className="number")
             if goal
-            else html.Td(MISSING, className="number faint", title=f"{NOT_TOLD}."),
+            else html.Td(MISSING, className="number faint", title=f"{UNKNOWN_GOAL}."),
             html.Td("–" if step is None else f"{step:,}", className="number"),
         ]
         body.append(html.Tr([html.Th(name, scope="row"), *cells]))
@@ -143,20 +143,20 @@ def _artifacts(row: Row, artifacts: Artifacts) -> html.Ul | None:
     if len(found) > MAX_VERSIONS:
         items.append(html.Li(f"and {len(found) - MAX_VERSIONS} more: ntrack artifacts ls", className="faint"))
     if waiting:
-        items.append(html.Li(f"{len(waiting)} on their way", className="faint"))
+        items.append(html.Li(f"{len(waiting)} pending", className="faint"))
     items += [html.Li(f"{entry.name}: lost, {entry.lost}", className="faint") for entry in lost[:10]]
     return html.Ul(items, className="artifacts")
 
 
 def _version(row: Row, version: Version) -> list[Any]:
-    called = version.name + (f" v{version.number}" if version.number else "")
+    label = version.name + (f" v{version.number}" if version.number else "")
     aliases = [html.Span(alias, className="tag") for alias in version.aliases]
     if version.reference:
-        return [html.Span(called), *aliases, html.Span(f" refers to {version.reference}", className="faint")]
+        return [html.Span(label), *aliases, html.Span(f" refers to {version.reference}", className="faint")]
     where = f"/artifact/{quote(row.key, safe='')}/{version.number}/{quote(version.name)}"
-    told = f" {text.size(version.size)}{', as ZIP' if version.is_folder else ''} · "
+    size = f" {text.size(version.size)}{', as ZIP' if version.is_folder else ''} · "
     checksum = html.Code(version.checksum[:12], title=f"SHA-256 {version.checksum}, checked before it is sent")
-    return [html.A(called, href=where, download=True), *aliases, html.Span([told, checksum], className="faint")]
+    return [html.A(label, href=where, download=True), *aliases, html.Span([size, checksum], className="faint")]
 
 
 def _links(page: Page, run: Run) -> html.Ul | None:
@@ -167,10 +167,10 @@ def _links(page: Page, run: Run) -> html.Ul | None:
     if not found:
         return None
     items = []
-    for name, told in found.items():
-        address = text.web_link(told)
-        # Only addresses of the web become links; everything else is text.
-        shown = html.A(told, href=address, target="_blank", rel="noopener noreferrer") if address else told
+    for name, link in found.items():
+        address = text.web_link(link)
+        # Only http and https addresses become links; everything else is text.
+        shown = html.A(link, href=address, target="_blank", rel="noopener noreferrer") if address else link
         items.append(html.Li([html.B(name), " ", html.Span(shown)]))
     return html.Ul(items, className="links")
 
@@ -187,21 +187,21 @@ def _plots(row: Row) -> html.Div | None:
 
 
 def register(app: Dash, page: Page) -> None:
-    """Add the tab's answers."""
+    """Add the callbacks of the tab."""
 
-    def content(slots: list[str], pulse: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
+    def content(slots: list[str], generations: Any, before: dict[str, str] | None) -> tuple[Any, Any]:
         chosen = page.chosen(slots)
         piece = Pieces("summary", before)
-        wrong = piece("trouble", controls.trouble(page.gone(slots)))
+        problems = piece("problems", controls.problem_list(page.problems(slots)))
         if not chosen:
-            return piece.answer([wrong, piece("empty", controls.select_first())])
+            return piece.answer([problems, piece("empty", controls.select_first())])
         cards = [piece(f"run {row.key}", card(page, slot, row)) for slot, row in chosen]
-        return piece.answer([wrong, html.Div(cards, className="cards")])
+        return piece.answer([problems, html.Div(cards, className="cards")])
 
     app.callback(
         Output("summary-content", "children"),
         Output("summary-shown", "data"),
         Input("selected", "data"),
-        Input("pulse", "data"),
+        Input("selected-generations", "data"),
         State("summary-shown", "data"),
     )(content)

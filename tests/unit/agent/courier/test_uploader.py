@@ -1,4 +1,4 @@
-"""Many uploads over one connection: each in turn, and none waits for what is larger and came before it."""
+"""Many uploads over one connection take turns: none waits for a larger one that started before it."""
 
 import os
 import time
@@ -18,14 +18,14 @@ LARGE_BYTES = SMALL_BYTES + 1
 
 
 class Line:
-    """A connection, and a collector behind it that answers one message at a time, in the order they came."""
+    """A connection to a fake collector, which answers one message at a time, in their order."""
 
     is_up = True
 
     def __init__(self):
         self.sent = Counter()  # bytes by token
         self.placed = []
-        self.lost = []  # kinds of messages of which the next one is lost
+        self.lost = []  # the next message of each of these kinds is lost
         self._there = Counter()
         self._waiting = deque()
 
@@ -108,7 +108,7 @@ def test_small_one_does_not_wait_for_large_ones_however_many_there_are(bench):
     bench.turns_until(lambda: bench.line.sent.total() > LARGE_BYTES)
 
     small = bench.put(1000)
-    bench.now += 1.0  # until it looks again
+    bench.now += 1.0  # until its next check
     bench.turns_until(lambda: bench.line.placed)
 
     assert bench.line.placed == [small]

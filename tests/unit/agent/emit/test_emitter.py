@@ -1,4 +1,4 @@
-"""Numbers, segments, schemas: what is emitted is what recovery finds."""
+"""Numbers, segments, schemas: recovery finds exactly the emitted events."""
 
 import itertools
 import os
@@ -72,7 +72,7 @@ def assert_segments_are_self_contained(emitter):
 def test_schema_looked_up_before_another_call_went_on_to_the_next_segment_is_written_there_too(tmp_path):
     emitter = make_emitter(tmp_path)
 
-    class Slow(dict):  # stands in for a thread that is overtaken between lookup and lock
+    class Slow(dict):  # simulates a thread that another overtakes between lookup and lock
         def values(self):
             fill(emitter, 1500, width=100)
             return super().values()

@@ -49,7 +49,7 @@ def test_threads_that_roll_segments_under_each_other_lose_nothing(tmp_path):
 
 @pytest.mark.parametrize("at", range(1, 40))
 def test_exception_at_any_call_of_the_careful_path_costs_at_most_that_event(tmp_path, at, monkeypatch):
-    """Stands in for a signal: an exception out of the n-th call made below ``_write``."""
+    """The n-th call below ``_write`` raises, to simulate a signal handler that raises."""
     emitter = make_emitter(tmp_path)
     fill(emitter, 5, width=2)
     raised = interrupt_nth_call(monkeypatch, emitter, at)

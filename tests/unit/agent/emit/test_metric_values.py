@@ -1,4 +1,4 @@
-"""What a log call refuses, and that it says which metric and which limit; and what it takes."""
+"""What a log call accepts and refuses; its error names the metric and the limit."""
 
 import decimal
 import fractions
@@ -65,7 +65,7 @@ def test_value_that_is_no_real_number_is_refused_by_name(emitter, value):
     ids=repr,
 )
 def test_real_numbers_of_every_kind_are_kept_as_the_nearest_float64(emitter, value, stored):
-    for _ in range(2):  # the careful path, then the hot one
+    for _ in range(2):  # the slow path, then the hot path
         emitter.emit_metrics({"m": value})
 
     found, _ = recover(emitter.outbox.folder)

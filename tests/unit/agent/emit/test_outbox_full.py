@@ -1,4 +1,4 @@
-"""No room, on the disk or within the limit: exact gaps, room for the end, and waiting where asked to."""
+"""A full disk or outbox: exact gaps, space for the end event, and waiting if requested."""
 
 import os
 import threading

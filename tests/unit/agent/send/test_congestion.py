@@ -1,4 +1,4 @@
-"""How much may be under way to another host: widened by quick answers, narrowed by slow ones and silence."""
+"""The window of bytes in flight to another host: quick answers widen it, slow ones narrow it."""
 
 from neural.tracking.agent.send.congestion import FIRST_BYTES, LEAST_BYTES, MOST_BYTES, CongestionWindow
 

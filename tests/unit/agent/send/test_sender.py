@@ -1,4 +1,4 @@
-"""The sender against a collector that only speaks: what is shipped, freed, and said again."""
+"""The sender with a fake collector: what it sends, frees, and sends again."""
 
 import errno
 import logging
@@ -32,7 +32,7 @@ QUIET_TURNS = 10  # of 30 ms: longer than ZeroMQ's own threads wait for a core
 
 
 class Ship:
-    """A conversation without its thread: the test says when it speaks and when time passes."""
+    """A sender's protocol without its thread: the test decides when it sends and when time passes."""
 
     def __init__(self, folder, collector, **options):
         self.emitter = make_emitter(folder, **options)
@@ -57,7 +57,7 @@ class Ship:
         self.protocol.start(self.link, self.now)
 
     def turn(self, until=lambda: False, timeout_s=PATIENCE_S):
-        """Speak and listen on both sides until something holds, else until all is quiet."""
+        """Exchange messages until the condition is true, or without one until no message is left."""
         deadline = time.monotonic() + timeout_s
         quiet = 0
         while not until() and quiet < QUIET_TURNS:

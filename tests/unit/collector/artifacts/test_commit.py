@@ -1,4 +1,4 @@
-"""Storing one artifact: repeated, interrupted, beside another collector, without links, over a damaged blob."""
+"""Storing an artifact: repeated, interrupted, with a second collector, without links, over damage."""
 
 import errno
 import hashlib
@@ -20,7 +20,7 @@ SESSION = "cd" * 16
 
 
 class Desk:
-    """A state folder, a run folder, and one collector's memory of numbers."""
+    """A state folder, a run folder, and the version numbers that a collector remembers."""
 
     def __init__(self, folder, name="one"):
         self.state = State(base_dir=folder / "runs", root=folder / f"state-{name}")
@@ -31,7 +31,7 @@ class Desk:
         self.seq = 0
 
     def job(self, content, name="model.pt", **changes):
-        """Return the job of a call whose snapshot is in the spool; a dict of contents is a folder."""
+        """Return the job of a call whose snapshot is in the spool; a dict as content makes a folder."""
         self.seq += 1
         said = {"name": name, "token": new_token(), "how": "copy", "spool": str(self.state.spool), **changes}
         path = self.state.spool / SESSION / said["token"]
@@ -47,7 +47,7 @@ class Desk:
         return artifact_jobs.make(b"u" * 16, "run_1", SESSION, self.seq, self.seq, {}, said)
 
     def store(self, job, *, again=False, on_progress=lambda count: None):
-        """Do the job, and remember that its note was written, as the artifact store does."""
+        """Store the job, and remember that its note was written, as the artifact store does."""
         told = Commit(self.state, self.run, job, self.numbers, on_progress, again=again, local=True).store()
         if told["version"] is not None:
             self.numbers.mark_noted(self.run, job.name, told["version"])
@@ -160,7 +160,7 @@ def test_stopped_in_the_middle_it_is_done_in_the_next_life(desk):
 def test_sweep_between_two_steps_costs_nothing(desk):
     desk.store(desk.job(b"same"))
     for name in ("versions/model.pt/v1_model.pt", "artifacts/model.pt"):
-        (desk.run / name).unlink()  # nobody's now, until the next job takes it up
+        (desk.run / name).unlink()  # without an owner until the next job uses it
     job = desk.job(b"same", name="other")
     link = os.link
 
@@ -219,7 +219,7 @@ def test_where_links_run_out_the_version_is_a_copy(desk, monkeypatch, number):
 
 def test_snapshot_that_still_has_another_name_is_copied(desk, tmp_path):
     job = desk.job(b"weights")
-    os.link(job.spooled(desk.state), tmp_path / "source")  # move=True, and killed before it was given away
+    os.link(job.spooled(desk.state), tmp_path / "source")  # move=True, and killed before the file was moved
 
     told = desk.store(job)
     (tmp_path / "source").write_bytes(b"the next checkpoint")

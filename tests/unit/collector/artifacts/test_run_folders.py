@@ -1,4 +1,4 @@
-"""What counts as a run folder that was removed, and what only as one that cannot be used just now."""
+"""Which run folders count as removed, and which as temporarily not usable."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ UID, OTHER = b"u" * 16, b"o" * 16
 
 
 class Place:
-    """A base_dir with one run, its state inside it or apart, and a collector's view of both."""
+    """A base_dir with one run, a state folder inside it or elsewhere, and a collector's ``RunFolders``."""
 
     def __init__(self, folder, *, apart=False):
         self.base = folder / "runs"
@@ -43,7 +43,7 @@ class Place:
         return self.folders.find(self.job(uid, folder))
 
     def unmount(self):
-        """Leave an empty folder where base_dir was."""
+        """Replace base_dir by an empty folder."""
         self.base.rename(self.base.with_name("the disk"))
         self.base.mkdir()
 
@@ -59,7 +59,7 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock of pauses, which only the test moves."""
+    """Replace the clock of the pauses by one that only the test advances."""
     moved = SimpleNamespace(now_s=1000.0, time_ns=time.time_ns)
     moved.monotonic = lambda: moved.now_s
     monkeypatch.setattr(run_folders, "time", moved)
@@ -203,14 +203,14 @@ def test_state_folder_that_is_another_removes_no_run(place):
     place.state.root.rename(place.state.root.with_name("the state"))  # not removed, as below
     place.state.root.mkdir()
 
-    with pytest.raises(Unusable, match="is not the folder it was"):
+    with pytest.raises(Unusable, match="is not the same folder as before"):
         place.find()
 
 
 def test_collector_that_starts_while_the_disk_is_not_mounted_takes_no_run_for_removed(tmp_path):
     place = Place(tmp_path, apart=True)
     place.unmount()
-    (place.base / ".ntrack").mkdir()  # as any collector makes it
+    (place.base / ".ntrack").mkdir()  # as every collector creates it
 
     place.restart()
 
@@ -229,7 +229,7 @@ def test_base_dir_that_came_to_a_new_disk_is_known_by_its_old_runs(tmp_path):
     place.unmount()
     place.base.rmdir()
     (tmp_path / "copy").rename(place.base)
-    with pytest.raises(Unusable, match="is not the folder it was"):
+    with pytest.raises(Unusable, match="is not the same folder as before"):
         place.find(folder="gone_1", uid=OTHER)
     place.find()
 

@@ -1,4 +1,4 @@
-"""What is removed from the spool: the rest of calls that no event names, once nothing more can come of them."""
+"""The spool's cleanup removes the remains of calls that no event names and none will."""
 
 import pytest
 
@@ -13,7 +13,7 @@ END = Position(1, 500, b"l" * 16)
 
 
 class Spool:
-    """The spool of one session that ended at ``END``, with what a killed call left in it."""
+    """The spool of one session that ended at ``END``, with the files of a killed call."""
 
     def __init__(self, folder):
         self.state = State(base_dir=folder, root=folder)
@@ -29,7 +29,7 @@ class Spool:
         return name
 
     def tidy(self, applied=END, tokens=()):
-        """Do as the artifact store does; return what is left."""
+        """Clean up as the artifact store does; return the remaining files."""
         spool_cleanup.remove_unreferenced(
             spool_cleanup.finished_folders(self.state, self.sessions, applied), tokens
         )

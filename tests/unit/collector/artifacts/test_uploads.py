@@ -1,4 +1,4 @@
-"""Room for artifacts of other hosts: what was begun comes to its end, and what fits beside it comes, too."""
+"""Space for artifacts of other hosts: started uploads finish, and others start if they fit."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ DISK_BYTES = 1000
 
 
 class Door:
-    """Takes uploads onto a disk of ``DISK_BYTES``."""
+    """Accepts uploads onto a disk of ``DISK_BYTES``."""
 
     def __init__(self, folder):
         self.state = State(base_dir=folder, root=folder)
@@ -29,7 +29,7 @@ class Door:
         return artifact_jobs.make(bytes(16), "run_00000000", "ab" * 16, 1, 1, {"via": "me"}, said)
 
     def begin(self, job):
-        """Return whether it may begin, or go on."""
+        """Return whether the upload may start, or continue."""
         try:
             self._uploads._accept_offer(job, self._uploads._path(job, ""), job.size)
         except OSError as error:
@@ -46,7 +46,7 @@ class Door:
 
     def end(self, job):
         assert self._uploads._place(job, 0)
-        job.spooled(self.state).unlink()  # it became a version, on another disk
+        job.spooled(self.state).unlink()  # it has become a version, on another disk
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_upload_that_goes_on_after_a_cut_wants_room_for_its_rest_only(door):
 
 
 class Connection:
-    """One that an answer may go to; it remembers what came."""
+    """A connection for answers, which records them."""
 
     def __init__(self):
         self.heard = []

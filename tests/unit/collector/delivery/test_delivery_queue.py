@@ -1,4 +1,4 @@
-"""What leaves the queue, in which batches, and what becomes of what the sink does not take."""
+"""In which batches events leave the queue, and what happens to those that the sink refuses."""
 
 import pytest
 
@@ -17,7 +17,7 @@ SESSION = "cd" * 16
 
 
 class Guard:
-    """A guard whose sink raises what it is told to, once each, and keeps what it took."""
+    """A guard whose sink raises the given errors, once each, and keeps accepted events."""
 
     batch_events = 3
     flush_every_s = 60.0
@@ -129,13 +129,13 @@ def test_held_run_leaves_the_queue_and_the_others_go_on(bench):
 
     assert bench.guard.batches == [[7]]
     assert bench.held_runs.summary() == f"run {gone.info.label} waits: deleted there"
-    assert bench.folder.asked()[0][1] == gone.info.uid
+    assert bench.folder.requested_deliveries()[0][1] == gone.info.uid
 
 
 def test_dead_letter_that_is_tried_again_is_queued_once(bench):
     run = bench.run()
     bench.queue.append_dead_letter(run, event(run, 2))
-    bench.queue.append_dead_letter(run, event(run, 2))  # the backend was down, and its file is read again
+    bench.queue.append_dead_letter(run, event(run, 2))  # the backend was down, and the run's file is read again
 
     bench.queue.drain()
 

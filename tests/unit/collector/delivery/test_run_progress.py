@@ -1,4 +1,4 @@
-"""What a sink's worker knows of a run, from the log and from the run's folder."""
+"""A sink worker's knowledge of a run, from the log and from the run's folder."""
 
 from neural.tracking.collector.delivery.run_progress import RunProgress
 from neural.tracking.collector.delivery.sink_runs import SinkRuns

@@ -1,4 +1,4 @@
-"""Which event of a run is next: each once, in order, from the folder where the log has a hole."""
+"""The next event of a run: each once, in order, from the folder if the log has a gap."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.made_runs import Emitter, applied, folder_of
 
 
 class Bench:
-    """A sequence that is given a log, and what it yields."""
+    """A sequence that reads a log, and the events that it yields."""
 
     def __init__(self, log):
         self.log = log
@@ -31,7 +31,7 @@ class Bench:
         self._reader = LogReader(log.state.log, None)
 
     def read(self):
-        """Return what follows from what the log has that was not read yet."""
+        """Read the rest of the log; return what the sequence yields for it."""
         found = []
         while items := self._reader.read(self.log.durable):
             for item in items:
@@ -40,7 +40,7 @@ class Bench:
         return found
 
     def skip(self):
-        """Read over what the log has, as if it had been deleted before the sink came to it."""
+        """Skip the rest of the log, as if it had been deleted before the sink read it."""
         while self._reader.read(self.log.durable):
             pass
 

@@ -1,4 +1,4 @@
-"""What a sink is given for what the log and the run folders hold; needs no file, no process and no clock."""
+"""The events that a sink receives for the content of logs and run folders. No files, no processes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SESSION = "cd" * 16
 
 
 def batch_of(emitter, schemas=None):
-    """Return the emitter's events as a batch of the log; without ``schemas``: all that it uses are known."""
+    """Return the emitter's events as a batch of the log; without ``schemas`` all used ones are known."""
     known = {number: names for names, number in emitter.schemas.items()} if schemas is None else schemas
     session = LoggedSession(emitter.session, emitter.uid, emitter.info, known)
     _, first, last, base, payload = emitter.batch()

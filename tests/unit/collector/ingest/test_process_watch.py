@@ -1,4 +1,4 @@
-"""Watching processes: told at their end, with the signal where the kernel tells."""
+"""Watching processes: their end is reported, with the signal if the kernel reports it."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def session_of(pid, **changes):
 
 
 def watch_the_end_of(how):
-    """Watch a process, end it by ``how(process)``, return how it is said to have ended."""
+    """Watch a process, end it by ``how(process)``, return its reported end."""
 
     async def scenario():
         gone = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Whom the collector lets into a run that was removed, and that nobody comes in while it is."""
+"""Which sessions may join a removed run; none may during the removal."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ AFAR = {VIA: "me"}
         (SESSION, {}, None),
         (SESSION, {AFTER: "older"}, None),
         (SESSION, {AFTER: "newest"}, {AFTER: "newest"}),
-        (SESSION, AFAR, {**AFAR, AFTER: "newest"}),  # it cannot see the tombstone, and was unknown then
+        (SESSION, AFAR, {**AFAR, AFTER: "newest"}),  # it cannot read the tombstone; was unknown then
         (SESSION, {**AFAR, AFTER: "of its own base_dir"}, {**AFAR, AFTER: "newest"}),
         (b"n" * 16, AFAR, None),
     ],

@@ -1,4 +1,4 @@
-"""Intake, log and recovery against a simple model, under any order of events and any torn end."""
+"""Sequencer, log and recovery against a simple model, with any order of events and any torn end."""
 
 import asyncio
 import shutil
@@ -28,14 +28,14 @@ which = st.sampled_from(SESSIONS)
 
 
 class CollectorMachine(RuleBasedStateMachine):
-    """The model: for each session the numbers taken, and the highest one told to its sender."""
+    """The model: for each session the accepted numbers, and the highest one acknowledged to its sender."""
 
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.loop = asyncio.new_event_loop()
         self.taken = {session: 0 for session in SESSIONS}  # model of ``received``
-        self.told = {session: 0 for session in SESSIONS}  # what a sender may let go of
+        self.told = {session: 0 for session in SESSIONS}  # the number up to which a sender may free events
         self.gaps = {session: set() for session in SESSIONS}
 
     def teardown(self):
@@ -66,7 +66,7 @@ class CollectorMachine(RuleBasedStateMachine):
             assert opened.durable <= self.taken[session], "knows what was never sent"
             assert opened.received >= self.told[session], "forgot what it had told"
             self.taken[session] = opened.received
-        # A thread that still wrote when the model "kills" the log would go on after it; a real kill ends it.
+        # A thread that writes when the model "kills" the log would continue; a real kill ends it.
         self.wait_until_idle()
 
     def fail(self, error):
@@ -136,7 +136,7 @@ class CollectorMachine(RuleBasedStateMachine):
 
     @rule(written=st.floats(0, 1), flushed=st.booleans())
     def crash(self, written, flushed):
-        """Killed at any moment: of the group in hand, any prefix may be in the file."""
+        """Kill the collector; any prefix of the current group may be in the file."""
         if flushed:
             self.settle()
         self.log._task.cancel()
@@ -159,7 +159,7 @@ class CollectorMachine(RuleBasedStateMachine):
         self.check_log()
 
     def check_log(self):
-        """The log holds every number told exactly once, in order."""
+        """Assert that the log has every acknowledged number exactly once, in order."""
         stored = {session: [] for session in SESSIONS}
         for file in segment_files.list_segments(self.folder / "log"):
             data = memoryview(file.path.read_bytes())

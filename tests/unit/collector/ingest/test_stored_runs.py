@@ -1,4 +1,4 @@
-"""What run folders tell the collector."""
+"""The facts that the collector reads from run folders."""
 
 from neural.tracking.collector.ingest.stored_runs import StoredSession, stored_session
 from neural.tracking.formats.ledgers import Ledger, SessionEntry

@@ -1,4 +1,4 @@
-"""A log in a folder with what it called back, and reading a log's records back."""
+"""A log writer that records its callbacks, and functions that read a log's records."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ INFO = {"name": "run"}
 
 
 class Bench:
-    """A log in a folder, with what it called back."""
+    """A log writer in a folder; ``committed``, ``failures`` and ``done`` record its callbacks."""
 
     def __init__(self, folder, *, segment_bytes=64 << 20):
         self.sessions = Sessions()
@@ -73,7 +73,7 @@ def numbers(folder):
 
 
 async def write(folder, *groups, seal=True, **more):
-    """Append groups of numbers, each synced before the next; leave as a crash would unless ``seal``."""
+    """Append groups of numbers, each synced before the next; without ``seal``, end as after a crash."""
     bench = Bench(folder, **more)
     await bench.log.start()
     bench.open_session()

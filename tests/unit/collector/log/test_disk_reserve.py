@@ -1,4 +1,4 @@
-"""What the log leaves to the run folders on a disk that is nearly full."""
+"""The space that the log leaves to run folders on a nearly full disk."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def disk(monkeypatch, *, free, total):
-    """Let a disk be of that size; the smallest real one a test can mount takes a namespace."""
+    """Simulate a disk of that size, because a real mount would need a namespace."""
     found = os.statvfs_result((4096, 4096, total // 4096, free // 4096, free // 4096, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: found)
 

@@ -1,4 +1,4 @@
-"""What a start makes of the log it finds: torn, damaged, sealed."""
+"""Recovery of the log at a start: torn, damaged and sealed segments."""
 
 import asyncio
 
@@ -110,7 +110,7 @@ def test_damaged_last_record_is_remembered_in_case_nobody_can_send_it_again(tmp_
 
 
 def test_first_damage_in_the_last_group_cuts_it_when_the_host_went_down(tmp_path):
-    """Pages of it may be missing, and nobody was told of it: its senders have it still."""
+    """Pages of it may be missing. It was never acknowledged, so its senders still have it."""
     folder = tmp_path / "log"
     asyncio.run(write(folder, [1], [2, 3, 4], seal=False))
     spoil(folder, 3)

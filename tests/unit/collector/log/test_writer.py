@@ -1,4 +1,4 @@
-"""The log alone: what is durable when, and what a refusing disk does."""
+"""The log alone: when events are durable, and what happens if the disk fails."""
 
 import asyncio
 import errno
@@ -67,7 +67,7 @@ def test_without_room_it_waits_and_goes_on_in_a_new_segment(tmp_path, monkeypatc
     assert bench.log.disk_error is None
     assert numbers(folder)[-2:] == [1, 2]
     first = segment_files.list_segments(folder)[0]
-    assert all(  # it was cut at its durable offset
+    assert all(  # the segment was cut at its durable offset
         record.kind != segment.BATCH
         for record in segment.scan(memoryview(first.path.read_bytes()), first.uuid, base=-64, start=64)
     )

@@ -1,4 +1,4 @@
-"""Applying the log: once, in order, every absence with its reason."""
+"""Applying the log: once, in order, with a reason for every missing event."""
 
 import json
 import secrets
@@ -107,7 +107,7 @@ def test_damaged_log_record_is_an_exact_gap(log):
 
 def test_events_whose_metric_names_are_lost_are_a_gap_and_the_rest_of_the_batch_is_kept(log):
     emitter = Emitter().open().metrics({"loss": 1.0}).event("text", name="n", text="kept").metrics({"acc": 2.0})
-    emitter.new_schemas = emitter.new_schemas[: len(emitter.new_schemas) // 2]  # the first name's
+    emitter.new_schemas = emitter.new_schemas[: len(emitter.new_schemas) // 2]  # of the first name
 
     applied(log.add(emitter).add(emitter.metrics({"loss": 3.0})))
 
@@ -269,7 +269,7 @@ def test_session_opened_after_the_removal_gets_its_run_and_one_from_before_stays
     for emitter in (after, before.metrics({"loss": 3.0})):
         sink = applied(log.add(emitter), sink, sink.position)
     sink.close()
-    applied(log).close()  # a store that begins anew, at the log's beginning
+    applied(log).close()  # a new store that starts at the beginning of the log
 
     assert values(Run(folder_of(log, before)).metric("loss")) == [2.0]
     assert [session.session for session in verify_run(folder_of(log, before)).sessions] == [after.session.hex()]
@@ -359,7 +359,7 @@ def test_other_collectors_work_is_gone_on_from(log):
     emitter = Emitter().open().metrics({"loss": 1.0})
     sink = applied(log.add(emitter))
     sink.close()
-    (log.state.root / "id").unlink()  # the state folder was lost, and another collector came
+    (log.state.root / "id").unlink()  # the state folder was lost, and another collector started
 
     applied(log.add(emitter.metrics({"loss": 2.0}))).close()
 
@@ -374,7 +374,7 @@ def test_missing_base_dir_is_tried_again_later(log):
     session = LoggedSession(emitter.session, emitter.uid, emitter.info)
     shutil.rmtree(log.state.base_dir)
 
-    with pytest.raises(RetryLater, match="is not there"):
+    with pytest.raises(RetryLater, match="is missing"):
         sink.write([SessionMark(session, 1, None)])
 
 

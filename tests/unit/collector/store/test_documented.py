@@ -1,4 +1,4 @@
-"""docs/run-folder.md says what the code does."""
+"""docs/run-folder.md describes what the code does."""
 
 from pathlib import Path
 

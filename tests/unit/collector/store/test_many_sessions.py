@@ -1,4 +1,4 @@
-"""A run of very many sessions: those that have ended are not written every second, and not forgotten."""
+"""A run with very many sessions: ended ones are not written every second, and not forgotten."""
 
 import json
 
@@ -17,7 +17,7 @@ def few_are_many(monkeypatch):
 
 
 def emitters(log, count):
-    """Let so many sessions of one run log and end; return them."""
+    """Let that many sessions of one run log and end; return them."""
     made = [Emitter(uid=b"u" * 16, rank=n, role="opener" if n == 0 else "child") for n in range(count)]
     for emitter in made:
         log.add(emitter.open().metrics({"loss": 1.0}).end()).bye(emitter)
@@ -60,7 +60,7 @@ def test_a_crash_before_the_ledger_was_written_is_made_good(log):
     sink = applied(log)
     path, ended_file = ledger_files(folder_of(log, ended[0]))
     whole = ended_file.read_bytes()
-    ended_file.write_bytes(whole + whole[:77])  # the beginning of a line that nobody vouches for
+    ended_file.write_bytes(whole + whole[:77])  # the beginning of a line that the ledger does not list
     before = ledgers.read(path)
 
     more = emitters(log, 4)

@@ -1,4 +1,4 @@
-"""A run folder that a second collector writes to, because the first one's state folder was lost."""
+"""A second collector writes to a run folder, because the first one's state folder was lost."""
 
 from neural.tracking.reader.run import Run
 from neural.tracking.verify.verify import verify_run
@@ -6,7 +6,7 @@ from tests.made_runs import Emitter, applied, folder_of, values
 
 
 def lose_state_folder(log):
-    """What remains is what is in the run folder; the next writer is another collector's."""
+    """Remove the state folder: only the run folder remains, and the next writer is another collector's."""
     (log.state.root / "id").unlink()
 
 
@@ -20,7 +20,7 @@ def test_parts_of_one_collector_leave_the_tail_of_another_alone(log):
     applied(log.add(emitter)).close()
     lose_state_folder(log)
 
-    applied(log.add(emitter.metrics({"loss": 2.0}).end())).close()  # the end makes a part of the tail
+    applied(log.add(emitter.metrics({"loss": 2.0}).end())).close()  # the end compacts the tail into a part
 
     assert values(Run(folder_of(log, emitter)).metric("loss")) == [1.0, 2.0]
     assert (account(log, emitter).missing, account(log, emitter).doubled) == ([], [])
@@ -29,7 +29,7 @@ def test_parts_of_one_collector_leave_the_tail_of_another_alone(log):
 def test_what_the_other_collector_stored_but_never_vouched_for_counts_once(log):
     emitter = Emitter().open()
     sink = applied(log.add(emitter))
-    applied(log.add(emitter.metrics({"loss": 1.0})), sink, flush=False)  # its ledger does not know that
+    applied(log.add(emitter.metrics({"loss": 1.0})), sink, flush=False)  # the new ledger does not have it
     lose_state_folder(log)
 
     applied(log.add(emitter.metrics({"loss": 2.0}))).close()

@@ -1,4 +1,4 @@
-"""Merged parts: whoever reads ``metrics/*.parquet`` finds each row once, in copies and after kills, too."""
+"""Merged parts: a reader of ``metrics/*.parquet`` finds each row once, also in copies and after kills."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ BATCHES = 8
 
 @pytest.fixture
 def unmerged(log, monkeypatch):
-    """A run of eight parts and its writer, which has not merged them yet."""
+    """Return a run of eight parts and its writer, which has not merged them yet."""
     monkeypatch.setattr(run_module, "TAIL_BYTES", 100)
     emitter = Emitter().open()
     log.add(emitter)
@@ -37,7 +37,7 @@ def unmerged(log, monkeypatch):
 
 
 def seen_by_others(folder):
-    """Return the values that a tool finds which knows Parquet and nothing of this project."""
+    """Return the values that a tool finds that only knows Parquet."""
     found = (pq.read_table(path).column("value").to_pylist() for path in folder.glob("metrics/*.parquet"))
     return sorted(value for some in found for value in some)
 
@@ -73,7 +73,7 @@ def test_listing_that_misses_parts_because_a_merge_renames_them_is_read_again(un
 
     monkeypatch.setattr(part_list.os, "listdir", half_of_it_first)
 
-    found = part_list.look(folder / "metrics", [])
+    found = part_list.scan(folder / "metrics", [])
 
     assert len(found.live) == BATCHES
     assert len(listings) > 2
@@ -107,7 +107,7 @@ def test_merge_that_was_cut_short_reads_right_and_is_completed_by_the_next_write
     folder, writer = unmerged
     olds = sorted(folder.glob("metrics/part-*"))
     merged(writer)
-    for old in olds[done:]:  # as a kill after so many renames leaves it
+    for old in olds[done:]:  # as after a kill after that many renames
         os.rename(aside(old), old)
 
     assert values(Run(folder).metric("loss")) == everything()
@@ -178,7 +178,7 @@ def test_nothing_is_cleared_where_another_part_is_damaged(unmerged):
     folder, writer = unmerged
     merged(writer)
     for replaced in folder.glob("metrics/.part-*.replaced"):
-        os.rename(replaced, own_name(replaced))  # as in a copy made meanwhile
+        os.rename(replaced, own_name(replaced))  # as in a copy that is made at that moment
     damaged = own_name(replaced).with_name(f"part-{writer.parts.parts[0].collector}-99.parquet")
     damaged.write_bytes(b"PAR1 nonsense PAR1")
 
@@ -195,6 +195,6 @@ def test_damage_to_a_part_that_counts_no_more_is_none(unmerged):
     old.write_bytes(b"PAR1 nonsense PAR1")
     damages = []
 
-    found = part_list.look(folder / "metrics", damages)
+    found = part_list.scan(folder / "metrics", damages)
 
     assert (len(found.live), damages) == (1, [])

@@ -1,4 +1,4 @@
-"""A run whose folder cannot be used holds up no other, and loses nothing meanwhile."""
+"""A run whose folder cannot be used delays no other run, and loses nothing."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ from tests.made_runs import Emitter, applied, folder_of, values
 
 @pytest.fixture(autouse=True)
 def in_its_place(monkeypatch):
-    """The folder of ``verify_base`` is the one the log was made in."""
+    """Let ``verify_base`` use the folder of the log."""
     monkeypatch.delenv("NTRACK_STATE_DIR", raising=False)
 
 
 def unusable(log, emitter):
-    """Take a run's folder away by putting a file where its metrics belong."""
+    """Make a run's folder unusable: put a file in the place of its metrics folder."""
     folder = folder_of(log, emitter)
     folder.mkdir()
     (folder / "metrics").write_text("not a folder")
@@ -33,14 +33,14 @@ def usable_again(log, emitter):
 
 
 def try_at_once(sink):
-    """Let no time have to pass before the next try, of this worker or the next."""
+    """Remove the pause before the next try of this worker and the next one."""
     for held in sink._quarantined.values():
         held._why["retry_s"] = 0.0
         write_json(held.place / "why.json", held._why)
 
 
 def breaks(sink, emitter):
-    """Close the tail under an open writer: the next append fails with EBADF."""
+    """Close the tail's file of an open writer: its next append fails with EBADF."""
     tail = sink.writers[emitter.uid]._tail
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, tail._fd)
@@ -61,7 +61,7 @@ def test_what_it_holds_is_pending_for_verify_and_the_reason_is_told(log):
     bad = Emitter(name="bad").open().metrics({"loss": 1.0})
     unusable(log, bad)
     sink = applied(log.add(bad))
-    log.next_segment()  # the cursor passed the first, and so it goes
+    log.next_segment()  # the cursor has passed the first segment, so it is deleted
     for path in sorted(log.state.log.glob("*.seg"))[:-1]:
         path.unlink()
 
@@ -99,7 +99,7 @@ def test_a_worker_that_died_leaves_it_to_the_next(log):
     try_at_once(died)
     torn = next(log.state.quarantine.glob("*/*.seg"))
     with torn.open("ab") as file:
-        file.write(torn.read_bytes()[64:100])  # an append it had not finished
+        file.write(torn.read_bytes()[64:100])  # an unfinished append
     usable_again(log, bad)
 
     sink = applied(log.add(bad.metrics({"loss": 2.0})), start=died.position)
@@ -172,10 +172,10 @@ def test_an_event_on_which_the_store_itself_breaks_stops_only_its_own_run(log, m
 
     monkeypatch.setattr(RunWriter, "apply", breaking)
     log.add(bad).add(bad.metrics({"loss": 1.0})).add(good.metrics({"loss": 2.0}))
-    with pytest.raises(OSError, match="read again"):  # what came before it was not durable yet
+    with pytest.raises(OSError, match="read again"):  # the earlier events were not durable yet
         applied(log)
     sink = applied(log)
-    monkeypatch.setattr(RunWriter, "apply", apply)  # the next release mends it
+    monkeypatch.setattr(RunWriter, "apply", apply)  # the next release repairs it
     held = list_quarantined(log.state)
     try_at_once(sink)
     sink.flush()

@@ -1,4 +1,4 @@
-"""The store takes no folder for removed, and none for its own, that it only cannot look into just now."""
+"""The store does not take a folder that is temporarily inaccessible for removed, or for its own."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ def log(tmp_path):
 
 
 def unmount(log):
-    """Leave an empty folder where base_dir was."""
+    """Replace base_dir by an empty folder."""
     log.state.base_dir.rename(log.state.base_dir.with_name("the disk"))
     log.state.base_dir.mkdir()
 
@@ -40,7 +40,7 @@ def test_disk_that_is_not_mounted_for_a_while_removes_no_run(log, unsaved):
     sink = applied(log.add(emitter), flush=not unsaved)
     unmount(log)
 
-    with pytest.raises(RetryLater, match=r"is not there|is not the folder it was"):
+    with pytest.raises(RetryLater, match=r"is missing|is not the same folder as before"):
         sink.flush()
     mount(log)
     applied(log.add(emitter.metrics({"loss": 2.0}).end()).bye(emitter), sink, sink.position).close()

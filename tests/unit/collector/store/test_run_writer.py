@@ -1,4 +1,4 @@
-"""What may be believed after a crash: files are cut to what the ledger vouches for, which is synced before."""
+"""What is valid after a crash: files are cut to the lengths of the ledger, which is synced before."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_damaged_ledger_is_made_again_from_what_is_stored(log, last):
     sink.close()
     (path,) = folder_of(log, emitter).glob("ledger-*.json")
     ledger = json.loads(path.read_text())
-    next(iter(ledger["sessions"].values()))["last"] = last  # and its checksum stays as it was
+    next(iter(ledger["sessions"].values()))["last"] = last  # and its checksum remains the same
     path.write_text(json.dumps(ledger))
 
     applied(log.add(emitter.metrics({"a": 2.0})), start=sink.position).close()
@@ -114,7 +114,7 @@ def test_full_disk_is_tried_again_and_nothing_is_doubled(log, monkeypatch):
 
     def full(fd, pieces, offset):
         calls.append(offset)
-        if len(calls) in (1, 3):  # the tail at first; then the tail passes and the lines do not
+        if len(calls) in (1, 3):  # first the tail fails; then the tail succeeds and the lines fail
             raise OSError(28, "No space left on device")
         return real(fd, pieces, offset)
 

@@ -1,4 +1,4 @@
-"""When the views of a run are made: at its end, whoever waits for it; not for what changes nothing in them."""
+"""When the views of a run are written: at its end, before barriers; not without a change."""
 
 import json
 
@@ -6,7 +6,7 @@ from tests.made_runs import Emitter, applied, folder_of
 
 
 def shown(log, emitter, view):
-    """Return what a view holds, None where it was not made yet."""
+    """Return the content of a view; None if it is not written yet."""
     path = folder_of(log, emitter) / f"{view}.json"
     return json.loads(path.read_text()) if path.exists() else None
 

@@ -1,4 +1,4 @@
-"""The visualizer says what changed once: a full disk, or a log that went on without it, fills no log."""
+"""The visualizer logs an error once per change: for a full disk, or a log position that is gone."""
 
 import logging
 
@@ -12,7 +12,7 @@ def test_disk_that_takes_nothing_is_told_once_until_it_takes_something(tmp_path,
     state = State(base_dir=tmp_path, root=tmp_path / ".ntrack")
     visualizer = VisualizerApplier(state)
     visualizer._schedule.watch(b"u" * 16, "exp_75757575", 10)
-    visualizer._schedule.logged(b"u" * 16, b"s" * 16, 25)  # and the folder of the state is not there
+    visualizer._schedule.logged(b"u" * 16, b"s" * 16, 25)  # and the state folder is missing
 
     visualizer._save()
     visualizer._save()

@@ -1,4 +1,4 @@
-"""When pictures are due: told of events and times, no process and no clock."""
+"""When plots are due: the schedule gets events and times, and uses no process and no clock."""
 
 from neural.tracking.collector.visualizer.schedule import MOST_TRIES, PAUSE_S, Schedule
 
@@ -14,7 +14,7 @@ def watching(*uids, every=10):
 
 
 def drawn(plan, now_s, cpu_s=1.0):
-    """Draw the next round; return whose, None where none is due."""
+    """Draw the next round; return its run, None if none is due."""
     begun = plan.begin(now_s)
     if begun is None:
         return None
@@ -29,7 +29,7 @@ def test_nothing_is_due_before_so_many_logs():
 
     assert drawn(plan, 0.0) is None
     assert plan.next_due_s() is None
-    assert not plan.owes()
+    assert not plan.has_due_rounds()
 
 
 def test_first_round_is_due_at_once():
@@ -37,7 +37,7 @@ def test_first_round_is_due_at_once():
 
     plan.logged(RUN, SESSION, 10)
 
-    assert plan.owes()
+    assert plan.has_due_rounds()
     assert drawn(plan, 0.0) == RUN
 
 
@@ -83,7 +83,7 @@ def test_run_that_ended_is_drawn_once_more_at_once():
 
     assert drawn(plan, 0.1) == RUN
     assert RUN not in plan
-    assert not plan.owes()
+    assert not plan.has_due_rounds()
 
 
 def test_run_that_ended_with_nothing_new_is_drawn_all_the_same_since_it_has_another_status():
@@ -158,7 +158,7 @@ def test_round_that_fails_again_and_again_is_given_up():
         assert plan.begin(100.0 * number) is not None
         assert plan.failed(100.0 * number) == (number < MOST_TRIES - 1)
 
-    assert not plan.owes()
+    assert not plan.has_due_rounds()
     assert RUN not in plan
 
 

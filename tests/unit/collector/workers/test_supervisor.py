@@ -1,4 +1,4 @@
-"""Workers as small scripts: fed, restarted, let go, asked to settle."""
+"""Workers, here small scripts: fed, restarted, ended, asked to stop."""
 
 import asyncio
 import sys
@@ -99,7 +99,7 @@ def test_worker_is_told_what_is_durable_and_heard_what_it_applied(tmp_path):
 
 def test_worker_that_begins_where_its_predecessor_saved_at_the_last_moment_has_applied_all_that(tmp_path):
     async def scenario():
-        async with Bench(tmp_path, HEIR) as bench:  # the cursor was read as 64 bytes, and is at 200 by now
+        async with Bench(tmp_path, HEIR) as bench:  # the cursor was read as 64 bytes, and is at 200 now
             bench.supervisor.on_committed(at(200))
             await bench.until(lambda: bench.applied[-1] == at(200))
 
@@ -118,7 +118,7 @@ def test_worker_that_did_not_read_for_long_hears_the_last_position(tmp_path):
             await bench.until(lambda: bench.status()["pid"])
             bench.supervisor.broadcast({"filling": "x" * (2 * MAX_UNREAD_BYTES)})
             bench.supervisor.on_committed(at(300))
-            await asyncio.sleep(0.1)  # in which it is not told: nothing more goes into the pipe
+            await asyncio.sleep(0.1)  # meanwhile it is not notified: nothing more is written to the pipe
             reads.touch()
             await bench.until(lambda: bench.applied[-1] == at(300))
 
@@ -180,7 +180,7 @@ def test_worker_that_holds_runs_back_stays_and_tries_them_again(tmp_path):
             bench.supervisor.on_committed(at(200))
             await bench.until(lambda: bench.supervisor.synced() == at(200))
             pid = bench.status()["pid"]
-            await asyncio.sleep(2.5)  # one with nothing to do is looked at every second
+            await asyncio.sleep(2.5)  # a worker with nothing to do is checked every second
             assert bench.status()["pid"] == pid is not None
 
     asyncio.run(scenario())
