@@ -153,8 +153,8 @@ class Commit:
         return inside(self._run, "versions", self._job.name) / version_name(number, self._job.name)
 
     def _make_current(self, put: Callable[[Path], None]) -> None:
-        """Make what ``put`` places the current version: in ``artifacts/``, a picture also in ``plots/``."""
-        for place in ("artifacts", "plots") if self._job.picture else ("artifacts",):
+        """Make what ``put`` places the current version: in ``artifacts/``, a plot also in ``plots/``."""
+        for place in ("artifacts", "plots") if self._job.is_figure else ("artifacts",):
             folder = made_inside(self._run, place)
             fresh, shown = folder / f".tmp-{self._job.token}", folder / self._job.name
             spool.remove(fresh)

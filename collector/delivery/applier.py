@@ -42,7 +42,7 @@ class SinkApplier(Applier):
     """Delivers the runs of one sink, from the log and from run folders.
 
     An errand is a file that asks for one run to be delivered from its folder. ``ntrack sinks replay`` leaves
-    one, the visualizer does once the last pictures of a run are drawn, and so does a run that is held back.
+    one, the visualizer does once the last plots of a run are drawn, and so does a run that is held back.
     """
 
     def __init__(self, config: SinkConfig, state: State) -> None:

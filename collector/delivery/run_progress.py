@@ -29,7 +29,7 @@ class RunProgress:
         self.dirty = False  # whether the share differs from its file
         self._taken: dict[str, int] = {}
         self._queued_outcomes: dict[str, Mapping[str, Any]] = {}  # of artifacts whose events are in the queue
-        self._queued_pictures: dict[str, str] = {}  # file name to checksum, as in share.pictures
+        self._queued_plots: dict[str, str] = {}  # file name to checksum, as in share.pictures
 
     def rank(self, session: str) -> int:
         """Return the session's rank, 0 where it did not say."""
@@ -53,9 +53,9 @@ class RunProgress:
         """Note that this event is with the sink, or is a dead letter."""
         self.dirty = True
         self.share.events_total += 1
-        if event.kind == "artifact" and "picture" in event.data:  # an automatic picture, numbered below zero
+        if event.kind == "artifact" and "picture" in event.data:  # an automatic plot, numbered below zero
             self.share.pictures[event.data["name"]] = event.data["picture"]
-            self._queued_pictures.pop(event.data["name"], None)
+            self._queued_plots.pop(event.data["name"], None)
             return
         if event.kind == "status":
             self.share.status, self.share.ended = event.data["status"], event.data["ended"]
@@ -69,7 +69,7 @@ class RunProgress:
         """Forget what was taken and not delivered: it will be taken again."""
         self._taken.clear()
         self._queued_outcomes.clear()
-        self._queued_pictures.clear()
+        self._queued_plots.clear()
         self.status.reset()
 
     # A run that is held back
@@ -131,9 +131,9 @@ class RunProgress:
         self._queued_outcomes[key] = outcome
         return call
 
-    def take_picture(self, name: str, checksum: str) -> bool:
-        """Return whether a picture with this content is to be delivered: neither delivered nor queued yet."""
-        if checksum in (self._queued_pictures.get(name), self.share.pictures.get(name)):
+    def take_plot(self, name: str, checksum: str) -> bool:
+        """Return whether a plot with this content is to be delivered: neither delivered nor queued yet."""
+        if checksum in (self._queued_plots.get(name), self.share.pictures.get(name)):
             return False
-        self._queued_pictures[name] = checksum
+        self._queued_plots[name] = checksum
         return True

@@ -54,7 +54,7 @@ class EventSequence:
             yield self._from_note(run, session, item.note)
 
     def from_folder(self, run: RunProgress, found: Run) -> Iterator[list[QueueEntry]]:
-        """Yield what the run's folder holds and was not taken yet: events, artifacts, status and pictures.
+        """Yield what the run's folder holds and was not taken yet: events, artifacts, status and plots.
 
         Raises:
             RetryLater: the folder cannot be read now.
@@ -69,7 +69,7 @@ class EventSequence:
         for session, facts in found.facts.sessions.items():
             run.status.update_from_folder(session, facts)
         yield self._status_change(run)
-        yield self._new_pictures(run)
+        yield self._new_plots(run)
 
     def _from_batch(self, run: RunProgress, session: str, batch: EventBatch) -> Iterator[list[QueueEntry]]:
         if not self._must_wait(run) and batch.first > run.last_taken(session) + 1:
@@ -159,8 +159,8 @@ class EventSequence:
             group += self._stored_artifact(run, session, seq, outcome)
         return group
 
-    def _new_pictures(self, run: RunProgress) -> list[QueueEntry]:
-        """Return the automatic pictures of an ended run that were not delivered as they are now."""
+    def _new_plots(self, run: RunProgress) -> list[QueueEntry]:
+        """Return the automatic plots of an ended run that were not delivered as they are now."""
         group: list[QueueEntry] = []
         if not run.status.ended:
             return group
@@ -169,10 +169,10 @@ class EventSequence:
             for number, path in enumerate(sorted(folder.glob(f"{AUTOMATIC}*.png")), 1):
                 content = path.read_bytes()
                 checksum = hashlib.sha256(content).hexdigest()
-                if run.take_picture(path.name, checksum):
+                if run.take_plot(path.name, checksum):
                     now_ns = time.time_ns()
-                    event = translate.picture_event(run.info, number, path, checksum, len(content), now_ns)
+                    event = translate.plot_event(run.info, number, path, checksum, len(content), now_ns)
                     group.append(QueuedEvent(run, event))
         except OSError as error:
-            raise RetryLater(f"cannot read the pictures of {run.info.folder}: {error}") from error
+            raise RetryLater(f"cannot read the plots of {run.info.folder}: {error}") from error
         return group

@@ -82,10 +82,8 @@ def artifact_event(run: RunInfo, rank: int, call: Mapping[str, Any], outcome: Ma
     return RunEvent(run, session, rank, seq, time_ns, call["step"], "artifact", data)
 
 
-def picture_event(
-    run: RunInfo, number: int, path: Path, checksum: str, size_bytes: int, time_ns: int
-) -> RunEvent:
-    """Return the event of the run's automatic picture number ``number``, counted from 1."""
+def plot_event(run: RunInfo, number: int, path: Path, checksum: str, size_bytes: int, time_ns: int) -> RunEvent:
+    """Return the event of the run's automatic plot number ``number``, counted from 1."""
     data: dict[str, Any] = {
         "name": path.name,
         "version": None,
@@ -98,7 +96,7 @@ def picture_event(
         "uri": None,
         "picture": checksum,
     }
-    # Numbers below zero: a picture is no event of a session.
+    # Numbers below zero: a plot is no event of a session.
     return RunEvent(run, "", 0, -number, time_ns, None, "artifact", data)
 
 

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEADLINE_S = (
-    60.0  # of processor time for one picture: time in which other processes have the core does not count
-)
+DEADLINE_S = 60.0  # of processor time for one plot: time in which other processes have the core does not count
 AT_WORK_S, AT_REST_S = 0.25, 5.0  # how soon to look after the renderer again
 MISSED_S = 86_400.0  # after a hole in the log, runs that ended longer ago are not looked at
 RENDERER_STAYS_S = 60.0  # with nothing to draw; its imports cost more than a round
@@ -101,14 +99,14 @@ class VisualizerApplier(Applier):
     def open(self) -> None:
         """Read which rounds a predecessor has not drawn."""
         try:
-            found = read_json(self._state.pictures_due) or {}
+            found = read_json(self._state.plots_due) or {}
             self._schedule.resume(found)
             self._saved = found
         except (OSError, ValueError) as error:
-            logger.warning("the list of due pictures could not be read: %s", error)
+            logger.warning("the list of due plots could not be read: %s", error)
 
     def write(self, batch: Sequence[LogItem]) -> None:
-        """Count the log calls of each run that wants pictures; begin a round where one is due."""
+        """Count the log calls of each run that wants plots; begin a round where one is due."""
         for item in batch:
             if isinstance(item, EventBatch):
                 self._count(item)
@@ -149,7 +147,7 @@ class VisualizerApplier(Applier):
             self._schedule.ended(uid, batch.session.session)
 
     def _watch(self, session: LoggedSession) -> bool:
-        """Add a run that is new here to the schedule; return whether it can be drawn and wants pictures."""
+        """Add a run that is new here to the schedule; return whether it can be drawn and wants plots."""
         from neural.tracking.reader.run import Run
 
         try:
@@ -205,7 +203,7 @@ class VisualizerApplier(Applier):
         for line in renderer.receive():
             if "failed" in line:
                 where = f"{line.get('folder')}: {line['failed']}"
-                self._report_error(f"picture was not drawn: {where}: {line.get('why')}")
+                self._report_error(f"plot was not drawn: {where}: {line.get('why')}")
                 self._may_pass = self._may_pass or line.get("passing") is True
             if "done" in line:
                 self._drawn_s = now_s
@@ -222,7 +220,7 @@ class VisualizerApplier(Applier):
             self._on_renderer_lost(f"the renderer hung for {self._deadline_s:g} s and was killed", now_s)
 
     def _ask_sinks(self, uid: bytes, folder: Path) -> None:
-        """Ask the run's sinks to deliver its last pictures, before the next save drops the run."""
+        """Ask the run's sinks to deliver its last plots, before the next save drops the run."""
         from neural.tracking.reader.run import Run
 
         try:
@@ -232,7 +230,7 @@ class VisualizerApplier(Applier):
             for name in names:
                 SinkFolder(self._state, name).request_delivery(uid.hex(), folder, if_concerned=True)
         except (OSError, ConfigError) as error:
-            self._report_error(f"sinks were not told of the pictures of {folder.name}: {error}")
+            self._report_error(f"sinks were not told of the plots of {folder.name}: {error}")
             return
         if names:
             self._report({"errands": names})
@@ -255,12 +253,12 @@ class VisualizerApplier(Applier):
             return
         try:
             if pending:
-                atomic_write(self._state.pictures_due, json.dumps(pending).encode(), durable=False, mode=0o600)
+                atomic_write(self._state.plots_due, json.dumps(pending).encode(), durable=False, mode=0o600)
             else:
-                self._state.pictures_due.unlink(missing_ok=True)
+                self._state.plots_due.unlink(missing_ok=True)
         except OSError as error:
             if not self._save_failed:  # logged once: every flush tries again
-                logger.warning("the list of due pictures was not saved: %s", error)
+                logger.warning("the list of due plots was not saved: %s", error)
             self._save_failed = True
             return
         self._save_failed = False
@@ -268,10 +266,10 @@ class VisualizerApplier(Applier):
 
 
 def _wants_last_round(run: Run) -> bool:
-    """Return whether the run ended not long ago and its pictures are older than its end."""
+    """Return whether the run ended not long ago and its plots are older than its end."""
     changed_s = max((path.stat().st_mtime for path in run.folder.glob("events-*.jsonl")), default=0.0)
-    pictures = (run.folder / FOLDER).glob(f"{AUTOMATIC}*.png")
-    drawn_s = max((path.stat().st_mtime for path in pictures), default=0.0)
+    plots = (run.folder / FOLDER).glob(f"{AUTOMATIC}*.png")
+    drawn_s = max((path.stat().st_mtime for path in plots), default=0.0)
     recent = time.time() - changed_s < MISSED_S
     return recent and drawn_s < changed_s and run.end_ns is not None and run.has_points
 

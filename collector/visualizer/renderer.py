@@ -1,7 +1,7 @@
 """Draws runs in a process of its own, one after the other, at the lowest priority.
 
 It is started as ``python -P -m neural.tracking.collector.visualizer.renderer <niceness>``. Input: JSON lines
-``{"folder": path}``; the end of the input means: leave. Output: ``{"drew": name}`` after each picture,
+``{"folder": path}``; the end of the input means: leave. Output: ``{"drew": name}`` after each plot,
 ``{"failed": name, "why": …, "passing": whether a try may soon succeed}``, and ``{"done": seconds}`` with the
 processor time of the round.
 """
@@ -33,7 +33,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def draw_run(folder: Path, report: Report) -> None:
-    """Draw the automatic pictures of a run into its ``plots/``; a failure does not stop the other pictures.
+    """Draw the automatic plots of a run into its ``plots/``; a failure does not stop the other plots.
 
     Blocks while it draws, for seconds or minutes.
 
@@ -51,28 +51,28 @@ def draw_run(folder: Path, report: Report) -> None:
     plots.mkdir(exist_ok=True)
     _remove_stale(plots)
     try:
-        pictures = run_plots(Run(folder), pages=1)
+        found = run_plots(Run(folder), pages=1)
     except FormatError as error:
         existing = [path.stem.removeprefix(AUTOMATIC) for path in sorted(plots.glob(f"{AUTOMATIC}*.png"))]
         for name in existing or [INDIVIDUAL]:
             _save_note(plots / f"{AUTOMATIC}{name}.png", name, error, report)
         raise
-    for picture in pictures:
+    for plot in found:
         signal.alarm(LONGEST_S)
-        path = plots / f"{AUTOMATIC}{picture.name}.png"
+        path = plots / f"{AUTOMATIC}{plot.name}.png"
         try:
-            save(picture.draw(), path)
-            report({"drew": picture.name})
+            save(plot.draw(), path)
+            report({"drew": plot.name})
         except OSError as error:
-            failure = {"failed": picture.name, "folder": folder.name, "why": str(error)}
+            failure = {"failed": plot.name, "folder": folder.name, "why": str(error)}
             report({**failure, "passing": error.errno in PASSING})
         except Exception as error:  # noqa: BLE001 - a library draws a user's values: no failure may stop the others
-            report({"failed": picture.name, "folder": folder.name, "why": f"{type(error).__name__}: {error}"})
-            _save_note(path, picture.name, error, report)
+            report({"failed": plot.name, "folder": folder.name, "why": f"{type(error).__name__}: {error}"})
+            _save_note(path, plot.name, error, report)
 
 
 def _save_note(path: Path, name: str, error: Exception, report: Report) -> None:
-    """Put a note in place of the picture: an old picture would be taken for a new one."""
+    """Put a note in place of the plot: an old plot would be taken for a new one."""
     from neural.tracking.figures.axes import note_figure
     from neural.tracking.figures.saving import save
     from neural.tracking.figures.style import figure_style
@@ -81,7 +81,7 @@ def _save_note(path: Path, name: str, error: Exception, report: Report) -> None:
     try:
         with figure_style():
             why = shown(f"{type(error).__name__}: {error}".replace("\n", " "), 90)
-            save(note_figure(f"this picture could not be drawn\n{why}", title=name), path)
+            save(note_figure(f"this plot could not be drawn\n{why}", title=name), path)
     except Exception as second:  # noqa: BLE001 - as above; the failure itself is reported already
         report({"failed": name, "folder": path.parent.parent.name, "why": f"nor could its note: {second}"})
 
@@ -95,7 +95,7 @@ def _remove_stale(plots: Path) -> None:
 
 
 def report(line: dict[str, Any]) -> None:
-    """Send a line to the watcher; leave if the watcher is gone, because nobody needs the pictures then."""
+    """Send a line to the watcher; leave if the watcher is gone, because nobody needs the plots then."""
     try:
         os.write(1, json.dumps(line).encode() + b"\n")
     except BrokenPipeError:

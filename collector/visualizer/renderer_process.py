@@ -75,7 +75,7 @@ class RendererProcess:
         return self._process.poll() is None
 
     def spent_s(self) -> float:
-        """Return for how many seconds it has worked at the picture: its processor time, and its blocked time.
+        """Return for how many seconds it has worked at the plot: its processor time, and its blocked time.
 
         The time in which it was runnable and other processes had the cores does not count. At its priority that
         may be long, and it is no sign of a fault. Never blocks.

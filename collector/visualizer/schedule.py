@@ -1,4 +1,4 @@
-"""When which run's pictures are due. It has no files, processes or clock: the caller passes everything.
+"""When which run's plots are due. It has no files, processes or clock: the caller passes everything.
 
 A run is drawn the first time as soon as it has logged as often as it asked for, later at most every 30 s, and
 once more after it ended. Only the newest state is ever drawn: what is logged meanwhile is counted, not queued.
@@ -170,7 +170,7 @@ class Schedule:
                 run.live.update(map(bytes.fromhex, one.get("live", ())))
                 self._runs[bytes.fromhex(uid)] = run
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a record of due pictures: {error!r}") from error
+            raise ValueError(f"not a record of due plots: {error!r}") from error
 
     def _drop_if_over(self, uid: bytes, ended: bool) -> bool:
         run = self._runs[uid]

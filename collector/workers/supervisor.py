@@ -123,7 +123,7 @@ class Supervisor:
         if self.durable.ordinal == 1 and self.durable.offset == segment.HEADER_BYTES:
             cursor = self.durable  # nothing was ever written to this log, so there is nothing to read
         handle.applied = handle.synced = cursor
-        handle.has_own_work = handle.name == VISUALIZER and self._state.pictures_due.exists()
+        handle.has_own_work = handle.name == VISUALIZER and self._state.plots_due.exists()
 
     async def drain(self, deadline: float) -> int:
         """Let the store apply what is durable, then stop all workers; return whether the store is behind.

@@ -38,7 +38,7 @@ class ArtifactJob(NamedTuple):
     size: int
     files: int | None
     versioned: bool
-    picture: bool  # it is a figure, which also gets a file in plots/
+    is_figure: bool  # it is a figure, which also gets a file in plots/
     source: str
     spool: str  # the path of the spool on the host of the call
     stat: tuple[int, int, int, int] | None
@@ -90,7 +90,7 @@ def make(
         size=data["size"],
         files=data.get("files"),
         versioned=data.get("versioned") is not False,
-        picture=data.get("type") == "figure",
+        is_figure=data.get("type") == "figure",
         source=str(data.get("source", "")),
         spool=str(data.get("spool", "")),
         stat=identity_from_event(data.get("stat")),

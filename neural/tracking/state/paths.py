@@ -173,7 +173,7 @@ class State(NamedTuple):
         return self.root / "strays.json"
 
     @property
-    def pictures_due(self) -> Path:
+    def plots_due(self) -> Path:
         """The visualizer's record of due plots."""
         return self.root / "pictures-due.json"
 

@@ -43,7 +43,7 @@ def pictures(bench):
     return [line for line in bench.lines("all") if line["kind"] == "artifact" and line["seq"] < 0]
 
 
-def test_pictures_drawn_at_the_end_are_delivered_once(bench):
+def test_plots_drawn_at_the_end_are_delivered_once(bench):
     bench.add("all")
     with ExperimentTracker("drawn", base_dir=bench.base) as tracker:
         for step in range(20):

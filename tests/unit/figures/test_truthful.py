@@ -169,7 +169,7 @@ def texts_of(axes):
     return [text.get_text() for text in axes.findobj(Text)]
 
 
-def test_pictures_of_other_metrics_have_other_files():
+def test_plots_of_other_metrics_have_other_files():
     known = ["a/b", "a_b", "c", "d"]
     choices = [["a/b"], ["a_b"], ["c"], ["c", "d"], ["c", "a_b"], ["c", "a_b", "d"]]
 

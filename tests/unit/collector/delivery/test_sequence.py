@@ -151,7 +151,7 @@ def test_artifact_comes_once_its_bytes_are_stored(log, bench):
     assert (entry.event.seq, entry.event.kind, entry.event.data["version"]) == (2, "artifact", 1)
 
 
-def test_pictures_that_are_queued_are_not_queued_again_until_they_change(log, bench):
+def test_plots_that_are_queued_are_not_queued_again_until_they_change(log, bench):
     emitter = Emitter().open().metrics({"a": 1.0}).end()
     log.add(emitter)
     applied(log).close()

@@ -100,7 +100,7 @@ def test_stored_artifact_has_what_the_call_and_the_outcome_say_and_the_call_s_nu
 def test_picture_is_a_figure_numbered_below_zero():
     path = RUN.folder / "plots" / "auto_loss.png"
 
-    event = translate.picture_event(RUN, 3, path, "ff" * 32, 1234, START_NS)
+    event = translate.plot_event(RUN, 3, path, "ff" * 32, 1234, START_NS)
 
     assert (event.session, event.seq, event.kind) == ("", -3, "artifact")
     assert {key: event.data[key] for key in ("name", "path", "type", "size", "picture")} == {

@@ -17,12 +17,12 @@ def test_disk_that_takes_nothing_is_told_once_until_it_takes_something(tmp_path,
     visualizer._save()
     visualizer._save()
     first = len(caplog.records)
-    state.pictures_due.parent.mkdir(parents=True)
+    state.plots_due.parent.mkdir(parents=True)
     visualizer._save()
 
     assert first == 1
     assert len(caplog.records) == 1
-    assert state.pictures_due.exists()
+    assert state.plots_due.exists()
 
 
 def test_place_that_is_gone_is_an_error_only_to_who_is_waited_for(tmp_path, caplog):

@@ -22,7 +22,7 @@ from neural.tracking.state.paths import State
 from tests.made_runs import Emitter, Log, applied, folder_of
 from tests.patience import PATIENCE_S, wait_until
 
-PICTURES = {
+PLOTS = {
     "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
     "auto_metric_distributions.png",
 }  # fmt: skip
@@ -99,7 +99,7 @@ def bench(tmp_path):
     made.visualizer.close()
 
 
-def pictures(folder):
+def plots(folder):
     """Return the names of the finished plots; assert that each is complete."""
     found = sorted((folder / "plots").glob("[!.]*")) if (folder / "plots").is_dir() else []
     for path in found:
@@ -130,7 +130,7 @@ def test_live_run_is_drawn_after_ten_logs(bench):
     bench.log.add(log_more(emitter, 1))
     bench.feed()
 
-    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+    bench.until(lambda: plots(folder) == PLOTS, "all plots are there")
     bench.until_idle()
     assert bench.errors() == []
     assert list((folder / "plots").glob(".*")) == []
@@ -143,7 +143,7 @@ def test_run_asks_for_more_logs_between_rounds(bench):
     assert not bench.owes()
 
 
-def test_run_that_wants_no_pictures_gets_none(bench):
+def test_run_that_wants_no_plots_gets_none(bench):
     emitter = trained(100, auto_visualize=False).end()
     folder = folder_of(bench.log.add(emitter), emitter)
     bench.feed()
@@ -161,12 +161,12 @@ def test_short_run_is_drawn_at_its_end(bench, how):
         bench.log.note(emitter, "died", key="1", error="died")
     bench.feed()
 
-    bench.until(lambda: pictures(folder_of(bench.log, emitter)) == PICTURES, "all pictures are there")
+    bench.until(lambda: plots(folder_of(bench.log, emitter)) == PLOTS, "all plots are there")
     bench.until_idle()
-    assert not bench.log.state.pictures_due.exists()
+    assert not bench.log.state.plots_due.exists()
 
 
-def test_killed_renderer_starts_again_and_no_half_picture_is_ever_seen(bench):
+def test_killed_renderer_starts_again_and_no_half_plot_is_ever_seen(bench):
     emitter = trained(20).end()
     folder = folder_of(bench.log.add(emitter), emitter)
     bench.feed()
@@ -174,9 +174,9 @@ def test_killed_renderer_starts_again_and_no_half_picture_is_ever_seen(bench):
         bench.until(lambda: bench.renderer() is not None and bench.renderer().at_work, "a round is under way")
         os.kill(bench.renderer().pid, signal.SIGKILL)
         bench.until(lambda: bench.renderer() is None or not bench.renderer().alive(), "it is missed")
-        pictures(folder)
+        plots(folder)
 
-    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+    bench.until(lambda: plots(folder) == PLOTS, "all plots are there")
     bench.until_idle()
     assert any("the renderer died; it starts again" in error for error in bench.errors())
 
@@ -196,7 +196,7 @@ def test_renderer_that_hangs_is_killed_and_the_next_one_draws(tmp_path):
             lambda: any("the renderer hung for 5 s and was killed" in error for error in bench.errors())
         )
         bench.visualizer._deadline_s = PATIENCE_S  # the next renderer works, and may need longer
-        bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+        bench.until(lambda: plots(folder) == PLOTS, "all plots are there")
     finally:
         bench.visualizer.close()
 
@@ -207,8 +207,8 @@ def test_round_that_was_cut_off_is_drawn_by_the_next_visualizer(bench, tmp_path)
     bench.feed()
     bench.visualizer.flush()
     bench.visualizer.close()
-    assert bench.log.state.pictures_due.exists()
-    assert pictures(folder) != PICTURES
+    assert bench.log.state.plots_due.exists()
+    assert plots(folder) != PLOTS
 
     successor = VisualizerApplier(bench.log.state, niceness=0)
     successor.open()
@@ -216,14 +216,14 @@ def test_round_that_was_cut_off_is_drawn_by_the_next_visualizer(bench, tmp_path)
 
         def looked():
             successor.flush()
-            return pictures(folder) == PICTURES
+            return plots(folder) == PLOTS
 
-        wait_until(looked, what="all pictures are there")
+        wait_until(looked, what="all plots are there")
     finally:
         successor.close()
 
 
-def test_picture_that_cannot_be_written_is_told_and_the_others_are_drawn(bench):
+def test_plot_that_cannot_be_written_is_told_and_the_others_are_drawn(bench):
     emitter = trained(20)
     folder = folder_of(bench.log.add(emitter), emitter)
     bench.store = applied(bench.log)
@@ -237,7 +237,7 @@ def test_picture_that_cannot_be_written_is_told_and_the_others_are_drawn(bench):
     assert (folder / "plots" / "auto_metric_distributions.png").is_file()
 
 
-def test_picture_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, monkeypatch):
+def test_plot_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, monkeypatch):
     def broken():
         raise ZeroDivisionError("no use")
 
@@ -254,7 +254,7 @@ def test_picture_that_fails_leaves_a_note_and_the_others_are_drawn(tmp_path, mon
     signal.alarm(0)
 
     assert said[0] == {"failed": "broken", "folder": folder.name, "why": "ZeroDivisionError: no use"}
-    assert pictures(folder) == {"auto_broken.png", "auto_all_metrics_individual.png"}
+    assert plots(folder) == {"auto_broken.png", "auto_all_metrics_individual.png"}
 
 
 def test_run_that_is_deleted_is_forgotten(bench):
@@ -266,7 +266,7 @@ def test_run_that_is_deleted_is_forgotten(bench):
     bench.visualizer.flush()
 
     assert not bench.owes()
-    assert not bench.log.state.pictures_due.exists()
+    assert not bench.log.state.plots_due.exists()
 
 
 @pytest.fixture
@@ -279,12 +279,12 @@ def base(tmp_path):
     commands.stop(folder, timeout_s=120)
 
 
-def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base):
+def test_training_of_a_second_has_its_plots_and_the_watcher_stays_small(base):
     with ExperimentTracker("short", base) as tracker:
         for step in range(5):
             tracker.log_metrics({"loss": 1 / (step + 1), "accuracy": step / 5}, step=step)
 
-    wait_until(lambda: pictures(tracker.experiment_dir) == PICTURES, what="all pictures are there")
+    wait_until(lambda: plots(tracker.experiment_dir) == PLOTS, what="all plots are there")
 
     told = request(State.for_base_dir(base), "status", timeout_s=PATIENCE_S)
     (worker,) = [worker for worker in told["workers"] if worker["name"] == "visualizer"]
@@ -295,7 +295,7 @@ def test_training_of_a_second_has_its_pictures_and_the_watcher_stays_small(base)
             assert "matplotlib" not in Path(f"/proc/{worker['pid']}/maps").read_text()
 
 
-def test_generated_pictures_are_the_tracker_s_own(base):
+def test_generated_plots_are_the_tracker_s_own(base):
     with ExperimentTracker("drawn", base, auto_visualize=False) as tracker:
         tracker.log_metrics({"loss": 1.0, "train/$x": 2.0}, step=0)
         found = tracker.generate_visualizations()
@@ -304,7 +304,7 @@ def test_generated_pictures_are_the_tracker_s_own(base):
         "auto_all_metrics_individual.png", "auto_all_metrics_combined.png", "auto_metric_correlation.png",
         "auto_metric_distributions.png",
     )]  # fmt: skip
-    assert pictures(tracker.experiment_dir) == {path.name for path in found.values()}
+    assert plots(tracker.experiment_dir) == {path.name for path in found.values()}
     assert {path.parent for path in found.values()} == {tracker.experiment_dir / "plots"}
 
 
@@ -316,7 +316,7 @@ def test_disabled_tracker_draws_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_pictures(tmp_path):
+def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_plots(tmp_path):
     bench = Bench(tmp_path)
     drawn, unwanted = (Emitter().open(settings={"auto_visualize": auto}) for auto in (True, False))
     for emitter in (drawn, unwanted):
@@ -326,14 +326,14 @@ def test_run_that_ended_while_the_log_went_on_without_the_worker_gets_its_last_p
     bench.visualizer.on_log_skipped()
     bench.until_idle()
 
-    assert pictures(folder_of(bench.log, drawn)) == PICTURES
-    assert pictures(folder_of(bench.log, unwanted)) == set()
+    assert plots(folder_of(bench.log, drawn)) == PLOTS
+    assert plots(folder_of(bench.log, unwanted)) == set()
     bench.visualizer.on_log_skipped()
     assert not bench.owes()
     bench.visualizer.close()
 
 
-def test_pictures_for_which_there_was_no_room_are_drawn_when_there_is(tmp_path):
+def test_plots_for_which_there_was_no_room_are_drawn_when_there_is(tmp_path):
     script = tmp_path / "fails_first.py"
     script.write_text(FULL_AT_FIRST)
     bench = Bench(
@@ -343,7 +343,7 @@ def test_pictures_for_which_there_was_no_room_are_drawn_when_there_is(tmp_path):
     folder = folder_of(bench.log.add(emitter), emitter)
 
     bench.feed()
-    bench.until(lambda: pictures(folder) == PICTURES, "all pictures are there")
+    bench.until(lambda: plots(folder) == PLOTS, "all plots are there")
 
     assert any("No space" in error for error in bench.errors())
     bench.visualizer.close()
