@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,15 @@ from neural.tracking.state.paths import State
 
 STARTS_WITHIN_S = 10.0
 _warned: set[str] = set()  # warnings are given once a process, not by each session
+_launching = threading.RLock()  # held while a thread of this process starts a helper
+
+
+def _after_fork_in_child() -> None:
+    global _launching
+    _launching = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Helper(NamedTuple):
@@ -97,14 +107,25 @@ class Launcher:
     def launch(self) -> bool:
         """Start the helper; return whether one runs or is being started, by any process.
 
-        Returns False, with a warning, if no helper can start with the present settings. Does not wait until
-        the helper is ready.
+        Returns False, with a warning, if no helper can start with the present settings. Waits until the process
+        is started, also if another thread starts one; does not wait until the helper is ready.
 
         Raises:
             OSError: no process could be started.
         """
         if self.starting or runs(self._helper):
             return True
+        # Otherwise a process that exits finds the launch lock held by its own sender's thread, starts nothing,
+        # and ends that thread before it has started the helper.
+        lock = _launching
+        if not lock.acquire(timeout=STARTS_WITHIN_S):
+            return True
+        try:
+            return self._launch()
+        finally:
+            lock.release()
+
+    def _launch(self) -> bool:
         try:
             python = interpreter.to_start()
             self._helper.check()

@@ -133,6 +133,25 @@ def test_killed_trainers_outbox_is_taken_by_the_collector_that_runs(base):
     assert content.notes_of(session, "gap") == []
 
 
+def test_process_that_ends_while_its_sender_is_slow_to_start_a_collector_leaves_one_behind(base):
+    script = """
+import threading
+from neural.tracking.agent.send import launcher
+begun, spawn = threading.Event(), launcher._spawn
+def slowly(*arguments):
+    begun.set()
+    time.sleep(3)  # longer than close() waits for its sender's thread
+    spawn(*arguments)
+launcher._spawn = slowly
+session.emit_metrics({"m": 1.0})
+assert begun.wait(60)
+print(session.id.hex(), session.close(timeout_s=0.0), flush=True)
+"""
+    session = bytes.fromhex(run_script(script, base, prologue=ONLINE).stdout.split()[0])
+
+    wait_until(lambda: in_log(base).numbers.get(session, []) == [1, 2, 3])
+
+
 def test_process_that_ends_while_no_collector_runs_leaves_one_behind_that_delivers(base):
     script = """
 for i in range(1000): session.emit_metrics({"m": float(i)})
