@@ -86,7 +86,7 @@ def metrics(
     if not (as_json or as_csv) and total > MAX_COLUMNS:
         names = sorted(most_informative_first(names)[:MAX_COLUMNS]) if not name else names[:MAX_COLUMNS]
     columns = _read(found, names, ranks)
-    if last is not None:
+    if last is not None and (as_json or as_csv):  # the table takes the last steps of all metrics together
         import numpy as np
 
         columns = [points.take(np.arange(max(0, len(points) - last), len(points))) for points in columns]

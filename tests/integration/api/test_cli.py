@@ -147,6 +147,13 @@ def test_only_the_last_points_when_asked(stored, shared_base):
     assert [point["step"] for point in found["val/loss"]] == [28, 29]
 
 
+def test_table_of_the_last_steps_counts_those_of_all_metrics(stored, shared_base):
+    shown = ntrack("metrics", "newer", "val/loss", "nan", "-n", "2", base=shared_base)
+
+    assert "the last 2 of 31 steps" in shown
+    assert [step for step in (28, 29, 30) if f" {step} " in shown] == [29, 30]
+
+
 def test_metric_that_is_not_there_brings_the_nearest_name(stored, shared_base):
     assert "did you mean 'val/loss'" in ntrack("metrics", "newer", "val_loss", base=shared_base, code=1)
 
