@@ -198,37 +198,6 @@ def test_run_folder_removed_between_two_workers_is_a_gap(log):
     assert account(log, emitter).gaps == [(1, 2, "run_folder_removed")]
 
 
-@pytest.mark.parametrize("state", ["written", "durable", "closed"])
-@pytest.mark.parametrize("late", ["bye", "artifact", "mark"])
-def test_folder_taken_away_after_its_run_was_stored_to_the_end_is_not_made_again(log, state, late):
-    emitter = Emitter().open().metrics({"loss": 1.0}).end()
-    sink = applied(log.add(emitter), flush=state != "written")
-    while state == "closed" and sink.writers:
-        sink.flush()
-    shutil.move(folder_of(log, emitter), log.state.base_dir.parent / "elsewhere")
-
-    {
-        "bye": lambda: log.bye(emitter),
-        "artifact": lambda: log.note(emitter, "artifact", "1", name="m", token="t", version=None, lost="gone"),
-        "mark": log.next_segment,
-    }[late]()
-    applied(log, sink, sink.position).close()
-
-    assert [path.name for path in log.state.base_dir.iterdir()] == [".ntrack"]
-
-
-def test_next_attempt_of_a_run_that_was_taken_away_gets_its_folder(log):
-    first = Emitter().open().metrics({"loss": 1.0}).end()
-    sink = applied(log.add(first))
-    shutil.rmtree(folder_of(log, first))
-    second = Emitter(first.uid, attempt=2).open().metrics({"loss": 2.0})
-
-    applied(log.add(second), sink, sink.position).close()
-
-    assert values(Run(folder_of(log, second)).metric("loss")) == [2.0]
-    assert account(log, second).gaps == []
-
-
 def test_deleted_run_is_not_made_again(log):
     emitter = Emitter().open()
     log.state.tombstones.mkdir(parents=True)
