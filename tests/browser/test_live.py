@@ -118,7 +118,7 @@ def test_damaged_points_are_told_on_their_chart(runs, serve, browse):
     tab = browse(serve(runs.base_dir), f"?view=metrics&runs={ids(whole, hurt)}")
 
     tab.charts()
-    tab.page.get_by_text("1 run unreadable here").wait_for()
+    tab.page.get_by_text("1 run unreadable").wait_for()
 
 
 def test_page_says_that_its_server_is_gone_and_goes_on_when_it_is_back(runs, serve, browse):
