@@ -163,7 +163,8 @@ class ExperimentTracker(ArtifactMethods, ReadingMethods):
         Args:
             metrics: names to numbers: of Python or NumPy, or arrays and tensors of one element. Nested dicts
                 become names joined with ``/``. NaN and infinities are stored as they are.
-            step: an integer of 64 bits; may repeat and go back. Default: the number of earlier non-empty calls.
+            step: a whole number of 64 bits, also as a float; may repeat and go back. Default: the number of
+                earlier non-empty calls.
 
         Returns:
             True if the event is in the outbox. False if the outbox was full and the event was dropped; the
