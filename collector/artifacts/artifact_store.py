@@ -100,10 +100,8 @@ class ArtifactStore:
 
     def awaited_job(self, session: str, token: str) -> ArtifactJob | None:
         """Return the job that waits for bytes of another host under this token, or None. Never blocks."""
-        for job in self._jobs.values():
-            if (job.session, job.token) == (session, token) and VIA in job.info and job.lost is None:
-                return job
-        return None
+        remote = (job for job in self._jobs.values() if VIA in job.info and job.lost is None)
+        return next((job for job in remote if (job.session, job.token) == (session, token)), None)
 
     def outcome(self, session: str, token: str) -> dict[str, Any]:
         """Return the latest outcome of an artifact of another host; empty if it is unknown. Never blocks."""
@@ -111,9 +109,11 @@ class ArtifactStore:
 
     def is_settled(self, session: str) -> bool:
         """Return whether every artifact of a session that ended has its job, or had it. Blocks briefly."""
-        if any(session == bad for bad, _ in self._unreadable):  # its jobs cannot be read
-            return False
-        return spool_cleanup.is_settled(self._state, self._sessions, session, self._applied())
+        settled = spool_cleanup.is_settled(self._state, self._sessions, session, self._applied())
+        settled = settled and all(session != bad for bad, _ in self._unreadable)
+        return settled and not spool_cleanup.has_unread_job(
+            self._state, session, self._jobs.keys() | self._done
+        )
 
     def is_busy(self) -> bool:
         """Return whether a job runs, could run, or waits for a failure to pass. Never blocks."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from neural.tracking.collector.log.sessions import Position, Sessions
 from neural.tracking.core.files import TEMPORARY_PREFIX, is_there, matching
 from neural.tracking.core.names import is_hex_id
-from neural.tracking.state import spool
+from neural.tracking.state import artifact_jobs, spool
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
 
@@ -56,6 +56,14 @@ def is_settled(state: State, sessions: Sessions, session: str, applied: Position
     if state_of_session is None:  # its run is unknown, so it may be any run in quarantine
         return not matching(state.quarantine, "?" * 32)
     return not is_there(state.quarantine / state_of_session.uid.hex())
+
+
+def has_unread_job(state: State, session: str, known: Collection[tuple[str, int]]) -> bool:
+    """Return whether a job of the session is on disk that is none of the known ones.
+
+    The store makes jobs before it reports how far it is, and they are read some time later. Raises OSError.
+    """
+    return any(key[0] == session and key not in known for key in artifact_jobs.waiting(state))
 
 
 def remove_unreferenced(folders: Collection[Path], tokens: Collection[str]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from neural.tracking.collector.artifacts import spool_cleanup
 from neural.tracking.collector.log.sessions import Position, Sessions, SessionState
 from neural.tracking.formats.artifact_event import new_token
+from neural.tracking.state import artifact_jobs
 from neural.tracking.state.outbox_files import ADOPTED_SUFFIX
 from neural.tracking.state.paths import State
 
@@ -108,6 +109,17 @@ def test_bytes_of_a_run_in_quarantine_are_wanted_until_it_left(spool, forgotten)
 
     assert wanted
     assert spool_cleanup.is_settled(spool.state, spool.sessions, SESSION, END)
+
+
+def test_job_that_the_store_made_and_nobody_read_yet_still_wants_its_bytes(spool):
+    job = artifact_jobs.make(
+        b"u" * 16, "run", SESSION, 3, 1, {}, {"name": "m", "token": new_token(), "size": 1}
+    )
+    artifact_jobs.write(spool.state, job)
+
+    assert spool_cleanup.has_unread_job(spool.state, SESSION, set())
+    assert not spool_cleanup.has_unread_job(spool.state, SESSION, {(SESSION, 3)})
+    assert not spool_cleanup.has_unread_job(spool.state, "ab" * 16, set())
 
 
 def test_other_runs_in_quarantine_keep_nothing_of_one_that_is_known(spool):
