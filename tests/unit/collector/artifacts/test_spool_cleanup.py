@@ -113,7 +113,7 @@ def test_bytes_of_a_run_in_quarantine_are_wanted_until_it_left(spool, forgotten)
 
 def test_job_that_the_store_made_and_nobody_read_yet_still_wants_its_bytes(spool):
     job = artifact_jobs.make(
-        b"u" * 16, "run", SESSION, 3, 1, {}, {"name": "m", "token": new_token(), "size": 1}
+        b"u" * 16, "run", SESSION, 3, 1, {}, {"name": "m", "token": new_token(), "size": 1, "how": "copy"}
     )
     artifact_jobs.write(spool.state, job)
 
