@@ -102,11 +102,15 @@ class StoreApplier(Applier):
                 continue
             if run is not None:
                 touched[uid] = run
-        for run in touched.values():
+        for uid, run in touched.items():
             run.mark_written()
             if "end" in run.writer.changed:
-                self._crash_marker.at(run.writer.uid)
-                run.write_end_views()
+                self._crash_marker.at(uid)
+                # Durable before finish() returns: the folder may be moved then, and its ledger lists all.
+                if run.writer.complete and (failure := _failure_of(run.writer)) is not None:
+                    self._quarantine(uid, run.writer.folder.name, failure)
+                else:
+                    run.write_end_views()
 
     def flush(self) -> None:
         """Make all runs durable; then compact, make views and close runs, where that is due."""

@@ -43,3 +43,18 @@ def test_next_attempt_of_a_run_that_was_taken_away_gets_its_folder(log):
 
     assert values(Run(folder_of(log, second)).metric("loss")) == [2.0]
     assert verify_run(folder_of(log, second)).sessions[0].gaps == []
+
+
+def test_folder_that_is_moved_as_soon_as_the_end_is_visible_is_complete_when_it_comes_back(log):
+    first = Emitter().open().metrics({"loss": 1.0}).end()
+    sink = applied(log.add(first), flush=False)
+    folder, elsewhere = folder_of(log, first), log.state.base_dir.parent / "elsewhere"
+    shutil.move(folder, elsewhere)
+    sink = applied(log.bye(first), sink, sink.position)
+    shutil.move(elsewhere, folder)
+    second = Emitter(first.uid, attempt=2).open().metrics({"loss": 2.0})
+
+    applied(log.add(second), sink, sink.position).close()
+
+    assert sorted(values(Run(folder).metric("loss", ranks="all"))) == [1.0, 2.0]
+    assert [(s.gaps, s.missing) for s in verify_run(folder).sessions] == [([], []), ([], [])]
